@@ -1,0 +1,41 @@
+"""likewise: mask one example, get the same thing masked in every other image."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .errors import BackboneError, ImageError, LikewiseError
+
+if TYPE_CHECKING:
+    from .insid3_api import build_insid3
+    from .reference import Reference
+    from .result import Result
+    from .segmenter import Segmenter
+
+__version__ = "0.1.0"
+__all__ = [
+    "BackboneError",
+    "ImageError",
+    "LikewiseError",
+    "Reference",
+    "Result",
+    "Segmenter",
+    "build_insid3",
+]
+
+# Loaded on first use, so that `import likewise` stays free of torch.
+_LAZY = {
+    "Reference": "reference",
+    "Result": "result",
+    "Segmenter": "segmenter",
+    "build_insid3": "insid3_api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'likewise' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,184 @@
+"""From images to patch features: resize, normalise, encode, debias, in batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from ..errors import BackboneError
+from ..features.debias import debias, positional_basis, resolve_rank
+from ..features.encoded import Encoded
+from .loading import Backbone, load_backbone, patch_tokens
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """``auto``: cuda, else mps, else cpu.
+
+    Raises:
+        BackboneError: if the device is unknown or not there.
+    """
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cpu" and torch.backends.mps.is_available():
+            device = "mps"
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise BackboneError(
+            f"device {device!r} cannot be used ({reason}); use auto, cpu, cuda or mps."
+        ) from error
+    return chosen
+
+
+class Encoder:
+    """One frozen backbone at one input size, with its positional basis.
+
+    Args:
+        backbone: a registry name, path or hub name (see ``load_backbone``), or a loaded Backbone.
+        image_size: side S of the square input or (H, W), multiples of the patch; the registry's
+            value by default.
+        svd_components: rank of the positional basis, int or fraction of D; the registry's default.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        dtype: ``auto`` (float32), ``float32``, ``bfloat16`` or ``float16``; features are always
+            returned in float32.
+        block: 1-based block to read, the last by default.
+        offline: never touch the network.
+
+    Raises:
+        BackboneError: if the backbone cannot be loaded or does not fit the size, rank or device.
+    """
+
+    def __init__(
+        self,
+        backbone: str | Path | Backbone = "embedded",
+        *,
+        image_size: int | tuple[int, int] | None = None,
+        svd_components: int | float | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        block: int | None = None,
+        offline: bool = False,
+    ) -> None:
+        import torch
+
+        if dtype not in DTYPES:
+            raise BackboneError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
+        self.device = choose_device(device)
+        self.dtype: torch.dtype = torch.float32 if dtype == "auto" else getattr(torch, dtype)
+        if not isinstance(backbone, Backbone):
+            backbone = load_backbone(
+                backbone, block=block, device=self.device, dtype=self.dtype, offline=offline
+            )
+        self.backbone = backbone
+        self.spec = spec = backbone.spec
+        size = image_size or spec.image_size
+        self.input_size = (size, size) if isinstance(size, int) else (size[0], size[1])
+        if any(side < spec.patch or side % spec.patch for side in self.input_size):
+            below = max(1, min(self.input_size) // spec.patch) * spec.patch
+            raise BackboneError(
+                f"image size {size} does not suit {spec.name}: it must be a multiple of its patch, "
+                f"{spec.patch}, such as {below} or {below + spec.patch}."
+            )
+        self.grid = (self.input_size[0] // spec.patch, self.input_size[1] // spec.patch)
+        try:
+            rank = spec.svd_components if svd_components is None else svd_components
+            self.rank = resolve_rank(rank, spec.dim)
+        except ValueError as error:
+            raise BackboneError(f"{spec.name}: {error}.") from error
+        self._basis: torch.Tensor | None = None
+
+    @property
+    def basis(self) -> torch.Tensor:
+        """(D, s) float32 positional basis on the device; made once, kept on disk."""
+        if self._basis is None:
+            self._basis = self._cached_basis().to(self.device)
+        return self._basis
+
+    def _cached_basis(self) -> torch.Tensor:
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        h, w = self.input_size
+        key = f"{self.backbone.identity}-b{self.backbone.block}-{h}x{w}-s{self.rank}"
+        path = cache_folder() / "bases" / f"{key}-{str(self.dtype).removeprefix('torch.')}"
+        path = path.with_name(path.name + ".safetensors")
+        if path.is_file():
+            try:
+                return load_file(path)["basis"]
+            except SafetensorError:  # a torn file from an older crash: make it again
+                path.unlink()
+        zero = torch.zeros((1, 3, *self.input_size))  # black *before* normalisation (§3.1)
+        tokens = self.tokens(self._normalise(zero))[0]
+        basis = positional_basis(tokens, self.rank).cpu()
+        _save_quietly(basis, path)
+        return basis
+
+    def preprocess(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        """(B, 3, H, W) float32 on the CPU from (H', W', 3) uint8 RGB images: bilinear, mean/std."""
+        import torch
+
+        size = self.input_size[::-1]
+        resized = [Image.fromarray(i).resize(size, Image.Resampling.BILINEAR) for i in images]
+        pixels = torch.from_numpy(np.stack([np.asarray(r) for r in resized]))
+        pixels = pixels.permute(0, 3, 1, 2).float() / 255
+        return self._normalise(pixels)
+
+    def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        mean = pixels.new_tensor(self.spec.mean).view(3, 1, 1)
+        return (pixels - mean) / pixels.new_tensor(self.spec.std).view(3, 1, 1)
+
+    def tokens(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, N, D) float32 patch tokens of (B, 3, H, W) normalised pixels."""
+        pixels = pixels.to(self.device, self.dtype)
+        return patch_tokens(self.backbone, pixels).flatten(1, 2).float()
+
+    def encode(self, image: np.ndarray) -> Encoded:
+        """Encode one (H, W, 3) uint8 RGB image."""
+        return next(self.encode_many([image]))
+
+    def encode_many(self, images: Sequence[np.ndarray], batch_size: int = 8) -> Iterator[Encoded]:
+        """Encode images in batches; yields one ``Encoded`` for each, in order."""
+        import torch
+
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            for image, tokens in zip(batch, self.tokens(self.preprocess(batch)), strict=True):
+                F = torch.nn.functional.normalize(tokens, dim=1)
+                size = (image.shape[0], image.shape[1])
+                yield Encoded(F, debias(F, self.basis), self.grid, size)
+
+
+def cache_folder() -> Path:
+    """Where likewise keeps what it can make again: $LIKEWISE_CACHE or the user's cache folder."""
+    if "LIKEWISE_CACHE" in os.environ:
+        return Path(os.environ["LIKEWISE_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "likewise"
+
+
+def _save_quietly(basis: torch.Tensor, path: Path) -> None:
+    """Write the basis; a cache that cannot be written only costs the next run a second."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"basis": basis.contiguous()}, temporary)
+        temporary.replace(path)
+    except (OSError, SafetensorError):
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,330 @@
+"""Loading one frozen ViT from a name, a file, a folder or the hub, and reading its features."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BackboneError
+from . import download
+from .files import PICKLES, read_tensors
+from .layouts import (
+    canonical_state,
+    detect_layout,
+    infer_config,
+    to_transformers,
+)
+from .registry import (
+    ALIASES,
+    BACKBONES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    SAT_MEAN,
+    SAT_STD,
+    BackboneSpec,
+    ModelShape,
+    get_spec,
+    match_shape,
+    packaged_file,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+MODEL_TYPES = ("dinov3_vit", "dinov2", "dinov2_with_registers")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen model (eval, no gradients), cut to `block` blocks.
+
+    `block` is 1-based: the features are the output of that block after the final norm. `identity`
+    is a hash of the loaded weights, equal for every layout and dtype of the same weights, and
+    different for different `block`.
+    """
+
+    model: torch.nn.Module
+    spec: BackboneSpec
+    block: int
+    identity: str
+
+
+@dataclass(frozen=True)
+class _Source:
+    path: Path
+    label: str  # for messages, the spec's name, and to recognise satellite weights
+    config: Mapping[str, Any] | None = None
+    spec: BackboneSpec | None = None
+
+
+def load_backbone(
+    source: str | Path,
+    *,
+    block: int | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    offline: bool = False,
+    num_heads: int | None = None,
+) -> Backbone:
+    """Load a backbone.
+
+    `source` is a registry name or alias, a .safetensors, .pth or .pt file, a Hugging Face folder,
+    or a hub name "org/repo". `block` defaults to the last one; later blocks are not loaded. `dtype`
+    is float32 (default), bfloat16 or float16. `num_heads` is needed only where neither the file
+    nor its width tells. Raises BackboneError.
+    """
+    import torch
+
+    dtype = torch.float32 if dtype is None else dtype
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise BackboneError(f"dtype {dtype} is not supported: use float32, bfloat16 or float16.")
+    target = _device(device)
+    found = _resolve(source, offline)
+    state = read_tensors(found.path)
+    where = str(found.path)
+    layout = detect_layout(state, where)
+    if found.spec is not None:
+        num_heads = found.spec.heads
+    shape = infer_config(state, layout, num_heads=num_heads, config=found.config, where=where)
+    spec = _spec(shape, found)
+    block = shape.depth if block is None else block
+    if not 1 <= block <= shape.depth:
+        raise BackboneError(f"block {block} of {spec.name} does not exist: use 1 to {shape.depth}.")
+    canonical = canonical_state(state, layout, block, where)
+    biases = {p for p in "qkv" if f"layer.0.attention.{p}_proj.bias" in canonical}
+    model = empty_model(shape, block, biases)
+    tensors = {
+        # A copy, so that nothing keeps pointing into the (memory mapped) file.
+        key: value.to(device=target, dtype=dtype, copy=True).contiguous()
+        for key, value in to_transformers(canonical, model.state_dict(), where).items()
+    }
+    model.load_state_dict(tensors, assign=True)
+    if shape.family == "dinov3":  # its inverse frequencies are not in any state dict
+        model.rope_embeddings = type(model.rope_embeddings)(model.config).to(target)
+    left = [n for n, t in chain(model.named_parameters(), model.named_buffers()) if t.is_meta]
+    if left:
+        raise BackboneError(f"the installed transformers needs {left[0]}, which likewise lacks.")
+    model.eval().requires_grad_(False)
+    return Backbone(model, spec, block, _identity(canonical, shape.heads))
+
+
+def patch_tokens(backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
+    """The patch features of normalised images (B,3,H,W): (B, H/patch, W/patch, D).
+
+    Block output after the final norm, without class and register tokens, in the model's dtype.
+    Raises BackboneError where H or W is not a multiple of the patch.
+    """
+    import torch
+
+    patch = backbone.spec.patch
+    if pixels.ndim != 4 or pixels.shape[1] != 3:
+        raise BackboneError(f"images must be (B,3,H,W), not {tuple(pixels.shape)}.")
+    height, width = pixels.shape[2:]
+    if not height or not width or height % patch or width % patch:
+        raise BackboneError(
+            f"an image of {height}x{width} px does not divide into patches: resize both sides to "
+            f"multiples of {patch}."
+        )
+    parameter = next(backbone.model.parameters())
+    with torch.inference_mode():
+        tokens: torch.Tensor = backbone.model(
+            pixels.to(device=parameter.device, dtype=parameter.dtype)
+        ).last_hidden_state
+    h, w = height // patch, width // patch
+    return tokens[:, -h * w :].reshape(pixels.shape[0], h, w, tokens.shape[-1])
+
+
+def empty_model(shape: ModelShape, block: int, biases: set[str]) -> Any:
+    """The transformers model of `shape` with `block` blocks, on the meta device.
+
+    `biases` names the projections ("q", "k", "v") that have a bias.
+    """
+    import torch
+
+    shared: dict[str, Any] = {
+        "hidden_size": shape.dim,
+        "num_hidden_layers": block,
+        "num_attention_heads": shape.heads,
+        "patch_size": shape.patch,
+        "layer_norm_eps": shape.eps,
+        "attn_implementation": "sdpa",
+    }
+    config: Any
+    kind: Any
+    if shape.family == "dinov3":
+        from transformers.models.dinov3_vit.configuration_dinov3_vit import DINOv3ViTConfig
+        from transformers.models.dinov3_vit.modeling_dinov3_vit import DINOv3ViTModel
+
+        kind = DINOv3ViTModel
+        config = DINOv3ViTConfig(
+            **shared,
+            intermediate_size=shape.mlp_dim,
+            use_gated_mlp=shape.gated,
+            hidden_act="silu" if shape.gated else "gelu",
+            num_register_tokens=shape.registers,
+            rope_theta=shape.rope_theta,
+            query_bias="q" in biases,
+            key_bias="k" in biases,
+            value_bias="v" in biases,
+        )
+    else:
+        shared["image_size"] = shape.grid * shape.patch
+        shared["mlp_ratio"] = _mlp_ratio(shape)
+        shared["use_swiglu_ffn"] = shape.gated
+        shared["qkv_bias"] = bool(biases)
+        if shape.registers:
+            from transformers.models.dinov2_with_registers import (
+                configuration_dinov2_with_registers as configs,
+            )
+            from transformers.models.dinov2_with_registers import (
+                modeling_dinov2_with_registers as models,
+            )
+
+            kind = models.Dinov2WithRegistersModel
+            config = configs.Dinov2WithRegistersConfig(
+                **shared, num_register_tokens=shape.registers
+            )
+        else:
+            from transformers.models.dinov2.configuration_dinov2 import Dinov2Config
+            from transformers.models.dinov2.modeling_dinov2 import Dinov2Model
+
+            kind, config = Dinov2Model, Dinov2Config(**shared)
+    with torch.device("meta"):
+        return kind(config)
+
+
+def _mlp_ratio(shape: ModelShape) -> int:
+    """DINOv2 configs give the MLP width as a multiple of the model's, 2/3 of it where gated."""
+    for ratio in range(1, 17):
+        width = shape.dim * ratio
+        if shape.gated:
+            width = (int(width * 2 / 3) + 7) // 8 * 8
+        if width == shape.mlp_dim:
+            return ratio
+    raise BackboneError(f"an MLP of {shape.mlp_dim} on a width of {shape.dim} is no DINOv2 model.")
+
+
+def _device(device: str | torch.device) -> torch.device:
+    import torch
+
+    try:
+        target = torch.device(device)
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BackboneError(
+            f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}): try cpu."
+        ) from error
+    return target
+
+
+def _identity(canonical: Mapping[str, torch.Tensor], heads: int) -> str:
+    """sha256 over the heads and each tensor's name, shape and 64 evenly strided values."""
+    import torch
+
+    digest = hashlib.sha256(f"heads {heads}".encode())
+    for name in sorted(canonical):
+        flat = canonical[name].reshape(-1)
+        values = flat[:: max(1, flat.numel() // 64)][:64].to(torch.float32)
+        digest.update(f"{name} {tuple(canonical[name].shape)}".encode())
+        digest.update(values.numpy().astype("<f4").tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _resolve(source: str | Path, offline: bool) -> _Source:
+    text = str(source)
+    if isinstance(source, str):
+        name = source.strip().lower()
+        if name in BACKBONES or name in ALIASES:
+            return _named(get_spec(name), offline)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if path.is_file():
+        beside = path.parent / "config.json"
+        config = _read_config(beside) if beside.is_file() else {}
+        known = config.get("model_type") in MODEL_TYPES or "architecture" in config
+        return _Source(path, path.stem, config if known else None)
+    pathlike = isinstance(source, Path) or path.suffix in {".safetensors", *PICKLES}
+    if pathlike or text.startswith((".", "/", "~")) or "\\" in text:
+        raise BackboneError(f"{text} does not exist: give the path of a weights file or folder.")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", text):
+        return _named(get_spec(text), offline)  # raises, with the closest names
+    config = _read_config(download.fetch(text, "config.json", offline=offline))
+    _check_model_type(config, text)
+    return _Source(download.fetch_weights(text, offline=offline), text.split("/")[1], config)
+
+
+def _named(spec: BackboneSpec, offline: bool) -> _Source:
+    if spec.repo is not None:
+        return _Source(download.fetch_weights(spec, offline=offline), spec.name, spec=spec)
+    path = packaged_file(spec)
+    if not path.is_file():
+        raise BackboneError(f"likewise was installed without {spec.filename}: install it again.")
+    return _Source(path, spec.name, spec=spec)
+
+
+def _folder(folder: Path) -> _Source:
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise BackboneError(f"{folder} has no config.json: give a Hugging Face folder, or a file.")
+    config = _read_config(config_file)
+    _check_model_type(config, str(folder))
+    names = ("model.safetensors", "model.safetensors" + download.INDEX_SUFFIX, "pytorch_model.bin")
+    for name in names:
+        if (folder / name).is_file():
+            return _Source(folder / name, folder.resolve().name, config)
+    raise BackboneError(f"{folder} has no weights: none of {', '.join(names)} is there.")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{path} is not readable JSON: download it again.") from error
+    return config if isinstance(config, dict) else {}
+
+
+def _check_model_type(config: Mapping[str, Any], where: str) -> None:
+    kind = config.get("model_type")
+    if kind not in MODEL_TYPES and "architecture" not in config:
+        raise BackboneError(
+            f"{where} is a {kind!r} model, not one of {', '.join(MODEL_TYPES)}: give one of these."
+        )
+
+
+def _spec(shape: ModelShape, found: _Source) -> BackboneSpec:
+    """The registry entry that a file is, or one made from its shapes."""
+
+    if found.spec is not None:
+        if not shape.same_as(found.spec):
+            raise BackboneError(
+                f"{found.path} does not hold {found.spec.name} but a {shape.family} model of width "
+                f"{shape.dim} and {shape.depth} blocks: delete it and download it again."
+            )
+        return found.spec
+    sat = "sat493m" in f"{found.label} {found.path.name}".lower()
+    entry = match_shape(shape, sat=sat)
+    if entry is not None:
+        return entry
+    return BackboneSpec(
+        name=found.label,
+        family=shape.family,
+        repo=None,
+        filename=str(found.path),
+        patch=shape.patch,
+        depth=shape.depth,
+        dim=shape.dim,
+        heads=shape.heads,
+        mlp_dim=shape.mlp_dim,
+        gated=shape.gated,
+        registers=shape.registers,
+        image_size=max(1, 1024 // shape.patch) * shape.patch,
+        mean=SAT_MEAN if sat else IMAGENET_MEAN,
+        std=SAT_STD if sat else IMAGENET_STD,
+    )

@@ -1,0 +1,238 @@
+"""The backbones likewise knows by name: shapes, sources and settings, as plain data."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import BackboneError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SAT_MEAN, SAT_STD = (0.430, 0.411, 0.296), (0.213, 0.156, 0.143)
+
+DINOV3_LICENSE = (
+    "DINOv3 License (Meta): https://ai.meta.com/resources/models-and-libraries/dinov3-license/ ; "
+    "likewise never ships these weights"
+)
+DINOV2_LICENSE = "Apache-2.0 (Meta, DINOv2): https://github.com/facebookresearch/dinov2"
+EMBEDDED_LICENSE = "Apache-2.0 / MIT: see likewise/backbones/embedded"
+UNKNOWN_LICENSE = "unknown: see where the weights came from"
+
+# Rank of the positional basis, as a fraction of the embedding width (500 of 1024 for ViT-L).
+SVD_FRACTION = 500 / 1024
+DINOV2_GRID = 37  # the DINOv2 releases were trained with 518 px positions
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What likewise needs to know of one backbone.
+
+    `filename` lies in the hub repository `repo`, or, where `repo` is None, inside this package.
+    `meta_file` is Meta's official name of the same weights; its suffix is the first 8 hex digits
+    of that file's sha256. `svd_components` is a rank (int) or a fraction of `dim` (float).
+    """
+
+    name: str
+    family: str  # "dinov3", "dinov2" or "dinov2_with_registers"
+    repo: str | None
+    filename: str
+    patch: int
+    depth: int
+    dim: int
+    heads: int
+    mlp_dim: int
+    gated: bool = False
+    registers: int = 0
+    qkv_bias: bool = True
+    sha256: str | None = None
+    meta_file: str | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    tau: float = 0.6
+    svd_components: float | int = SVD_FRACTION
+    image_size: int = 1024
+    license: str = UNKNOWN_LICENSE
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What a transformers config needs. `grid` is the side of the stored positions (0: RoPE)."""
+
+    family: str
+    patch: int
+    depth: int
+    dim: int
+    heads: int
+    mlp_dim: int
+    gated: bool
+    registers: int
+    grid: int
+    eps: float
+    rope_theta: float = 100.0
+
+    @classmethod
+    def of(cls, spec: BackboneSpec) -> ModelShape:
+        """The shape of a registry entry."""
+        v3 = spec.family == "dinov3"
+        return cls(
+            spec.family,
+            spec.patch,
+            spec.depth,
+            spec.dim,
+            spec.heads,
+            spec.mlp_dim,
+            spec.gated,
+            spec.registers,
+            grid=0 if v3 else DINOV2_GRID,
+            eps=1e-5 if v3 else 1e-6,
+        )
+
+    def same_as(self, spec: BackboneSpec) -> bool:
+        """Whether this is the model of a registry entry, whatever its positions and biases."""
+        return self == replace(
+            ModelShape.of(spec), grid=self.grid, eps=self.eps, rope_theta=self.rope_theta
+        )
+
+
+@dataclass(frozen=True)
+class _Size:
+    depth: int
+    dim: int
+    heads: int
+    mlp_dim: int
+    gated: bool = False
+    qkv_bias: bool = True
+
+
+_V3_SIZES = {
+    "vits16": _Size(12, 384, 6, 1536),
+    "vits16plus": _Size(12, 384, 6, 1536, gated=True),
+    "vitb16": _Size(12, 768, 12, 3072),
+    "vitl16": _Size(24, 1024, 16, 4096),
+    "vith16plus": _Size(32, 1280, 20, 5120, gated=True),
+    "vit7b16": _Size(40, 4096, 32, 8192, gated=True, qkv_bias=False),
+}
+_V2_SIZES = {
+    "vits14": ("small", _Size(12, 384, 6, 1536)),
+    "vitb14": ("base", _Size(12, 768, 12, 3072)),
+    "vitl14": ("large", _Size(24, 1024, 16, 4096)),
+    "vitg14": ("giant", _Size(40, 1536, 24, 4096, gated=True)),
+}
+
+
+def _dinov3(size: str, timm: str, digest: str, *, sat: bool = False) -> BackboneSpec:
+    """A DINOv3 entry: downloads the ungated timm copy `timm`; `digest` ends Meta's file name."""
+    s, data = _V3_SIZES[size], "sat493m" if sat else "lvd1689m"
+    return BackboneSpec(
+        name=f"dinov3-{size}-sat" if sat else f"dinov3-{size}",
+        family="dinov3",
+        repo=f"timm/{timm}.{data}",
+        filename="model.safetensors",
+        meta_file=f"dinov3_{size}_pretrain_{data}-{digest}.pth",
+        patch=16,
+        depth=s.depth,
+        dim=s.dim,
+        heads=s.heads,
+        mlp_dim=s.mlp_dim,
+        gated=s.gated,
+        registers=4,
+        qkv_bias=s.qkv_bias,
+        mean=SAT_MEAN if sat else IMAGENET_MEAN,
+        std=SAT_STD if sat else IMAGENET_STD,
+        license=DINOV3_LICENSE,
+    )
+
+
+def _dinov2(size: str, *, registers: bool) -> BackboneSpec:
+    """A DINOv2 entry: downloads Meta's own copy in the Hugging Face layout."""
+    word, s = _V2_SIZES[size]
+    return BackboneSpec(
+        name=f"dinov2-{size}-reg" if registers else f"dinov2-{size}",
+        family="dinov2_with_registers" if registers else "dinov2",
+        repo=f"facebook/dinov2-with-registers-{word}" if registers else f"facebook/dinov2-{word}",
+        filename="model.safetensors",
+        patch=14,
+        depth=s.depth,
+        dim=s.dim,
+        heads=s.heads,
+        mlp_dim=s.mlp_dim,
+        gated=s.gated,
+        registers=4 if registers else 0,
+        tau=0.6,  # uncalibrated: DINOv3's value, which nobody has tuned for DINOv2
+        image_size=1022,
+        license=DINOV2_LICENSE,
+    )
+
+
+_ENTRIES = [
+    _dinov3("vits16", "vit_small_patch16_dinov3", "08c60483"),
+    _dinov3("vits16plus", "vit_small_plus_patch16_dinov3", "4057cbaa"),
+    _dinov3("vitb16", "vit_base_patch16_dinov3", "73cec8be"),
+    _dinov3("vitl16", "vit_large_patch16_dinov3", "8aa4cbdd"),
+    _dinov3("vith16plus", "vit_huge_plus_patch16_dinov3", "7c1da9a5"),
+    _dinov3("vit7b16", "vit_7b_patch16_dinov3", "a955f4ea"),
+    _dinov3("vitl16", "vit_large_patch16_dinov3", "eadcf0ff", sat=True),
+    _dinov3("vit7b16", "vit_7b_patch16_dinov3", "a6675841", sat=True),
+    *(_dinov2(size, registers=reg) for reg in (False, True) for size in _V2_SIZES),
+    BackboneSpec(
+        name="embedded",
+        family="dinov2",
+        repo=None,
+        filename="embedded/vits14-focus-b10.safetensors",
+        patch=14,
+        depth=10,
+        dim=384,
+        heads=6,
+        mlp_dim=1536,
+        sha256="4fe90d2621bf7b03bbdce43287d9880b01125967566a217089a95389e13c095d",
+        tau=0.9,  # this and the rank: best of a small grid, see benchmarks/NOTES.md
+        svd_components=60,
+        image_size=518,
+        license=EMBEDDED_LICENSE,
+    ),
+]
+
+BACKBONES: dict[str, BackboneSpec] = {spec.name: spec for spec in _ENTRIES}
+
+ALIASES: dict[str, str] = {
+    "vits": "dinov3-vits16",
+    "vitsplus": "dinov3-vits16plus",
+    "vitb": "dinov3-vitb16",
+    "vitl": "dinov3-vitl16",
+    "vith": "dinov3-vith16plus",
+    "vithplus": "dinov3-vith16plus",
+    "vit7b": "dinov3-vit7b16",
+    "vitl-sat": "dinov3-vitl16-sat",
+    "vit7b-sat": "dinov3-vit7b16-sat",
+    **{f"dinov3_{size}": f"dinov3-{size}" for size in _V3_SIZES},
+    **{f"dinov2_{size}": f"dinov2-{size}" for size in _V2_SIZES},
+    **{f"dinov2_{size}_reg": f"dinov2-{size}-reg" for size in _V2_SIZES},
+}
+
+
+def get_spec(name: str) -> BackboneSpec:
+    """The entry called `name` or aliased so; raises BackboneError with the closest names."""
+    key = name.strip().lower()
+    spec = BACKBONES.get(ALIASES.get(key, key))
+    if spec is not None:
+        return spec
+    close = difflib.get_close_matches(key, [*BACKBONES, *ALIASES], n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(close)}" if close else f"known are {', '.join(BACKBONES)}"
+    raise BackboneError(
+        f"{name!r} is not a backbone likewise knows: {hint}; the path of a weights file or folder, "
+        "or a hub name such as org/repo, also works."
+    )
+
+
+def match_shape(shape: ModelShape, *, sat: bool) -> BackboneSpec | None:
+    """The downloadable entry of that shape, trained on satellite images or not."""
+    for spec in BACKBONES.values():
+        if spec.repo is not None and shape.same_as(spec) and spec.name.endswith("-sat") == sat:
+            return spec
+    return None
+
+
+def packaged_file(spec: BackboneSpec) -> Path:
+    """Where a spec without a hub repository keeps its file, inside the installed package."""
+    return Path(__file__).resolve().parent / spec.filename

@@ -1,0 +1,37 @@
+"""Between pixels and the patch grid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+def mask_to_grid(mask: np.ndarray, grid: tuple[int, int]) -> torch.Tensor:
+    """G: which patches a pixel mask covers (INSID3 §3.1, with the released code's fall-backs).
+
+    Bilinear resize > 0.5; if that is empty, nearest; if still empty, the one patch at the mask's
+    centroid, so that a reference never ends up without a patch.
+
+    Args:
+        mask: (H, W) bool with at least one True.
+        grid: (h, w).
+
+    Returns:
+        (h·w,) bool tensor on the CPU, row-major.
+    """
+    import torch
+
+    pixels = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]
+    patches = torch.nn.functional.interpolate(pixels, size=grid, mode="bilinear")[0, 0] > 0.5
+    if not patches.any():
+        patches = torch.nn.functional.interpolate(pixels, size=grid, mode="nearest")[0, 0] > 0.5
+    if not patches.any():
+        rows, columns = np.nonzero(mask)
+        y = int(rows.mean() / mask.shape[0] * grid[0])
+        x = int(columns.mean() / mask.shape[1] * grid[1])
+        patches[min(y, grid[0] - 1), min(x, grid[1] - 1)] = True
+    return patches.flatten()

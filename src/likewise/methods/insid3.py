@@ -1,0 +1,125 @@
+"""INSID3 (CVPR 2026), as its released code does it: candidates, clusters, seed, aggregation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..features.clustering import MergeTree, average_linkage
+from ..features.correspondence import nearest
+from ..features.encoded import Encoded
+from ..features.prototypes import cluster_means, cluster_prototypes, reference_prototype
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class INSID3Params:
+    """Hyperparameters under the paper's names, with the paper's defaults."""
+
+    tau: float = 0.6
+    """Cosine similarity at which clustering stops (§3.2)."""
+    alpha: float = 0.2
+    """Clusters with a combined score above it join the seed (§3.4)."""
+
+
+@dataclass(frozen=True, eq=False)
+class INSID3Trace:
+    """Every intermediate of one run, for people who want to look inside. N patches, C clusters."""
+
+    prototype: torch.Tensor
+    """(D,) unit length, of the references, debiased."""
+    similarity: torch.Tensor
+    """(N,) cosine of each target patch to the prototype."""
+    candidates: torch.Tensor
+    """(N,) bool: patches that match forward and backward."""
+    tree: MergeTree | None = field(default=None)
+    """The clustering; None when there was no candidate and none was needed."""
+    labels: torch.Tensor | None = None
+    """(N,) int64 cluster of each patch."""
+    seed: int | None = None
+    """Id of the seed cluster."""
+    cluster_scores: torch.Tensor | None = None
+    """(C,) cross · intra · area of each cluster."""
+    scores: torch.Tensor = field(kw_only=True)
+    """(N,) float32, the answer: 1 in kept clusters, else 0 (INSID3 decides on patches)."""
+
+
+def candidate_patches(
+    references: Sequence[Encoded],
+    masks: Sequence[torch.Tensor],
+    target: Encoded,
+    similarity: torch.Tensor,
+) -> torch.Tensor:
+    """Patches that are similar to the prototype and whose nearest reference patch is masked (§3.3).
+
+    Returns:
+        (N,) bool.
+    """
+    import torch
+
+    forward = similarity > 0
+    if not forward.any():
+        top = max(1, len(similarity) // 10)
+        forward[similarity.topk(top).indices] = True
+    votes = torch.zeros_like(similarity, dtype=torch.int64)
+    for reference, mask in zip(references, masks, strict=True):
+        votes += mask[nearest(target.debiased, reference.debiased)[1]]
+    return forward & (votes >= (len(references) + 1) // 2)
+
+
+def insid3(
+    references: Sequence[Encoded],
+    masks: Sequence[torch.Tensor],
+    target: Encoded,
+    params: INSID3Params = INSID3Params(),
+    tree: MergeTree | None = None,
+) -> INSID3Trace:
+    """Segment ``target`` like the masked patches of K references (INSID3 §3.2-3.4, Algorithm 1).
+
+    Args:
+        references: K ≥ 1 encoded references.
+        masks: K tensors (N,) bool on the features' device, none empty: the references' grid masks.
+        target: the encoded target.
+        params: tau and alpha.
+        tree: clustering of ``target.features`` if it is known already; saves making it again.
+
+    Returns:
+        A trace whose ``scores`` (N,) are 1 on the kept patches and 0 elsewhere; all 0 when no patch
+        is a candidate.
+    """
+    import torch
+
+    prototype = reference_prototype([r.debiased for r in references], masks)
+    similarity = target.debiased @ prototype
+    candidates = candidate_patches(references, masks, target, similarity)
+    if not candidates.any():
+        return INSID3Trace(prototype, similarity, candidates, scores=torch.zeros_like(similarity))
+
+    tree = tree or average_linkage(target.features)
+    labels = torch.from_numpy(tree.cut(params.tau)).to(similarity.device)
+    count = int(labels.max()) + 1
+
+    # Seed: the cluster with a candidate whose prototype is closest to the reference's (Eq. 10-11).
+    area = cluster_means(candidates.float(), labels, count)
+    closeness = cluster_prototypes(target.debiased, labels, count) @ prototype
+    seed = int(closeness.masked_fill(area == 0, -torch.inf).argmax())
+
+    # Aggregation (Eq. 12-13). The area factor is the released code's, not the paper's.
+    original = cluster_prototypes(target.features, labels, count)
+    area[seed] = 1
+    cluster_scores = cluster_means(similarity, labels, count) * (original @ original[seed]) * area
+    keep = cluster_scores > params.alpha
+    keep[seed] = True
+    return INSID3Trace(
+        prototype,
+        similarity,
+        candidates,
+        tree,
+        labels,
+        seed,
+        cluster_scores,
+        scores=keep[labels].float(),
+    )

@@ -1,0 +1,65 @@
+"""Pictures for people who would rather look than read: overlays and contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import binary_erosion
+
+RGB = npt.NDArray[np.uint8]
+COLOUR = (255, 64, 32)
+
+
+def overlay(image: RGB, mask: npt.NDArray[np.bool_], opacity: float = 0.5) -> RGB:
+    """The mask as a colour over the image, with its outline.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) bool.
+        opacity: of the colour, 0..1.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    picture = image.astype(np.float32)
+    colour = np.array(COLOUR, dtype=np.float32)
+    picture[mask] = (1 - opacity) * picture[mask] + opacity * colour
+    width = max(1, round(min(mask.shape) / 300))
+    outline = mask & ~binary_erosion(mask, iterations=width, border_value=1)
+    picture[outline] = colour
+    return np.rint(picture).astype(np.uint8)
+
+
+def contact_sheet(rows: Sequence[Sequence[tuple[RGB, str]]], height: int = 240) -> RGB:
+    """Rows of captioned pictures at one height.
+
+    Args:
+        rows: for each row its ((H, W, 3) uint8 picture, caption) pairs.
+        height: of every picture, in pixels.
+
+    Returns:
+        (H, W, 3) uint8, white where there is no picture.
+    """
+    gap, font = 10, ImageFont.load_default(size=15)
+    caption_height = 22
+    scaled = [
+        [
+            (Image.fromarray(p).resize((round(p.shape[1] * height / p.shape[0]), height)), text)
+            for p, text in row
+        ]
+        for row in rows
+    ]
+    step = height + caption_height + gap
+    width = max(sum(p.width + gap for p, _ in row) for row in scaled) + gap
+    sheet = Image.new("RGB", (width, step * len(rows) + gap), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, row in enumerate(scaled):
+        x, y = gap, gap + number * step
+        for picture, text in row:
+            draw.text((x, y), text, fill="black", font=font)
+            sheet.paste(picture, (x, y + caption_height))
+            x += picture.width + gap
+    return np.asarray(sheet)

@@ -1,0 +1,67 @@
+"""From patch scores to pixel masks: plain upsampling, guided by the image, or a dense CRF."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from ..errors import LikewiseError
+
+if TYPE_CHECKING:
+    import torch
+
+REFINERS = ("none", "guided", "crf")
+
+
+def check_refiner(name: str) -> None:
+    """Raises LikewiseError unless ``name`` is one of ``REFINERS``."""
+    if name not in REFINERS:
+        raise LikewiseError(f"refiner {name!r} is unknown; use one of {', '.join(REFINERS)}.")
+
+
+def refine(
+    scores: torch.Tensor, image: np.ndarray, input_size: tuple[int, int], refiner: str = "none"
+) -> np.ndarray:
+    """Decide a pixel mask from patch scores (INSID3 §4, implementation details).
+
+    Scores go bilinearly to the encoder's input size, are refined there against the image at that
+    size, and go bilinearly to the image's own size; above 0.5 is foreground.
+
+    Args:
+        scores: (h, w) float32 in 0..1, 0.5 is the decision; any device.
+        image: (H, W, 3) uint8 RGB, the original target.
+        input_size: (H', W') of the encoder's input.
+        refiner: ``none``, ``guided`` or ``crf``.
+
+    Returns:
+        (H, W) bool.
+    """
+    import torch
+
+    from .crf import dense_crf
+    from .guided import guided_filter
+
+    check_refiner(refiner)
+    upsampled = resize(scores, input_size)
+    if refiner == "none" or not upsampled.gt(0.5).any():
+        fine = upsampled.gt(0.5).float()
+    else:
+        small = Image.fromarray(image).resize(input_size[::-1], Image.Resampling.BILINEAR)
+        guide = torch.from_numpy(np.array(small)).to(scores.device).float() / 255
+        if refiner == "guided":
+            fine = guided_filter(guide, upsampled)
+        else:
+            fine = dense_crf(guide, upsampled > 0.5).float()
+    mask: np.ndarray = (resize(fine, image.shape[:2]) > 0.5).cpu().numpy()
+    return mask
+
+
+def resize(values: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """Bilinear (h, w) → (H, W), aligned at pixel areas (not corners)."""
+    import torch
+
+    return torch.nn.functional.interpolate(
+        values[None, None], size=(size[0], size[1]), mode="bilinear"
+    )[0, 0]

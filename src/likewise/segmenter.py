@@ -1,0 +1,177 @@
+"""The façade: give it examples once, then any number of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .backbones.encoder import Encoder
+from .errors import LikewiseError
+from .images import ImageLike, read_image
+from .methods.insid3 import INSID3Params, insid3
+from .methods.keypoints import match_keypoints
+from .reference import Example, ReferenceSet, as_references, encode_references
+from .refine import check_refiner, refine
+from .result import Result
+
+if TYPE_CHECKING:
+    from .backbones.loading import Backbone
+    from .features.encoded import Encoded
+
+
+class Segmenter:
+    """Segment in every image what is masked in the references, training-free.
+
+    >>> import likewise
+    >>> segmenter = likewise.Segmenter()  # the embedded backbone, on the best device there is
+    >>> segmenter.fit([("coin.jpg", "coin_mask.png")])  # doctest: +SKIP
+    >>> segmenter.segment("more_coins.jpg").mask  # (H, W) bool  # doctest: +SKIP
+
+    Args:
+        backbone: ``embedded``, a name from ``likewise backbones``, a checkpoint file or folder, a
+            hub name, a loaded Backbone, or an Encoder to share.
+        image_size: side of the square the backbone sees, or (H, W); the registry's by default.
+        svd_components: rank of the positional basis, int or fraction of D (INSID3 §3.1).
+        tau: cosine similarity at which clustering stops (§3.2); calibrated per backbone by default.
+        alpha: score above which a cluster joins the seed (§3.4).
+        refiner: ``none``, ``guided`` or ``crf``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16`` for the backbone.
+        block: 1-based block whose features are read; the last by default.
+        offline: never touch the network.
+
+    Raises:
+        LikewiseError: in one sentence, if something cannot be used.
+    """
+
+    def __init__(
+        self,
+        backbone: str | Path | Backbone | Encoder = "embedded",
+        *,
+        image_size: int | tuple[int, int] | None = None,
+        svd_components: int | float | None = None,
+        tau: float | None = None,
+        alpha: float = INSID3Params.alpha,
+        refiner: str = "none",
+        device: str = "auto",
+        dtype: str = "auto",
+        block: int | None = None,
+        offline: bool = False,
+    ) -> None:
+        check_refiner(refiner)
+        if not isinstance(backbone, Encoder):
+            backbone = Encoder(
+                backbone,
+                image_size=image_size,
+                svd_components=svd_components,
+                device=device,
+                dtype=dtype,
+                block=block,
+                offline=offline,
+            )
+        self.encoder = backbone
+        self.refiner = refiner
+        tau = self.encoder.spec.tau if tau is None else tau
+        if not -1 <= tau <= 1:
+            raise LikewiseError(f"tau {tau} is no cosine similarity; use a number from -1 to 1.")
+        self.params = INSID3Params(tau=tau, alpha=alpha)
+        self.references: ReferenceSet | None = None
+
+    def fit(
+        self,
+        references: Example | Sequence[Example],
+    ) -> Segmenter:
+        """Encode the references once; they replace earlier ones and stay until the next ``fit``.
+
+        Args:
+            references: one or more ``Reference`` or (image, mask) pairs of the same concept.
+
+        Returns:
+            self, so that ``Segmenter().fit(...).segment(...)`` reads well.
+
+        Raises:
+            ImageError: if an image or mask cannot be used.
+        """
+        self.references = encode_references(self.encoder, as_references(references))
+        return self
+
+    def segment(self, image: ImageLike) -> Result:
+        """Segment one image. Raises ImageError if it cannot be read."""
+        pixels = read_image(image)
+        return self._segment(pixels, self.encoder.encode(pixels))
+
+    def segment_many(self, images: Iterable[ImageLike]) -> Iterator[Result]:
+        """Segment images one after the other; yields one ``Result`` each, in order."""
+        for image in images:
+            yield self.segment(image)
+
+    def _segment(self, pixels: np.ndarray, target: Encoded) -> Result:
+        if self.references is None:
+            raise LikewiseError("no reference yet: call fit([(image, mask), ...]) first.")
+        trace = insid3(self.references.encoded, self.references.masks, target, self.params)
+        scores = trace.scores.reshape(target.grid)
+        mask = refine(scores, pixels, self.encoder.input_size, self.refiner)
+        return Result(mask, scores.cpu().numpy(), trace)
+
+    def match(
+        self,
+        reference: ImageLike,
+        keypoints: Sequence[Sequence[float]] | np.ndarray,
+        image: ImageLike,
+        *,
+        debiased: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find points of one image in another (INSID3 §4.3, semantic correspondence).
+
+        Args:
+            reference: the image that the points are of.
+            keypoints: (n, 2) x, y in pixels of ``reference``.
+            image: the target.
+            debiased: match with debiased features, the paper's way.
+
+        Returns:
+            ``(points, similarity)``: (n, 2) float32 x, y in pixels of the target, and (n,) float32
+            cosine similarity of the best patch, -1..1.
+
+        Raises:
+            LikewiseError: if a point is not a pair of numbers inside the reference.
+        """
+        first, second = self.encoder.encode_many([read_image(reference), read_image(image)])
+        points = check_keypoints(keypoints, first.size)
+        return match_encoded(first, second, points, debiased)
+
+
+def match_encoded(
+    reference: Encoded, target: Encoded, keypoints: np.ndarray, debiased: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """``match_keypoints`` on (n, 2) float32 arrays."""
+    import torch
+
+    points, similarity = match_keypoints(
+        reference, target, torch.from_numpy(keypoints), debiased=debiased
+    )
+    return points.cpu().numpy(), similarity.cpu().numpy()
+
+
+def check_keypoints(
+    keypoints: Sequence[Sequence[float]] | np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """(n, 2) float32 of x, y inside an (H, W) image. Raises LikewiseError otherwise."""
+    try:
+        points = np.asarray(keypoints, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise LikewiseError("keypoints must be numbers: one (x, y) pair for each point.") from error
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
+        raise LikewiseError(
+            f"keypoints must be (n, 2): one (x, y) pair for each point, not {points.shape}."
+        )
+    inside = (points >= 0).all(axis=1) & (points <= (size[1], size[0])).all(axis=1)
+    if not inside.all():
+        x, y = points[~inside][0]
+        raise LikewiseError(
+            f"keypoint ({x:g}, {y:g}) lies outside its image of {size[1]}x{size[0]} pixels."
+        )
+    return points
