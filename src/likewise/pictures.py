@@ -63,3 +63,30 @@ def contact_sheet(rows: Sequence[Sequence[tuple[RGB, str]]], height: int = 240) 
             sheet.paste(picture, (x, y + caption_height))
             x += picture.width + gap
     return np.asarray(sheet)
+
+
+def draw_matches(
+    reference: RGB, points: npt.NDArray[np.float32], target: RGB, found: npt.NDArray[np.float32]
+) -> RGB:
+    """Reference and target side by side, the same number on a point and on its match.
+
+    Args:
+        reference: (H, W, 3) uint8.
+        points: (n, 2) x, y in pixels of the reference.
+        target: (H', W', 3) uint8.
+        found: (n, 2) x, y in pixels of the target.
+
+    Returns:
+        (480, W, 3) uint8.
+    """
+    height, font = 480, ImageFont.load_default(size=16)
+    halves = []
+    for picture, places in ((reference, points), (target, found)):
+        scale = height / picture.shape[0]
+        half = Image.fromarray(picture).resize((round(picture.shape[1] * scale), height))
+        draw = ImageDraw.Draw(half)
+        for number, (x, y) in enumerate(places * scale, start=1):
+            draw.ellipse((x - 6, y - 6, x + 6, y + 6), outline="white", fill=COLOUR, width=2)
+            draw.text((x + 8, y - 10), str(number), fill=COLOUR, font=font, stroke_width=1)
+        halves.append(np.asarray(half))
+    return np.concatenate(halves, axis=1)

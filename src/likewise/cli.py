@@ -1,0 +1,397 @@
+"""The command line: parse, call, print. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from .errors import LikewiseError
+
+if TYPE_CHECKING:
+    from .segmenter import Segmenter
+
+app = typer.Typer(
+    help="Mask one example, get the same thing masked in every other image.",
+    epilog="Exit codes: 0 all done, 1 some targets failed or were not reached, 2 nothing started.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+backbones_app = typer.Typer(help="List, download, verify and describe backbones.")
+app.add_typer(backbones_app, name="backbones")
+
+BackboneOption = Annotated[
+    str,
+    typer.Option("--backbone", "-b", help="A name from `likewise backbones`, or a file or folder."),
+]
+ImageSizeOption = Annotated[
+    int | None, typer.Option(help="Side of the square the backbone sees; bigger is finer, slower.")
+]
+BlockOption = Annotated[int | None, typer.Option(help="1-based block to read; default the last.")]
+RankOption = Annotated[
+    float | None,
+    typer.Option(help="Rank of the positional basis: a count, or a fraction below 1 of D."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def main() -> None:
+    """Entry point: every error a person can mend is one sentence and exit code 2."""
+    try:
+        app()
+    except LikewiseError as error:
+        _fail(error)
+
+
+def _fail(error: LikewiseError) -> NoReturn:
+    print(f"likewise: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from . import __version__
+
+        print(f"likewise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _segmenter(rank: float | None, **options: Any) -> Segmenter:
+    from .segmenter import Segmenter
+
+    # A whole number is a count of directions, as in the papers; a fraction is one of D.
+    whole = rank is not None and float(rank).is_integer()
+    return Segmenter(svd_components=int(rank) if whole and rank is not None else rank, **options)
+
+
+@app.command()
+def segment(
+    targets: Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")],
+    reference: Annotated[
+        list[Path], typer.Option("--reference", "-r", help="Example image; may be repeated.")
+    ],
+    mask: Annotated[
+        list[Path], typer.Option("--mask", "-m", help="Its mask; one for each --reference.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the masks.")],
+    mask_value: Annotated[
+        int | None, typer.Option(help="Which value of a label map is the example.")
+    ] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write <stem>_overlay.jpg pictures.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep masks that are there already.")
+    ] = False,
+    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
+    tau: Annotated[
+        float | None, typer.Option(help="Clustering similarity -1..1; higher gives finer regions.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Lower adds more regions to the mask.")] = 0.2,
+    backbone: BackboneOption = "embedded",
+    image_size: ImageSizeOption = None,
+    block: BlockOption = None,
+    svd_components: RankOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write <stem>.png (0/255, the target's size) for every target."""
+    from .batch.folder import Outcome, plan, segment_files
+    from .images import find_images, read_image
+    from .masks import read_mask
+    from .reference import Reference
+
+    if len(reference) != len(mask):
+        raise LikewiseError(
+            f"{len(reference)} --reference and {len(mask)} --mask were given: "
+            "give one --mask for each --reference, in the same order."
+        )
+    # Everything that can be wrong with the input, before the seconds that a backbone takes.
+    images = [read_image(path) for path in reference]
+    references = [
+        Reference(image, read_mask(path, size=image.shape[:2], value=mask_value))
+        for image, path in zip(images, mask, strict=True)
+    ]
+    jobs = plan(find_images(targets), out, overlay=overlay, inputs=[*reference, *mask])
+    segmenter = _segmenter(
+        svd_components,
+        backbone=backbone,
+        image_size=image_size,
+        tau=tau,
+        alpha=alpha,
+        refiner=refine,
+        device=device,
+        dtype=dtype,
+        block=block,
+        offline=offline,
+    ).fit(references)
+
+    outcomes: list[Outcome] = []
+    stopped = ""
+    try:
+        with _progress(len(jobs)) as advance:
+            for outcome in segment_files(segmenter, jobs, resume=resume):
+                outcomes.append(outcome)
+                advance(outcome.error)
+    except LikewiseError as error:
+        stopped = str(error)
+    except KeyboardInterrupt:
+        stopped = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."
+    if stopped:
+        print(f"likewise: {stopped}", file=sys.stderr)
+
+    failed = sum(o.error is not None for o in outcomes)
+    written = sum(o.error is None and not o.skipped for o in outcomes)
+    if as_json:
+        report = {
+            "backbone": segmenter.encoder.spec.name,
+            "references": len(references),
+            "written": written,
+            "kept": sum(o.skipped for o in outcomes),
+            "failed": failed,
+            "not_reached": len(jobs) - len(outcomes),
+            "targets": [_plain(dataclasses.asdict(o)) for o in outcomes],
+        }
+        print(json.dumps(report, indent=2))
+    else:
+        empty = sum(o.area == 0 and o.error is None and not o.skipped for o in outcomes)
+        notes = [f"{empty} of them empty"] if empty else []
+        notes += [f"{len(outcomes) - written - failed} kept"] if resume else []
+        notes += [f"{failed} failed"] if failed else []
+        notes += [f"{len(jobs) - len(outcomes)} not reached"] if stopped else []
+        print(f"{written} of {len(jobs)} masks written to {out}", *notes, sep=", ")
+    if failed or stopped:
+        raise typer.Exit(1)
+
+
+@app.command()
+def match(
+    targets: Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")],
+    reference: Annotated[Path, typer.Option("--reference", "-r", help="Image the points are of.")],
+    point: Annotated[
+        list[str], typer.Option("--point", "-p", help="X,Y in its pixels; may be repeated.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for <stem>_match.jpg pictures.")
+    ] = None,
+    original: Annotated[
+        bool, typer.Option("--original", help="Match without debiasing, to compare.")
+    ] = False,
+    backbone: BackboneOption = "embedded",
+    image_size: ImageSizeOption = None,
+    block: BlockOption = None,
+    svd_components: RankOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find points of one image in others (semantic correspondence)."""
+    from .images import find_images, read_image, write_image
+    from .pictures import draw_matches
+    from .segmenter import check_keypoints
+
+    try:
+        points = [tuple(float(part) for part in text.split(",")) for text in point]
+    except ValueError as error:
+        raise LikewiseError(f"--point takes X,Y, such as --point 120,85 ({error}).") from error
+    image = read_image(reference)
+    keypoints = check_keypoints(points, image.shape[:2])
+    files = find_images(targets)
+    pixels = [read_image(file) for file in files]
+    segmenter = _segmenter(
+        svd_components,
+        backbone=backbone,
+        image_size=image_size,
+        device=device,
+        dtype=dtype,
+        block=block,
+        offline=offline,
+    )
+    report = []
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    for file, target in zip(files, pixels, strict=True):
+        found, similarity = segmenter.match(image, keypoints, target, debiased=not original)
+        if out is not None:
+            picture = draw_matches(image, keypoints, target, found)
+            write_image(out / f"{file.stem}_match.jpg", picture)
+        report.append(
+            {"target": str(file), "points": found.tolist(), "similarity": similarity.tolist()}
+        )
+        if not as_json:
+            for start, end, cosine in zip(keypoints, found, similarity, strict=True):
+                print(
+                    f"{file}: {start[0]:g},{start[1]:g} -> {end[0]:.1f},{end[1]:.1f} "
+                    f"(similarity {cosine:.2f})"
+                )
+    if as_json:
+        print(json.dumps(report, indent=2))
+
+
+@backbones_app.callback(invoke_without_command=True)
+def _backbones(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_backbones()
+
+
+@backbones_app.command("list")
+def list_backbones(as_json: JsonOption = False) -> None:
+    """Every backbone likewise knows, and whether it is on this machine."""
+    from .backbones.download import cached_path
+    from .backbones.registry import ALIASES, BACKBONES
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": spec.name,
+            "aliases": [a for a, name in ALIASES.items() if name == spec.name],
+            "dim": spec.dim,
+            "depth": spec.depth,
+            "patch": spec.patch,
+            "here": cached_path(spec.name) is not None,
+            "source": spec.repo or "ships with likewise",
+        }
+        for spec in BACKBONES.values()
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    print(f"{'name':20} {'also':10} {'dim':>5} {'blocks':>6} {'patch':>5} {'here':>4}  source")
+    for row in rows:
+        also, here = (row["aliases"] or [""])[0], "yes" if row["here"] else "-"
+        print(
+            f"{row['name']:20} {also:10} {row['dim']:5} {row['depth']:6} {row['patch']:5} "
+            f"{here:>4}  {row['source']}"
+        )
+
+
+@backbones_app.command()
+def download(name: str, offline: OfflineOption = False) -> None:
+    """Download a backbone into the Hugging Face cache and check its sha256."""
+    from .backbones.download import fetch_weights
+    from .backbones.registry import get_spec
+
+    spec = get_spec(name)
+    if spec.repo is None:
+        print(f"{spec.name} ships with likewise: nothing to download.")
+        return
+    print(fetch_weights(spec, offline=offline))
+
+
+@backbones_app.command()
+def verify(name: str) -> None:
+    """Recompute the sha256 of a backbone on this machine."""
+    from .backbones.download import verify
+
+    report = verify(name)
+    verdict = {True: "correct", False: "WRONG, download it again", None: "nothing to compare with"}
+    print(f"{report.path}\nsha256 {report.sha256}: {verdict[report.ok]}")
+    if report.ok is False:
+        raise typer.Exit(1)
+
+
+@backbones_app.command()
+def info(name: str, as_json: JsonOption = False) -> None:
+    """What likewise knows of a backbone: source, shape, defaults, licence."""
+    from .backbones.download import cached_path
+    from .backbones.registry import get_spec
+
+    facts = dataclasses.asdict(get_spec(name))
+    facts["here"] = cached_path(name)
+    if as_json:
+        print(json.dumps(_plain(facts), indent=2))
+        return
+    for key, value in facts.items():
+        print(f"{key:15} {value}")
+
+
+@app.command()
+def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
+    """What is installed, which device is used, and a one-image self-test."""
+    from .doctor import examine
+
+    checks = []
+    for check in examine(device):
+        checks.append(check)
+        if not as_json:
+            mark = {True: "ok", False: "FAILED", None: ""}[check.ok]
+            print(f"{check.name:17} {check.value}  {mark}".rstrip(), flush=True)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(c) for c in checks], indent=2))
+    if any(check.ok is False for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write.")] = Path(
+        "likewise_demo.png"
+    ),
+    backbone: BackboneOption = "embedded",
+    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "guided",
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+) -> None:
+    """Run the bundled example: one coin and one board masked, the others found."""
+    from .demo import run_demo
+    from .segmenter import Segmenter
+
+    segmenter = Segmenter(backbone, refiner=refine, device=device, offline=offline)
+    for name, area in run_demo(segmenter, out).items():
+        print(f"{name}: {area:.0%} of the picture masked")
+    print(f"look at {out}")
+
+
+class _progress:  # noqa: N801 (used as a function)
+    """A progress bar on a terminal, nothing in a pipe; failures are printed either way."""
+
+    def __init__(self, total: int) -> None:
+        self._bar: Any = None
+        if sys.stderr.isatty() and total > 1:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task("segment", total=total)
+
+    def __enter__(self) -> Any:
+        if self._bar is not None:
+            self._bar.start()
+        return self._advance
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _advance(self, error: str | None) -> None:
+        if error is not None and self._bar is not None:
+            self._bar.console.print(f"likewise: {error}", markup=False, highlight=False)
+        elif error is not None:
+            print(f"likewise: {error}", file=sys.stderr)
+        if self._bar is not None:
+            self._bar.advance(self._task)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Paths as text, so that JSON can hold them."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
