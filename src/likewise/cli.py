@@ -275,11 +275,11 @@ def list_backbones(as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    print(f"{'name':20} {'also':10} {'dim':>5} {'blocks':>6} {'patch':>5} {'here':>4}  source")
+    print(f"{'name':20} {'also':18} {'dim':>5} {'blocks':>6} {'patch':>5} {'here':>4}  source")
     for row in rows:
         also, here = (row["aliases"] or [""])[0], "yes" if row["here"] else "-"
         print(
-            f"{row['name']:20} {also:10} {row['dim']:5} {row['depth']:6} {row['patch']:5} "
+            f"{row['name']:20} {also:18} {row['dim']:5} {row['depth']:6} {row['patch']:5} "
             f"{here:>4}  {row['source']}"
         )
 
