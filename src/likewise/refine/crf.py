@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,9 +32,9 @@ class CRFParams:
     colour_width: float = 0.03
     """In units of colour 0..1."""
     iterations: int = 10
-    samples_per_width: float = 4.0
-    """Neighbours are taken on a lattice with this many steps per Gaussian width; a step is never
-    finer than a pixel, so small images are computed exactly."""
+    samples_per_width: float = 3.0
+    """Bilateral neighbours lie on a lattice with this many steps per width; a step is never finer
+    than a pixel, so small images are computed exactly."""
 
 
 def dense_crf(
@@ -42,8 +43,8 @@ def dense_crf(
     """Redraw the boundary of ``mask`` where colours change; only the band around it may change.
 
     Mean field of a fully connected Potts model. Messages are weighted means over the neighbours
-    (kernels normalised per pixel, the pixel itself left out). The core is fixed, so each band pixel
-    needs its band neighbours only: one sparse matrix, made once.
+    (kernels normalised per pixel, the pixel itself left out). The spatial kernel is a plain blur;
+    the bilateral one is a sparse matrix between band pixels, made once, since the core is fixed.
 
     Args:
         image: (H, W, 3) float32 in 0..1.
@@ -60,32 +61,22 @@ def dense_crf(
     if not band_np.any():
         return mask
     band = torch.from_numpy(band_np).to(image.device)
-    probability = torch.where(mask, params.core_probability, 1 - params.core_probability)
-    probability[band] = 0.5
-
-    # Potts, binary: logit_i = Σ_j w_ij (2 q_j - 1); the band's unary is even and drops out.
-    # The core's share of the sum never changes.
-    core = torch.where(band, 0.0, 2 * probability - 1)
     scale = math.sqrt(inside.size) / 512
-    kernels = (
-        (params.spatial_weight, params.spatial_width * scale, None),
-        (params.bilateral_weight, params.bilateral_width * scale, params.colour_width),
-    )
-    constant = torch.zeros(int(band.sum()), device=image.device)
-    matrices = []
-    for weight, width, colour in kernels:
-        weights, share = _messages(image, band, core, width, colour, params.samples_per_width)
-        matrices.append((weight, weights))
-        constant += weight * share
-    q = torch.full_like(constant, 0.5)
+
+    # Potts with two labels: logit_i = Σ_j w_ij v_j with v = 2·probability - 1. The band's unary is
+    # even and drops out; v starts at 0 there and never changes in the core.
+    v = torch.where(mask, 1.0, -1.0) * (2 * params.core_probability - 1)
+    v[band] = 0
+    width = params.bilateral_width * scale
+    bilateral, constant = _bilateral(image, band, v, width, params)
+    taps = _gaussian(params.spatial_width * scale).to(image.device)
+    total = (_blur(torch.ones_like(v), taps) - 1)[band].clamp_min(1e-12)
     for _ in range(params.iterations):
-        logit = constant.clone()
-        for weight, weights in matrices:
-            logit += weight * (weights @ (2 * q - 1)[:, None])[:, 0]
-        q = torch.sigmoid(logit)
-    result = mask.clone()
-    result[band] = q > 0.5
-    return result
+        spatial = (_blur(v, taps) - v)[band] / total
+        across = constant + (bilateral @ v[band][:, None])[:, 0]
+        logit = params.spatial_weight * spatial + params.bilateral_weight * across
+        v[band] = torch.tanh(logit / 2)
+    return torch.where(band, v > 0, mask)
 
 
 def boundary_band(mask: np.ndarray, radius: int) -> np.ndarray:
@@ -96,55 +87,76 @@ def boundary_band(mask: np.ndarray, radius: int) -> np.ndarray:
     return band <= radius
 
 
-def _messages(
-    image: torch.Tensor,
-    band: torch.Tensor,
-    core: torch.Tensor,
-    width: float,
-    colour_width: float | None,
-    samples_per_width: float,
+def _gaussian(width: float) -> torch.Tensor:
+    """(2r+1,) float32 unnormalised Gaussian, 1 in the middle, r = 3 widths."""
+    import torch
+
+    reach = max(1, math.ceil(3 * width))
+    return torch.exp(-(torch.arange(-reach, reach + 1).float() ** 2) / (2 * width**2))
+
+
+def _blur(values: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
+    """(H, W) convolved with ``taps`` along both axes, zero outside."""
+    import torch
+
+    padding = len(taps) // 2
+    values = torch.nn.functional.conv2d(
+        values[None, None], taps[None, None, None], padding=(0, padding)
+    )
+    return torch.nn.functional.conv2d(values, taps[None, None, :, None], padding=(padding, 0))[0, 0]
+
+
+def _bilateral(
+    image: torch.Tensor, band: torch.Tensor, core: torch.Tensor, width: float, params: CRFParams
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One normalised Gaussian kernel from all pixels to the M band pixels.
+    """The normalised bilateral kernel from all pixels to the M band pixels.
 
     Returns:
         ``(weights, share)``: sparse (M, M) weights between band pixels, and (M,) the sum of the
-        fixed ``core`` values already weighted.
+        fixed ``core`` values (0 in the band) already weighted.
     """
     import torch
 
     H, W = band.shape
     rows, columns = band.nonzero(as_tuple=True)
     M = len(rows)
-    offsets = _lattice(width, samples_per_width, M).to(image.device)
+    offsets = _lattice(width, params.samples_per_width, M).to(image.device)
     falloff = -(offsets.float() ** 2).sum(dim=1) / (2 * width**2)
     number = torch.full((H, W), -1, dtype=torch.int64, device=image.device)
     number[band] = torch.arange(M, device=image.device)
 
     share = torch.empty(M, device=image.device)
-    indices, values = [], []
+    lengths = torch.empty(M, dtype=torch.int64, device=image.device)
+    targets, values = [], []
+    pixels, fixed, number = image.reshape(-1, 3), core.flatten(), number.flatten()
     for chunk in torch.arange(M, device=image.device).split(max(1, _CHUNK // len(offsets))):
         y = rows[chunk, None] + offsets[:, 0]
         x = columns[chunk, None] + offsets[:, 1]
         valid = (y >= 0) & (y < H) & (x >= 0) & (x < W)
-        flat = (y.clamp(0, H - 1) * W + x.clamp(0, W - 1)).flatten()
-        exponent = falloff.expand(y.shape)
-        if colour_width is not None:
-            own = image[rows[chunk], columns[chunk]]
-            neighbour = image.reshape(-1, 3)[flat].reshape(*y.shape, 3)
-            distance = ((neighbour - own[:, None]) ** 2).sum(dim=2)
-            exponent = exponent - distance / (2 * colour_width**2)
+        flat = y.clamp_(0, H - 1).mul_(W).add_(x.clamp_(0, W - 1))
+        own = pixels[rows[chunk] * W + columns[chunk]]
+        distance = torch.zeros(y.shape, device=image.device)
+        for channel in range(3):
+            difference = pixels[:, channel].take(flat) - own[:, channel, None]
+            distance.addcmul_(difference, difference)
+        exponent = falloff - distance / (2 * params.colour_width**2)
         kernel = exponent.exp() * valid
-        kernel = kernel / kernel.sum(dim=1, keepdim=True).clamp_min(1e-12)
-        share[chunk] = (kernel * core.flatten()[flat].reshape(y.shape)).sum(dim=1)
-        other = number.flatten()[flat].reshape(y.shape)
+        kernel /= kernel.sum(dim=1, keepdim=True).clamp_min(1e-12)
+        share[chunk] = (kernel * fixed.take(flat)).sum(dim=1)
         # Weights under 1e-6 of the total cannot move a decision and would only cost memory.
-        i, k = ((other >= 0) & (kernel > 1e-6)).nonzero(as_tuple=True)
-        indices.append(torch.stack([chunk[i], other[i, k]]))
-        values.append(kernel[i, k])
-    weights = torch.sparse_coo_tensor(
-        torch.cat(indices, dim=1), torch.cat(values), (M, M), check_invariants=False
-    )
-    return weights.coalesce(), share
+        other = number.take(flat)
+        kept = (other >= 0) & (kernel > 1e-6)
+        lengths[chunk] = kept.sum(dim=1)
+        targets.append(other[kept])
+        values.append(kernel[kept])
+    # Offsets ascend in raster order, as band pixels are numbered: rows come out sorted.
+    starts = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        weights = torch.sparse_csr_tensor(
+            starts, torch.cat(targets), torch.cat(values), (M, M), check_invariants=False
+        )
+    return weights, share
 
 
 def _lattice(width: float, samples_per_width: float, pixels: int) -> torch.Tensor:
