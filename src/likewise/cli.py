@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import sys
 from pathlib import Path
@@ -45,14 +46,20 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts
 
 def main() -> None:
     """Entry point: every error a person can mend is one sentence and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # file names that the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
+        sys.stdout.flush()
     except LikewiseError as error:
-        _fail(error)
+        _fail(str(error))
+    except OSError as error:  # ours are explained: this is stdout itself, full or closed
+        _fail(f"output cannot be written ({error.strerror}): free some space, or redirect it.")
 
 
-def _fail(error: LikewiseError) -> NoReturn:
-    print(f"likewise: {error}", file=sys.stderr)
+def _fail(message: str) -> NoReturn:
+    print(f"likewise: {message}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -206,17 +213,23 @@ def match(
     as_json: JsonOption = False,
 ) -> None:
     """Find points of one image in others (semantic correspondence)."""
+    from .batch.folder import claim
     from .images import find_images, read_image, write_image
     from .pictures import draw_matches
     from .segmenter import check_keypoints
 
     try:
         points = [tuple(float(part) for part in text.split(",")) for text in point]
+        if any(len(pair) != 2 for pair in points):
+            raise ValueError("needs one (x, y) pair for each point")
     except ValueError as error:
         raise LikewiseError(f"--point takes X,Y, such as --point 120,85 ({error}).") from error
     image = read_image(reference)
     keypoints = check_keypoints(points, image.shape[:2])
     files = find_images(targets)
+    pictures = [out / f"{file.stem}_match.jpg" for file in files] if out is not None else []
+    if out is not None:
+        claim(out, list(zip(files, pictures, strict=True)), inputs=[*files, reference])
     pixels = [read_image(file) for file in files]
     segmenter = _segmenter(
         svd_components,
@@ -228,13 +241,10 @@ def match(
         offline=offline,
     )
     report = []
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-    for file, target in zip(files, pixels, strict=True):
+    for number, (file, target) in enumerate(zip(files, pixels, strict=True)):
         found, similarity = segmenter.match(image, keypoints, target, debiased=not original)
-        if out is not None:
-            picture = draw_matches(image, keypoints, target, found)
-            write_image(out / f"{file.stem}_match.jpg", picture)
+        if pictures:
+            write_image(pictures[number], draw_matches(image, keypoints, target, found))
         report.append(
             {"target": str(file), "points": found.tolist(), "similarity": similarity.tolist()}
         )
@@ -303,7 +313,8 @@ def verify(name: str) -> None:
     from .backbones.download import verify
 
     report = verify(name)
-    verdict = {True: "correct", False: "WRONG, download it again", None: "nothing to compare with"}
+    mend = "install likewise again" if report.name == "embedded" else "download it again"
+    verdict = {True: "correct", False: f"WRONG, {mend}", None: "nothing to compare with"}
     print(f"{report.path}\nsha256 {report.sha256}: {verdict[report.ok]}")
     if report.ok is False:
         raise typer.Exit(1)
@@ -352,9 +363,13 @@ def demo(
     offline: OfflineOption = False,
 ) -> None:
     """Run the bundled example: one coin and one board masked, the others found."""
+    from .batch.folder import claim
     from .demo import run_demo
+    from .images import picture_format
     from .segmenter import Segmenter
 
+    picture_format(out)
+    claim(out.parent, [], inputs=[])
     segmenter = Segmenter(backbone, refiner=refine, device=device, offline=offline)
     for name, area in run_demo(segmenter, out).items():
         print(f"{name}: {area:.0%} of the picture masked")

@@ -61,8 +61,11 @@ def _weights() -> Iterator[Check]:
     from .backbones.download import cached_path, verify
     from .backbones.registry import BACKBONES
 
-    report = verify("embedded")
-    yield Check("embedded weights", "sha256 correct" if report.ok else "damaged", bool(report.ok))
+    try:
+        ok = bool(verify("embedded").ok)
+        yield Check("embedded weights", "sha256 correct" if ok else "damaged: install again", ok)
+    except LikewiseError as error:
+        yield Check("embedded weights", str(error), False)
     cached = [n for n in BACKBONES if n != "embedded" and cached_path(n) is not None]
     yield Check("downloaded", ", ".join(cached) or "none (the embedded backbone needs none)")
 

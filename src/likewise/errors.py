@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LikewiseError(Exception):
     """Base of every error raised on purpose; its text can be shown to a person as it is."""
@@ -11,5 +14,25 @@ class ImageError(LikewiseError):
     """An image or mask cannot be used."""
 
 
+class WriteError(ImageError):
+    """The disk refuses a result, as it would every further one: full, read-only, gone."""
+
+
 class BackboneError(LikewiseError):
     """A backbone cannot be found, downloaded, verified or loaded."""
+
+
+@contextmanager
+def explained_memory(what: str) -> Iterator[None]:
+    """Turn running out of memory, on any device, into a LikewiseError that says what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # torch's own class on accelerators; its CPU allocator raises a bare RuntimeError.
+        accelerator = type(error).__name__ == "OutOfMemoryError"
+        if isinstance(error, MemoryError) or accelerator or "allocate memory" in str(error):
+            raise LikewiseError(
+                f"{what} does not fit in memory: give a smaller --image-size or --backbone, "
+                "or another --device."
+            ) from error
+        raise

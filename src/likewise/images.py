@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .errors import ImageError
+from .errors import ImageError, WriteError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,10 +142,15 @@ def write_image(path: str | os.PathLike[str], rgb: npt.NDArray[np.uint8]) -> Non
             f"the image for {path} has the shape {rgb.shape} and dtype {rgb.dtype}: give a "
             "non-empty (H, W, 3) array of uint8."
         )
+    _write(Path(path), Image.fromarray(np.ascontiguousarray(rgb)), picture_format(path))
+
+
+def picture_format(path: str | os.PathLike[str]) -> str:
+    """Pillow's name for the format of ``path``'s suffix. Raises ImageError if it has none."""
     image_format = _FORMATS.get(Path(path).suffix.lower())
     if image_format is None:
         raise ImageError(f"{path} has no known suffix: name it with one of {', '.join(_FORMATS)}.")
-    _write(Path(path), Image.fromarray(np.ascontiguousarray(rgb)), image_format)
+    return image_format
 
 
 def find_images(
@@ -166,6 +171,8 @@ def find_images(
     suffixes = ", ".join(IMAGE_SUFFIXES)
     for target in [targets] if isinstance(targets, PATH) else targets:
         path = Path(target)
+        if not os.fspath(target):
+            raise ImageError("an empty path was given as a target: give a file or a folder.")
         try:
             if path.is_dir():
                 files = [file for file in path.iterdir() if not file.name.startswith(".")]
@@ -243,6 +250,8 @@ def read_pillow(source: Any, name: str) -> Image.Image:
     try:
         if path.is_dir():
             raise ImageError(f"{name} is a folder: give one file in it.")
+        if path.is_fifo():  # opening it would wait for a writer
+            raise ImageError(f"{name} is no regular file: give an image file.")
         # A file handle, not its name: Pillow 13 maps some turned TIFFs by name, and wrongly.
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
@@ -278,9 +287,9 @@ def _open_header(file: BinaryIO, name: str) -> Image.Image:
             return Image.open(file)
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{name} is not an image that can be read: it is of an unknown kind (known are JPEG, "
-            "PNG, WebP, TIFF and BMP) or its beginning is damaged; open it in a viewer and save "
-            "it as PNG."
+            f"{name} is not an image that can be read: its kind or its kind of pixels is unknown "
+            "(known are JPEG, PNG, WebP, TIFF and BMP), or its beginning is damaged; open it in a "
+            "viewer and save it as PNG."
         ) from error
     except _DAMAGE as error:
         raise ImageError(f"{name} has a damaged header ({why(error)}): {_RESAVE}.") from error
@@ -366,7 +375,10 @@ def _write(path: Path, image: Image.Image, image_format: str) -> None:
         finally:
             part.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
-        mend = "free some space, or give an existing folder that you may write to"
+        reason = f"{path} cannot be written ({why(error)})"
         if getattr(error, "errno", None) is None:  # not the disk but the format said no
-            mend = f"{image.width} × {image.height} pixels may be too many for it, so try .png"
-        raise ImageError(f"{path} cannot be written ({why(error)}): {mend}.") from error
+            size = f"{image.width} × {image.height} pixels"
+            raise ImageError(f"{reason}: {size} may be too many for it, so try .png.") from error
+        raise WriteError(
+            f"{reason}: free some space, or give an existing folder that you may write to."
+        ) from error

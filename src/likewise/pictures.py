@@ -46,10 +46,7 @@ def contact_sheet(rows: Sequence[Sequence[tuple[RGB, str]]], height: int = 240) 
     gap, font = 10, ImageFont.load_default(size=15)
     caption_height = 22
     scaled = [
-        [
-            (Image.fromarray(p).resize((round(p.shape[1] * height / p.shape[0]), height)), text)
-            for p, text in row
-        ]
+        [(Image.fromarray(p).resize((_width(p, height), height)), text) for p, text in row]
         for row in rows
     ]
     step = height + caption_height + gap
@@ -82,11 +79,17 @@ def draw_matches(
     height, font = 480, ImageFont.load_default(size=16)
     halves = []
     for picture, places in ((reference, points), (target, found)):
-        scale = height / picture.shape[0]
-        half = Image.fromarray(picture).resize((round(picture.shape[1] * scale), height))
+        size = _width(picture, height), height
+        half = Image.fromarray(picture).resize(size)
         draw = ImageDraw.Draw(half)
-        for number, (x, y) in enumerate(places * scale, start=1):
+        scaled = places * np.array([size[0] / picture.shape[1], height / picture.shape[0]])
+        for number, (x, y) in enumerate(scaled, start=1):
             draw.ellipse((x - 6, y - 6, x + 6, y + 6), outline="white", fill=COLOUR, width=2)
             draw.text((x + 8, y - 10), str(number), fill=COLOUR, font=font, stroke_width=1)
         halves.append(np.asarray(half))
     return np.concatenate(halves, axis=1)
+
+
+def _width(picture: RGB, height: int) -> int:
+    """Width at that height; very thin and very wide pictures are squeezed into sight."""
+    return min(max(1, round(picture.shape[1] * height / picture.shape[0])), 8 * height)

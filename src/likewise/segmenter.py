@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +78,8 @@ class Segmenter:
         tau = self.encoder.spec.tau if tau is None else tau
         if not -1 <= tau <= 1:
             raise LikewiseError(f"tau {tau} is no cosine similarity; use a number from -1 to 1.")
+        if not math.isfinite(alpha):
+            raise LikewiseError(f"alpha {alpha} is no number to compare scores with; try 0.2.")
         self.params = INSID3Params(tau=tau, alpha=alpha)
         self.references: ReferenceSet | None = None
 

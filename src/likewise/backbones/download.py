@@ -137,6 +137,8 @@ def verify(name: str) -> Verification:
     """Recompute the sha256 of a cached backbone; raises BackboneError where it is not there."""
     spec = get_spec(name)
     path = cached_path(name)
+    if path is None and spec.repo is None:
+        raise BackboneError(f"likewise was installed without {spec.filename}: install it again.")
     if path is None:
         raise BackboneError(
             f"{spec.name} is not on this machine yet, so there is nothing to verify: "

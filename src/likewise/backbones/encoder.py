@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ..errors import BackboneError
+from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.encoded import Encoded
 from .loading import Backbone, load_backbone, patch_tokens
@@ -18,6 +19,7 @@ from .loading import Backbone, load_backbone, patch_tokens
 if TYPE_CHECKING:
     import torch
 
+MAX_SIDE = 8192  # 512 × 512 patches: their similarities alone take 256 GB
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -29,6 +31,10 @@ def choose_device(device: str = "auto") -> torch.device:
     """
     import torch
 
+    if device not in ("auto", "cpu", "mps") and not re.fullmatch(r"cuda(:\d+)?", device):
+        raise BackboneError(
+            f"device {device!r} cannot be used (unknown); use auto, cpu, cuda or mps."
+        )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cpu" and torch.backends.mps.is_available():
@@ -37,7 +43,7 @@ def choose_device(device: str = "auto") -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].split(". ")[0]  # torch can go on for a page
         raise BackboneError(
             f"device {device!r} cannot be used ({reason}); use auto, cpu, cuda or mps."
         ) from error
@@ -85,8 +91,13 @@ class Encoder:
             )
         self.backbone = backbone
         self.spec = spec = backbone.spec
-        size = image_size or spec.image_size
+        size = spec.image_size if image_size is None else image_size
         self.input_size = (size, size) if isinstance(size, int) else (size[0], size[1])
+        if max(self.input_size) > MAX_SIDE:
+            raise BackboneError(
+                f"image size {size} is beyond what a backbone can see at once: give at most "
+                f"{MAX_SIDE}."
+            )
         if any(side < spec.patch or side % spec.patch for side in self.input_size):
             below = max(1, min(self.input_size) // spec.patch) * spec.patch
             raise BackboneError(
@@ -144,8 +155,9 @@ class Encoder:
 
     def tokens(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, N, D) float32 patch tokens of (B, 3, H, W) normalised pixels."""
-        pixels = pixels.to(self.device, self.dtype)
-        return patch_tokens(self.backbone, pixels).flatten(1, 2).float()
+        with explained_memory(f"{self.spec.name} at {self.input_size[0]}x{self.input_size[1]} px"):
+            pixels = pixels.to(self.device, self.dtype)
+            return patch_tokens(self.backbone, pixels).flatten(1, 2).float()
 
     def encode(self, image: np.ndarray) -> Encoded:
         """Encode one (H, W, 3) uint8 RGB image."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,9 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
     try:
         # weights_only: nothing in the file is executed; mmap works for torch's zip files only.
         mmap = zipfile.is_zipfile(path)
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, in torch's own words
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
         raise BackboneError(
             f"{path} cannot be read as plain tensors ({type(error).__name__}): it is damaged, or "

@@ -167,7 +167,7 @@ def infer_config(
     family = "dinov3" if grid == 0 else "dinov2_with_registers" if registers else "dinov2"
 
     periods = state.get("rope_embed.periods")
-    theta = float(config.get("rope_theta", 100.0))
+    theta = _number(config, "rope_theta", 100.0, where)
     certain = _heads_from_config(config)
     if periods is not None:
         certain = dim // (4 * int(periods.numel()))
@@ -181,8 +181,18 @@ def infer_config(
         )
     if heads < 1 or dim % heads or (grid == 0 and (dim // heads) % 4):
         raise BackboneError(f"{where} has width {dim}, which {heads} heads cannot share.")
-    eps = float(config.get("layer_norm_eps", 1e-5 if grid == 0 else 1e-6))
+    eps = _number(config, "layer_norm_eps", 1e-5 if grid == 0 else 1e-6, where)
     return ModelShape(family, patch, depth, dim, heads, mlp_dim, gated, registers, grid, eps, theta)
+
+
+def _number(config: Mapping[str, Any], key: str, default: float, where: str) -> float:
+    value = config.get(key, default)
+    if not isinstance(value, int | float):
+        raise BackboneError(
+            f"the config.json of {where} has {key} {value!r}, which is no number: "
+            "download it again."
+        )
+    return float(value)
 
 
 def _heads_from_config(config: Mapping[str, Any]) -> int | None:

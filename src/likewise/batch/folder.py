@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import LikewiseError
+from ..errors import LikewiseError, WriteError, explained_memory
 from ..images import read_image, write_image, write_mask
 
 if TYPE_CHECKING:
@@ -60,21 +60,38 @@ def plan(
         Job(t, out / f"{t.stem}.png", out / f"{t.stem}_overlay.jpg" if overlay else None)
         for t in targets
     ]
-    sources = {_key(path): path for path in (*targets, *inputs)}
+    pairs = [(j.target, path) for j in jobs for path in (j.mask, j.overlay) if path is not None]
+    claim(out, pairs, inputs=[*targets, *inputs])
+    return jobs
+
+
+def claim(out: Path, results: Sequence[tuple[Path, Path]], inputs: Sequence[Path]) -> None:
+    """Make the folder ``out``, sure that every result can go there and replaces no input.
+
+    Args:
+        out: folder to write to.
+        results: (target, file to write for it) pairs.
+        inputs: files that must not be overwritten.
+
+    Raises:
+        LikewiseError: as for ``plan``.
+    """
+    sources = {_key(path): path for path in inputs}
     taken: dict[str, Path] = {}
-    for job in jobs:
-        for path in filter(None, (job.mask, job.overlay)):
-            if _key(path) in sources:
-                raise LikewiseError(
-                    f"the result of {job.target} would overwrite {sources[_key(path)]}: "
-                    "give another --out folder."
-                )
-            other = taken.setdefault(_key(path), job.target)
-            if other is not job.target:
-                raise LikewiseError(
-                    f"{other} and {job.target} would both be written to {path}: "
-                    "rename one, or segment them into different --out folders."
-                )
+    for target, path in results:
+        if _key(path) in sources:
+            raise LikewiseError(
+                f"the result of {target} would overwrite {sources[_key(path)]}: "
+                "give another --out folder."
+            )
+        other = taken.setdefault(_key(path), target)
+        if other is not target:
+            raise LikewiseError(
+                f"{other} and {target} would both be written to {path}: "
+                "rename one, or write them to different --out folders."
+            )
+        if path.is_dir():
+            raise LikewiseError(f"{path} is a folder: move it, or give another --out.")
     probe = out / f".likewise-{os.getpid()}"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +101,6 @@ def plan(
         raise LikewiseError(
             f"the folder {out} cannot be written to ({error.strerror}): give another --out."
         ) from error
-    return jobs
 
 
 def segment_files(
@@ -101,7 +117,7 @@ def segment_files(
         One outcome a job, its files already whole on disk.
 
     Raises:
-        ImageError: if a result cannot be written (a full disk would fail every further one too).
+        WriteError: if the disk refuses a result (it would refuse every further one too).
     """
     for job in jobs:
         if resume and job.mask.is_file():
@@ -109,17 +125,20 @@ def segment_files(
             continue
         start = time.perf_counter()
         try:
-            image = read_image(job.target)
-            result = segmenter.segment(image)
+            with explained_memory(str(job.target)):
+                image = read_image(job.target)
+                result = segmenter.segment(image)
+            # The overlay first: the mask is what says that a target is done.
+            if job.overlay is not None:
+                from ..pictures import overlay
+
+                write_image(job.overlay, overlay(image, result.mask))
+            write_mask(job.mask, result.mask)
+        except WriteError:
+            raise
         except LikewiseError as error:
             yield Outcome(job.target, error=str(error))
             continue
-        # The overlay first: the mask is what says that a target is done.
-        if job.overlay is not None:
-            from ..pictures import overlay
-
-            write_image(job.overlay, overlay(image, result.mask))
-        write_mask(job.mask, result.mask)
         seconds = time.perf_counter() - start
         yield Outcome(job.target, job.mask, job.overlay, result.area, seconds)
 

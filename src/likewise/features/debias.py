@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,13 +18,15 @@ def resolve_rank(svd_components: int | float, dim: int) -> int:
     Raises:
         ValueError: if the rank is negative or not below ``dim``.
     """
-    rank = round(svd_components * dim) if isinstance(svd_components, float) else svd_components
-    if not 0 <= rank < dim:
+    finite = math.isfinite(svd_components)
+    fraction = finite and isinstance(svd_components, float)
+    rank = round(svd_components * dim) if fraction else svd_components
+    if not finite or not 0 <= rank < dim:
         raise ValueError(
             f"svd_components={svd_components} is rank {rank}, but features of dimension {dim} "
             f"need a rank from 0 to {dim - 1} (or a fraction such as 500/1024)"
         )
-    return rank
+    return int(rank)
 
 
 def positional_basis(tokens: torch.Tensor, rank: int) -> torch.Tensor:
