@@ -1,0 +1,1357 @@
+"""What people get wrong: for each input the message, the exit code, and that nothing is lost.
+
+``python tests/bad_inputs.py`` prints the table; test_bad_inputs.py runs the same rows in pytest.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import traceback
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from PIL import Image
+
+SIZE = (48, 40)  # width, height of every picture of a scene
+_TRACEBACK = "Traceback"
+LONGEST = 700  # characters of a message that a person still reads
+UNREACHABLE = "http://127.0.0.1:9"
+
+# --- running likewise ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How one run ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(arguments: Sequence[str] | Callable[[], object], *, encoding: str = "utf-8") -> Ran:
+    """The command line in this process, or a callable behind the command line's error handling.
+
+    Warnings are printed the way Python does outside of pytest.
+    """
+    cli = importlib.import_module("likewise.cli")
+    out = io.TextIOWrapper(io.BytesIO(), encoding)
+    err = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace")
+    app, words = (arguments, []) if callable(arguments) else (cli.app, arguments)
+    with (
+        mock.patch.object(sys, "argv", ["likewise", *words]),
+        mock.patch.object(cli, "app", app),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("default")
+        for quiet in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+            warnings.simplefilter("ignore", quiet)
+        warnings.showwarning = _print_warning
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+    texts = []
+    for stream in (out, err):
+        stream.flush()
+        texts.append(stream.buffer.getvalue().decode(encoding))
+    return Ran(code, *texts)
+
+
+def _print_warning(message: Any, category: Any, filename: str, lineno: int, *_: object) -> None:
+    print(warnings.formatwarning(message, category, filename, lineno), file=sys.stderr)
+
+
+def run_process(arguments: Sequence[str]) -> Ran:
+    """The command line in a fresh process."""
+    import likewise
+
+    start = "import sys; from likewise.cli import main; sys.argv[0] = 'likewise'; main()"
+    source = str(Path(likewise.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-c", start, *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def sandbox(folder: Path) -> Iterator[None]:
+    """Work in the folder, with the caches below it and no network but this machine."""
+    from huggingface_hub import constants
+
+    home, hub = Path.cwd(), str(folder / ".hf" / "hub")
+    variables = {
+        "LIKEWISE_CACHE": str(folder / ".cache"),
+        "HF_HOME": str(folder / ".hf"),
+        "HF_HUB_CACHE": hub,
+        "HF_ENDPOINT": UNREACHABLE,
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+    with (
+        mock.patch.dict(os.environ, variables),
+        mock.patch.object(constants, "HF_HUB_CACHE", hub),
+        mock.patch.object(constants, "HF_HUB_OFFLINE", False),
+        mock.patch.object(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True),
+    ):
+        for name in ("LIKEWISE_MAX_PIXELS", "HF_HUB_OFFLINE"):
+            os.environ.pop(name, None)
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(home)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Tiny models gain nothing from more, and lose much where other processes are busy too."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# --- one good example, to be spoilt -------------------------------------------------------------
+
+
+def make_tiny(folder: Path) -> Path:
+    """A random DINOv3 in the Hugging Face layout: width 48, 2 blocks, patch 16."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    torch.manual_seed(0)
+    config = DINOv3ViTConfig(
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=96,
+        patch_size=16,
+        image_size=64,
+        num_register_tokens=4,
+    )
+    folder.mkdir()
+    state = DINOv3ViTModel(config).state_dict()
+    save_file({k: v.contiguous() for k, v in state.items()}, folder / "model.safetensors")
+    config.to_json_file(folder / "config.json", use_diff=False)
+    return folder
+
+
+def make_scene(folder: Path, tiny: Path) -> Path:
+    """reference.png with mask.png, the targets a.jpg, b.jpg and c.jpg, and the backbone tiny/."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    ground = rng.integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
+    ground[8:30, 10:32] = (210, 40, 30)
+    Image.fromarray(ground).save(folder / "reference.png")
+    marked = np.zeros(ground.shape[:2], np.uint8)
+    marked[8:30, 10:32] = 255
+    Image.fromarray(marked).save(folder / "mask.png")
+    for shift, name in enumerate(("a.jpg", "b.jpg", "c.jpg"), start=1):
+        # By whole patches, so that the example is found again.
+        Image.fromarray(np.roll(ground, 12 * shift, axis=1)).save(folder / name)
+    shutil.copytree(tiny, folder / "tiny")
+    return folder
+
+
+TINY = ["--backbone", "tiny", "--image-size", "64"]
+
+
+def segment(
+    *targets: str,
+    reference: str = "reference.png",
+    mask: str = "mask.png",
+    out: str = "out",
+    more: Sequence[str] = (),
+) -> list[str]:
+    """Arguments for a run that is right unless something is replaced; later options win."""
+    files = ["--reference", reference, "--mask", mask, "--out", out]
+    return ["segment", *(targets or ("a.jpg",)), *files, *TINY, *more]
+
+
+def match(*targets: str, point: str = "20,20", more: Sequence[str] = ()) -> list[str]:
+    """As `segment`, for one point."""
+    words = ["--reference", "reference.png", "--point", point]
+    return ["match", *(targets or ("a.jpg",)), *words, *TINY, *more]
+
+
+def cut(path: str, share: float = 0.5) -> None:
+    """Keep the first part of a file."""
+    whole = Path(path).read_bytes()
+    Path(path).write_bytes(whole[: int(len(whole) * share)])
+
+
+def grey(path: str, values: np.ndarray) -> None:
+    Image.fromarray(values.astype(np.uint8)).save(path)
+
+
+def write_bomb(path: str) -> None:
+    """A PNG of a few bytes that says it has 60000 × 60000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    Path(path).write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
+
+
+def write_half_float_tiff(path: str) -> None:
+    """An 8 × 8 TIFF of 16-bit floats, all NaN; Pillow cannot write one."""
+    pixels = np.full((8, 8), np.nan, "<f2").tobytes()
+    short, long = 3, 4
+    tags = [(256, short, 8), (257, short, 8), (258, short, 16), (259, short, 1), (262, short, 1)]
+    tags += [(273, long, 8), (277, short, 1), (278, short, 8), (279, long, len(pixels))]
+    tags += [(339, short, 3)]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    start = struct.pack("<2sHI", b"II", 42, 8 + len(pixels))
+    Path(path).write_bytes(start + pixels + directory)
+
+
+def edit_config(**changes: Any) -> None:
+    file = Path("tiny/config.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def cache_weights(repo: str) -> Path:
+    """Where the Hugging Face cache of the sandbox looks for the weights of a repository."""
+    folder = Path(".hf/hub") / f"models--{repo.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0" * 40)
+    (folder / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    return folder / "snapshots" / ("0" * 40) / "model.safetensors"
+
+
+class Booby:
+    """Makes a folder called EXECUTED where it is unpickled carelessly."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("EXECUTED",)
+
+
+# --- things that go wrong while it runs ----------------------------------------------------------
+
+
+@contextmanager
+def full_disk(whole: int) -> Iterator[None]:
+    """The disk is full after so many files."""
+    synced = []
+
+    def fsync(file: int) -> None:
+        synced.append(file)
+        if len(synced) > whole:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with mock.patch("os.fsync", fsync):
+        yield
+
+
+@contextmanager
+def no_permission(name: str) -> Iterator[None]:
+    """A file that may not be read, also for the user who may read everything."""
+    really = Path.open
+
+    def opened(self: Path, *args: Any, **kwargs: Any) -> Any:
+        if self.name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return really(self, *args, **kwargs)
+
+    with mock.patch.object(Path, "open", opened):
+        yield
+
+
+@contextmanager
+def second_target(error: Callable[[], BaseException]) -> Iterator[None]:
+    """The second target ends in an exception that is none of likewise's own."""
+    from likewise.segmenter import Segmenter
+
+    really, seen = Segmenter.segment, []
+
+    def segment_or_not(self: Segmenter, image: Any) -> Any:
+        seen.append(image)
+        if len(seen) == 2:
+            raise error()
+        return really(self, image)
+
+    with mock.patch.object(Segmenter, "segment", segment_or_not):
+        yield
+
+
+def out_of_memory() -> BaseException:
+    import torch
+
+    return torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+@contextmanager
+def small_memory() -> Iterator[None]:
+    with mock.patch("likewise.backbones.encoder.patch_tokens", side_effect=out_of_memory()):
+        yield
+
+
+@contextmanager
+def offline_by_variable() -> Iterator[None]:
+    from huggingface_hub import constants
+
+    with mock.patch.object(constants, "HF_HUB_OFFLINE", True):
+        yield
+
+
+@contextmanager
+def no_backbone_needed() -> Iterator[None]:
+    """A Segmenter that is there at once and finds nothing."""
+    from likewise.images import read_image
+
+    class Stub:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def fit(self, _: object) -> Stub:
+            return self
+
+        def segment(self, image: Any) -> Any:
+            return SimpleNamespace(mask=np.zeros(read_image(image).shape[:2], bool), area=0.0)
+
+    with mock.patch("likewise.segmenter.Segmenter", Stub):
+        yield
+
+
+# --- the rows -----------------------------------------------------------------------------------
+
+Prepare = Callable[[Path], "list[str] | Callable[[], object]"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One bad input; `prepare` and the run have the scene as working folder."""
+
+    name: str
+    what: str
+    prepare: Prepare
+    code: int
+    message: str
+    """Pattern of the message behind "likewise: "."""
+    masks: frozenset[str] = frozenset()
+    """What lies in out/ afterwards, all of it whole."""
+    fault: Callable[[], AbstractContextManager[None]] = nullcontext
+    then: Callable[[], None] | None = None
+    process: bool = False
+    usage: bool = False
+    """Refused by typer, with a box of several lines."""
+
+
+ROWS: list[Row] = []
+
+
+def row(
+    what: str, code: int, message: str, *, masks: str = "", when: bool = True, **extra: Any
+) -> Callable[[Prepare], Prepare]:
+    """Put a function that prepares a bad input into the table."""
+
+    def add(prepare: Prepare) -> Prepare:
+        if when:
+            kept = frozenset(masks.split())
+            name = prepare.__name__
+            ROWS.append(Row(name, what, prepare, code, message, kept, **extra))
+        return prepare
+
+    return add
+
+
+# references and masks
+
+
+@row("missing reference file", 2, r"nowhere\.png does not exist: check its spelling")
+def missing_reference(_: Path) -> list[str]:
+    return segment(reference="nowhere.png")
+
+
+@row("missing mask file", 2, r"nowhere\.png does not exist: check its spelling", process=True)
+def missing_mask(_: Path) -> list[str]:
+    return segment(mask="nowhere.png")
+
+
+@row("two references, one mask", 2, r"2 --reference and 1 --mask were given: give one --mask for")
+def mask_count(_: Path) -> list[str]:
+    return segment(more=["--reference", "a.jpg"])
+
+
+@row("mask of another shape", 2, r"mask\.png is 40 × 48 pixels, but its image is 48 × 40: draw")
+def mask_of_another_shape(_: Path) -> list[str]:
+    Image.open("mask.png").transpose(Image.Transpose.ROTATE_90).save("mask.png")
+    return segment()
+
+
+@row("empty mask", 2, r"mask\.png marks nothing: mark the pixels")
+def empty_mask(_: Path) -> list[str]:
+    grey("mask.png", np.zeros(SIZE[::-1]))
+    return segment()
+
+
+@row("full mask", 2, r"mask\.png marks the whole image: mark the pixels")
+def full_mask(_: Path) -> list[str]:
+    grey("mask.png", np.full(SIZE[::-1], 255))
+    return segment()
+
+
+@row(
+    "label map without --mask-value",
+    2,
+    r"mask\.png is a label map with the values 0, 1, 2: .*--mask-",
+)
+def label_map(_: Path) -> list[str]:
+    grey("mask.png", np.indices(SIZE[::-1])[1] // 16)
+    return segment()
+
+
+@row("--mask-value that does not occur", 2, r"mask\.png does not hold the value 7, only 0, 1, 2:")
+def absent_mask_value(_: Path) -> list[str]:
+    grey("mask.png", np.indices(SIZE[::-1])[1] // 16)
+    return segment(more=["--mask-value", "7"])
+
+
+@row("colour mask", 2, r"mask\.png is a colour picture, .*save it as greyscale")
+def colour_mask(_: Path) -> list[str]:
+    shutil.copy("reference.png", "mask.png")
+    return segment()
+
+
+@row("text file named .jpg as reference", 2, r"notes\.jpg is not an image that can be read")
+def text_as_reference(_: Path) -> list[str]:
+    Path("notes.jpg").write_text("a list of things to do")
+    return segment(reference="notes.jpg")
+
+
+@row("zero-byte reference", 2, r"reference\.png is empty \(0 bytes\): copy or download it again")
+def zero_byte_reference(_: Path) -> list[str]:
+    Path("reference.png").write_bytes(b"")
+    return segment()
+
+
+@row("truncated JPEG as reference", 2, r"b\.jpg is cut short or damaged \(.*\): copy or download")
+def truncated_jpeg_reference(_: Path) -> list[str]:
+    cut("b.jpg")
+    return segment(reference="b.jpg")
+
+
+@row("folder as reference", 2, r"tiny is a folder: give one file in it")
+def folder_as_reference(_: Path) -> list[str]:
+    return segment(reference="tiny")
+
+
+@row("folder as mask", 2, r"tiny is a folder: give one file in it")
+def folder_as_mask(_: Path) -> list[str]:
+    return segment(mask="tiny")
+
+
+@row(
+    "reference without read permission",
+    2,
+    r"reference\.png may not be read: give yourself read permission",
+    fault=lambda: no_permission("reference.png"),
+)
+def unreadable_reference(_: Path) -> list[str]:
+    return segment()
+
+
+@row("decompression bomb as reference", 2, r"bomb\.png is 60000 × 60000 = .*over the limit of")
+def bomb_as_reference(_: Path) -> list[str]:
+    write_bomb("bomb.png")
+    return segment(reference="bomb.png")
+
+
+@row("32-bit float TIFF with NaN as reference", 2, r"nan\.tif holds NaN or infinity: replace")
+def nan_reference(_: Path) -> list[str]:
+    values = np.linspace(0, 1, SIZE[0] * SIZE[1], dtype=np.float32).reshape(SIZE[::-1])
+    values[3, 3] = np.nan
+    Image.fromarray(values).save("nan.tif")
+    return segment(reference="nan.tif")
+
+
+@row("float TIFF with infinity as mask", 2, r"mask\.tif holds NaN or infinity: replace")
+def infinite_mask(_: Path) -> list[str]:
+    values = np.asarray(Image.open("mask.png"), dtype=np.float32) / 255
+    values[0, 0] = np.inf
+    Image.fromarray(values).save("mask.tif")
+    return segment(mask="mask.tif")
+
+
+# targets
+
+
+@row("text file named .jpg as target", 1, r"b\.jpg is not an image that can be read", masks="a.png")
+def text_as_target(_: Path) -> list[str]:
+    Path("b.jpg").write_text("a list of things to do")
+    return segment("a.jpg", "b.jpg")
+
+
+@row("zero-byte target", 1, r"b\.jpg is empty \(0 bytes\): copy or download", masks="a.png c.png")
+def zero_byte_target(_: Path) -> list[str]:
+    Path("b.jpg").write_bytes(b"")
+    return segment("a.jpg", "b.jpg", "c.jpg")
+
+
+@row(
+    "truncated JPEG among targets",
+    1,
+    r"b\.jpg is cut short or damaged \(.*\): copy or download it again",
+    masks="a.png c.png",
+    process=True,
+)
+def truncated_jpeg_target(_: Path) -> list[str]:
+    cut("b.jpg")
+    return segment("a.jpg", "b.jpg", "c.jpg")
+
+
+@row("truncated PNG as target", 1, r"cut\.png is cut short or damaged \(.*\): copy or download")
+def truncated_png_target(_: Path) -> list[str]:
+    shutil.copy("reference.png", "cut.png")
+    cut("cut.png")
+    return segment("cut.png")
+
+
+@row("PNG target cut in its header", 1, r"cut\.png has a damaged header \(.*\): copy or download")
+def png_cut_in_the_header(_: Path) -> list[str]:
+    shutil.copy("reference.png", "cut.png")
+    cut("cut.png", 0.005)
+    return segment("cut.png")
+
+
+@row(
+    "target without read permission",
+    1,
+    r"b\.jpg may not be read: give yourself read permission",
+    masks="a.png",
+    fault=lambda: no_permission("b.jpg"),
+)
+def unreadable_target(_: Path) -> list[str]:
+    return segment("a.jpg", "b.jpg")
+
+
+@row(
+    "decompression bomb among targets",
+    1,
+    r"bomb\.png is 60000 × 60000 = .*LIKEWISE_MAX_PIXELS",
+    masks="a.png",
+)
+def bomb_as_target(_: Path) -> list[str]:
+    write_bomb("bomb.png")
+    return segment("bomb.png", "a.jpg")
+
+
+@row(
+    "16-bit float TIFF with NaN as target",
+    1,
+    r"half\.tif (is not an image that can be read|holds NaN)",
+)
+def half_float_target(_: Path) -> list[str]:
+    write_half_float_tiff("half.tif")
+    return segment("half.tif")
+
+
+@row("missing target", 2, r"nowhere\.jpg does not exist: check its spelling")
+def missing_target(_: Path) -> list[str]:
+    return segment("a.jpg", "nowhere.jpg")
+
+
+@row("target folder without images", 2, r"the folder tiny holds no images \(.*\): check its path")
+def folder_without_images(_: Path) -> list[str]:
+    return segment("tiny")
+
+
+@row("pattern that matches nothing", 2, r"shots/\*\.jpg matches no images \(.*\): check the patt")
+def pattern_without_match(_: Path) -> list[str]:
+    return segment("shots/*.jpg")
+
+
+@row(
+    "two targets of one name", 2, r"a\.jpg and sub.a\.bmp would both be written to out.a\.png: ren"
+)
+def two_targets_of_one_name(_: Path) -> list[str]:
+    Path("sub").mkdir()
+    Image.open("a.jpg").save("sub/a.bmp")
+    return segment("a.jpg", "sub/a.bmp")
+
+
+@row(
+    "pixel limit that is no number",
+    2,
+    r"the variable LIKEWISE_MAX_PIXELS is 'lots': set it to a number",
+    fault=lambda: mock.patch.dict(os.environ, {"LIKEWISE_MAX_PIXELS": "lots"}),
+)
+def bad_pixel_limit(_: Path) -> list[str]:
+    return segment()
+
+
+@row(
+    "target wider than a JPEG overlay can be",
+    1,
+    r"out.wide_overlay\.jpg cannot be written \(.*\): 66000 × 2 pixels",
+    masks="a.png a_overlay.jpg",
+)
+def target_too_wide_for_its_overlay(_: Path) -> list[str]:
+    Image.new("RGB", (66000, 2)).save("wide.png")
+    return segment("wide.png", "a.jpg", more=["--overlay"])
+
+
+# outputs
+
+
+@row(
+    "output folder is a file", 2, r"the folder mask\.png cannot be written to \(.*\): give another"
+)
+def output_is_a_file(_: Path) -> list[str]:
+    return segment(out="mask.png")
+
+
+@row(
+    "output folder below a file", 2, r"the folder mask\.png.x cannot be written to \(.*\): give an"
+)
+def output_below_a_file(_: Path) -> list[str]:
+    return segment(out=str(Path("mask.png/x")))
+
+
+@row(
+    "output folder below /proc",
+    2,
+    r"the folder /proc/masks cannot be written to \(.*\): give another --out",
+    when=Path("/proc/self").exists(),
+)
+def output_below_proc(_: Path) -> list[str]:
+    return segment(out="/proc/masks")
+
+
+@row(
+    "--out is the folder of PNG targets", 2, r"the result of reference\.png would overwrite referen"
+)
+def output_over_target(_: Path) -> list[str]:
+    return segment("reference.png", out=".")
+
+
+@row(
+    "--overlay over a reference", 2, r"the result of a\.jpg would overwrite a_overlay\.jpg: give an"
+)
+def overlay_over_reference(_: Path) -> list[str]:
+    shutil.copy("b.jpg", "a_overlay.jpg")
+    return segment(reference="a_overlay.jpg", out=".", more=["--overlay"])
+
+
+def _resume_finishes() -> None:
+    earlier = Path("out/a.png").read_bytes()
+    ran = run(segment("a.jpg", "b.jpg", "c.jpg", more=["--resume"]))
+    assert (ran.code, ran.err) == (0, ""), ran
+    assert ran.out == "2 of 3 masks written to out, 1 kept\n"
+    assert Path("out/a.png").read_bytes() == earlier
+    assert {p.name for p in Path("out").iterdir()} == {"a.png", "b.png", "c.png"}
+
+
+@row(
+    "disk full at the second mask",
+    1,
+    r"out.b\.png cannot be written \(No space left on device\): free some space",
+    masks="a.png",
+    fault=lambda: full_disk(1),
+    then=_resume_finishes,
+)
+def disk_full(_: Path) -> list[str]:
+    return segment("a.jpg", "b.jpg", "c.jpg")
+
+
+@row(
+    "Ctrl-C at the second target",
+    1,
+    r"stopped by Ctrl-C: finished masks are whole, --resume goes on",
+    masks="a.png",
+    fault=lambda: second_target(KeyboardInterrupt),
+    then=_resume_finishes,
+)
+def ctrl_c(_: Path) -> list[str]:
+    return segment("a.jpg", "b.jpg", "c.jpg")
+
+
+@row(
+    "demo picture of unknown kind",
+    2,
+    r"demo\.txt has no known suffix: name it with one of \.png",
+    fault=no_backbone_needed,
+)
+def demo_of_unknown_kind(_: Path) -> list[str]:
+    return ["demo", "--out", "demo.txt"]
+
+
+@row(
+    "demo picture below a file",
+    2,
+    r"the folder reference\.png cannot be written to \(.*\): give another --out",
+    fault=no_backbone_needed,
+)
+def demo_below_a_file(_: Path) -> list[str]:
+    return ["demo", "--out", str(Path("reference.png/demo.png"))]
+
+
+# backbones
+
+
+@row("misspelt backbone", 2, r"'vitl-16' is not a backbone likewise knows: did you mean vitl, ")
+def misspelt_backbone(_: Path) -> list[str]:
+    return segment(more=["--backbone", "vitl-16"])
+
+
+@row(
+    "backbone name like no other", 2, r"'xyzzy' is not a .*: known are dinov3-vits16, .*, embedded;"
+)
+def unknown_backbone(_: Path) -> list[str]:
+    return segment(more=["--backbone", "xyzzy"])
+
+
+@row(
+    "unknown hub name, no network",
+    2,
+    r"org/none/config\.json could not be downloaded \(.*\): .*--backbone embedded",
+)
+def hub_out_of_reach(_: Path) -> list[str]:
+    return segment(more=["--backbone", "org/none"])
+
+
+@row(
+    "unknown hub name, HF_HUB_OFFLINE",
+    2,
+    r"org/none/config\.json is not in the cache and downloading is switched off: .*embedded",
+    fault=offline_by_variable,
+)
+def hub_switched_off(_: Path) -> list[str]:
+    return segment(more=["--backbone", "org/none"])
+
+
+@row(
+    "--offline, backbone not downloaded",
+    2,
+    r"timm/vit_small_patch16_dinov3\S+ is not in the cache and downloading is switched off: .*embe",
+)
+def offline_without_cache(_: Path) -> list[str]:
+    return segment(more=["--backbone", "vits", "--offline"])
+
+
+@row("missing checkpoint", 2, r"nowhere\.pth does not exist: give the path of a weights file")
+def missing_checkpoint(_: Path) -> list[str]:
+    return segment(more=["--backbone", "nowhere.pth"])
+
+
+@row("checkpoint of another kind", 2, r"notes\.txt is no weights file: give a \.safetensors, \.pth")
+def checkpoint_of_another_kind(_: Path) -> list[str]:
+    Path("notes.txt").write_text("a list of things to do")
+    return segment(more=["--backbone", "notes.txt"])
+
+
+@row(
+    "safetensors cut short",
+    2,
+    r"tiny.model\.safetensors is not a complete safetensors file \(.*\):",
+)
+def safetensors_cut_short(_: Path) -> list[str]:
+    cut("tiny/model.safetensors")
+    return segment()
+
+
+@row("garbage .pth", 2, r"garbage\.pth cannot be read as plain tensors \(.*\): it is damaged, or")
+def garbage_checkpoint(_: Path) -> list[str]:
+    Path("garbage.pth").write_bytes(b"garbage" * 100)
+    return segment(more=["--backbone", "garbage.pth"])
+
+
+@row("zero-byte .safetensors", 2, r"tiny.model\.safetensors is empty: copy or download it again")
+def zero_byte_safetensors(_: Path) -> list[str]:
+    Path("tiny/model.safetensors").write_bytes(b"")
+    return segment()
+
+
+@row("zero-byte .pth", 2, r"none\.pth is empty: copy or download it again")
+def zero_byte_pickle(_: Path) -> list[str]:
+    Path("none.pth").write_bytes(b"")
+    return segment(more=["--backbone", "none.pth"])
+
+
+def _resnet() -> dict[str, Any]:
+    import torch
+
+    return {"conv1.weight": torch.ones(8, 3, 7, 7), "layer1.0.conv1.weight": torch.ones(8, 8, 3, 3)}
+
+
+@row(
+    "ResNet .safetensors", 2, r"resnet\.safetensors is not a DINOv3 or DINOv2 ViT: .* conv1\.weight"
+)
+def resnet_safetensors(_: Path) -> list[str]:
+    from safetensors.torch import save_file
+
+    save_file(_resnet(), "resnet.safetensors")
+    return segment(more=["--backbone", "resnet.safetensors"])
+
+
+@row("ResNet .pth", 2, r"resnet\.pth is not a DINOv3 or DINOv2 ViT: .* conv1\.weight, ")
+def resnet_pickle(_: Path) -> list[str]:
+    import torch
+
+    torch.save(_resnet(), "resnet.pth")
+    return segment(more=["--backbone", "resnet.pth"])
+
+
+@row("checkpoint that lacks a tensor", 2, r"tiny.model\.safetensors lacks the tensor .*: it is inc")
+def incomplete_checkpoint(_: Path) -> list[str]:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file("tiny/model.safetensors")
+    del state[next(k for k in state if "down_proj.weight" in k)]
+    save_file(state, "tiny/model.safetensors")
+    return segment()
+
+
+def _never_executed(load: Callable[[], object]) -> Callable[[], None]:
+    def check() -> None:
+        assert not Path("EXECUTED").exists()
+        load()  # and the trap does work
+        assert Path("EXECUTED").exists()
+
+    return check
+
+
+def _load_booby_zip() -> None:
+    import torch
+
+    torch.load("booby.pth", weights_only=False)
+
+
+@row(
+    ".pth whose loading runs code",
+    2,
+    r"booby\.pth cannot be read as plain tensors .*Python objects, which likewise never executes",
+    then=_never_executed(_load_booby_zip),
+)
+def booby_trap(_: Path) -> list[str]:
+    import torch
+
+    torch.save({"cls_token": Booby()}, "booby.pth")
+    return segment(more=["--backbone", "booby.pth"])
+
+
+@row(
+    "plain pickle whose loading runs code",
+    2,
+    r"booby\.pt cannot be read as plain tensors .*Python objects, which likewise never executes",
+    then=_never_executed(lambda: pickle.loads(Path("booby.pt").read_bytes())),
+)
+def booby_trap_in_a_plain_pickle(_: Path) -> list[str]:
+    Path("booby.pt").write_bytes(pickle.dumps({"cls_token": Booby()}))
+    return segment(more=["--backbone", "booby.pt"])
+
+
+@row(
+    "a whole pickled model", 2, r"model\.pth cannot be read as plain tensors .*save its state dict"
+)
+def pickled_module(_: Path) -> list[str]:
+    import torch
+
+    torch.save(torch.nn.Linear(2, 2), "model.pth")
+    return segment(more=["--backbone", "model.pth"])
+
+
+@row("folder without config.json", 2, r"weights has no config\.json: give a Hugging Face folder")
+def folder_without_config(_: Path) -> list[str]:
+    Path("weights").mkdir()
+    return segment(more=["--backbone", "weights"])
+
+
+@row("folder without weights", 2, r"tiny has no weights: none of model\.safetensors, ")
+def folder_without_weights(_: Path) -> list[str]:
+    Path("tiny/model.safetensors").unlink()
+    return segment()
+
+
+@row("folder of another model", 2, r"tiny is a 'bert' model, not one of dinov3_vit, dinov2")
+def folder_of_another_model(_: Path) -> list[str]:
+    edit_config(model_type="bert")
+    return segment()
+
+
+@row("config.json that is no JSON", 2, r"tiny.config\.json is not readable JSON: download it again")
+def config_cut_short(_: Path) -> list[str]:
+    cut("tiny/config.json")
+    return segment()
+
+
+@row(
+    "config.json with null for a number",
+    2,
+    r"the config\.json of tiny.* has layer_norm_eps None, which is no number",
+)
+def config_with_null(_: Path) -> list[str]:
+    edit_config(layer_norm_eps=None)
+    return segment()
+
+
+@row(
+    "missing shard",
+    2,
+    r"tiny.two\.safetensors is missing, which model\.safetensors\.index\.json li",
+)
+def missing_shard(_: Path) -> list[str]:
+    Path("tiny/model.safetensors").rename("tiny/one.safetensors")
+    index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    Path("tiny/model.safetensors.index.json").write_text(json.dumps(index))
+    return segment()
+
+
+@row(
+    "downloaded backbone cut short", 2, r"\S+model\.safetensors is not a complete safetensors file"
+)
+def cached_weights_cut_short(_: Path) -> list[str]:
+    from likewise.backbones.registry import get_spec
+
+    weights = cache_weights(get_spec("vits").repo)
+    shutil.copy("tiny/model.safetensors", weights)
+    cut(str(weights))
+    return segment(more=["--backbone", "vits"])
+
+
+@row(
+    "downloaded backbone is another",
+    2,
+    r"\S+model\.safetensors does not hold dinov3-vits16 but a dinov3 model of width 48 and 2 bl",
+)
+def cached_weights_of_another(_: Path) -> list[str]:
+    from likewise.backbones.registry import get_spec
+
+    shutil.copy("tiny/model.safetensors", cache_weights(get_spec("vits").repo))
+    return segment(more=["--backbone", "vits"])
+
+
+@row(
+    "`backbones info` of an unknown",
+    2,
+    r"'vitx' is not a backbone likewise knows: did you mean vit",
+)
+def info_of_unknown(_: Path) -> list[str]:
+    return ["backbones", "info", "vitx"]
+
+
+@row(
+    "`backbones verify`, not downloaded", 2, r"dinov3-vits16 is not on this machine yet, .*download"
+)
+def verify_what_is_not_here(_: Path) -> list[str]:
+    return ["backbones", "verify", "vits"]
+
+
+@row(
+    "`backbones download`, no network", 2, r"timm/\S+ could not be downloaded \(.*\): .*hf download"
+)
+def download_without_network(_: Path) -> list[str]:
+    return ["backbones", "download", "vits"]
+
+
+@row(
+    "`backbones verify`, installed without weights",
+    2,
+    r"likewise was installed without embedded/\S+: install it again",
+    fault=lambda: mock.patch(
+        "likewise.backbones.download.packaged_file", return_value=Path("none")
+    ),
+)
+def verify_without_the_embedded_file(_: Path) -> list[str]:
+    return ["backbones", "verify", "embedded"]
+
+
+# options
+
+
+@row("image size off the patch", 2, r"image size 60 does not suit tiny: .* 16, such as 48 or 64\.")
+def image_size_off_the_patch(_: Path) -> list[str]:
+    return segment(more=["--image-size", "60"])
+
+
+@row("image size 0", 2, r"image size 0 does not suit tiny: .* 16, such as 16 or 32")
+def image_size_zero(_: Path) -> list[str]:
+    return segment(more=["--image-size", "0"])
+
+
+@row("block out of range", 2, r"block 3 of tiny does not exist: use 1 to 2\.")
+def block_out_of_range(_: Path) -> list[str]:
+    return segment(more=["--block", "3"])
+
+
+@row("unknown device", 2, r"device 'gpu' cannot be used \(.*\); use auto, cpu, cuda or mps\.")
+def unknown_device(_: Path) -> list[str]:
+    return segment(more=["--device", "gpu"])
+
+
+@row(
+    "device of another machine",
+    2,
+    r"device 'mps' cannot be used .*use auto, cpu",
+    when=sys.platform != "darwin",
+)
+def device_of_another_machine(_: Path) -> list[str]:
+    return segment(more=["--device", "mps"])
+
+
+@row("device without memory", 2, r"device 'meta' cannot be used .*use auto, cpu, cuda or mps\.")
+def device_without_memory(_: Path) -> list[str]:
+    return segment(more=["--device", "meta"])
+
+
+@row("unknown dtype", 2, r"dtype 'int8' is unknown; use one of auto, float32, bfloat16, float16\.")
+def unknown_dtype(_: Path) -> list[str]:
+    return segment(more=["--dtype", "int8"])
+
+
+@row("unknown refiner", 2, r"refiner 'sharp' is unknown; use one of none, guided, crf\.")
+def unknown_refiner(_: Path) -> list[str]:
+    return segment(more=["--refine", "sharp"])
+
+
+@row("tau out of range", 2, r"tau 1\.5 is no cosine similarity; use a number from -1 to 1\.")
+def tau_out_of_range(_: Path) -> list[str]:
+    return segment(more=["--tau", "1.5"])
+
+
+@row("alpha nan", 2, r"alpha nan .*number")
+def alpha_not_a_number(_: Path) -> list[str]:
+    return segment(more=["--alpha", "nan"])
+
+
+@row("tau that is no number", 2, r"'--tau'", usage=True)
+def tau_no_number(_: Path) -> list[str]:
+    return segment(more=["--tau", "high"])
+
+
+@row(
+    "svd_components of D",
+    2,
+    r"tiny: svd_components=48 is rank 48, .* need a rank from 0 to 47 \(or",
+)
+def rank_of_the_dimension(_: Path) -> list[str]:
+    return segment(more=["--svd-components", "48"])
+
+
+@row("svd_components inf", 2, r"tiny: svd_components=inf .*rank from 0 to 47")
+def rank_infinite(_: Path) -> list[str]:
+    return segment(more=["--svd-components", "inf"])
+
+
+@row("svd_components nan", 2, r"tiny: svd_components=nan .*rank from 0 to 47")
+def rank_not_a_number(_: Path) -> list[str]:
+    return segment(more=["--svd-components", "nan"])
+
+
+@row("image size beyond the memory", 2, r".*memory.*--image-size", fault=small_memory)
+def too_little_memory(_: Path) -> list[str]:
+    return segment()
+
+
+@row(
+    "memory gone at the second target",
+    1,
+    r".*memory",
+    masks="a.png",
+    fault=lambda: second_target(out_of_memory),
+)
+def memory_gone_later(_: Path) -> list[str]:
+    return segment("a.jpg", "b.jpg")
+
+
+@row("missing option", 2, r"Missing option '--mask'", usage=True, process=True)
+def missing_option(_: Path) -> list[str]:
+    return ["segment", "a.jpg", "--reference", "reference.png", "--out", "out"]
+
+
+@row("unknown option", 2, r"No such option: --mask-colour", usage=True)
+def unknown_option(_: Path) -> list[str]:
+    return segment(more=["--mask-colour", "red"])
+
+
+@row("unknown command", 2, r"No such command 'segmnt'", usage=True)
+def unknown_command(_: Path) -> list[str]:
+    return ["segmnt", "a.jpg"]
+
+
+# match
+
+
+@row("--point of no numbers", 2, r"--point takes X,Y, such as --point 120,85 \(.*'left'\)")
+def point_of_no_numbers(_: Path) -> list[str]:
+    return match(point="left,top")
+
+
+@row("--point of one number", 2, r".*one \(x, y\) pair for each point")
+def point_of_one_number(_: Path) -> list[str]:
+    return match(point="20")
+
+
+@row("one --point of two with one number", 2, r".*one \(x, y\) pair for each point")
+def points_of_unequal_length(_: Path) -> list[str]:
+    return match(more=["--point", "20"])
+
+
+@row("--point outside the image", 2, r"keypoint \(49, 10\) lies outside its image of 48x40 pixels")
+def point_outside(_: Path) -> list[str]:
+    return match(point="49,10")
+
+
+@row("match with a missing target", 2, r"nowhere\.jpg does not exist: check its spelling")
+def match_missing_target(_: Path) -> list[str]:
+    return match("a.jpg", "nowhere.jpg", more=["--out", "out"])
+
+
+@row("match with --out below a file", 2, r".*mask\.png.x cannot be written")
+def match_output_below_a_file(_: Path) -> list[str]:
+    return match(more=["--out", str(Path("mask.png/x"))])
+
+
+@row(
+    "match of two targets of one name",
+    2,
+    r"a\.jpg and sub.a\.bmp would both be written to out.a_ma",
+)
+def match_two_targets_of_one_name(_: Path) -> list[str]:
+    Path("sub").mkdir()
+    Image.open("a.jpg").save("sub/a.bmp")
+    return match("a.jpg", "sub/a.bmp", more=["--out", "out"])
+
+
+@row(
+    "match picture over another target", 2, r".*would overwrite .*a_match\.jpg: give another --out"
+)
+def match_over_a_target(_: Path) -> list[str]:
+    shutil.copy("b.jpg", "a_match.jpg")
+    return match("a.jpg", "a_match.jpg", more=["--out", "."])
+
+
+# only from Python
+
+
+def _segmenter() -> Any:
+    from likewise import Segmenter
+
+    return Segmenter("tiny", image_size=64)
+
+
+@row(
+    "Python: segment before fit",
+    2,
+    r"no reference yet: call fit\(\[\(image, mask\), \.\.\.\]\) first",
+)
+def segment_before_fit(_: Path) -> Callable[[], object]:
+    return lambda: _segmenter().segment("a.jpg")
+
+
+@row("Python: fit of nothing", 2, r"no reference given: pass at least one \(image, mask\) pair")
+def fit_of_nothing(_: Path) -> Callable[[], object]:
+    return lambda: _segmenter().fit([])
+
+
+@row(
+    "Python: mask array of another shape", 2, r"the mask array is 8 × 8 pixels, but its image is 48"
+)
+def mask_array_of_another_shape(_: Path) -> Callable[[], object]:
+    return lambda: _segmenter().fit(("reference.png", np.eye(8, dtype=bool)))
+
+
+@row("Python: image array with NaN", 2, r"the image array holds NaN or infinity: replace those")
+def image_array_with_nan(_: Path) -> Callable[[], object]:
+    array = np.full((40, 48, 3), np.nan)
+    return lambda: _segmenter().fit(("reference.png", "mask.png")).segment(array)
+
+
+@row(
+    "Python: a number for an image",
+    2,
+    r"a float was given where an image or mask is needed: give a",
+)
+def number_for_an_image(_: Path) -> Callable[[], object]:
+    return lambda: _segmenter().fit((3.5, "mask.png"))
+
+
+@row(
+    "Python: malformed COCO entry", 2, r"the mask annotation is not a usable COCO mask \(.*\): give"
+)
+def malformed_coco(_: Path) -> Callable[[], object]:
+    entry = {"size": [40, 48], "counts": [1, 3]}
+    return lambda: _segmenter().fit(("reference.png", entry))
+
+
+@row(
+    "Python: keypoints that are no pairs",
+    2,
+    r"keypoints must be \(n, 2\): one \(x, y\) pair for each",
+)
+def keypoints_no_pairs(_: Path) -> Callable[[], object]:
+    return lambda: _segmenter().match("reference.png", [1, 2, 3], "a.jpg")
+
+
+# --- judging ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one row."""
+
+    ran: Ran
+    message: str
+    lost: list[str]
+    """Files that were there before and are not as they were."""
+    wrong: list[str]
+    """Everything that is not as expected."""
+
+
+def judge(case: Row, scene: Path) -> Verdict:
+    """Prepare and run one row in a fresh scene."""
+    wrong: list[str] = []
+    with sandbox(scene):
+        arguments = case.prepare(scene)
+        before = _contents(scene)
+        with case.fault():
+            if case.process:
+                assert not callable(arguments)
+                ran = run_process(arguments)
+            else:
+                ran = run(arguments)
+        after = _contents(scene)
+        lost = [str(p.relative_to(scene)) for p in before if after.get(p) != before[p]]
+        if lost:
+            wrong.append(f"not as before: {', '.join(lost)}")
+        wrong += _wrong_output(case, ran) + _wrong_files(case, scene)
+        if case.then is not None:
+            try:
+                case.then()
+            except Exception as error:
+                wrong.append(f"afterwards: {error!r}")
+    return Verdict(ran, _message(case, ran), lost, wrong)
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def _message(case: Row, ran: Ran) -> str:
+    lines = ran.err.splitlines()
+    if _TRACEBACK in ran.err:
+        return f"(traceback) {lines[-1]}"
+    if case.usage:  # a box drawn around the sentence
+        return " ".join(
+            " ".join(line.strip("│ ") for line in lines if line.startswith("│")).split()
+        )
+    return " ".join(lines) or "(nothing)"
+
+
+def _wrong_output(case: Row, ran: Ran) -> list[str]:
+    wrong = []
+    if ran.code != case.code:
+        wrong.append(f"exit code {ran.code}, not {case.code}")
+    message = _message(case, ran)
+    if _TRACEBACK in ran.out + ran.err:
+        wrong.append(message)
+    elif case.usage:
+        if not re.search(case.message, message):
+            wrong.append(f"no {case.message!r} in {message!r}")
+    else:
+        if not re.fullmatch(r"likewise: [^\n]+\.\n", ran.err):
+            wrong.append(f"not one line 'likewise: ... .' but {ran.err!r}")
+        if not re.match(f"likewise: {case.message}", message):
+            wrong.append(f"no {case.message!r} at the start of {message!r}")
+        if len(message) > LONGEST:
+            wrong.append(f"a message of {len(message)} characters")
+    summary = r"\d+ of \d+ masks written to out(, \d+ [a-z ]+)+\n" if case.code == 1 else ""
+    if not re.fullmatch(summary, ran.out):
+        wrong.append(f"on stdout {ran.out!r}")
+    return wrong
+
+
+def _wrong_files(case: Row, scene: Path) -> list[str]:
+    wrong = [f"{p.name} was left over" for p in scene.rglob(".likewise-*")]
+    found = {p.name for p in Path("out").glob("*")}
+    if found != case.masks:
+        wrong.append(f"out/ holds {sorted(found)}, not {sorted(case.masks)}")
+    for name in sorted(n for n in found if n.endswith(".png")):
+        with Image.open(Path("out") / name) as image:
+            values = set(np.unique(np.asarray(image)).tolist())
+            if (image.mode, image.size) != ("L", SIZE) or not values <= {0, 255}:
+                wrong.append(f"{name} is {image.mode} {image.size} of {values}")
+    return wrong
+
+
+def table(rows: Sequence[tuple[str, str, str, str]]) -> str:
+    """A Markdown table with its columns padded to one width."""
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(4)]
+    lines = [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
+        for line in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Print the table; 1 if a row is not as expected."""
+    lines = [("input", "message printed", "exit code", "nothing lost")]
+    wrong = []
+    with tempfile.TemporaryDirectory() as folder, one_thread():
+        base = Path(folder).resolve()
+        tiny = make_tiny(base / "tiny")
+        for case in ROWS:
+            scene = make_scene(base / case.name, tiny)
+            verdict = judge(case, scene)
+            message = verdict.message.replace(str(scene) + os.sep, "")
+            lines.append(
+                (case.what, message, str(verdict.ran.code), "no" if verdict.lost else "yes")
+            )
+            wrong += [f"{case.name}: {reason}" for reason in verdict.wrong]
+    print(table(lines))
+    if wrong:
+        print("\nNot as expected:", *wrong, sep="\n", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,614 @@
+"""The command line end to end on a tiny random backbone, and once on the embedded one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import likewise
+from bad_inputs import (
+    SIZE,
+    Ran,
+    make_scene,
+    make_tiny,
+    match,
+    no_backbone_needed,
+    one_thread,
+    run,
+    run_process,
+    sandbox,
+    second_target,
+    segment,
+)
+from likewise import doctor
+from likewise.backbones.download import sha256_of
+from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
+from likewise.errors import LikewiseError
+from likewise.images import read_image, write_image
+from likewise.pictures import overlay
+from likewise.segmenter import Segmenter
+
+HEAVY = ("torch", "transformers", "safetensors", "huggingface_hub", "numpy", "scipy", "PIL")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with one_thread():
+        yield make_tiny(tmp_path_factory.mktemp("backbone") / "tiny")
+
+
+@pytest.fixture
+def scene(tmp_path: Path, tiny: Path) -> Iterator[Path]:
+    """The working folder: reference.png, mask.png, a.jpg, b.jpg, c.jpg, tiny/."""
+    folder = make_scene(tmp_path / "scene", tiny)
+    with sandbox(folder):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
+    """What the command line is compared with."""
+    with sandbox(tmp_path_factory.mktemp("segmenter")):
+        built = Segmenter(tiny, image_size=64)
+        assert built.encoder.basis.shape[0] == 48  # made here, in the sandbox's cache
+    return built
+
+
+def done(ran: Ran) -> str:
+    """The output of a run that went well, without a word on stderr."""
+    assert (ran.code, ran.err) == (0, "")
+    return ran.out
+
+
+def mask_of(path: Path | str) -> np.ndarray:
+    with Image.open(path) as image:
+        assert (image.format, image.mode, image.size) == ("PNG", "L", SIZE)
+        pixels = np.asarray(image)
+    assert set(np.unique(pixels)) <= {0, 255}
+    return pixels > 0
+
+
+def names(folder: str) -> set[str]:
+    return {path.name for path in Path(folder).iterdir()}
+
+
+# --- starting up --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "import likewise",
+        "import likewise.cli",
+        "likewise --help",
+        "likewise --version",
+        "likewise segment --help",
+    ],
+)
+def test_starting_up_imports_nothing_heavy(start: str) -> None:
+    code = start
+    if start.startswith("likewise"):
+        words = start.split()
+        code = (
+            f"import sys; sys.argv = {words}\nfrom likewise.cli import main\n"
+            "try: main()\nexcept SystemExit as end: assert not end.code"
+        )
+    code += f"\nimport sys; print('heavy:', [m for m in {HEAVY} if m in sys.modules])"
+    source = str(Path(likewise.__file__).parents[1])
+    output = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": source, "PYTHONIOENCODING": "utf-8"},
+    ).stdout
+    assert output.endswith("heavy: []\n")
+    assert ("Usage: likewise" in output) == ("--help" in start)
+
+
+def test_wrong_files_are_refused_before_torch_is_imported(scene: Path) -> None:
+    Image.new("L", SIZE).save("mask.png")
+    code = (
+        f"import sys; sys.argv = {['likewise', *segment()]}\nfrom likewise.cli import main\n"
+        "try: main()\nfinally: print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    source = str(Path(likewise.__file__).parents[1])
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": source},
+    )
+    assert (ran.returncode, ran.stdout) == (2, "[]\n")
+    assert ran.stderr.startswith("likewise: mask.png marks nothing")
+
+
+def test_version() -> None:
+    assert done(run(["--version"])) == f"likewise {likewise.__version__}\n"
+
+
+def test_help_lists_the_commands_and_the_exit_codes() -> None:
+    ran = run(["--help"])
+    assert ran.code == 0
+    for word in ("segment", "match", "backbones", "doctor", "demo", "Exit codes"):
+        assert word in ran.out
+
+
+# --- segment ------------------------------------------------------------------------------------
+
+
+def test_segment_files(scene: Path, segmenter: Segmenter) -> None:
+    assert done(run(segment("a.jpg", "b.jpg"))) == "2 of 2 masks written to out\n"
+    assert names("out") == {"a.png", "b.png"}
+    segmenter.fit(("reference.png", "mask.png"))
+    for stem in "ab":
+        expected = segmenter.segment(f"{stem}.jpg").mask
+        np.testing.assert_array_equal(mask_of(f"out/{stem}.png"), expected)
+
+
+def test_segment_keeps_each_targets_own_size(scene: Path) -> None:
+    Image.new("RGB", (31, 77), "teal").save("tall.webp")
+    done(run(segment("tall.webp")))
+    with Image.open("out/tall.png") as image:
+        assert (image.mode, image.size) == ("L", (31, 77))
+
+
+def test_segment_a_folder(scene: Path) -> None:
+    Path("shots").mkdir()
+    for name in ("a.jpg", "c.jpg", "mask.png"):
+        shutil.copy(name, "shots")
+    Path("shots/notes.txt").write_text("no image")
+    assert done(run(segment("shots"))) == "3 of 3 masks written to out\n"
+    assert names("out") == {"a.png", "c.png", "mask.png"}
+
+
+def test_segment_a_pattern(scene: Path) -> None:
+    assert done(run(segment("[bc].jpg", out="x/y"))).startswith("2 of 2 masks written to x")
+    assert names("x/y") == {"b.png", "c.png"}
+
+
+def test_segment_with_several_references(scene: Path, segmenter: Segmenter) -> None:
+    second = np.zeros(SIZE[::-1], np.uint8)
+    second[5:20, 3:15] = 255
+    Image.fromarray(second).save("mask_b.png")
+    really, fitted = Segmenter.fit, []
+
+    def fit(self: Segmenter, references: Any) -> Segmenter:
+        fitted.extend(references)
+        return really(self, references)
+
+    with mock.patch.object(Segmenter, "fit", fit):
+        more = ["--reference", "b.jpg", "--mask", "mask_b.png", "--json"]
+        report = json.loads(done(run(segment("a.jpg", more=more))))
+    assert report["references"] == 2
+    for reference, image, mask in zip(
+        fitted, ("reference.png", "b.jpg"), ("mask.png", "mask_b.png"), strict=True
+    ):
+        np.testing.assert_array_equal(reference.image, read_image(image))
+        np.testing.assert_array_equal(reference.mask, mask_of(mask))
+    segmenter.fit([("reference.png", "mask.png"), ("b.jpg", "mask_b.png")])
+    np.testing.assert_array_equal(mask_of("out/a.png"), segmenter.segment("a.jpg").mask)
+
+
+def test_segment_with_a_label_map(scene: Path) -> None:
+    marked = mask_of("mask.png")
+    done(run(segment(out="plain")))
+    Image.fromarray(np.where(marked, 2, np.eye(*marked.shape)).astype(np.uint8)).save("mask.png")
+    assert run(segment(out="labels")).code == 2
+    done(run(segment(out="labels", more=["--mask-value", "2"])))
+    np.testing.assert_array_equal(mask_of("labels/a.png"), mask_of("plain/a.png"))
+
+
+def test_segment_overlays(scene: Path) -> None:
+    # The reference as target: something is always found in it.
+    done(run(segment("reference.png", "a.jpg", more=["--overlay"])))
+    assert mask_of("out/reference.png").any()
+    assert names("out") == {"a.png", "a_overlay.jpg", "reference.png", "reference_overlay.jpg"}
+    for target in ("reference.png", "a.jpg"):
+        stem = Path(target).stem
+        write_image("expected.jpg", overlay(read_image(target), mask_of(f"out/{stem}.png")))
+        assert Path(f"out/{stem}_overlay.jpg").read_bytes() == Path("expected.jpg").read_bytes()
+        with Image.open(f"out/{stem}_overlay.jpg") as picture:
+            assert (picture.format, picture.size) == ("JPEG", SIZE)
+
+
+def test_segment_json(scene: Path) -> None:
+    Path("b.jpg").write_bytes(b"")
+    Path("out").mkdir()
+    shutil.copy("mask.png", "out/c.png")
+    ran = run(segment("a.jpg", "b.jpg", "c.jpg", more=["--json", "--resume", "--overlay"]))
+    assert ran.code == 1
+    report = json.loads(ran.out)
+    targets = report.pop("targets")
+    assert report == {
+        "backbone": "tiny",
+        "references": 1,
+        "written": 1,
+        "kept": 1,
+        "failed": 1,
+        "not_reached": 0,
+    }
+    assert [t.pop("target") for t in targets] == ["a.jpg", "b.jpg", "c.jpg"]
+    mask = str(Path("out/a.png"))
+    assert targets[0].pop("area") == pytest.approx(mask_of(mask).mean())
+    assert targets[0].pop("seconds") > 0
+    picture = str(Path("out/a_overlay.jpg"))
+    assert targets[0] == {"mask": mask, "overlay": picture, "error": None, "skipped": False}
+    assert targets[1]["mask"] is targets[1]["overlay"] is None
+    assert ran.err == f"likewise: {targets[1]['error']}\n"
+    assert (targets[2]["mask"], targets[2]["skipped"]) == (str(Path("out/c.png")), True)
+
+
+def test_segment_json_of_a_run_that_was_stopped(scene: Path) -> None:
+    with second_target(KeyboardInterrupt):
+        ran = run(segment("a.jpg", "b.jpg", "c.jpg", more=["--json"]))
+    report = json.loads(ran.out)
+    assert (ran.code, report["written"], report["not_reached"]) == (1, 1, 2)
+    assert "--resume" in ran.err
+
+
+def test_segment_resume(scene: Path) -> None:
+    done(run(segment("a.jpg")))
+    made = Path("out/a.png").read_bytes()
+    shutil.copy("mask.png", "out/a.png")
+    old = Path("out/a.png").read_bytes()
+    assert old != made
+    again = segment("a.jpg", "b.jpg", more=["--resume"])
+    assert done(run(again)) == "1 of 2 masks written to out, 1 kept\n"
+    assert Path("out/a.png").read_bytes() == old
+    assert mask_of("out/b.png").shape == SIZE[::-1]
+    assert done(run(segment("a.jpg", "b.jpg"))) == "2 of 2 masks written to out\n"
+    assert Path("out/a.png").read_bytes() == made
+
+
+@pytest.mark.parametrize("refiner", ["guided", "crf"])
+def test_segment_refined(scene: Path, tiny: Path, segmenter: Segmenter, refiner: str) -> None:
+    from likewise.refine import refine
+
+    # The reference as target: something is always found in it.
+    with mock.patch("likewise.segmenter.refine", wraps=refine) as refined:
+        done(run(segment("reference.png", more=["--refine", refiner])))
+    assert refined.call_args.args[-1] == refiner
+    scores, pixels, size, _ = refined.call_args.args
+    found = mask_of("out/reference.png")
+    np.testing.assert_array_equal(found, refine(scores, pixels, size, refiner))
+    assert found.any()
+    segmenter.fit(("reference.png", "mask.png"))
+    assert (found != segmenter.segment("reference.png").mask).any()
+
+
+def test_options_reach_the_segmenter(scene: Path) -> None:
+    built = []
+    with no_backbone_needed():
+        from likewise import segmenter as module
+
+        stub = module.Segmenter
+
+        def build(**options: Any) -> Any:
+            built.append(options)
+            segmenter = stub()
+            segmenter.encoder = mock.Mock()
+            return segmenter
+
+        numbers = ["--image-size", "96", "--block", "1", "--tau", "0.7", "--alpha", "0.3"]
+        words = ["--device", "cpu", "--dtype", "bfloat16", "--refine", "crf", "--offline"]
+        with mock.patch.object(module, "Segmenter", build):
+            for rank in ("20", "0.25", "1"):
+                done(run(segment(more=[*numbers, *words, "--svd-components", rank])))
+            done(run(segment()))
+    ranks = [options.pop("svd_components") for options in built]
+    assert [(type(r), r) for r in ranks] == [(int, 20), (float, 0.25), (int, 1), (type(None), None)]
+    given = {"backbone": "tiny", "image_size": 96, "block": 1, "tau": 0.7, "alpha": 0.3}
+    given |= {"device": "cpu", "dtype": "bfloat16", "refiner": "crf", "offline": True}
+    assert built[0] == built[1] == built[2] == given
+    defaults = {"backbone": "tiny", "image_size": 64, "block": None, "tau": None, "alpha": 0.2}
+    defaults |= {"device": "auto", "dtype": "auto", "refiner": "none", "offline": False}
+    assert built[3] == defaults
+
+
+def test_the_summary_counts(scene: Path) -> None:
+    Path("b.jpg").write_bytes(b"")
+    with no_backbone_needed():  # it finds nothing
+        ran = run(segment("a.jpg", "b.jpg", "c.jpg"))
+        assert ran.out == "2 of 3 masks written to out, 2 of them empty, 1 failed\n"
+        assert ran.code == 1
+        ran = run(segment("a.jpg", "b.jpg", "c.jpg", more=["--resume"]))
+        assert ran.out == "0 of 3 masks written to out, 2 kept, 1 failed\n"
+    with second_target(KeyboardInterrupt):
+        ran = run(segment("reference.png", "a.jpg", "c.jpg", out="new"))
+    assert ran.out == "1 of 3 masks written to new, 2 not reached\n"
+
+
+def test_names_that_the_terminal_cannot_show(scene: Path) -> None:
+    shutil.copy("a.jpg", "Möwe.jpg")
+    ran = run(segment("Möwe.jpg", out="Vögel"), encoding="ascii")
+    assert "Traceback" not in ran.err
+    assert ran.code == 0
+    assert names("Vögel") == {"Möwe.png"}
+
+
+# --- the progress bar ---------------------------------------------------------------------------
+
+
+def run_on_a_terminal(arguments: list[str]) -> tuple[int, str]:
+    """Exit code, and what a person sees on stderr."""
+    pty = pytest.importorskip("pty")
+    master, slave = pty.openpty()
+    shown: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while chunk := os.read(master, 4096):
+                shown.append(chunk)
+        except OSError:  # the other end was closed
+            pass
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    from likewise import cli
+
+    code = 0
+    with (
+        io.TextIOWrapper(io.FileIO(slave, "w"), "utf-8", write_through=True) as terminal,
+        mock.patch.object(sys, "argv", ["likewise", *arguments]),
+        mock.patch.object(sys, "stderr", terminal),
+        mock.patch.object(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8")),
+        mock.patch.dict(os.environ, {"TERM": "xterm", "COLUMNS": "90"}),
+    ):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    reader.join(timeout=10)
+    os.close(master)
+    return code, b"".join(shown).decode()
+
+
+def test_a_terminal_shows_progress_and_failures(scene: Path) -> None:
+    Path("b.jpg").write_bytes(b"")
+    code, shown = run_on_a_terminal(segment("a.jpg", "b.jpg", "c.jpg"))
+    assert code == 1
+    assert "3/3" in shown
+    assert "likewise: b.jpg is empty (0 bytes): copy or download it again." in shown
+
+
+def test_one_target_needs_no_progress_bar(scene: Path) -> None:
+    assert run_on_a_terminal(segment("a.jpg")) == (0, "")
+
+
+def test_a_pipe_shows_no_progress(scene: Path) -> None:
+    ran = run_process(segment("a.jpg", "b.jpg"))
+    assert (ran.code, ran.out, ran.err) == (0, "2 of 2 masks written to out\n", "")
+
+
+# --- match --------------------------------------------------------------------------------------
+
+
+def test_match_text(scene: Path, segmenter: Segmenter) -> None:
+    lines = done(run(match("a.jpg", "b.jpg", more=["--point", "5,30.5"]))).splitlines()
+    expected = []
+    for target in ("a.jpg", "b.jpg"):
+        points, cosines = segmenter.match("reference.png", [(20, 20), (5, 30.5)], target)
+        for start, (x, y), cosine in zip(("20,20", "5,30.5"), points, cosines, strict=True):
+            expected.append(f"{target}: {start} -> {x:.1f},{y:.1f} (similarity {cosine:.2f})")
+    assert lines == expected
+
+
+def test_match_json(scene: Path, segmenter: Segmenter) -> None:
+    reports = {
+        debiased: json.loads(done(run(match("a.jpg", more=["--json", *flag]))))
+        for debiased, flag in ((True, []), (False, ["--original"]))
+    }
+    assert reports[True] != reports[False]
+    for debiased, report in reports.items():
+        points, similarity = segmenter.match(
+            "reference.png", [(20, 20)], "a.jpg", debiased=debiased
+        )
+        assert [entry.keys() for entry in report] == [{"target", "points", "similarity"}]
+        assert report[0]["target"] == "a.jpg"
+        np.testing.assert_allclose(report[0]["points"], points, atol=1e-3)
+        np.testing.assert_allclose(report[0]["similarity"], similarity, atol=1e-3)
+
+
+def test_match_pictures(scene: Path) -> None:
+    done(run(match("a.jpg", "b.jpg", more=["--out", "x/y"])))
+    assert names("x/y") == {"a_match.jpg", "b_match.jpg"}
+    for name in names("x/y"):
+        with Image.open(Path("x/y") / name) as picture:
+            assert (picture.format, picture.size) == ("JPEG", (2 * 576, 480))
+
+
+# --- backbones ----------------------------------------------------------------------------------
+
+
+def test_backbones_list(scene: Path) -> None:
+    text = done(run(["backbones", "list"]))
+    assert text == done(run(["backbones"]))
+    header, *lines = text.splitlines()
+    assert header.split() == ["name", "also", "dim", "blocks", "patch", "here", "source"]
+    assert {line.split()[0] for line in lines} == set(BACKBONES)
+    embedded = next(line for line in lines if line.startswith("embedded"))
+    assert embedded.split(maxsplit=5)[1:] == ["384", "10", "14", "yes", "ships with likewise"]
+    vitl = next(line for line in lines if line.startswith("dinov3-vitl16 "))
+    assert vitl.split()[1:6] == ["vitl", "1024", "24", "16", "-"]
+
+
+def test_backbones_list_json(scene: Path) -> None:
+    rows = {row["name"]: row for row in json.loads(done(run(["backbones", "list", "--json"])))}
+    assert rows.keys() == BACKBONES.keys()
+    assert [name for name, row in rows.items() if row["here"]] == ["embedded"]
+    for name, row in rows.items():
+        spec = BACKBONES[name]
+        assert (row["dim"], row["depth"], row["patch"]) == (spec.dim, spec.depth, spec.patch)
+        assert row["source"] == (spec.repo or "ships with likewise")
+        assert all(ALIASES[alias] == name for alias in row["aliases"])
+    assert "vitl" in rows["dinov3-vitl16"]["aliases"]
+
+
+def test_backbones_info(scene: Path) -> None:
+    facts = json.loads(done(run(["backbones", "info", "vitl", "--json"])))
+    spec = get_spec("vitl")
+    assert (facts["name"], facts["dim"], facts["repo"]) == (spec.name, spec.dim, spec.repo)
+    assert facts["here"] is None
+    facts = json.loads(done(run(["backbones", "info", "embedded", "--json"])))
+    assert facts["here"] == str(packaged_file(get_spec("embedded")))
+    lines = done(run(["backbones", "info", "embedded"])).splitlines()
+    shown = dict(line.split(maxsplit=1) for line in lines)
+    assert shown == {key: str(value) for key, value in facts.items() if key in shown} | {
+        "mean": str(tuple(facts["mean"])),
+        "std": str(tuple(facts["std"])),
+    }
+    assert shown.keys() == facts.keys()
+
+
+def test_backbones_download(scene: Path) -> None:
+    text = done(run(["backbones", "download", "embedded"]))
+    assert text == "embedded ships with likewise: nothing to download.\n"
+    with mock.patch("likewise.backbones.download.fetch_weights", return_value=Path("here")) as get:
+        assert done(run(["backbones", "download", "vitl", "--offline"])) == "here\n"
+    get.assert_called_once_with(get_spec("vitl"), offline=True)
+
+
+def test_backbones_verify(scene: Path) -> None:
+    packaged = packaged_file(get_spec("embedded"))
+    digest = get_spec("embedded").sha256
+    text = done(run(["backbones", "verify", "embedded"]))
+    assert text == f"{packaged}\nsha256 {digest}: correct\n"
+
+    damaged = bytearray(packaged.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    copy = Path(packaged.name)
+    copy.write_bytes(damaged)
+    with mock.patch("likewise.backbones.download.packaged_file", return_value=copy):
+        ran = run(["backbones", "verify", "embedded"])
+    assert ran.code == 1
+    path, verdict = ran.out.splitlines()
+    assert path == copy.name
+    assert verdict.startswith(f"sha256 {sha256_of(copy)}: WRONG, ")
+
+
+# --- doctor -------------------------------------------------------------------------------------
+
+
+def test_doctor(scene: Path) -> None:
+    lines = done(run(["doctor", "--device", "cpu"])).splitlines()
+    facts = dict(line.split(maxsplit=1) for line in lines)
+    assert facts["likewise"] == likewise.__version__
+    assert facts["numpy"] == f"{np.__version__}  ok"
+    assert facts["device"].startswith("cpu")
+    assert facts["cache"] == str(scene / ".cache")
+    assert "embedded weights  sha256 correct  ok" in lines
+    assert lines[-1].startswith("self-test         IoU 0.")
+    assert lines[-1].endswith("s  ok")
+    assert "FAILED" not in "".join(lines)
+
+
+@pytest.fixture
+def no_self_test() -> Iterator[None]:
+    """The self-test takes seconds, and test_doctor runs it."""
+    passed = doctor.Check("self-test", "IoU 1.00", True)
+    with mock.patch.object(doctor, "_self_test", return_value=passed):
+        yield
+
+
+@pytest.mark.usefixtures("no_self_test")
+def test_doctor_json(scene: Path) -> None:
+    checks = json.loads(done(run(["doctor", "--json"])))
+    assert [c["name"] for c in checks] == [
+        *("likewise", "python", *doctor.REQUIRED, *doctor.OPTIONAL),
+        *("device", "threads", "cache", "embedded weights", "downloaded", "self-test"),
+    ]
+    assert all(c.keys() == {"name", "value", "ok"} for c in checks)
+    assert not any(c["ok"] is False for c in checks)
+
+
+@pytest.mark.usefixtures("no_self_test")
+@pytest.mark.parametrize(("package", "code"), [("safetensors", 1), ("pycocotools", 0)])
+def test_doctor_and_a_missing_package(scene: Path, package: str, code: int) -> None:
+    really = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == package:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return really(name)
+
+    with mock.patch("importlib.metadata.version", version):
+        ran = run(["doctor"])
+    assert ran.code == code
+    line = next(line for line in ran.out.splitlines() if line.startswith(package))
+    assert line.split(maxsplit=1)[1] == ("not installed  FAILED" if code else "not installed")
+    assert "self-test" in ran.out  # a failed check ends nothing
+
+
+def test_doctor_and_an_unknown_device(scene: Path) -> None:
+    ran = run(["doctor", "--device", "gpu", "--json"])
+    assert ran.code == 1
+    checks = {c["name"]: c for c in json.loads(ran.out)}
+    for name in ("device", "self-test"):
+        assert checks[name]["ok"] is False
+        assert "'gpu' cannot be used" in checks[name]["value"]
+
+
+def test_doctor_and_a_failing_self_test(scene: Path) -> None:
+    with mock.patch("likewise.segmenter.Segmenter", side_effect=LikewiseError("no luck.")):
+        ran = run(["doctor", "--json"])
+    assert ran.code == 1
+    assert json.loads(ran.out)[-1] == {"name": "self-test", "value": "no luck.", "ok": False}
+    with no_backbone_needed():  # it finds nothing
+        ran = run(["doctor", "--json"])
+    assert ran.code == 1
+    assert json.loads(ran.out)[-1]["value"].startswith("IoU 0.00")
+
+
+@pytest.mark.usefixtures("no_self_test")
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_doctor_and_bad_embedded_weights(scene: Path, damage: str) -> None:
+    weights = Path(packaged_file(get_spec("embedded")).name)
+    if damage == "changed":
+        weights.write_bytes(b"changed")
+    with mock.patch("likewise.backbones.download.packaged_file", return_value=weights):
+        ran = run(["doctor"])
+    lines = [line for line in ran.out.splitlines() if line.startswith("embedded weights")]
+    assert len(lines) == 1
+    assert lines[0].endswith("FAILED")
+    assert (ran.code, ran.err) == (1, "")
+    assert "self-test" in ran.out
+
+
+# --- demo ---------------------------------------------------------------------------------------
+
+
+def test_demo(scene: Path) -> None:
+    lines = done(run(["demo", "--out", "look.png"])).splitlines()
+    assert lines[-1] == "look at look.png"
+    areas = dict(line.split(": ") for line in lines[:-1])
+    assert list(areas) == ["coin_1.png", "coin_2.png", "board_1.jpg", "board_2.jpg"]
+    for text in areas.values():
+        assert text.endswith(" of the picture masked")
+        assert 0 < int(text.split("%")[0]) < 100
+    with Image.open("look.png") as picture:
+        assert picture.mode == "RGB"
+        assert picture.height == 2 * (240 + 22 + 10) + 10
+        assert picture.width > 1000
+
+
+def test_demo_writes_into_the_working_folder_by_default(scene: Path) -> None:
+    with no_backbone_needed():
+        text = done(run(["demo"]))
+    assert text.endswith("look at likewise_demo.png\n")
+    assert Path("likewise_demo.png").is_file()
