@@ -1,0 +1,752 @@
+"""Encoder, Segmenter and build_insid3 on a tiny random model; one test with the embedded one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import likewise
+from helpers import refusal
+from likewise import Reference, Segmenter, build_insid3
+from likewise.backbones import encoder as encoder_module
+from likewise.backbones.encoder import Encoder, cache_folder
+from likewise.backbones.loading import load_backbone, patch_tokens
+from likewise.features.debias import positional_basis
+from likewise.features.grid import mask_to_grid
+from likewise.images import read_image, write_image, write_mask
+from likewise.masks import read_mask
+from likewise.methods.keypoints import match_keypoints
+from likewise.reference import as_references
+
+EXAMPLE = Path(likewise.__file__).parent / "example"
+SIDE, PATCH, DIM, RANK = 128, 16, 48, 23  # 23 = 500/1024 of 48
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads gain nothing on a tiny model, and wait for one another on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Bases are kept here, never in the user's cache."""
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "bases"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random DINOv3 of two blocks, as a Hugging Face folder."""
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    config = DINOv3ViTConfig(
+        hidden_size=DIM,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=96,
+        num_register_tokens=4,
+    )
+    model: Any = DINOv3ViTModel(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "token" in name:
+                parameter.normal_(std=0.02, generator=generator)
+            elif parameter.ndim > 1:
+                parameter.normal_(std=parameter[0].numel() ** -0.5, generator=generator)
+            else:
+                parameter.fill_(0 if "bias" in name else 1)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def encoder(tiny: Path) -> Encoder:
+    return Encoder(tiny, image_size=SIDE, device="cpu")
+
+
+@pytest.fixture
+def segmenter(encoder: Encoder) -> Segmenter:
+    return Segmenter(encoder)
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The batch sizes that any encoder has sent through its model so far."""
+    sizes: list[int] = []
+    real = Encoder.tokens
+
+    def tokens(self: Encoder, pixels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        return real(self, pixels)
+
+    monkeypatch.setattr(Encoder, "tokens", tokens)
+    return sizes
+
+
+Box = tuple[int, int, int, int]
+
+
+def picture(box: Box, shape: tuple[int, int] = (96, 128), seed: int = 0) -> np.ndarray:
+    """Red in a box (top, left, bottom, right) on blue."""
+    pixels = np.where(inside(box, shape)[..., None], (220, 60, 30), (20, 50, 200))
+    noise = np.random.default_rng(seed).normal(size=pixels.shape) * 8
+    return (pixels + noise).clip(0, 255).astype(np.uint8)
+
+
+def inside(box: Box, shape: tuple[int, int] = (96, 128)) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[box[0] : box[2], box[1] : box[3]] = True
+    return mask
+
+
+LEFT, RIGHT, LOW = (24, 16, 72, 64), (12, 64, 60, 112), (48, 32, 96, 96)
+
+
+def pair(box: Box = LEFT) -> tuple[np.ndarray, np.ndarray]:
+    return picture(box), inside(box)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of the public examples, in the working folder."""
+    for name, box in (("reference", LEFT), ("ref1", LEFT), ("ref2", LOW), ("ref_full", LEFT)):
+        write_image(tmp_path / f"{name}.jpg", picture(box))
+    write_mask(tmp_path / "reference_mask.png", inside(LEFT))
+    write_mask(tmp_path / "mask1.png", inside(LEFT))
+    write_mask(tmp_path / "mask2.png", inside(LOW))
+    write_mask(tmp_path / "ref_thing_mask.png", inside(LEFT))
+    write_mask(tmp_path / "ref_rest_mask.png", ~inside(LEFT))
+    write_image(tmp_path / "target.jpg", picture(RIGHT, seed=1))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# --- the encoder --------------------------------------------------------------------------------
+
+
+def test_what_the_encoder_gives(encoder: Encoder) -> None:
+    found = encoder.encode(picture(LEFT, (75, 140)))
+    assert (encoder.grid, encoder.input_size, encoder.rank) == ((8, 8), (SIDE, SIDE), RANK)
+    assert (found.grid, found.size) == ((8, 8), (75, 140))
+    for features in (found.features, found.debiased):
+        assert features.shape == (64, DIM)
+        assert features.dtype == torch.float32
+        torch.testing.assert_close(features.norm(dim=1), torch.ones(64))
+    assert (found.debiased @ encoder.basis).abs().max() < 1e-5
+    assert not torch.allclose(found.features, found.debiased, atol=0.01)
+
+
+def test_pixels_are_resized_and_normalised(encoder: Encoder) -> None:
+    image = picture(LEFT, (75, 140))
+    (pixels,) = encoder.preprocess([image])
+    small = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    expected = (np.asarray(small) / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    np.testing.assert_allclose(pixels.numpy(), np.moveaxis(expected, 2, 0), atol=1e-5)
+
+
+def test_features_are_the_models(encoder: Encoder, tiny: Path) -> None:
+    from transformers import DINOv3ViTModel
+
+    model: Any = DINOv3ViTModel.from_pretrained(tiny)
+    pixels = encoder.preprocess([picture(LEFT), picture(LOW)])
+    with torch.inference_mode():
+        tokens = model.eval()(pixels).last_hidden_state[:, 5:]  # after the class and 4 registers
+    torch.testing.assert_close(encoder.tokens(pixels), tokens, atol=1e-4, rtol=1e-4)
+    unit = torch.nn.functional.normalize(tokens[0], dim=1)
+    torch.testing.assert_close(encoder.encode(picture(LEFT)).features, unit, atol=1e-4, rtol=0)
+
+
+def test_batches_give_what_single_images_give(encoder: Encoder, encoded: list[int]) -> None:
+    shapes = [(96, 128), (50, 60), (128, 128), (200, 31), (96, 128), (64, 64), (33, 90)]
+    images = [picture((10, 10, 30, 30), shape, seed) for seed, shape in enumerate(shapes)]
+    assert encoder.basis is encoder.basis
+    assert encoded == [1]
+    single = [encoder.encode(image) for image in images]
+    for size in (1, 3, 7, 20):
+        encoded.clear()
+        found = list(encoder.encode_many(images, batch_size=size))
+        assert encoded == [min(size, 7 - start) for start in range(0, 7, size)]
+        assert [f.size for f in found] == shapes
+        for one, other in zip(found, single, strict=True):
+            torch.testing.assert_close(one.features, other.features, atol=1e-5, rtol=0)
+            torch.testing.assert_close(one.debiased, other.debiased, atol=1e-5, rtol=0)
+    assert list(encoder.encode_many([])) == []
+
+
+def test_inputs_that_are_not_square(tiny: Path) -> None:
+    encoder = Encoder(tiny, image_size=(96, 160), device="cpu")
+    assert encoder.grid == (6, 10)
+    assert encoder.preprocess([picture(LEFT)]).shape == (1, 3, 96, 160)
+    assert encoder.encode(picture(LEFT)).features.shape == (60, DIM)
+    box, shape = (20, 30, 50, 80), (60, 100)
+    result = Segmenter(encoder).fit(pair()).segment(picture(box, shape))
+    assert result.scores.shape == (6, 10)
+    assert result.mask.shape == shape
+    assert iou(result.mask, inside(box, shape)) > 0.6
+
+
+def test_bfloat16_is_close_to_float32(tiny: Path) -> None:
+    # Of the black image's tokens only the leading directions stand out from bfloat16's rounding.
+    settings: dict[str, Any] = {"image_size": SIDE, "device": "cpu", "svd_components": 3}
+    full, half = Encoder(tiny, **settings), Encoder(tiny, dtype="bfloat16", **settings)
+    assert next(half.backbone.model.parameters()).dtype == torch.bfloat16
+    one, other = full.encode(picture(LEFT)), half.encode(picture(LEFT))
+    for a, b in ((one.features, other.features), (one.debiased, other.debiased)):
+        assert a.dtype == b.dtype == torch.float32
+        assert (a * b).sum(dim=1).min() > 0.99
+        assert not torch.equal(a, b)
+    masks = [Segmenter(e).fit(pair()).segment(picture(RIGHT)).mask for e in (full, half)]
+    assert iou(*masks) > 0.9
+
+
+def test_a_loaded_backbone_and_another_block(tiny: Path, encoder: Encoder) -> None:
+    image = picture(LEFT)
+    shared = Encoder(load_backbone(tiny), image_size=SIDE, device="cpu")
+    assert torch.equal(shared.encode(image).debiased, encoder.encode(image).debiased)
+    first = Encoder(tiny, image_size=SIDE, device="cpu", block=1)
+    assert first.backbone.block == 1
+    assert not torch.allclose(first.encode(image).features, encoder.encode(image).features)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (
+            100,
+            "image size 100 does not suit tiny: it must be a multiple of its patch, 16, such as ",
+        ),
+        (100, "such as 96 or 112."),
+        ((128, 100), "image size (128, 100) does not suit"),
+        ((120, 128), "such as 112 or 128."),
+        (8, "such as 16 or 32."),
+        (-16, "must be a multiple of its patch, 16"),
+        ((0, 32), "must be a multiple of its patch, 16"),
+    ],
+)
+def test_sizes_that_do_not_suit(tiny: Path, size: int | tuple[int, int], words: str) -> None:
+    assert words in refusal(Encoder, tiny, image_size=size, device="cpu")
+    assert words in refusal(Segmenter, tiny, image_size=size, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"dtype": "float8"}, "dtype 'float8' is unknown; use one of auto, float32, bfloat16, "),
+        ({"device": "tpu"}, "device 'tpu' cannot be used ("),
+        ({"device": "cuda:99"}, "use auto, cpu, cuda or mps."),
+        ({"svd_components": 48}, "svd_components=48 is rank 48, but features of dimension 48"),
+        ({"svd_components": -3}, "need a rank from 0 to 47"),
+        ({"svd_components": 1.0}, "tiny: svd_components=1.0 is rank 48"),
+        ({"block": 3}, "block 3 of tiny does not exist: use 1 to 2."),
+    ],
+)
+def test_settings_that_cannot_be_used(tiny: Path, settings: dict[str, Any], words: str) -> None:
+    assert words in refusal(Encoder, tiny, **{"image_size": SIDE, "device": "cpu"} | settings)
+
+
+def test_a_backbone_that_is_not_there(tmp_path: Path) -> None:
+    assert "does not exist" in refusal(Encoder, tmp_path / "none.safetensors", device="cpu")
+    assert "did you mean" in refusal(build_insid3, "vitxl", device="cpu")
+
+
+# --- the basis and its cache --------------------------------------------------------------------
+
+
+def test_the_basis_is_that_of_a_black_image(encoder: Encoder) -> None:
+    black = encoder.preprocess([np.zeros((20, 30, 3), np.uint8)])
+    tokens = patch_tokens(encoder.backbone, black).flatten(1, 2)[0]
+    expected = positional_basis(tokens, RANK)
+    assert encoder.basis.shape == (DIM, RANK)
+    torch.testing.assert_close(
+        encoder.basis @ encoder.basis.T, expected @ expected.T, atol=1e-4, rtol=0
+    )
+
+
+def test_the_basis_is_kept_on_disk(tiny: Path, cache: Path, encoded: list[int]) -> None:
+    def make(**settings: Any) -> Encoder:
+        return Encoder(tiny, **{"image_size": SIDE, "device": "cpu"} | settings)
+
+    assert not cache.exists()
+    first = make()
+    assert encoded == []  # nothing is done before it is needed
+    basis = first.basis
+    assert encoded == [1]
+    (file,) = cache.iterdir()
+    assert torch.equal(load_file(file)["basis"], basis)
+    assert torch.equal(make().basis, basis)
+    assert encoded == [1]
+
+    for settings in (
+        {"image_size": 64},
+        {"image_size": (64, 128)},
+        {"image_size": (128, 64)},
+        {"svd_components": 5},
+        {"block": 1},
+        {"dtype": "bfloat16"},
+    ):
+        encoded.clear()
+        other = make(**settings).basis
+        assert encoded == [1], settings
+        assert other.shape != basis.shape or not torch.equal(other, basis)
+        assert torch.equal(make(**settings).basis, other)
+        assert encoded == [1], settings
+    assert len(list(cache.iterdir())) == 7
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"x" * 99])
+def test_a_torn_cache_file_is_made_again(
+    tiny: Path, cache: Path, encoded: list[int], damage: Callable[[bytes], bytes]
+) -> None:
+    basis = Encoder(tiny, image_size=SIDE, device="cpu").basis
+    (file,) = cache.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    assert torch.equal(Encoder(tiny, image_size=SIDE, device="cpu").basis, basis)
+    assert encoded == [1, 1]
+    assert [f.read_bytes() for f in cache.iterdir()] == [whole]
+
+
+def test_a_cache_that_cannot_be_written_is_harmless(
+    tiny: Path, cache: Path, encoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    basis = Encoder(tiny, image_size=SIDE, device="cpu").basis
+    (file,) = cache.iterdir()
+    file.unlink()
+    file.mkdir()  # what the new file is to replace
+    assert torch.equal(Encoder(tiny, image_size=SIDE, device="cpu").basis, basis)
+    assert list(cache.iterdir()) == [file]  # and no temporary file stays behind
+    file.rmdir()
+
+    def full_disk(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        Path(path).write_bytes(b"half of")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    assert torch.equal(Encoder(tiny, image_size=SIDE, device="cpu").basis, basis)
+    assert list(cache.iterdir()) == []
+    assert encoded == [1, 1, 1]
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.delenv("LIKEWISE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "likewise"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(encoder_module.Path, "home", lambda: tmp_path / "home")
+    assert cache_folder() == tmp_path / "home" / ".cache" / "likewise"
+
+
+# --- Segmenter ----------------------------------------------------------------------------------
+
+
+def test_the_thing_is_found_in_other_images(segmenter: Segmenter) -> None:
+    assert segmenter.fit(pair()) is segmenter
+    for box, shape in ((RIGHT, (96, 128)), (LEFT, (96, 128)), ((60, 80, 180, 240), (240, 320))):
+        result = segmenter.segment(picture(box, shape, seed=3))
+        assert result.mask.shape == shape
+        assert result.mask.dtype == bool
+        assert result.scores.shape == (8, 8)
+        assert result.scores.dtype == np.float32
+        assert set(np.unique(result.scores)) == {0, 1}
+        assert iou(result.mask, inside(box, shape)) > 0.6
+        assert result.area == pytest.approx(result.mask.mean())
+        assert result.trace.seed is not None
+    nothing = segmenter.segment(picture((0, 0, 0, 0), seed=4))
+    assert nothing.area == 0
+    assert nothing.trace.seed is None
+
+
+def test_references_are_encoded_once(encoder: Encoder, encoded: list[int]) -> None:
+    segmenter = Segmenter(encoder)
+    segmenter.fit([pair(LEFT), pair(LOW), pair(RIGHT)])
+    assert sorted(encoded) == [1, 3]  # one batch, and the black image
+    encoded.clear()
+    results = list(segmenter.segment_many([picture(RIGHT), picture(LOW), picture(LEFT)]))
+    assert encoded == [1, 1, 1]
+    assert segmenter.references is not None
+    assert len(segmenter.references) == 3
+    for mask, box in zip(segmenter.references.masks, (LEFT, LOW, RIGHT), strict=True):
+        assert torch.equal(mask, mask_to_grid(inside(box), (8, 8)))
+    for result, box in zip(results, (RIGHT, LOW, LEFT), strict=True):
+        np.testing.assert_array_equal(result.mask, segmenter.segment(picture(box)).mask)
+
+
+def test_segment_many_reads_one_image_at_a_time(segmenter: Segmenter, encoded: list[int]) -> None:
+    segmenter.fit(pair())
+    encoded.clear()
+    results = segmenter.segment_many(iter([picture(RIGHT), "none.png"]))
+    assert encoded == []
+    assert iou(next(results).mask, inside(RIGHT)) > 0.6
+    assert "none.png does not exist" in refusal(next, results)
+
+
+def test_fit_replaces(segmenter: Segmenter) -> None:
+    target = picture(RIGHT)
+    thing = segmenter.fit(pair()).segment(target).mask
+    image, mask = pair()
+    rest = segmenter.fit((image, ~mask)).segment(target).mask
+    assert iou(thing, inside(RIGHT)) > 0.6
+    assert iou(rest, ~inside(RIGHT)) > 0.6
+    np.testing.assert_array_equal(segmenter.fit(pair()).segment(target).mask, thing)
+    before = segmenter.references
+    refusal(segmenter.fit, [(image, mask), (image, mask & False)])
+    assert segmenter.references is before  # a failed fit changes nothing
+
+
+def test_segment_needs_fit(segmenter: Segmenter) -> None:
+    words = "no reference yet: call fit([(image, mask), ...]) first."
+    assert refusal(segmenter.segment, picture(LEFT)) == words
+    assert refusal(next, segmenter.segment_many([picture(LEFT)])) == words
+
+
+def test_forms_of_references(segmenter: Segmenter, files: Path) -> None:
+    image, mask = pair()
+    target = picture(RIGHT)
+    expected = segmenter.fit([(image, mask), (image, mask)]).segment(target)
+    two = Reference(image, mask)
+    for references in (
+        ((image, mask), (image, mask)),
+        [[image, mask], [image, mask]],
+        [two, (image, mask)],
+        (two, two),
+        ((image, mask), two),
+    ):
+        found = segmenter.fit(references).segment(target)
+        assert segmenter.references is not None
+        assert len(segmenter.references) == 2
+        assert torch.equal(found.trace.prototype, expected.trace.prototype)
+        np.testing.assert_array_equal(found.mask, expected.mask)
+    for one in ((image, mask), [(image, mask)], ((image, mask),), Reference(image, mask), [two]):
+        segmenter.fit(one)
+        assert segmenter.references is not None
+        assert len(segmenter.references) == 1
+    expected = segmenter.fit((read_image("reference.jpg"), mask)).segment(target)
+    for one in (
+        ("reference.jpg", "reference_mask.png"),
+        [(Path("reference.jpg"), Image.open("reference_mask.png"))],
+        (Image.open("reference.jpg"), torch.from_numpy(mask)),
+    ):
+        found = segmenter.fit(one).segment(target)
+        assert torch.equal(found.trace.prototype, expected.trace.prototype)
+
+
+def test_a_value_picks_one_label(segmenter: Segmenter) -> None:
+    image = picture(LEFT)
+    labels = np.full((96, 128), 7, np.uint8)
+    labels[inside(LEFT)] = 3
+    labels[:4] = 1
+    target = picture(RIGHT)
+    for value, mask in ((3, inside(LEFT)), (7, labels == 7)):
+        expected = segmenter.fit((image, mask)).segment(target)
+        found = segmenter.fit(Reference(image, labels, value=value)).segment(target)
+        assert torch.equal(found.trace.prototype, expected.trace.prototype)
+        np.testing.assert_array_equal(found.mask, expected.mask)
+    assert "value=" in refusal(segmenter.fit, (image, labels))
+    assert "does not hold the value 9" in refusal(segmenter.fit, Reference(image, labels, value=9))
+
+
+@pytest.mark.parametrize("references", [[], (), "", {}])
+def test_no_reference(segmenter: Segmenter, references: Any) -> None:
+    words = "no reference given: pass at least one (image, mask) pair."
+    assert refusal(segmenter.fit, references) == words
+
+
+@pytest.mark.parametrize(
+    ("references", "kind"),
+    [
+        ("coin.png", "str"),
+        (["coin.png", "mask.png"], "str"),
+        (("coin.png", "mask.png", "more.png"), "tuple"),
+        (("coin.png",), "tuple"),
+        ([("coin.png",)], "tuple"),
+        ([("a.png", "b.png"), "c.png"], "str"),
+        ((("a.png", "b.png"), Path("c.png")), "PosixPath" if os.name == "posix" else "WindowsPath"),
+        ([None], "NoneType"),
+        ({"coin.png": "mask.png"}, "str"),
+        (np.zeros((4, 4, 3), np.uint8), "ndarray"),
+    ],
+)
+def test_wrong_forms_of_references(segmenter: Segmenter, references: Any, kind: str) -> None:
+    text = refusal(segmenter.fit, references)
+    assert text.startswith("a reference must be a Reference or an (image, mask) pair, ")
+    assert text.endswith(f"not {kind}: write [(image, mask), ...].")
+    assert segmenter.references is None
+
+
+def test_pairs_of_short_names_are_pairs() -> None:
+    (one,) = as_references(("ab", "cd"))  # of which each could be taken for a pair itself
+    assert (one.image, one.mask, one.value) == ("ab", "cd", None)
+    assert [r.image for r in as_references([("ab", "cd"), Reference("ef", "gh", 2)])] == [
+        "ab",
+        "ef",
+    ]
+
+
+def test_masks_and_images_that_cannot_be_used(segmenter: Segmenter, files: Path) -> None:
+    image, mask = pair()
+    assert refusal(segmenter.fit, ("none.jpg", mask)).startswith("none.jpg does not exist")
+    assert refusal(segmenter.fit, (image, "none.png")).startswith("none.png does not exist")
+    assert "marks nothing" in refusal(segmenter.fit, (image, mask & False))
+    assert "128 × 96" in refusal(segmenter.fit, (image, mask.T))
+    segmenter.fit((image, mask))
+    assert refusal(segmenter.segment, "none.jpg").startswith("none.jpg does not exist")
+
+
+@pytest.mark.parametrize("tau", [1.01, -2, float("nan"), float("inf")])
+def test_a_tau_that_is_no_cosine(encoder: Encoder, tau: float) -> None:
+    text = refusal(Segmenter, encoder, tau=tau)
+    assert text == f"tau {tau} is no cosine similarity; use a number from -1 to 1."
+
+
+def test_parameters_reach_the_method(encoder: Encoder) -> None:
+    assert Segmenter(encoder).params.tau == encoder.spec.tau == 0.6
+    assert Segmenter(encoder).params.alpha == 0.2
+    fine = Segmenter(encoder, tau=0.9999, alpha=2).fit(pair()).segment(picture(RIGHT))
+    coarse = Segmenter(encoder, tau=-1.0).fit(pair()).segment(picture(RIGHT))
+    assert fine.trace.labels is not None
+    assert fine.trace.labels.max() > 5
+    kept = fine.trace.labels[torch.from_numpy(fine.scores.ravel() > 0)]
+    assert kept.unique().tolist() == [fine.trace.seed]  # alpha 2 leaves the seed alone
+    assert coarse.mask.all()  # all in one cluster
+
+
+def test_an_encoder_is_shared(encoder: Encoder, encoded: list[int]) -> None:
+    one, other = Segmenter(encoder), Segmenter(encoder, refiner="crf")
+    assert one.encoder is other.encoder is encoder
+    one.fit(pair())
+    assert other.references is None
+
+
+@pytest.mark.parametrize("refiner", ["guided", "crf"])
+def test_refiners_only_redraw_the_mask(encoder: Encoder, refiner: str) -> None:
+    target = picture(RIGHT)
+    plain = Segmenter(encoder).fit(pair()).segment(target)
+    refined = Segmenter(encoder, refiner=refiner).fit(pair()).segment(target)
+    np.testing.assert_array_equal(plain.scores, refined.scores)
+    assert (plain.mask != refined.mask).any()
+    assert iou(plain.mask, refined.mask) > 0.6
+    assert iou(refined.mask, inside(RIGHT)) > 0.6
+
+
+def test_an_unknown_refiner_is_refused_before_anything_is_loaded() -> None:
+    words = "refiner 'magic' is unknown; use one of none, guided, crf."
+    assert refusal(Segmenter, "no such backbone", refiner="magic") == words
+    assert refusal(build_insid3, "no such backbone", mask_refiner="magic") == words
+
+
+def test_the_package_offers_what_it_lists() -> None:
+    assert all(hasattr(likewise, name) for name in likewise.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Magic'"):
+        likewise.Magic  # noqa: B018
+
+
+# --- match --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("debiased", [True, False])
+def test_match_is_the_method_on_encoded_images(segmenter: Segmenter, debiased: bool) -> None:
+    reference, target = picture(LEFT), picture((20, 90, 80, 190), (100, 200), seed=1)
+    keypoints = [(40, 48), (16.5, 24), (0, 0), (128, 96)]  # the far corner is still inside
+    points, similarity = segmenter.match(reference, keypoints, target, debiased=debiased)
+    assert points.shape == (4, 2)
+    assert similarity.shape == (4,)
+    assert points.dtype == similarity.dtype == np.float32
+    encoder = segmenter.encoder
+    expected = match_keypoints(
+        encoder.encode(reference),
+        encoder.encode(target),
+        torch.tensor(keypoints),
+        debiased=debiased,
+    )
+    np.testing.assert_allclose(points, expected[0].numpy(), atol=1e-3)
+    np.testing.assert_allclose(similarity, expected[1].numpy(), atol=1e-5)
+    if debiased:  # the middle of the box lands in the box
+        assert inside((20, 90, 80, 190), (100, 200))[int(points[0, 1]), int(points[0, 0])]
+        same, best = segmenter.match(reference, np.array(keypoints[:1]), reference)
+        assert best[0] == pytest.approx(1, abs=1e-4)
+        assert np.abs(same - keypoints[:1]).max() < 16
+
+
+BAD_KEYPOINTS = [
+    ([(129, 5)], "keypoint (129, 5) lies outside its image of 128x96 pixels."),
+    ([(5, 5), (5, 97)], "keypoint (5, 97) lies outside"),
+    ([(-0.5, 5)], "keypoint (-0.5, 5) lies outside"),
+    ([(float("nan"), 5)], "keypoint (nan, 5) lies outside"),
+    ([(5, float("inf"))], "keypoint (5, inf) lies outside"),
+    ([], "keypoints must be (n, 2): one (x, y) pair for each point, not (0,)."),
+    (np.zeros((0, 2)), "not (0, 2)."),
+    ([5, 6], "not (2,)."),
+    ([(1, 2, 3)], "not (1, 3)."),
+    ([[(1, 2)]], "not (1, 1, 2)."),
+    ([(1, 2), (3,)], "keypoints must be numbers: one (x, y) pair for each point."),
+    (["left", "right"], "keypoints must be numbers"),
+    ([(None, 2)], "lies outside"),
+    ({"x": 1}, "keypoints must be numbers"),
+]
+
+
+@pytest.mark.parametrize(("keypoints", "words"), BAD_KEYPOINTS)
+def test_keypoints_that_cannot_be_used(
+    segmenter: Segmenter, model: Any, keypoints: Any, words: str, files: Path
+) -> None:
+    assert words in refusal(segmenter.match, picture(LEFT), keypoints, picture(RIGHT))
+    model.set_reference("reference.jpg")
+    model.set_target("target.jpg")
+    assert words in refusal(model.match, keypoints)
+
+
+# --- build_insid3: code written for the released interface --------------------------------------
+
+
+@pytest.fixture
+def model(tiny: Path) -> Any:
+    return build_insid3(str(tiny), image_size=SIDE, device="cpu")
+
+
+def test_public_usage_example(model: Any, files: Path) -> None:
+    model.set_reference("reference.jpg", "reference_mask.png")
+    model.set_target("target.jpg")
+    mask = model.segment()
+    assert (mask.shape, mask.dtype) == ((96, 128), bool)
+    assert iou(mask, inside(RIGHT)) > 0.6
+
+    model.set_references([("ref1.jpg", "mask1.png"), ("ref2.jpg", "mask2.png")])
+    both = model.segment("target.jpg")
+    assert (both.shape, both.dtype) == ((96, 128), bool)
+    assert iou(both, inside(RIGHT)) > 0.6
+    expected = Segmenter(model._encoder).fit([("ref1.jpg", "mask1.png"), ("ref2.jpg", "mask2.png")])
+    np.testing.assert_array_equal(both, expected.segment("target.jpg").mask)
+
+
+def test_public_batch_annotation_example(model: Any, files: Path, encoded: list[int]) -> None:
+    targets = files / "targets"
+    targets.mkdir()
+    boxes = {"a": RIGHT, "b": LOW, "c": LEFT}
+    for name, box in boxes.items():
+        write_image(targets / f"{name}.jpg", picture(box, seed=2))
+
+    model.set_reference("reference.jpg", "reference_mask.png")
+    encoded.clear()
+    for path in sorted(targets.glob("*.jpg")):
+        model.set_target(str(path))
+        mask = model.segment()
+        Image.fromarray((mask * 255).astype("uint8")).save(f"{path.stem}_mask.png")
+    assert encoded == [1, 1, 1]  # the reference is not encoded again
+    for name, box in boxes.items():
+        assert iou(read_mask(f"{name}_mask.png"), inside(box)) > 0.6
+
+
+def test_public_part_segmentation_example(model: Any, files: Path) -> None:
+    parts = {
+        "thing": ("ref_full.jpg", "ref_thing_mask.png"),
+        "rest": ("ref_full.jpg", "ref_rest_mask.png"),
+    }
+    found = {}
+    for name, (image, mask) in parts.items():
+        model.set_reference(image, mask)
+        found[name] = model.segment("target.jpg")
+    assert iou(found["thing"], inside(RIGHT)) > 0.6
+    assert iou(found["rest"], ~inside(RIGHT)) > 0.6
+
+
+def test_the_target_stays_and_is_encoded_once(model: Any, files: Path, encoded: list[int]) -> None:
+    model.set_target("target.jpg")
+    encoded.clear()
+    model.set_reference("reference.jpg", "reference_mask.png")
+    first = model.segment()
+    np.testing.assert_array_equal(model.segment(), first)
+    model.set_reference("reference.jpg", "ref_rest_mask.png")
+    assert iou(model.segment(), first) < 0.5
+    assert encoded == [1, 1]  # the two references
+    model.segment(picture(LEFT))  # becomes the target
+    assert iou(model.segment(), ~inside(LEFT)) > 0.6
+
+
+def test_references_are_kept_unless_told_otherwise(model: Any, files: Path) -> None:
+    model.set_reference("reference.jpg", "reference_mask.png")
+    kept = model.segment("target.jpg")
+    last = model.segment("target.jpg", keep_references=False)
+    np.testing.assert_array_equal(last, kept)
+    assert "no target yet" in refusal(model.segment)
+    assert "no reference yet" in refusal(model.segment, "target.jpg")
+    model.set_target("target.jpg")
+    assert "set_reference(image)" in refusal(model.match, [(1, 1)])
+
+
+def test_a_reference_without_a_mask_is_for_match(model: Any, files: Path) -> None:
+    model.set_reference("reference.jpg", "reference_mask.png")
+    model.set_reference("ref2.jpg")
+    model.set_target("target.jpg")
+    points = model.match([(64, 72), (5, 5)])
+    assert (points.shape, points.dtype) == ((2, 2), np.float32)
+    expected, _ = Segmenter(model._encoder).match("ref2.jpg", [(64, 72), (5, 5)], "target.jpg")
+    np.testing.assert_allclose(points, expected, atol=1e-3)
+    original = model.match([(64, 72), (5, 5)], debiased=False)
+    assert np.abs(original - points).max() > 0.01
+    assert "no reference yet" in refusal(model.segment)  # the masked reference is gone
+
+
+def test_match_is_from_the_first_reference(model: Any, files: Path) -> None:
+    assert "match needs set_reference" in refusal(model.match, [(1, 1)])
+    model.set_references([("ref2.jpg", "mask2.png"), ("ref1.jpg", "mask1.png")])
+    assert "set_target(image) first" in refusal(model.match, [(1, 1)])
+    model.set_target("target.jpg")
+    expected, _ = Segmenter(model._encoder).match("ref2.jpg", [(64, 72)], "target.jpg")
+    np.testing.assert_allclose(model.match([(64, 72)]), expected, atol=1e-3)
+
+
+def test_no_target_and_no_reference(model: Any, files: Path) -> None:
+    assert refusal(model.segment) == "no target yet: call set_target(image) or segment(image)."
+    assert "no reference yet" in refusal(model.segment, "target.jpg")
+    assert "no reference given" in refusal(model.set_references, [])
+    assert refusal(model.set_target, "none.jpg").startswith("none.jpg does not exist")
+
+
+def test_the_released_names_of_the_settings(tiny: Path) -> None:
+    def segmenter(**settings: Any) -> Segmenter:
+        return build_insid3(str(tiny), image_size=64, device="cpu", **settings)._segmenter
+
+    made = segmenter()
+    assert (made.params.tau, made.params.alpha, made.refiner) == (0.6, 0.2, "none")
+    assert (made.encoder.input_size, made.encoder.rank) == ((64, 64), RANK)
+    made = segmenter(svd_components=11, tau=0.7, merge_threshold=0.3, mask_refiner="crf")
+    assert (made.params.tau, made.params.alpha, made.refiner) == (0.7, 0.3, "crf")
+    assert made.encoder.rank == 11
+    for name, refiner in ((None, "none"), ("bilinear", "none"), ("guided", "guided")):
+        assert segmenter(mask_refiner=name).refiner == refiner
+    refusal(segmenter, svd_components=500)  # the released default, which leaves nothing of 48
+
+
+# --- the embedded backbone ----------------------------------------------------------------------
+
+
+def test_the_embedded_backbone_finds_the_coins() -> None:
+    image, mask = EXAMPLE / "coin_reference.png", EXAMPLE / "coin_reference_mask.png"
+    segmenter = Segmenter(device="cpu").fit((image, mask))
+    assert segmenter.encoder.rank == 60
+    truth = read_mask(mask, size=read_image(image).shape[:2])
+    itself = segmenter.segment(image)
+    assert itself.mask.shape == truth.shape
+    assert iou(itself.mask, truth) > 0.9
+    result = segmenter.segment(EXAMPLE / "coin_1.png")
+    assert result.mask.shape == read_image(EXAMPLE / "coin_1.png").shape[:2]
+    assert 0.2 < result.area < 0.4
