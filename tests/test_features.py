@@ -63,7 +63,7 @@ def test_ranks(setting: float, dim: int, rank: int) -> None:
     assert resolve_rank(setting, dim) == rank
 
 
-@pytest.mark.parametrize("setting", [-1, 384, 500, 0.999, 1.0, -0.1, 20.0])
+@pytest.mark.parametrize("setting", [-1, 384, 500, 0.999, 1.0, -0.1, 20.0, np.inf, np.nan])
 def test_ranks_that_leave_nothing(setting: float) -> None:
     with pytest.raises(ValueError, match=r"from 0 to 383 \(or a fraction such as 500/1024\)"):
         resolve_rank(setting, 384)

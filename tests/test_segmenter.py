@@ -17,7 +17,7 @@ import likewise
 from helpers import refusal
 from likewise import Reference, Segmenter, build_insid3
 from likewise.backbones import encoder as encoder_module
-from likewise.backbones.encoder import Encoder, cache_folder
+from likewise.backbones.encoder import Encoder, cache_folder, choose_device
 from likewise.backbones.loading import load_backbone, patch_tokens
 from likewise.features.debias import positional_basis
 from likewise.features.grid import mask_to_grid
@@ -238,7 +238,9 @@ def test_a_loaded_backbone_and_another_block(tiny: Path, encoder: Encoder) -> No
         ((120, 128), "such as 112 or 128."),
         (8, "such as 16 or 32."),
         (-16, "must be a multiple of its patch, 16"),
+        (0, "image size 0 does not suit"),
         ((0, 32), "must be a multiple of its patch, 16"),
+        (8208, "image size 8208 is beyond what a backbone can see at once: give at most 8192."),
     ],
 )
 def test_sizes_that_do_not_suit(tiny: Path, size: int | tuple[int, int], words: str) -> None:
@@ -251,6 +253,7 @@ def test_sizes_that_do_not_suit(tiny: Path, size: int | tuple[int, int], words: 
     [
         ({"dtype": "float8"}, "dtype 'float8' is unknown; use one of auto, float32, bfloat16, "),
         ({"device": "tpu"}, "device 'tpu' cannot be used ("),
+        ({"device": "meta"}, "device 'meta' cannot be used ("),
         ({"device": "cuda:99"}, "use auto, cpu, cuda or mps."),
         ({"svd_components": 48}, "svd_components=48 is rank 48, but features of dimension 48"),
         ({"svd_components": -3}, "need a rank from 0 to 47"),
@@ -260,6 +263,21 @@ def test_sizes_that_do_not_suit(tiny: Path, size: int | tuple[int, int], words: 
 )
 def test_settings_that_cannot_be_used(tiny: Path, settings: dict[str, Any], words: str) -> None:
     assert words in refusal(Encoder, tiny, **{"image_size": SIDE, "device": "cpu"} | settings)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "kind"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_the_best_device_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, kind: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    tried: list[str] = []
+    monkeypatch.setattr(torch, "empty", lambda _, device: tried.append(device.type))
+    assert choose_device().type == kind
+    assert choose_device("cpu").type == "cpu"
+    assert tried == [kind, "cpu"]
 
 
 def test_a_backbone_that_is_not_there(tmp_path: Path) -> None:
@@ -515,6 +533,11 @@ def test_masks_and_images_that_cannot_be_used(segmenter: Segmenter, files: Path)
 def test_a_tau_that_is_no_cosine(encoder: Encoder, tau: float) -> None:
     text = refusal(Segmenter, encoder, tau=tau)
     assert text == f"tau {tau} is no cosine similarity; use a number from -1 to 1."
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf")])
+def test_an_alpha_that_is_no_number(encoder: Encoder, alpha: float) -> None:
+    assert refusal(Segmenter, encoder, alpha=alpha).startswith(f"alpha {alpha} is no number")
 
 
 def test_parameters_reach_the_method(encoder: Encoder) -> None:

@@ -84,6 +84,7 @@ def compare(source: Path, name: str, cases: list[Path], heads: int | None) -> li
 def run(folder: str | Path) -> list[Row]:
     """Every comparison that `folder` allows, and one row per prefix for equal identities."""
     folder = Path(folder)
+    folder = folder / "backbones" if (folder / "backbones").is_dir() else folder
     config_file = folder / "config.json"
     config = json.loads(config_file.read_text()) if config_file.is_file() else {}
     files = sorted(p for p in folder.iterdir() if p.suffix in {".pth", ".safetensors"})

@@ -273,10 +273,12 @@ KINDS = {
 
 def run(folder: str | Path) -> list[Row]:
     """Every comparison that `folder` allows; what cannot be read is a row that differs."""
-    bases = Bases(Path(folder))
+    folder = Path(folder)
+    folder = folder / "insid3" if (folder / "insid3").is_dir() else folder  # its parent will do
+    bases = Bases(folder)
     rows: list[Row] = []
     for pattern, compare in KINDS.items():
-        for path in sorted(Path(folder).glob(pattern)):
+        for path in sorted(folder.glob(pattern)):
             try:
                 with np.load(path) as file:
                     rows += compare(path, dict(file), bases)
