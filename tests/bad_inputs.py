@@ -1179,7 +1179,7 @@ def _segmenter() -> Any:
 @row(
     "Python: segment before fit",
     2,
-    r"no reference yet: call fit\(\[\(image, mask\), \.\.\.\]\) first",
+    r"no reference yet: give at least one \(image, mask\) pair first",
 )
 def segment_before_fit(_: Path) -> Callable[[], object]:
     return lambda: _segmenter().segment("a.jpg")

@@ -260,6 +260,7 @@ WIDE = replace(EXACT, spatial_width=32, bilateral_width=60)
         ((36, 44), replace(WIDE, spatial_weight=20, bilateral_weight=3, colour_width=0.2), 0.2),
         ((44, 36), replace(WIDE, core_probability=0.7, colour_width=0.1), 0.05),
         ((40, 48), replace(EXACT, colour_width=0.3), 0.1),  # the released widths
+        ((20, 24), replace(EXACT, colour_width=0.3), 0.1),  # narrower than a pixel
     ],
 )
 def test_crf_is_mean_field_over_all_pairs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import ImageError
 from .features.encoded import Encoded
@@ -51,11 +51,10 @@ def as_references(references: Example | Sequence[Example]) -> list[Reference]:
     Raises:
         ImageError: if there is none, or one is neither a Reference nor a pair.
     """
-    items = cast("Sequence[Any]", references)
-    if isinstance(references, Reference):
-        items = [references]
-    elif isinstance(references, tuple) and references and not _is_example(references[0]):
-        items = [references]  # one (image, mask) pair, not a tuple of pairs
+    items: list[Any] = [references]
+    if isinstance(references, list | tuple):
+        pair = isinstance(references, tuple) and references and not _is_example(references[0])
+        items = [references] if pair else list(references)  # a pair, or several
     if len(items) == 0:
         raise ImageError("no reference given: pass at least one (image, mask) pair.")
     for item in items:

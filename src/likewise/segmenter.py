@@ -63,7 +63,12 @@ class Segmenter:
         offline: bool = False,
     ) -> None:
         check_refiner(refiner)
-        if not isinstance(backbone, Encoder):
+        if isinstance(backbone, Encoder):
+            if (image_size, svd_components, device, dtype, block, offline) != (
+                *(None, None, "auto", "auto", None, False),
+            ):
+                raise LikewiseError("a shared Encoder keeps its own size, rank, device and block.")
+        else:
             backbone = Encoder(
                 backbone,
                 image_size=image_size,
@@ -113,7 +118,7 @@ class Segmenter:
 
     def _segment(self, pixels: np.ndarray, target: Encoded) -> Result:
         if self.references is None:
-            raise LikewiseError("no reference yet: call fit([(image, mask), ...]) first.")
+            raise LikewiseError("no reference yet: give at least one (image, mask) pair first.")
         trace = insid3(self.references.encoded, self.references.masks, target, self.params)
         scores = trace.scores.reshape(target.grid)
         mask = refine(scores, pixels, self.encoder.input_size, self.refiner)

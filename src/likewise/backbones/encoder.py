@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import operator
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,16 +86,26 @@ class Encoder:
 
         if dtype not in DTYPES:
             raise BackboneError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
-        self.device = choose_device(device)
-        self.dtype: torch.dtype = torch.float32 if dtype == "auto" else getattr(torch, dtype)
         if not isinstance(backbone, Backbone):
             backbone = load_backbone(
-                backbone, block=block, device=self.device, dtype=self.dtype, offline=offline
+                backbone,
+                block=block,
+                device=choose_device(device),
+                dtype=torch.float32 if dtype == "auto" else getattr(torch, dtype),
+                offline=offline,
             )
         self.backbone = backbone
+        weights = next(backbone.model.parameters())
+        self.device, self.dtype = weights.device, weights.dtype
         self.spec = spec = backbone.spec
         size = spec.image_size if image_size is None else image_size
-        self.input_size = (size, size) if isinstance(size, int) else (size[0], size[1])
+        try:
+            height, width = size if isinstance(size, tuple | list) else (size, size)
+            self.input_size = (operator.index(height), operator.index(width))
+        except (TypeError, ValueError) as error:
+            raise BackboneError(
+                f"image size {size!r} is no whole number of pixels and no pair of them."
+            ) from error
         if max(self.input_size) > MAX_SIDE:
             raise BackboneError(
                 f"image size {size} is beyond what a backbone can see at once: give at most "
@@ -125,14 +138,12 @@ class Encoder:
         from safetensors.torch import load_file
 
         h, w = self.input_size
-        key = f"{self.backbone.identity}-b{self.backbone.block}-{h}x{w}-s{self.rank}"
-        path = cache_folder() / "bases" / f"{key}-{str(self.dtype).removeprefix('torch.')}"
-        path = path.with_name(path.name + ".safetensors")
-        if path.is_file():
-            try:
-                return load_file(path)["basis"]
-            except SafetensorError:  # a torn file from an older crash: make it again
-                path.unlink()
+        settings = f"{self.backbone.block} {h}x{w} {self.rank} {self.dtype} "
+        settings += f"{self.spec.mean} {self.spec.std}"
+        key = hashlib.sha256(f"{self.backbone.identity} {settings}".encode()).hexdigest()[:32]
+        path = cache_folder() / "bases" / f"{key}.safetensors"
+        with suppress(OSError, SafetensorError, KeyError):  # missing, unreadable, torn: make it
+            return load_file(path)["basis"]
         zero = torch.zeros((1, 3, *self.input_size))  # black *before* normalisation (§3.1)
         tokens = self.tokens(self._normalise(zero))[0]
         basis = positional_basis(tokens, self.rank).cpu()
@@ -177,9 +188,8 @@ class Encoder:
 
 def cache_folder() -> Path:
     """Where likewise keeps what it can make again: $LIKEWISE_CACHE or the user's cache folder."""
-    if "LIKEWISE_CACHE" in os.environ:
-        return Path(os.environ["LIKEWISE_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "likewise"
+    own, users = os.environ.get("LIKEWISE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own) if own else Path(users or Path.home() / ".cache") / "likewise"
 
 
 def _save_quietly(basis: torch.Tensor, path: Path) -> None:
@@ -188,9 +198,10 @@ def _save_quietly(basis: torch.Tensor, path: Path) -> None:
     from safetensors.torch import save_file
 
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
+    with suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"basis": basis.contiguous()}, temporary)
-        temporary.replace(path)
-    except (OSError, SafetensorError):
-        temporary.unlink(missing_ok=True)
+        try:
+            save_file({"basis": basis.contiguous()}, temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,14 +13,14 @@ if TYPE_CHECKING:
 def resolve_rank(svd_components: int | float, dim: int) -> int:
     """Rank s of the positional subspace for features of dimension ``dim``.
 
-    An int is taken as it is, a float in (0, 1) as a fraction of ``dim`` (the paper's s = 500 at
+    An int is taken as it is, any other number as a fraction of ``dim`` (the paper's s = 500 at
     D = 1024 is 500/1024). A rank of ``dim`` or more would remove the whole space: an error.
 
     Raises:
-        ValueError: if the rank is negative or not below ``dim``.
+        ValueError: if the rank is not finite, negative or not below ``dim``.
     """
     finite = math.isfinite(svd_components)
-    fraction = finite and isinstance(svd_components, float)
+    fraction = finite and not isinstance(svd_components, Integral)
     rank = round(svd_components * dim) if fraction else svd_components
     if not finite or not 0 <= rank < dim:
         raise ValueError(
@@ -43,11 +44,10 @@ def positional_basis(tokens: torch.Tensor, rank: int) -> torch.Tensor:
     import torch
 
     F = torch.nn.functional.normalize(tokens.float(), dim=1)
-    centred = F - F.mean(dim=0)
+    centred = (F - F.mean(dim=0)).cpu().double()
     # Right singular vectors through the D×D covariance: the same subspace as an SVD of N×D,
     # at a cost that does not grow with the image (float64 keeps the small directions apart).
-    covariance = centred.double().T @ centred.double()
-    _, vectors = torch.linalg.eigh(covariance.cpu())
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
     return vectors.flip(1)[:, : min(rank, len(F) - 1)].float().to(tokens.device).contiguous()
 
 

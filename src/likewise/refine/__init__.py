@@ -53,7 +53,9 @@ def refine(
         if refiner == "guided":
             fine = guided_filter(guide, upsampled)
         else:
-            fine = dense_crf(guide, upsampled > 0.5).float()
+            # On the CPU where the device has no float64 or sparse matrices (Apple's).
+            device = "cpu" if guide.device.type == "mps" else guide.device
+            fine = dense_crf(guide.to(device), upsampled.to(device) > 0.5).float()
     mask: np.ndarray = (resize(fine, image.shape[:2]) > 0.5).cpu().numpy()
     return mask
 

@@ -65,15 +65,16 @@ def dense_crf(
 
     # Potts with two labels: logit_i = Σ_j w_ij v_j with v = 2·probability - 1. The band's unary is
     # even and drops out; v starts at 0 there and never changes in the core.
-    v = torch.where(mask, 1.0, -1.0) * (2 * params.core_probability - 1)
+    # (float64: the blur's middle tap is taken out again, and may be nearly all of it)
+    v = torch.where(mask, 1.0, -1.0).double() * (2 * params.core_probability - 1)
     v[band] = 0
     width = params.bilateral_width * scale
-    bilateral, constant = _bilateral(image, band, v, width, params)
+    bilateral, constant = _bilateral(image, band, v.float(), width, params)
     taps = _gaussian(params.spatial_width * scale).to(image.device)
     total = (_blur(torch.ones_like(v), taps) - 1)[band].clamp_min(1e-12)
     for _ in range(params.iterations):
         spatial = (_blur(v, taps) - v)[band] / total
-        across = constant + (bilateral @ v[band][:, None])[:, 0]
+        across = constant + (bilateral @ v[band].float()[:, None])[:, 0]
         logit = params.spatial_weight * spatial + params.bilateral_weight * across
         v[band] = torch.tanh(logit / 2)
     return torch.where(band, v > 0, mask)
@@ -88,11 +89,11 @@ def boundary_band(mask: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _gaussian(width: float) -> torch.Tensor:
-    """(2r+1,) float32 unnormalised Gaussian, 1 in the middle, r = 3 widths."""
+    """(2r+1,) float64 unnormalised Gaussian, 1 in the middle, r = 3 widths."""
     import torch
 
     reach = max(1, math.ceil(3 * width))
-    return torch.exp(-(torch.arange(-reach, reach + 1).float() ** 2) / (2 * width**2))
+    return torch.exp(-(torch.arange(-reach, reach + 1).double() ** 2) / (2 * width**2))
 
 
 def _blur(values: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
