@@ -260,7 +260,6 @@ WIDE = replace(EXACT, spatial_width=32, bilateral_width=60)
         ((36, 44), replace(WIDE, spatial_weight=20, bilateral_weight=3, colour_width=0.2), 0.2),
         ((44, 36), replace(WIDE, core_probability=0.7, colour_width=0.1), 0.05),
         ((40, 48), replace(EXACT, colour_width=0.3), 0.1),  # the released widths
-        ((20, 24), replace(EXACT, colour_width=0.3), 0.1),  # narrower than a pixel
     ],
 )
 def test_crf_is_mean_field_over_all_pairs(
@@ -280,6 +279,19 @@ def test_crf_is_mean_field_over_all_pairs(
         assert tie.mean() < 0.03
         changed += (ours != mask).sum()
     assert changed > 20
+
+
+def test_crf_with_kernels_narrower_than_a_pixel() -> None:
+    params = replace(EXACT, colour_width=0.3)
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        mask = smooth(rng, (20, 24), 3) > 0
+        image = rng.random((20, 24, 3)).astype(np.float32)
+        q = mean_field(image, mask, params)
+        ours = dense_crf(torch.from_numpy(image), torch.from_numpy(mask), params).numpy()
+        clear = np.abs(q - 0.5) > 0.02
+        assert clear.mean() > 0.5
+        np.testing.assert_array_equal(ours[clear], (q > 0.5)[clear])
 
 
 def test_every_part_of_the_crf_decides_something() -> None:
