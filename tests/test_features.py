@@ -22,15 +22,6 @@ from likewise.features.prototypes import cluster_means, cluster_prototypes, refe
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads gain nothing on tiny matrices, and wait for one another on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Bases are kept here, never in the user's cache."""
     with pytest.MonkeyPatch.context() as patch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -17,15 +17,6 @@ from likewise.methods.insid3 import INSID3Params, INSID3Trace, candidate_patches
 from likewise.methods.keypoints import MatchParams, match_keypoints
 
 X, Y, Z, W = torch.eye(4)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads gain nothing on tiny matrices, and wait for one another on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def direction(*degrees: float) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -15,15 +14,6 @@ from helpers import refusal
 from likewise.refine import REFINERS, check_refiner, crf, refine, resize
 from likewise.refine.crf import CRFParams, boundary_band, dense_crf
 from likewise.refine.guided import guided_filter
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads gain nothing on small images, and wait for one another on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def smooth(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:

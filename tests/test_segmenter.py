@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import likewise
 from helpers import refusal
 from likewise import Reference, Segmenter, build_insid3
 from likewise.backbones import encoder as encoder_module
-from likewise.backbones.encoder import Encoder, cache_folder, choose_device
+from likewise.backbones.device import choose_device
+from likewise.backbones.encoder import Encoder, cache_folder
 from likewise.backbones.loading import load_backbone, patch_tokens
 from likewise.features.debias import positional_basis
 from likewise.features.grid import mask_to_grid
@@ -28,15 +29,6 @@ from likewise.reference import as_references
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
 SIDE, PATCH, DIM, RANK = 128, 16, 48, 23  # 23 = 500/1024 of 48
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads gain nothing on a tiny model, and wait for one another on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -123,7 +123,8 @@ def segment(
 ) -> None:
     """Write <stem>.png (0/255, the target's size) for every target."""
     from .batch.folder import Outcome, plan, segment_files
-    from .images import find_images, read_image
+    from .batch.targets import find_images
+    from .images import read_image
     from .masks import read_mask
     from .reference import Reference
 
@@ -214,7 +215,8 @@ def match(
 ) -> None:
     """Find points of one image in others (semantic correspondence)."""
     from .batch.folder import claim
-    from .images import find_images, read_image, write_image
+    from .batch.targets import find_images
+    from .images import read_image, write_image
     from .pictures import draw_matches
     from .segmenter import check_keypoints
 

@@ -44,7 +44,8 @@ def examine(device: str = "auto") -> Iterator[Check]:
 def _torch(device: str) -> Iterator[Check]:
     import torch
 
-    from .backbones.encoder import cache_folder, choose_device
+    from .backbones.device import choose_device
+    from .backbones.encoder import cache_folder
 
     try:
         chosen = choose_device(device)

@@ -6,13 +6,12 @@ file (or the array), says what is wrong with it and how to mend it.
 
 from __future__ import annotations
 
-import glob
 import os
 import struct
 import threading
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
@@ -30,9 +29,6 @@ ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] 
 
 MAX_PIXELS = 179_000_000
 """Largest image that is decoded, in pixels; the variable LIKEWISE_MAX_PIXELS replaces it."""
-
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""What counts as an image in a folder or behind a glob pattern, in any case."""
 
 PATH = (str, os.PathLike)
 _FULL_SCALES = (255, 1023, 4095, 16383, 65535)  # 8, 10, 12, 14 and 16 bits
@@ -153,59 +149,9 @@ def picture_format(path: str | os.PathLike[str]) -> str:
     return image_format
 
 
-def find_images(
-    targets: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-) -> list[Path]:
-    """Files that the targets stand for, in their order, each once.
-
-    Args:
-        targets: one or more of: a file, kept whatever its suffix; a folder, which stands for its
-            images by name, without those of its subfolders or hidden ones; a glob pattern ("**"
-            goes through subfolders), which stands for the images it matches. Images are known by
-            `IMAGE_SUFFIXES`.
-
-    Raises:
-        ImageError: a path does not exist, cannot be listed, or holds or matches no images.
-    """
-    found: dict[str, Path] = {}
-    suffixes = ", ".join(IMAGE_SUFFIXES)
-    for target in [targets] if isinstance(targets, PATH) else targets:
-        path = Path(target)
-        if not os.fspath(target):
-            raise ImageError("an empty path was given as a target: give a file or a folder.")
-        try:
-            if path.is_dir():
-                files = [file for file in path.iterdir() if not file.name.startswith(".")]
-                reason = f"the folder {target} holds no images ({suffixes}): check its path."
-            elif path.exists():
-                found.setdefault(_same_file_key(path), path)
-                continue
-            elif any(mark in str(target) for mark in "*?["):
-                # Path.glob takes no absolute patterns.
-                files = [Path(p) for p in glob.glob(str(target), recursive=True)]  # noqa: PTH207
-                reason = f"{target} matches no images ({suffixes}): check the pattern."
-            else:
-                raise ImageError(f"{target} does not exist: check its spelling and folder.")
-            files = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()]
-        except (OSError, ValueError) as error:
-            raise ImageError(
-                f"{target} cannot be listed ({why(error)}): check its permissions."
-            ) from error
-        if not files:
-            raise ImageError(reason)
-        for file in sorted(files):
-            found.setdefault(_same_file_key(file), file)
-    return list(found.values())
-
-
 def _is_tensor(source: object) -> bool:
     """Known by its classes' modules, so that reading a file never imports torch."""
     return any(base.__module__.split(".")[0] == "torch" for base in type(source).__mro__[:-1])
-
-
-def _same_file_key(path: Path) -> str:
-    """Equal for two spellings of a path; links stay apart, since results are named by path."""
-    return os.path.normcase(os.path.normpath(path.absolute()))
 
 
 def why(error: BaseException) -> str:

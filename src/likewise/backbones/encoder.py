@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import Image
 from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.encoded import Encoded
+from .device import choose_device
 from .loading import Backbone, load_backbone, patch_tokens
 
 if TYPE_CHECKING:
@@ -24,33 +24,6 @@ if TYPE_CHECKING:
 
 MAX_SIDE = 8192  # 512 × 512 patches: their similarities alone take 256 GB
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-
-def choose_device(device: str = "auto") -> torch.device:
-    """``auto``: cuda, else mps, else cpu.
-
-    Raises:
-        BackboneError: if the device is unknown or not there.
-    """
-    import torch
-
-    if device not in ("auto", "cpu", "mps") and not re.fullmatch(r"cuda(:\d+)?", device):
-        raise BackboneError(
-            f"device {device!r} cannot be used (unknown); use auto, cpu, cuda or mps."
-        )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device == "cpu" and torch.backends.mps.is_available():
-            device = "mps"
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0]  # torch can go on for a page
-        raise BackboneError(
-            f"device {device!r} cannot be used ({reason}); use auto, cpu, cuda or mps."
-        ) from error
-    return chosen
 
 
 class Encoder:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BackboneError
 from . import download
+from .device import choose_device
 from .files import PICKLES, read_tensors
 from .layouts import (
     canonical_state,
@@ -84,7 +85,7 @@ def load_backbone(
     dtype = torch.float32 if dtype is None else dtype
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise BackboneError(f"dtype {dtype} is not supported: use float32, bfloat16 or float16.")
-    target = _device(device)
+    target = choose_device(str(device))
     found = _resolve(source, offline)
     state = read_tensors(found.path)
     where = str(found.path)
@@ -208,19 +209,6 @@ def _mlp_ratio(shape: ModelShape) -> int:
         if width == shape.mlp_dim:
             return ratio
     raise BackboneError(f"an MLP of {shape.mlp_dim} on a width of {shape.dim} is no DINOv2 model.")
-
-
-def _device(device: str | torch.device) -> torch.device:
-    import torch
-
-    try:
-        target = torch.device(device)
-        torch.empty(0, device=target)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise BackboneError(
-            f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}): try cpu."
-        ) from error
-    return target
 
 
 def _identity(canonical: Mapping[str, torch.Tensor], heads: int) -> str:

@@ -1,0 +1,38 @@
+"""Choosing the device to compute on."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ..errors import BackboneError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """``auto``: cuda, else mps, else cpu.
+
+    Raises:
+        BackboneError: if the device is unknown or not there.
+    """
+    import torch
+
+    if device not in ("auto", "cpu", "mps") and not re.fullmatch(r"cuda(:\d+)?", device):
+        raise BackboneError(
+            f"device {device!r} cannot be used (unknown); use auto, cpu, cuda or mps."
+        )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cpu" and torch.backends.mps.is_available():
+            device = "mps"
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]  # torch can go on for a page
+        raise BackboneError(
+            f"device {device!r} cannot be used ({reason}); use auto, cpu, cuda or mps."
+        ) from error
+    return chosen
