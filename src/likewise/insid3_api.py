@@ -68,7 +68,7 @@ class INSID3:
             self.set_target(image)
         if self._target is None:
             raise LikewiseError("no target yet: call set_target(image) or segment(image).")
-        mask = self._segmenter._segment(*self._target).mask
+        mask = self._segmenter.segment_encoded(*self._target).mask
         if not keep_references:
             self._segmenter.references = self._first = self._target = None
         return mask

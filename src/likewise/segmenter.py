@@ -109,14 +109,19 @@ class Segmenter:
     def segment(self, image: ImageLike) -> Result:
         """Segment one image. Raises ImageError if it cannot be read."""
         pixels = read_image(image)
-        return self._segment(pixels, self.encoder.encode(pixels))
+        return self.segment_encoded(pixels, self.encoder.encode(pixels))
 
     def segment_many(self, images: Iterable[ImageLike]) -> Iterator[Result]:
         """Segment images one after the other; yields one ``Result`` each, in order."""
         for image in images:
             yield self.segment(image)
 
-    def _segment(self, pixels: np.ndarray, target: Encoded) -> Result:
+    def segment_encoded(self, pixels: np.ndarray, target: Encoded) -> Result:
+        """Segment an image that is encoded already: (H, W, 3) uint8 RGB and its features.
+
+        Raises:
+            LikewiseError: if there is no reference yet.
+        """
         if self.references is None:
             raise LikewiseError("no reference yet: give at least one (image, mask) pair first.")
         trace = insid3(self.references.encoded, self.references.masks, target, self.params)
