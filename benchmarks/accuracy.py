@@ -57,15 +57,16 @@ def main() -> None:
     counts = {(tau, refiner): [] for tau in taus for refiner in args.refine}
     start = time.perf_counter()
     for e in track(read_episodes(args.episodes, args.root), "episodes"):
-        reference = mask_to_grid(read_mask(e.reference_mask, value=e.value), encoder.grid)
+        marked = read_mask(e.reference_mask, value=e.value)
+        reference = mask_to_grid(marked, encoder.grid).to(encoder.device)
         truth = read_mask(e.target_mask, value=e.value)
-        target = encode(e.target)
+        image, target = read_image(e.target), encode(e.target)
         for tau in taus:
             params = INSID3Params(tau=tau)
             trace = insid3([encode(e.reference)], [reference], target, params, tree(e.target))
             scores = trace.scores.reshape(target.grid)
             for refiner in args.refine:
-                mask = refine(scores, read_image(e.target), encoder.input_size, refiner)
+                mask = refine(scores, image, encoder.input_size, refiner)
                 counts[tau, refiner].append(count(e.dataset, e.cls, mask, truth))
     seconds = time.perf_counter() - start
 

@@ -6,6 +6,8 @@ import dataclasses
 import io
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -378,35 +380,28 @@ def demo(
     print(f"look at {out}")
 
 
-class _progress:  # noqa: N801 (used as a function)
-    """A progress bar on a terminal, nothing in a pipe; failures are printed either way."""
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str | None], None]]:
+    """A function to call after each target, with its error if it failed.
 
-    def __init__(self, total: int) -> None:
-        self._bar: Any = None
-        if sys.stderr.isatty() and total > 1:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    It moves a progress bar on a terminal, none in a pipe; failures are printed either way.
+    """
+    if not sys.stderr.isatty() or total == 1:
+        yield lambda error: print(f"likewise: {error}", file=sys.stderr) if error else None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True))
-            self._task = self._bar.add_task("segment", total=total)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("segment", total=total)
 
-    def __enter__(self) -> Any:
-        if self._bar is not None:
-            self._bar.start()
-        return self._advance
+        def advance(error: str | None) -> None:
+            if error is not None:
+                bar.console.print(f"likewise: {error}", markup=False, highlight=False)
+            bar.advance(task)
 
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _advance(self, error: str | None) -> None:
-        if error is not None and self._bar is not None:
-            self._bar.console.print(f"likewise: {error}", markup=False, highlight=False)
-        elif error is not None:
-            print(f"likewise: {error}", file=sys.stderr)
-        if self._bar is not None:
-            self._bar.advance(self._task)
+        yield advance
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

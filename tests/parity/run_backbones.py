@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from report import report, verdict
 from safetensors.torch import save_file
 
 from likewise.backbones.loading import Backbone, load_backbone, patch_tokens
@@ -125,15 +126,9 @@ def main(arguments: list[str]) -> int:
         return 1
     table = [("weights", "case", "output", "max |diff|", "tolerance", "verdict")]
     for row in rows:
-        verdict = ("ok" if row.ok else "DIFFERS") + (f": {row.note}" if row.note else "")
         limits = (f"{row.difference:.2e}", f"{TOLERANCE:.0e}")
-        table.append((row.weights, row.case, row.key, *limits, verdict))
-    widths = [max(len(line[i]) for line in table) for i in range(5)]
-    for line in table:
-        print("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[5]]))
-    bad = sum(not row.ok for row in rows)
-    print(f"{len(rows) - bad} of {len(rows)} ok")
-    return 1 if bad else 0
+        table.append((row.weights, row.case, row.key, *limits, verdict(row.ok, row.note)))
+    return report(table, sum(not row.ok for row in rows))
 
 
 if __name__ == "__main__":

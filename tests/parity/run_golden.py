@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from report import report, verdict
 
 from likewise.errors import LikewiseError
 from likewise.features.clustering import MergeTree
@@ -299,14 +300,17 @@ def main(arguments: list[str]) -> int:
     table = [("case", "output", "difference", "limit", "unit", "verdict")]
     for row in rows:
         limit, unit = LIMITS.get(row.output, (0.0, ""))
-        verdict = ("ok" if row.ok else "DIFFERS") + (f": {row.note}" if row.note else "")
-        table.append((row.case, row.output, f"{row.difference:.3g}", f"{limit:g}", unit, verdict))
-    widths = [max(len(line[i]) for line in table) for i in range(5)]
-    for line in table:
-        print("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[5]]))
-    bad = sum(not row.ok for row in rows)
-    print(f"{len(rows) - bad} of {len(rows)} ok")
-    return 1 if bad else 0
+        table.append(
+            (
+                row.case,
+                row.output,
+                f"{row.difference:.3g}",
+                f"{limit:g}",
+                unit,
+                verdict(row.ok, row.note),
+            )
+        )
+    return report(table, sum(not row.ok for row in rows))
 
 
 if __name__ == "__main__":

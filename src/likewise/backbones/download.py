@@ -133,12 +133,18 @@ def cached_path(name: str) -> Path | None:
     return _cached(spec.repo, spec.filename) or _cached(spec.repo, spec.filename + INDEX_SUFFIX)
 
 
+def packaged_path(spec: BackboneSpec) -> Path:
+    """The weights of a spec that ships inside likewise; raises BackboneError without them."""
+    path = packaged_file(spec)
+    if not path.is_file():
+        raise BackboneError(f"likewise was installed without {spec.filename}: install it again.")
+    return path
+
+
 def verify(name: str) -> Verification:
     """Recompute the sha256 of a cached backbone; raises BackboneError where it is not there."""
     spec = get_spec(name)
-    path = cached_path(name)
-    if path is None and spec.repo is None:
-        raise BackboneError(f"likewise was installed without {spec.filename}: install it again.")
+    path = packaged_path(spec) if spec.repo is None else cached_path(name)
     if path is None:
         raise BackboneError(
             f"{spec.name} is not on this machine yet, so there is nothing to verify: "

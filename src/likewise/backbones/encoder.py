@@ -16,7 +16,6 @@ from PIL import Image
 from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.encoded import Encoded
-from .device import choose_device
 from .loading import Backbone, load_backbone, patch_tokens
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Encoder:
             backbone = load_backbone(
                 backbone,
                 block=block,
-                device=choose_device(device),
+                device=device,
                 dtype=torch.float32 if dtype == "auto" else getattr(torch, dtype),
                 offline=offline,
             )

@@ -32,7 +32,6 @@ from .registry import (
     ModelShape,
     get_spec,
     match_shape,
-    packaged_file,
 )
 
 if TYPE_CHECKING:
@@ -251,10 +250,7 @@ def _resolve(source: str | Path, offline: bool) -> _Source:
 def _named(spec: BackboneSpec, offline: bool) -> _Source:
     if spec.repo is not None:
         return _Source(download.fetch_weights(spec, offline=offline), spec.name, spec=spec)
-    path = packaged_file(spec)
-    if not path.is_file():
-        raise BackboneError(f"likewise was installed without {spec.filename}: install it again.")
-    return _Source(path, spec.name, spec=spec)
+    return _Source(download.packaged_path(spec), spec.name, spec=spec)
 
 
 def _folder(folder: Path) -> _Source:

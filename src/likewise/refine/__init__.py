@@ -40,9 +40,6 @@ def refine(
     """
     import torch
 
-    from .crf import dense_crf
-    from .guided import guided_filter
-
     check_refiner(refiner)
     upsampled = resize(scores, input_size)
     if refiner == "none" or not upsampled.gt(0.5).any():
@@ -51,8 +48,12 @@ def refine(
         small = Image.fromarray(image).resize(input_size[::-1], Image.Resampling.BILINEAR)
         guide = torch.from_numpy(np.array(small)).to(scores.device).float() / 255
         if refiner == "guided":
+            from .guided import guided_filter
+
             fine = guided_filter(guide, upsampled)
         else:
+            from .crf import dense_crf
+
             # On the CPU where the device has no float64 or sparse matrices (Apple's).
             device = "cpu" if guide.device.type == "mps" else guide.device
             fine = dense_crf(guide.to(device), upsampled.to(device) > 0.5).float()
