@@ -316,7 +316,7 @@ def test_options_reach_the_segmenter(scene: Path) -> None:
     given = {"backbone": "tiny", "image_size": 96, "block": 1, "tau": 0.7, "alpha": 0.3}
     given |= {"device": "cpu", "dtype": "bfloat16", "refiner": "crf", "offline": True}
     assert built[0] == built[1] == built[2] == given
-    defaults = {"backbone": "tiny", "image_size": 64, "block": None, "tau": None, "alpha": 0.2}
+    defaults = {"backbone": "tiny", "image_size": 64, "block": None, "tau": None, "alpha": None}
     defaults |= {"device": "auto", "dtype": "auto", "refiner": "none", "offline": False}
     assert built[3] == defaults
 

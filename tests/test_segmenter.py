@@ -433,7 +433,9 @@ def test_references_are_encoded_once(encoder: Encoder, encoded: list[int]) -> No
     assert encoded == [1, 1, 1]
     assert segmenter.references is not None
     assert len(segmenter.references) == 3
-    for mask, box in zip(segmenter.references.masks, (LEFT, LOW, RIGHT), strict=True):
+    for mask, box in zip(
+        [s.mask for s in segmenter.references.shots], (LEFT, LOW, RIGHT), strict=True
+    ):
         assert torch.equal(mask, mask_to_grid(inside(box), (8, 8)))
     for result, box in zip(results, (RIGHT, LOW, LEFT), strict=True):
         np.testing.assert_array_equal(result.mask, segmenter.segment(picture(box)).mask)

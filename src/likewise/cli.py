@@ -113,7 +113,9 @@ def segment(
     tau: Annotated[
         float | None, typer.Option(help="Clustering similarity -1..1; higher gives finer regions.")
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Lower adds more regions to the mask.")] = 0.2,
+    alpha: Annotated[
+        float | None, typer.Option(help="For insid3: lower adds more regions to the mask.")
+    ] = None,
     backbone: BackboneOption = "embedded",
     image_size: ImageSizeOption = None,
     block: BlockOption = None,

@@ -41,7 +41,7 @@ class INSID3:
     def set_references(self, references: Sequence[Example]) -> None:
         """Several examples of the same concept: [(image, mask), ...]."""
         fitted = self._segmenter.fit(references).references
-        self._first = fitted.encoded[0] if fitted else None
+        self._first = fitted.shots[0].encoded if fitted else None
 
     def set_target(self, image: ImageLike) -> None:
         """The image to segment or to match in; encoded once."""
@@ -123,6 +123,7 @@ def build_insid3(
             backbone,
             image_size=image_size,
             svd_components=svd_components,
+            method="insid3",
             tau=tau,
             alpha=merge_threshold,
             refiner=_REFINERS.get(mask_refiner, mask_refiner or "none"),

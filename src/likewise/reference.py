@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from .errors import ImageError
 from .features.encoded import Encoded
 from .features.grid import mask_to_grid
 from .images import ImageLike, read_image
 from .masks import MaskLike, read_mask
+from .views import make_views
 
 if TYPE_CHECKING:
     import torch
@@ -22,24 +25,63 @@ if TYPE_CHECKING:
 class Reference:
     """One example: an image and the mask of the thing in it.
 
-    ``value`` picks one label of a label map (palette or grey); see ``images.read_mask``.
+    ``value`` picks one label of a label map (palette or grey); see ``masks.read_mask``. With
+    several ``label``s the classes compete for every pixel. ``negative`` says that the mask (None:
+    the whole image) marks what is *not* to be found.
     """
 
     image: ImageLike
-    mask: MaskLike
+    mask: MaskLike | None
     value: int | None = None
+    label: str = "object"
+    negative: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One encoded reference."""
+
+    encoded: Encoded
+    mask: torch.Tensor
+    """(N,) bool, never empty: the patches of the concept, or of what it is not."""
+    views: Mapping[str, tuple[Encoded, torch.Tensor]] = field(default_factory=dict)
+    """The same reference seen otherwise (see ``views.py``), each with its mask."""
+    label: str = "object"
+    negative: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class ReferenceSet:
-    """K encoded references of one concept."""
+    """Encoded references of one or several concepts, reusable for any number of targets."""
 
-    encoded: tuple[Encoded, ...]
-    masks: tuple[torch.Tensor, ...]
-    """K tensors (N,) bool: each reference's mask on its patch grid, never empty."""
+    shots: tuple[Shot, ...]
 
     def __len__(self) -> int:
-        return len(self.encoded)
+        return len(self.shots)
+
+    @property
+    def positives(self) -> tuple[Shot, ...]:
+        """Shots that show the concept."""
+        return tuple(s for s in self.shots if not s.negative)
+
+    @property
+    def negatives(self) -> tuple[Shot, ...]:
+        """Shots that show what it is not."""
+        return tuple(s for s in self.shots if s.negative)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order given."""
+        return tuple(dict.fromkeys(s.label for s in self.positives))
+
+    def of(self, label: str) -> ReferenceSet:
+        """The references of one class; what the other classes mark is what it is not."""
+        return ReferenceSet(
+            tuple(
+                s if s.negative or s.label == label else replace(s, negative=True)
+                for s in self.shots
+            )
+        )
 
 
 Example: TypeAlias = "Reference | tuple[ImageLike, MaskLike]"
@@ -70,18 +112,38 @@ def _is_example(item: object) -> bool:
     return isinstance(item, Reference) or (isinstance(item, tuple | list) and len(item) == 2)
 
 
-def encode_references(encoder: Encoder, references: Sequence[Reference]) -> ReferenceSet:
+def encode_references(
+    encoder: Encoder, references: Sequence[Reference], views: Sequence[str] = ()
+) -> ReferenceSet:
     """Read and encode references (INSID3 §3: the in-context examples).
+
+    Args:
+        encoder: backbone and input size.
+        references: at least one of them not negative.
+        views: names from ``views.VIEWS`` of further views to encode of each reference.
 
     Raises:
         ImageError: if an image or mask cannot be used.
     """
-    images = [read_image(r.image) for r in references]
-    masks = [
-        read_mask(r.mask, size=image.shape[:2], value=r.value)
-        for r, image in zip(references, images, strict=True)
-    ]
-    return ReferenceSet(
-        tuple(encoder.encode_many(images)),
-        tuple(mask_to_grid(m, encoder.grid).to(encoder.device) for m in masks),
-    )
+    if all(r.negative for r in references):
+        raise ImageError("only negative references were given: give at least one of the thing.")
+    seen: list[dict[str, tuple[np.ndarray, np.ndarray]]] = []
+    for reference in references:
+        image = read_image(reference.image)
+        if reference.mask is not None:
+            mask = read_mask(reference.mask, size=image.shape[:2], value=reference.value)
+        elif reference.negative:
+            mask = np.ones(image.shape[:2], dtype=bool)
+        else:
+            raise ImageError("a reference has no mask: only a negative one may do without.")
+        seen.append({"": (image, mask)} | make_views(image, mask, views))
+    encoded = encoder.encode_many([image for pictures in seen for image, _ in pictures.values()])
+    shots = []
+    for reference, pictures in zip(references, seen, strict=True):
+        patches = {
+            name: (next(encoded), mask_to_grid(mask, encoder.grid).to(encoder.device))
+            for name, (_, mask) in pictures.items()
+        }
+        plain, own = patches.pop("")
+        shots.append(Shot(plain, own, patches, reference.label, reference.negative))
+    return ReferenceSet(tuple(shots))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-
-from .methods.insid3 import INSID3Trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,8 +16,10 @@ class Result:
     """(H, W) bool at the target's own size."""
     scores: np.ndarray
     """(h, w) float32 in 0..1 on the patch grid, before upsampling; above 0.5 is foreground."""
-    trace: INSID3Trace
-    """Candidates, clusters, seed and cluster scores, for people who want to look inside."""
+    confidence: float
+    """0..1: how sure the method is that the target shows the concept at all."""
+    trace: Any = None
+    """What the method saw (for INSID3 candidates, clusters, seed, scores), to look inside."""
 
     @property
     def area(self) -> float:

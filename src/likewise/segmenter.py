@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .backbones.encoder import Encoder
 from .errors import LikewiseError
 from .images import ImageLike, read_image
-from .methods.insid3 import INSID3Params, insid3
+from .methods import get_method, make_params
 from .methods.keypoints import match_keypoints
 from .reference import Example, ReferenceSet, as_references, encode_references
 from .refine import check_refiner, refine
@@ -36,13 +35,14 @@ class Segmenter:
             hub name, a loaded Backbone, or an Encoder to share.
         image_size: side of the square the backbone sees, or (H, W); the registry's by default.
         svd_components: rank of the positional basis, int or fraction of D (INSID3 §3.1).
-        tau: cosine similarity at which clustering stops (§3.2); calibrated per backbone by default.
-        alpha: score above which a cluster joins the seed (§3.4).
+        method: ``likewise``, or ``insid3``, ``foris``, ``frost`` and ``nearest`` to compare with.
         refiner: ``none``, ``guided`` or ``crf``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16`` for the backbone.
         block: 1-based block whose features are read; the last by default.
         offline: never touch the network.
+        settings: of the method, fields of its ``Params``, such as ``tau`` of ``insid3``; None
+            stands for the default.
 
     Raises:
         LikewiseError: in one sentence, if something cannot be used.
@@ -54,13 +54,13 @@ class Segmenter:
         *,
         image_size: int | tuple[int, int] | None = None,
         svd_components: int | float | None = None,
-        tau: float | None = None,
-        alpha: float = INSID3Params.alpha,
+        method: str = "insid3",
         refiner: str = "none",
         device: str = "auto",
         dtype: str = "auto",
         block: int | None = None,
         offline: bool = False,
+        **settings: float | None,
     ) -> None:
         check_refiner(refiner)
         if isinstance(backbone, Encoder):
@@ -80,13 +80,10 @@ class Segmenter:
             )
         self.encoder = backbone
         self.refiner = refiner
-        tau = self.encoder.spec.tau if tau is None else tau
-        if not -1 <= tau <= 1:
-            raise LikewiseError(f"tau {tau} is no cosine similarity; use a number from -1 to 1.")
-        if not math.isfinite(alpha):
-            raise LikewiseError(f"alpha {alpha} is no number to compare scores with; try 0.2.")
-        self.params = INSID3Params(tau=tau, alpha=alpha)
+        self.method = method
+        self.params = make_params(method, settings, self.encoder.spec.tau)
         self.references: ReferenceSet | None = None
+        self._model: Any = None
 
     def fit(
         self,
@@ -103,7 +100,9 @@ class Segmenter:
         Raises:
             ImageError: if an image or mask cannot be used.
         """
-        self.references = encode_references(self.encoder, as_references(references))
+        views = get_method(self.method).VIEWS
+        self.references = encode_references(self.encoder, as_references(references), views)
+        self._model = get_method(self.method).fit(self.references, self.params)
         return self
 
     def segment(self, image: ImageLike) -> Result:
@@ -124,10 +123,10 @@ class Segmenter:
         """
         if self.references is None:
             raise LikewiseError("no reference yet: give at least one (image, mask) pair first.")
-        trace = insid3(self.references.encoded, self.references.masks, target, self.params)
-        scores = trace.scores.reshape(target.grid)
+        found = get_method(self.method).score(self._model, target)
+        scores = found.patches.reshape(target.grid)
         mask = refine(scores, pixels, self.encoder.input_size, self.refiner)
-        return Result(mask, scores.cpu().numpy(), trace)
+        return Result(mask, scores.cpu().numpy(), found.confidence, found.trace)
 
     def match(
         self,

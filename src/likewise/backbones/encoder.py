@@ -136,6 +136,14 @@ class Encoder:
         mean = pixels.new_tensor(self.spec.mean).view(3, 1, 1)
         return (pixels - mean) / pixels.new_tensor(self.spec.std).view(3, 1, 1)
 
+    def _patch_colours(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, N, 3) mean RGB in 0..1 of each patch of (B, 3, H, W) normalised pixels."""
+        import torch
+
+        patches = torch.nn.functional.avg_pool2d(pixels, self.spec.patch)
+        std, mean = pixels.new_tensor(self.spec.std), pixels.new_tensor(self.spec.mean)
+        return (patches.flatten(2).mT * std + mean).to(self.device)
+
     def tokens(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, N, D) float32 patch tokens of (B, 3, H, W) normalised pixels."""
         with explained_memory(f"{self.spec.name} at {self.input_size[0]}x{self.input_size[1]} px"):
@@ -152,10 +160,12 @@ class Encoder:
 
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
-            for image, tokens in zip(batch, self.tokens(self.preprocess(batch)), strict=True):
+            pixels = self.preprocess(batch)
+            colours = self._patch_colours(pixels)
+            for image, tokens, colour in zip(batch, self.tokens(pixels), colours, strict=True):
                 F = torch.nn.functional.normalize(tokens, dim=1)
                 size = (image.shape[0], image.shape[1])
-                yield Encoded(F, debias(F, self.basis), self.grid, size)
+                yield Encoded(F, debias(F, self.basis), self.grid, size, colour)
 
 
 def cache_folder() -> Path:

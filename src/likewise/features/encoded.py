@@ -24,3 +24,5 @@ class Encoded:
     """(h, w) patches."""
     size: tuple[int, int]
     """(H, W) pixels of the original image."""
+    colour: torch.Tensor | None = None
+    """(N, 3) float32 in 0..1: mean RGB of each patch; None when only features are known."""

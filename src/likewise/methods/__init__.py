@@ -1,1 +1,81 @@
+"""Methods: encoded references + an encoded target → continuous patch scores. One file each.
 
+A method is a module with a frozen dataclass ``Params``, the ``VIEWS`` of the references that it
+wants and two functions of tensors: ``fit(references, params)``, run once for all targets, and
+``score(model, target)``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from ..errors import LikewiseError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..features.clustering import MergeTree
+    from ..features.encoded import Encoded
+    from ..reference import ReferenceSet
+
+METHODS = ("likewise", "insid3", "foris", "frost", "nearest")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a method says about one target of N patches."""
+
+    patches: torch.Tensor
+    """(N,) float32 in 0..1; upsampled, then above 0.5 is foreground."""
+    confidence: float
+    """0..1: how sure it is that the target shows the concept at all."""
+    trace: Any = None
+    """Intermediate results, for people who want to look inside."""
+
+
+class Method(Protocol):
+    """What a module of this package offers."""
+
+    Params: type[Any]
+    VIEWS: tuple[str, ...]
+
+    @staticmethod
+    def fit(references: ReferenceSet, params: Any) -> Any:
+        """Everything that depends on the references alone."""
+
+    @staticmethod
+    def score(model: Any, target: Encoded, tree: MergeTree | None = None) -> Scores:
+        """Scores of one target; ``tree`` is its clustering where it is known already."""
+
+
+def get_method(name: str) -> Method:
+    """Raises LikewiseError unless ``name`` is one of ``METHODS``."""
+    if name not in METHODS:
+        raise LikewiseError(f"method {name!r} is unknown; use one of {', '.join(METHODS)}.")
+    return cast(Method, importlib.import_module(f".{name}", __name__))
+
+
+def make_params(name: str, settings: Mapping[str, Any], tau: float) -> Any:
+    """The method's ``Params`` with these settings; None stands for the default.
+
+    Args:
+        name: one of ``METHODS``.
+        settings: field → value.
+        tau: calibrated for the backbone; taken by methods that cluster, if ``settings`` has none.
+
+    Raises:
+        LikewiseError: if the method has no such setting or the value is none it can use.
+    """
+    kind = get_method(name).Params
+    known = [f.name for f in fields(kind)]
+    given = {key: value for key, value in settings.items() if value is not None}
+    for key in given:
+        if key not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise LikewiseError(f"method {name} has no setting {key}; {has}.")
+    if "tau" in known:
+        given.setdefault("tau", tau)
+    return kind(**given)

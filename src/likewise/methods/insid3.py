@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..errors import LikewiseError
 from ..features.clustering import MergeTree, average_linkage
 from ..features.correspondence import nearest
 from ..features.encoded import Encoded
 from ..features.prototypes import cluster_means, cluster_prototypes, reference_prototype
+from . import Scores
 
 if TYPE_CHECKING:
     import torch
+
+    from ..reference import ReferenceSet
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,18 @@ class INSID3Params:
     """Cosine similarity at which clustering stops (§3.2)."""
     alpha: float = 0.2
     """Clusters with a combined score above it join the seed (§3.4)."""
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.tau <= 1:
+            raise LikewiseError(
+                f"tau {self.tau} is no cosine similarity; use a number from -1 to 1."
+            )
+        if not math.isfinite(self.alpha):
+            raise LikewiseError(f"alpha {self.alpha} is no number to compare scores with; try 0.2.")
+
+
+Params = INSID3Params
+VIEWS: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,3 +140,21 @@ def insid3(
         cluster_scores,
         scores=keep[labels].float(),
     )
+
+
+def fit(references: ReferenceSet, params: INSID3Params) -> tuple[ReferenceSet, INSID3Params]:
+    """Nothing to prepare: INSID3 knows positive references only."""
+    return references, params
+
+
+def score(
+    model: tuple[ReferenceSet, INSID3Params], target: Encoded, tree: MergeTree | None = None
+) -> Scores:
+    """``insid3`` as a method; its confidence is the seed's mean similarity to the prototype."""
+    shots = model[0].positives
+    references, masks = [s.encoded for s in shots], [s.mask for s in shots]
+    trace = insid3(references, masks, target, model[1], tree)
+    if trace.labels is None:
+        return Scores(trace.scores, 0.0, trace)
+    confidence = trace.similarity[trace.labels == trace.seed].mean().clamp(0, 1)
+    return Scores(trace.scores, float(confidence), trace)
