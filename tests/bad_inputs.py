@@ -216,6 +216,23 @@ def match(*targets: str, point: str = "20,20", more: Sequence[str] = ()) -> list
     return ["match", *(targets or ("a.jpg",)), *words, *TINY, *more]
 
 
+def evaluate(*more: str, **changes: Any) -> list[str]:
+    """As `segment`, for a list of one episode in which fields can be replaced or (None) missed."""
+    entry = {"set": "s", "cls": "c", "value": 255, "ref": "reference.png", "ref_mask": "mask.png"}
+    entry |= {"tgt": "a.jpg", "tgt_mask": "mask.png"} | changes
+    Path("e.json").write_text(json.dumps([{k: v for k, v in entry.items() if v is not None}]))
+    return ["eval", "--episodes", "e.json", *TINY, "--method", "insid3", *more]
+
+
+def report(name: str, **changes: Any) -> str:
+    """A report of one episode, as `likewise eval` writes it."""
+    entry = {"set": "s", "cls": "c", "refs": [], "tgt": "a.jpg", "absent": False, "mask": None}
+    entry |= {"intersection": 1, "union": 2, "boundary_intersection": 1, "boundary_union": 2}
+    episode = entry | {"iou": 50.0, "id": "0"} | changes
+    Path(name).write_text(json.dumps({"settings": {"method": "insid3"}, "episodes": [episode]}))
+    return name
+
+
 def cut(path: str, share: float = 0.5) -> None:
     """Keep the first part of a file."""
     whole = Path(path).read_bytes()
@@ -1165,6 +1182,169 @@ def match_two_targets_of_one_name(_: Path) -> list[str]:
 def match_over_a_target(_: Path) -> list[str]:
     shutil.copy("b.jpg", "a_match.jpg")
     return match("a.jpg", "a_match.jpg", more=["--out", "."])
+
+
+# eval
+
+
+@row(
+    "missing list of episodes", 2, r"nowhere\.json cannot be read as JSON episodes \(.*No such file"
+)
+def missing_episodes(_: Path) -> list[str]:
+    return evaluate("--episodes", "nowhere.json")
+
+
+@row("list of episodes that is no JSON", 2, r"a\.jpg cannot be read as JSON episodes \(")
+def episodes_no_json(_: Path) -> list[str]:
+    return evaluate("--episodes", "a.jpg")
+
+
+@row("episode without a target", 2, r"e\.json is no list of episodes \(missing 'tgt'\): each needs")
+def episode_without_target(_: Path) -> list[str]:
+    return evaluate(tgt=None)
+
+
+@row("episode without its target's mask", 2, r"e\.json is no list .*\(missing 'tgt_mask'\)")
+def episode_without_target_mask(_: Path) -> list[str]:
+    return evaluate(tgt_mask=None)
+
+
+@row("empty list of episodes", 2, r"e\.json holds no episode: there is nothing to measure")
+def no_episodes(_: Path) -> list[str]:
+    words = evaluate()
+    Path("e.json").write_text("[]")
+    return words
+
+
+@row(
+    "missing image of an episode",
+    2,
+    r"episode 0 of s needs nowhere\.jpg, which does not exist: check the list of episodes and",
+)
+def missing_image_of_an_episode(_: Path) -> list[str]:
+    return evaluate(tgt="nowhere.jpg")
+
+
+@row("wrong --root", 2, r"episode 0 of s needs tiny.reference\.png, which does not exist")
+def wrong_root(_: Path) -> list[str]:
+    return evaluate("--root", "tiny")
+
+
+@row(
+    "mask of an episode without its value",
+    2,
+    r"episode 0 of s: mask\.png does not hold the value 9",
+)
+def episode_without_its_value(_: Path) -> list[str]:
+    return evaluate(value=9)
+
+
+@row("eval with --shots 0", 2, r"--shots 0 leaves nothing to measure: give at least 1\.")
+def no_shots(_: Path) -> list[str]:
+    return evaluate("--shots", "0")
+
+
+@row("eval with --limit 0", 2, r"--limit 0 leaves nothing to measure: give at least 1\.")
+def limit_of_nothing(_: Path) -> list[str]:
+    return evaluate("--limit", "0")
+
+
+@row("eval without any full shots", 2, r"no episode is left to measure: of 1 none has 3 references")
+def too_few_references(_: Path) -> list[str]:
+    return evaluate("--shots", "3", "--only-full-shots")
+
+
+@row("eval excluding an unknown set", 2, r"--exclude t: the episodes are of s\.")
+def exclude_of_unknown(_: Path) -> list[str]:
+    return evaluate("--exclude", "t")
+
+
+@row("eval with an unknown method", 2, r"method 'insid4' is unknown; use one of likewise, insid3")
+def unknown_method(_: Path) -> list[str]:
+    return evaluate("--method", "insid4")
+
+
+@row("eval with an unknown refiner", 2, r"refiner 'sharp' is unknown; use one of none, guided, crf")
+def eval_unknown_refiner(_: Path) -> list[str]:
+    return evaluate("--refine", "sharp")
+
+
+@row("eval with an unknown setting", 2, r"method insid3 has no setting beta; it has tau, alpha\.")
+def unknown_setting(_: Path) -> list[str]:
+    return evaluate("--set", "beta=1")
+
+
+@row("eval with an option as a setting", 2, r"method insid3 has no setting backbone; it has tau")
+def option_as_setting(_: Path) -> list[str]:
+    return evaluate("--set", "backbone=1")
+
+
+@row("eval with a setting that is no number", 2, r"--set tau=high is no name=value: give a number")
+def setting_no_number(_: Path) -> list[str]:
+    return evaluate("--set", "tau=high")
+
+
+@row("eval with a setting out of range", 2, r"tau 3 is no cosine similarity; use a number from -1")
+def setting_out_of_range(_: Path) -> list[str]:
+    return evaluate("--set", "tau=3")
+
+
+@row("report over the list of episodes", 2, r".*would overwrite e\.json: give another --out")
+def report_over_the_episodes(_: Path) -> list[str]:
+    return evaluate("--out", "e.json")
+
+
+@row("predicted masks over an image", 2, r".*would overwrite m.00000_s\.png: give another --masks")
+def masks_over_an_image(_: Path) -> list[str]:
+    Path("m").mkdir()
+    shutil.copy("reference.png", "m/00000_s.png")
+    return evaluate("--masks", "m", ref="m/00000_s.png")
+
+
+@row("predicted masks below a file", 2, r"the folder mask\.png.m cannot be .*give another --masks")
+def masks_below_a_file(_: Path) -> list[str]:
+    return evaluate("--masks", str(Path("mask.png/m")))
+
+
+@row(
+    "comparing with a missing report", 2, r"nowhere\.json cannot be read as a JSON report \(.*No su"
+)
+def missing_report(_: Path) -> list[str]:
+    return ["eval-compare", report("a.json"), "nowhere.json"]
+
+
+@row(
+    "comparing with no report", 2, r"e\.json is no report of `likewise eval`: write one with --out"
+)
+def no_report(_: Path) -> list[str]:
+    evaluate()
+    return ["eval-compare", report("a.json"), "e.json"]
+
+
+@row(
+    "comparing reports of other episodes",
+    2,
+    r"a\.json and b\.json are not of the same episodes and references: 1 are only in the first, 1",
+)
+def other_episodes(_: Path) -> list[str]:
+    return ["eval-compare", report("a.json"), report("b.json", tgt="b.jpg")]
+
+
+@row("comparing what is absent", 2, r"a\.json and b\.json hold no episode to compare mIoU on\.")
+def nothing_to_compare(_: Path) -> list[str]:
+    return ["eval-compare", report("a.json", absent=True), report("b.json", absent=True)]
+
+
+@row(
+    "grid without masks", 2, r"a\.json has no masks to draw: run `likewise eval` again with --masks"
+)
+def grid_without_masks(_: Path) -> list[str]:
+    return ["eval-compare", report("a.json"), report("b.json", iou=60.0), "--out", "grid.png"]
+
+
+@row("grid in an unknown format", 2, r"grid\.xyz has no known suffix: name it with one of \.png")
+def grid_in_an_unknown_format(_: Path) -> list[str]:
+    return ["eval-compare", report("a.json"), report("b.json"), "--out", "grid.xyz"]
 
 
 # only from Python

@@ -85,9 +85,12 @@ def _root(
 def _segmenter(rank: float | None, **options: Any) -> Segmenter:
     from .segmenter import Segmenter
 
-    # A whole number is a count of directions, as in the papers; a fraction is one of D.
-    whole = rank is not None and float(rank).is_integer()
-    return Segmenter(svd_components=int(rank) if whole and rank is not None else rank, **options)
+    return Segmenter(svd_components=_rank(rank), **options)
+
+
+def _rank(rank: float | None) -> int | float | None:
+    """A whole number is a count of directions, as in the papers; a fraction is one of D."""
+    return int(rank) if rank is not None and float(rank).is_integer() else rank
 
 
 @app.command()
@@ -409,3 +412,6 @@ def _progress(total: int) -> Iterator[Callable[[str | None], None]]:
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """Paths as text, so that JSON can hold them."""
     return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
+
+
+from . import cli_eval  # noqa: E402, F401 (its commands need the app and the options above)

@@ -1,12 +1,14 @@
-"""mIoU as few-shot segmentation reports it, with a bootstrap interval over episodes."""
+"""mIoU as few-shot segmentation reports it, with bootstrap intervals over episodes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,11 @@ class Counts:
     intersection: int
     union: int
 
+    @property
+    def iou(self) -> float | None:
+        """In points 0..100; None where there is nothing and nothing was found."""
+        return 100 * self.intersection / self.union if self.union else None
+
 
 def count(
     dataset: str, cls: str, predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]
@@ -26,16 +33,52 @@ def count(
     return Counts(dataset, cls, int((predicted & truth).sum()), int((predicted | truth).sum()))
 
 
-def set_miou(counts: Sequence[Counts]) -> dict[str, float]:
-    """mIoU of every set in points 0..100: I and U summed per class, IoU averaged over classes."""
+def boundary(mask: npt.NDArray[np.bool_], dilation: float = 0.02) -> npt.NDArray[np.bool_]:
+    """Pixels of a mask that are close to its boundary (Boundary IoU, Cheng et al., CVPR 2021).
+
+    As in the released code: the mask without what is left of it after d erosions by a 3×3 square,
+    d = ``dilation`` of the image's diagonal and at least 1; outside of the image is background.
+
+    Args:
+        mask: (H, W) bool.
+        dilation: share of the diagonal.
+
+    Returns:
+        (H, W) bool, a part of ``mask``.
+    """
+    from scipy.ndimage import minimum_filter
+
+    height, width = mask.shape
+    band = np.zeros_like(mask)
+    if not mask.any():
+        return band
+    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    depth = max(1, round(dilation * float(np.hypot(height, width))))
+    inside = mask[box].view(np.uint8)
+    # Zeros around the mask's own box stand for the background there and outside of the image.
+    eroded = minimum_filter(inside, size=2 * depth + 1, mode="constant", cval=0)
+    band[box] = inside > eroded
+    return band
+
+
+def class_ious(counts: Sequence[Counts]) -> dict[str, dict[str, float]]:
+    """IoU of every class of every set in points 0..100: I and U summed over episodes first."""
     sums: dict[str, dict[str, list[int]]] = {}
     for c in counts:
         total = sums.setdefault(c.dataset, {}).setdefault(c.cls, [0, 0])
         total[0] += c.intersection
         total[1] += c.union
     return {
-        name: 100 * float(np.mean([i / max(u, 1) for i, u in classes.values()]))
+        name: {cls: 100 * i / max(u, 1) for cls, (i, u) in classes.items()}
         for name, classes in sums.items()
+    }
+
+
+def set_miou(counts: Sequence[Counts]) -> dict[str, float]:
+    """mIoU of every set in points 0..100: I and U summed per class, IoU averaged over classes."""
+    return {
+        name: float(np.mean(list(classes.values()))) for name, classes in class_ious(counts).items()
     }
 
 
@@ -44,17 +87,52 @@ def mean_miou(counts: Sequence[Counts]) -> float:
     return float(np.mean(list(set_miou(counts).values())))
 
 
-def bootstrap_interval(
-    counts: Sequence[Counts], rounds: int = 1000, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap_interval(counts: Sequence[Counts], rounds: int = 1000, seed: int = 0) -> Interval:
     """95 % interval of ``mean_miou``, resampling episodes within each set."""
+    return _middle([mean_miou([counts[i] for i in r]) for r in _resamples(counts, rounds, seed)])
+
+
+def paired_intervals(
+    a: Sequence[Counts], b: Sequence[Counts], rounds: int = 1000, seed: int = 0
+) -> tuple[Interval, dict[str, Interval]]:
+    """95 % intervals of b - a in points: of ``mean_miou``, and of ``set_miou`` of every set.
+
+    Args:
+        a: counts of one run.
+        b: counts of another run of the same episodes in the same order; every round resamples
+            both alike, within each set.
+        rounds: how often.
+        seed: of the random numbers.
+    """
+    means: list[float] = []
+    sets: dict[str, list[float]] = {}
+    for chosen in _resamples(a, rounds, seed):
+        first, second = set_miou([a[i] for i in chosen]), set_miou([b[i] for i in chosen])
+        differences = {name: second[name] - first[name] for name in first}
+        means.append(float(np.mean(list(differences.values()))))
+        for name, difference in differences.items():
+            sets.setdefault(name, []).append(difference)
+    return _middle(means), {name: _middle(values) for name, values in sets.items()}
+
+
+def _resamples(counts: Sequence[Counts], rounds: int, seed: int) -> Iterator[list[int]]:
+    """Places in ``counts``: as many of each set as it has, drawn with replacement."""
     rng = np.random.default_rng(seed)
-    groups: dict[str, list[Counts]] = {}
-    for c in counts:
-        groups.setdefault(c.dataset, []).append(c)
-    means = [
-        mean_miou([g[i] for g in groups.values() for i in rng.integers(len(g), size=len(g))])
-        for _ in range(rounds)
-    ]
-    low, high = np.percentile(means, [2.5, 97.5])
+    groups: dict[str, list[int]] = {}
+    for place, c in enumerate(counts):
+        groups.setdefault(c.dataset, []).append(place)
+    for _ in range(rounds):
+        yield [g[i] for g in groups.values() for i in rng.integers(len(g), size=len(g))]
+
+
+def _middle(values: Sequence[float]) -> Interval:
+    low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float | None:
+    """Chance that a positive is above a negative, a tie counting half; None without a pair."""
+    if not positives or not negatives:
+        return None
+    difference = np.subtract.outer(np.asarray(positives), np.asarray(negatives))
+    return float(((difference > 0) + 0.5 * (difference == 0)).mean())

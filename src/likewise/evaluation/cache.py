@@ -1,0 +1,137 @@
+"""Features on disk by content, so that every further run on the same images is quick."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..backbones.encoder import Encoder, cache_folder
+from ..backbones.loading import Backbone
+from ..features.debias import debias
+from ..features.encoded import Encoded
+from .stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    import torch
+
+LAYOUT = 1  # of the files; another number makes all of them anew
+
+
+class CachedEncoder(Encoder):
+    """An Encoder that keeps features on disk and takes the time of what it does.
+
+    Features are rounded to float16 also when they are made anew, so that the first run and every
+    later one give the same results. Debiasing is done afterwards: files serve every rank.
+
+    Args:
+        backbone: as for Encoder, as are ``options``.
+        keep: False computes everything, rounds nothing and touches no file of features.
+        watch: gets the seconds of ``encode`` (computed) and ``cached`` (read).
+    """
+
+    def __init__(
+        self,
+        backbone: str | Path | Backbone = "embedded",
+        *,
+        keep: bool = True,
+        watch: Stopwatch | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(backbone, **options)
+        self.keep = keep
+        self.watch = watch or Stopwatch()
+        self.watch.device = self.device
+        # A fixed picture tells of everything that is done to images before the backbone.
+        probe = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
+        pixels = hashlib.sha256(self.preprocess([probe]).numpy().tobytes()).hexdigest()
+        self._settings = (
+            f"{LAYOUT} {self.backbone.identity} {self.backbone.block} {self.input_size} "
+            f"{self.dtype} {self.device.type} {self.spec.mean} {self.spec.std} {pixels}"
+        )
+
+    def encode_many(self, images: Sequence[np.ndarray], batch_size: int = 8) -> Iterator[Encoded]:
+        """As ``Encoder.encode_many``: one ``Encoded`` for each image, in order."""
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            if self.keep:
+                yield from self._through_cache(batch, batch_size)
+            else:
+                with self.watch.stage("encode", len(batch)):
+                    encoded = list(super().encode_many(batch, batch_size))
+                yield from encoded
+
+    def _through_cache(self, batch: Sequence[np.ndarray], batch_size: int) -> Iterator[Encoded]:
+        keys = [self.key(image) for image in batch]
+        stored: dict[str, dict[str, torch.Tensor]] = {}
+        missing: dict[str, np.ndarray] = {}
+        for key, image in zip(keys, batch, strict=True):
+            if key not in stored and key not in missing:
+                with self.watch.stage("cached", 0):
+                    found = self._load(key)
+                if found is None:
+                    missing[key] = image
+                else:
+                    stored[key] = found
+        self.watch.images["cached"] = self.watch.images.get("cached", 0) + len(stored)
+        if missing:
+            with self.watch.stage("encode", len(missing)):
+                made = super().encode_many(list(missing.values()), batch_size)
+                for key, encoded in zip(missing, made, strict=True):
+                    stored[key] = {"features": encoded.features.half().cpu()}
+                    if encoded.colour is not None:
+                        stored[key]["colour"] = encoded.colour.cpu()
+            for key in missing:
+                _save_quietly(stored[key], self._path(key))
+        for key, image in zip(keys, batch, strict=True):
+            with self.watch.stage("encode" if key in missing else "cached", 0):
+                encoded = self._decode(stored[key], (image.shape[0], image.shape[1]))
+            yield encoded
+
+    def key(self, image: np.ndarray) -> str:
+        """64 hex digits of (H, W, 3) uint8 pixels and everything that their features depend on."""
+        digest = hashlib.sha256(f"{self._settings} {image.shape} {image.dtype} ".encode())
+        digest.update(np.ascontiguousarray(image).data)
+        return digest.hexdigest()
+
+    def _path(self, key: str) -> Path:
+        return cache_folder() / "features" / key[:2] / f"{key}.safetensors"
+
+    def _load(self, key: str) -> dict[str, torch.Tensor] | None:
+        """None where there is no file, or none that is whole."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        shape = (self.grid[0] * self.grid[1], self.spec.dim)
+        with suppress(OSError, SafetensorError, KeyError):
+            tensors = load_file(self._path(key))
+            if tensors["features"].shape == shape:
+                return tensors
+        return None
+
+    def _decode(self, tensors: dict[str, torch.Tensor], size: tuple[int, int]) -> Encoded:
+        import torch
+
+        F = torch.nn.functional.normalize(tensors["features"].to(self.device).float(), dim=1)
+        colour = tensors["colour"].to(self.device) if "colour" in tensors else None
+        return Encoded(F, debias(F, self.basis), self.grid, size, colour)
+
+
+def _save_quietly(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a file of features; one that cannot be written only costs time."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    with suppress(OSError, SafetensorError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
