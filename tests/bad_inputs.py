@@ -436,6 +436,79 @@ def mask_count(_: Path) -> list[str]:
     return segment(more=["--reference", "a.jpg"])
 
 
+@row("two references, one label", 2, r"2 --reference and 1 --label were given: give one --label f")
+def label_count(_: Path) -> list[str]:
+    more = ["--reference", "a.jpg", "--mask", "mask.png", "--label", "thing"]
+    return segment(more=more)
+
+
+@row("two values, one reference", 2, r"1 --reference and 2 --mask-value were given: give one --mas")
+def mask_value_count(_: Path) -> list[str]:
+    return segment(more=["--mask-value", "1", "--mask-value", "2"])
+
+
+@row(
+    "negative mask without its image", 2, r"0 --negative and 1 --negative-mask were given: give one"
+)
+def negative_mask_count(_: Path) -> list[str]:
+    return segment(more=["--negative-mask", "mask.png"])
+
+
+@row("tune with two references, one mask", 2, r"2 --reference and 1 --mask were given: give one")
+def tune_mask_count(_: Path) -> list[str]:
+    files = ["--reference", "reference.png", "--reference", "a.jpg", "--mask", "mask.png"]
+    return ["tune", *files, *TINY]
+
+
+@row("tune with a negative for a method that knows none", 2, r"method insid3 knows no negative r")
+def tune_negative_for_insid3(_: Path) -> list[str]:
+    files = ["--reference", "reference.png", "--mask", "mask.png", "--negative", "b.jpg"]
+    return ["tune", *files, *TINY, "--method", "insid3"]
+
+
+@row("missing negative image", 2, r"nowhere\.png does not exist: check its spelling")
+def missing_negative(_: Path) -> list[str]:
+    return segment(more=["--negative", "nowhere.png"])
+
+
+@row(
+    "negative for a method that knows none",
+    2,
+    r"method insid3 knows no negative references; use likewise\.",
+)
+def negative_for_insid3(_: Path) -> list[str]:
+    return segment(more=["--negative", "b.jpg", "--method", "insid3"])
+
+
+@row("unknown method", 2, r"method 'insid4' is unknown; use one of likewise, insid3")
+def segment_unknown_method(_: Path) -> list[str]:
+    return segment(more=["--method", "insid4"])
+
+
+@row("threshold of a method that has none", 2, r"method nearest has no setting threshold; it has")
+def threshold_of_nearest(_: Path) -> list[str]:
+    return segment(more=["--method", "nearest", "--threshold", "1"])
+
+
+@row(
+    "--resume with other labels", 2, r"the masks in other were not made with these labels: leave o"
+)
+def resume_with_other_labels(_: Path) -> list[str]:
+    Path("other").mkdir()
+    grey("other/a.png", np.zeros(SIZE[::-1]))
+    Path("other/labels.json").write_text('{"1": "cat", "2": "dog"}')
+    more = ["--reference", "b.jpg", "--mask", "mask.png", "--label", "dog", "--label", "cat"]
+    return segment(out="other", more=[*more, "--resume"])
+
+
+@row("labels.json over an input", 2, r"the result of tiny.keep.labels\.json would overwrite ")
+def labels_over_an_input(_: Path) -> list[str]:
+    Path("tiny/keep").mkdir()
+    shutil.copy("mask.png", "tiny/keep/labels.json")
+    more = ["--reference", "b.jpg", "--mask", "tiny/keep/labels.json"]
+    return segment(out="tiny/keep", more=[*more, "--label", "dog", "--label", "cat"])
+
+
 @row("mask of another shape", 2, r"mask\.png is 40 × 48 pixels, but its image is 48 × 40: draw")
 def mask_of_another_shape(_: Path) -> list[str]:
     Image.open("mask.png").transpose(Image.Transpose.ROTATE_90).save("mask.png")
@@ -1354,6 +1427,12 @@ def _segmenter() -> Any:
     from likewise import Segmenter
 
     return Segmenter("tiny", image_size=64)
+
+
+def _nearest() -> Any:
+    from likewise import Segmenter
+
+    return Segmenter("tiny", image_size=64, method="nearest")
 
 
 @row(

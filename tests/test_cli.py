@@ -39,7 +39,10 @@ from likewise.backbones.download import sha256_of
 from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
 from likewise.errors import LikewiseError
 from likewise.images import read_image, write_image
-from likewise.pictures import overlay
+from likewise.masks import read_mask
+from likewise.methods import DEFAULT
+from likewise.pictures import class_colour, overlay, overlay_labels
+from likewise.reference import Reference
 from likewise.segmenter import Segmenter
 
 HEAVY = ("torch", "transformers", "safetensors", "huggingface_hub", "numpy", "scipy", "PIL")
@@ -145,7 +148,7 @@ def test_version() -> None:
 def test_help_lists_the_commands_and_the_exit_codes() -> None:
     ran = run(["--help"])
     assert ran.code == 0
-    for word in ("segment", "match", "backbones", "doctor", "demo", "Exit codes"):
+    for word in ("segment", "match", "tune", "backbones", "doctor", "demo", "Exit codes"):
         assert word in ran.out
 
 
@@ -212,6 +215,82 @@ def test_segment_with_a_label_map(scene: Path) -> None:
     assert run(segment(out="labels")).code == 2
     done(run(segment(out="labels", more=["--mask-value", "2"])))
     np.testing.assert_array_equal(mask_of("labels/a.png"), mask_of("plain/a.png"))
+
+
+def labelled(*more: str) -> list[str]:
+    """Two classes in the picture with its mask: what is marked, and a corner."""
+    corner = np.zeros(SIZE[::-1], np.uint8)
+    corner[:, 36:] = 255
+    Image.fromarray(corner).save("corner.png")
+    words = ["--reference", "reference.png", "--mask", "corner.png", "--method", "likewise"]
+    return segment("reference.png", more=[*words, "--label", "big", "--label", "small", *more])
+
+
+def test_segment_several_labels(scene: Path, tiny: Path) -> None:
+    report = json.loads(done(run(labelled("--json", "--overlay"))))
+    assert report["labels"] == json.loads(Path("out/labels.json").read_text())
+    assert report["labels"] == {"1": "big", "2": "small"}
+    assert names("out") == {"labels.json", "reference.png", "reference_overlay.jpg"}
+    segmenter = Segmenter(tiny, image_size=64, method="likewise")
+    result = segmenter.fit(
+        [
+            Reference("reference.png", "mask.png", label="big"),
+            Reference("reference.png", "corner.png", label="small"),
+        ]
+    ).segment("reference.png")
+    assert set(np.unique(result.label_map)) == {0, 1, 2}
+    with Image.open("out/reference.png") as image:
+        assert (image.format, image.mode, image.size) == ("PNG", "P", SIZE)
+        np.testing.assert_array_equal(np.asarray(image), result.label_map)
+        assert image.getpalette()[:9] == [0, 0, 0, *class_colour(1), *class_colour(2)]
+    for k, mask in enumerate(result.classes.values(), start=1):  # it can be a mask itself
+        np.testing.assert_array_equal(read_mask("out/reference.png", value=k), mask.mask)
+    seen = overlay_labels(read_image("reference.png"), result.label_map)
+    write_image("expected.jpg", seen)
+    assert Path("out/reference_overlay.jpg").read_bytes() == Path("expected.jpg").read_bytes()
+
+
+def test_one_label_is_a_mask(scene: Path) -> None:
+    done(run(segment(out="plain")))
+    done(run(segment(more=["--label", "thing"])))
+    assert names("out") == {"a.png"}
+    assert Path("out/a.png").read_bytes() == Path("plain/a.png").read_bytes()
+
+
+def test_resuming_label_maps(scene: Path) -> None:
+    done(run(labelled()))
+    assert done(run(labelled("--resume"))).endswith("1 kept\n")
+    Path("out/labels.json").unlink()
+    assert run(labelled("--resume")).code == 2
+    done(run(labelled()))
+    assert run(labelled("--resume")).code == 0
+
+
+def test_segment_with_a_value_for_each_mask(scene: Path) -> None:
+    marked = mask_of("mask.png")
+    two = np.where(marked, 2, 0).astype(np.uint8)
+    two[:, 36:] = 5
+    done(run(labelled()))
+    expected = Path("out/reference.png").read_bytes()
+    Image.fromarray(two).save("mask.png")
+    Image.fromarray(two).save("both.png")
+    words = labelled("--mask-value", "2", "--mask-value", "5")
+    words = ["both.png" if w == "corner.png" else w for w in words]
+    done(run(words))
+    assert Path("out/reference.png").read_bytes() == expected
+
+
+def test_segment_with_negatives(scene: Path, tiny: Path) -> None:
+    words = ["--method", "nearest", "--negative", "b.jpg", "--negative", "c.jpg"]
+    done(run(segment("reference.png", "a.jpg", more=words, out="whole")))
+    done(run(segment("a.jpg", more=[*words, *["--negative-mask", "mask.png"] * 2], out="part")))
+    segmenter = Segmenter(tiny, image_size=64, method="nearest")
+    for out, mask in (("whole", None), ("part", "mask.png")):
+        negatives = [Reference(path, mask, negative=True) for path in ("b.jpg", "c.jpg")]
+        segmenter.fit([Reference("reference.png", "mask.png"), *negatives])
+        np.testing.assert_array_equal(mask_of(f"{out}/a.png"), segmenter.segment("a.jpg").mask)
+    done(run(segment("reference.png", more=words[:2], out="plain")))
+    assert mask_of("plain/reference.png").sum() > mask_of("whole/reference.png").sum()
 
 
 def test_segment_overlays(scene: Path) -> None:
@@ -307,6 +386,7 @@ def test_options_reach_the_segmenter(scene: Path) -> None:
 
         numbers = ["--image-size", "96", "--block", "1", "--tau", "0.7", "--alpha", "0.3"]
         words = ["--device", "cpu", "--dtype", "bfloat16", "--refine", "crf", "--offline"]
+        words += ["--method", "foris", "--threshold", "0.5"]
         with mock.patch.object(module, "Segmenter", build):
             for rank in ("20", "0.25", "1"):
                 done(run(segment(more=[*numbers, *words, "--svd-components", rank])))
@@ -315,9 +395,11 @@ def test_options_reach_the_segmenter(scene: Path) -> None:
     assert [(type(r), r) for r in ranks] == [(int, 20), (float, 0.25), (int, 1), (type(None), None)]
     given = {"backbone": "tiny", "image_size": 96, "block": 1, "tau": 0.7, "alpha": 0.3}
     given |= {"device": "cpu", "dtype": "bfloat16", "refiner": "crf", "offline": True}
+    given |= {"method": "foris", "threshold": 0.5}
     assert built[0] == built[1] == built[2] == given
     defaults = {"backbone": "tiny", "image_size": 64, "block": None, "tau": None, "alpha": None}
     defaults |= {"device": "auto", "dtype": "auto", "refiner": "none", "offline": False}
+    defaults |= {"method": DEFAULT, "threshold": None}
     assert built[3] == defaults
 
 

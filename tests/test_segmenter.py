@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from likewise.images import read_image, write_image, write_mask
 from likewise.masks import read_mask
 from likewise.methods.keypoints import match_keypoints
 from likewise.reference import as_references
+from likewise.refine import compete, refine
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
 SIDE, PATCH, DIM, RANK = 128, 16, 48, 23  # 23 = 500/1024 of 48
@@ -615,6 +617,148 @@ def test_the_package_offers_what_it_lists() -> None:
     assert all(hasattr(likewise, name) for name in likewise.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Magic'"):
         likewise.Magic  # noqa: B018
+
+
+# --- several classes and negatives ---------------------------------------------------------------
+
+PAINT = {"red": (220, 60, 30), "green": (40, 200, 60), "yellow": (230, 220, 60)}
+PAIR = {"red": (12, 16, 60, 48), "green": (36, 80, 84, 112)}
+MIXED = {"red": (12, 96, 48, 128), "green": (48, 0, 84, 32), "yellow": (60, 64, 96, 96)}
+
+
+def paint(boxes: dict[str, Box], seed: int = 0) -> np.ndarray:
+    """(96, 128, 3): boxes in their colours on blue."""
+    pixels = np.full((96, 128, 3), (20, 50, 200), float)
+    for name, box in boxes.items():
+        pixels[inside(box)] = PAINT[name]
+    return (
+        (pixels + np.random.default_rng(seed).normal(size=pixels.shape) * 8)
+        .clip(0, 255)
+        .astype(np.uint8)
+    )
+
+
+def two_classes() -> list[Reference]:
+    """Red and green, both marked in the same picture."""
+    image = paint(PAIR)
+    return [Reference(image, inside(PAIR[name]), label=name) for name in ("red", "green")]
+
+
+def not_yellow() -> Reference:
+    box = (24, 32, 72, 80)
+    return Reference(paint({"yellow": box}, seed=7), inside(box), negative=True)
+
+
+@pytest.mark.parametrize("method", ["likewise", "nearest"])
+def test_two_classes_an_unknown_region_and_a_negative(encoder: Encoder, method: str) -> None:
+    segmenter = Segmenter(encoder, method=method)
+    target, yellow = paint(MIXED, seed=5), inside(MIXED["yellow"])
+    before = segmenter.fit(two_classes()).segment(target)
+    assert before.classes["red"].mask[yellow].mean() > 0.8  # the false positive
+    result = segmenter.fit([*two_classes(), not_yellow()]).segment(target)
+    assert result.labels == tuple(result.classes) == ("red", "green")
+    assert result.label_map.dtype == np.uint8
+    assert not result.label_map[yellow].any()
+    for k, name in enumerate(result.labels, start=1):
+        one = result.classes[name]
+        np.testing.assert_array_equal(one.mask, result.label_map == k)
+        assert iou(one.mask, inside(MIXED[name])) > 0.9
+        assert one.scores.shape == (8, 8)
+        assert 0 < one.confidence <= result.confidence
+    np.testing.assert_array_equal(result.mask, result.label_map > 0)
+    every = np.stack([c.scores for c in result.classes.values()])
+    np.testing.assert_array_equal(result.scores, every.max(axis=0))
+    assert result.present
+    nothing = segmenter.segment(paint({"yellow": MIXED["yellow"]}, seed=9))
+    assert (nothing.present, nothing.area, nothing.label_map.max()) == (False, 0, 0)
+
+
+def test_a_negative_without_a_mask_is_all_of_its_image(encoder: Encoder) -> None:
+    image, target = not_yellow().image, paint(MIXED, seed=5)
+    segmenter = Segmenter(encoder, method="nearest")
+    found = segmenter.fit([*two_classes(), Reference(image, None, negative=True)]).segment(target)
+    assert not found.mask[inside(MIXED["yellow"])].any()
+    assert "has no mask" in refusal(segmenter.fit, Reference(image, None))
+
+
+@pytest.mark.parametrize("method", ["likewise", "insid3", "nearest"])
+@pytest.mark.parametrize("refiner", ["none", "guided", "crf"])
+def test_one_class_is_what_refining_its_scores_gives(
+    encoder: Encoder, method: str, refiner: str
+) -> None:
+    target = paint(MIXED, seed=5)
+    segmenter = Segmenter(encoder, method=method, refiner=refiner).fit(two_classes()[0])
+    result = segmenter.segment(target)
+    mask = refine(torch.from_numpy(result.scores), target, (SIDE, SIDE), refiner)
+    assert mask.any()
+    np.testing.assert_array_equal(result.mask, mask)
+    np.testing.assert_array_equal(result.label_map, mask.astype(np.uint8))
+    (one,) = result.classes.values()
+    np.testing.assert_array_equal(one.scores, result.scores)
+    assert (one.confidence, one.trace) == (result.confidence, result.trace)
+    assert result.labels == ("red",)
+
+
+@pytest.mark.parametrize("method", ["insid3", "foris"])
+def test_classes_share_one_clustering(
+    encoder: Encoder, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(f"likewise.methods.{method}")
+    alone = [Segmenter(encoder, method=method).fit(r).segment(paint(MIXED)) for r in two_classes()]
+    made: list[int] = []
+    really = module.average_linkage
+
+    def average_linkage(features: torch.Tensor) -> Any:
+        if features.shape == (64, DIM):  # the target's; FoRIS has clusters of its own besides
+            made.append(len(features))
+        return really(features)
+
+    monkeypatch.setattr(module, "average_linkage", average_linkage)
+    segmenter = Segmenter(encoder, method=method).fit(two_classes())
+    made.clear()
+    result = segmenter.segment(paint(MIXED))
+    assert len(made) == 1
+    if method == "insid3":  # to which other classes are nothing
+        for one, other in zip(result.classes.values(), alone, strict=True):
+            np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_overlaps_go_to_the_higher_score() -> None:
+    scores = [torch.full((2, 2), 0.8), torch.tensor([[0.9, 0.2], [0.9, 0.2]])]
+    masks = [np.ones((4, 8), bool), np.ones((4, 8), bool)]
+    found = compete(masks, scores, [0.9, 0.1], (2, 2))
+    assert (found[:, :2] == 2).all()
+    assert (found[:, 6:] == 1).all()
+    masks[1][0] = False  # what a refiner took from a class it does not win
+    np.testing.assert_array_equal(compete(masks, scores, [0.9, 0.1], (2, 2))[0], np.ones(8))
+    even = [torch.ones(2, 2)] * 2
+    assert (compete(masks, even, [0.1, 0.9], (2, 2))[1:] == 2).all()  # equal: the surer class
+    assert (compete(masks, even, [0.5, 0.5], (2, 2)) == 1).all()  # then the first
+    assert (compete([m & False for m in masks], even, [1, 1], (2, 2)) == 0).all()
+    many = [np.zeros((1, 1), bool)] * 299 + [np.ones((1, 1), bool)]
+    found = compete(many, [torch.ones(1, 1)] * 300, [1.0] * 300, (1, 1))
+    assert (found.dtype, found.item()) == (np.uint16, 300)
+
+
+@pytest.mark.parametrize("refiner", ["guided", "crf"])
+def test_refined_classes_do_not_overlap(encoder: Encoder, refiner: str) -> None:
+    segmenter = Segmenter(encoder, method="nearest", refiner=refiner)
+    result = segmenter.fit([*two_classes(), not_yellow()]).segment(paint(MIXED, seed=5))
+    red, green = (c.mask for c in result.classes.values())
+    assert not (red & green).any()
+    assert iou(red, inside(MIXED["red"])) > 0.8
+    assert iou(green, inside(MIXED["green"])) > 0.8
+
+
+def test_negatives_and_methods_that_know_none(encoder: Encoder) -> None:
+    segmenter = Segmenter(encoder, method="insid3").fit(two_classes())  # dropped without a word
+    before = segmenter.references
+    words = "method insid3 knows no negative references; use likewise."
+    assert refusal(segmenter.fit, [*two_classes(), not_yellow()]) == words
+    assert segmenter.references is before
+    assert "only negative references" in refusal(
+        Segmenter(encoder, method="nearest").fit, not_yellow()
+    )
 
 
 # --- match --------------------------------------------------------------------------------------

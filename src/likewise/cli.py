@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from .errors import LikewiseError
+from .methods import DEFAULT
 
 if TYPE_CHECKING:
     from .segmenter import Segmenter
@@ -28,6 +29,30 @@ app = typer.Typer(
 backbones_app = typer.Typer(help="List, download, verify and describe backbones.")
 app.add_typer(backbones_app, name="backbones")
 
+ReferenceOption = Annotated[
+    list[Path], typer.Option("--reference", "-r", help="Example image; may be repeated.")
+]
+MaskOption = Annotated[
+    list[Path], typer.Option("--mask", "-m", help="Its mask; one for each --reference.")
+]
+MaskValueOption = Annotated[
+    list[int],
+    typer.Option(help="Value of a label map that is the example; one for each --mask, or for all."),
+]
+LabelOption = Annotated[
+    list[str],
+    typer.Option("--label", help="Class of the example, one for each --reference; they compete."),
+]
+NegativeOption = Annotated[
+    list[Path], typer.Option("--negative", help="Image of what it is not; may be repeated.")
+]
+NegativeMaskOption = Annotated[
+    list[Path],
+    typer.Option("--negative-mask", help="Marks that in it, one for each; default all of it."),
+]
+MethodOption = Annotated[
+    str, typer.Option("--method", help="likewise, insid3, foris, frost or nearest.")
+]
 BackboneOption = Annotated[
     str,
     typer.Option("--backbone", "-b", help="A name from `likewise backbones`, or a file or folder."),
@@ -96,23 +121,28 @@ def _rank(rank: float | None) -> int | float | None:
 @app.command()
 def segment(
     targets: Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")],
-    reference: Annotated[
-        list[Path], typer.Option("--reference", "-r", help="Example image; may be repeated.")
-    ],
-    mask: Annotated[
-        list[Path], typer.Option("--mask", "-m", help="Its mask; one for each --reference.")
-    ],
+    reference: ReferenceOption,
+    mask: MaskOption,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the masks.")],
-    mask_value: Annotated[
-        int | None, typer.Option(help="Which value of a label map is the example.")
-    ] = None,
+    mask_value: MaskValueOption = [],  # noqa: B006 (typer copies it)
+    label: LabelOption = [],  # noqa: B006
+    negative: NegativeOption = [],  # noqa: B006
+    negative_mask: NegativeMaskOption = [],  # noqa: B006
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write <stem>_overlay.jpg pictures.")
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep masks that are there already.")
     ] = False,
+    consensus: Annotated[
+        bool,
+        typer.Option("--consensus", help="Targets of one kind become references of each other."),
+    ] = False,
     refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
+    method: MethodOption = DEFAULT,
+    threshold: Annotated[
+        float | None, typer.Option(help="For likewise: above 0 gives smaller masks, below larger.")
+    ] = None,
     tau: Annotated[
         float | None, typer.Option(help="Clustering similarity -1..1; higher gives finer regions.")
     ] = None,
@@ -128,29 +158,27 @@ def segment(
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write <stem>.png (0/255, the target's size) for every target."""
-    from .batch.folder import Outcome, plan, segment_files
+    """Write <stem>.png (0/255, or with several labels 1, 2, ...; the target's size)."""
+    from .batch.folder import LABELS, Outcome, check_labels, claim, plan, segment_files
     from .batch.targets import find_images
-    from .images import read_image
-    from .masks import read_mask
-    from .reference import Reference
+    from .cli_references import read_references
 
-    if len(reference) != len(mask):
-        raise LikewiseError(
-            f"{len(reference)} --reference and {len(mask)} --mask were given: "
-            "give one --mask for each --reference, in the same order."
-        )
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
-    images = [read_image(path) for path in reference]
-    references = [
-        Reference(image, read_mask(path, size=image.shape[:2], value=mask_value))
-        for image, path in zip(images, mask, strict=True)
-    ]
-    jobs = plan(find_images(targets), out, overlay=overlay, inputs=[*reference, *mask])
+    references = read_references(reference, mask, mask_value, label, negative, negative_mask)
+    inputs = [*reference, *mask, *negative, *negative_mask]
+    jobs = plan(find_images(targets), out, overlay=overlay, inputs=inputs)
+    labels = dict.fromkeys(label)
+    values = {str(k): name for k, name in enumerate(labels, 1)} if len(labels) > 1 else {}
+    if values:
+        claim(out, [(out / LABELS, out / LABELS)], inputs)
+    if values and resume:
+        check_labels(out, values, jobs)
     segmenter = _segmenter(
         svd_components,
         backbone=backbone,
         image_size=image_size,
+        method=method,
+        threshold=threshold,
         tau=tau,
         alpha=alpha,
         refiner=refine,
@@ -159,12 +187,18 @@ def segment(
         block=block,
         offline=offline,
     ).fit(references)
+    if values:
+        from .evaluation.report import write_json
+
+        write_json(out / LABELS, values)
 
     outcomes: list[Outcome] = []
     stopped = ""
     try:
         with _progress(len(jobs)) as advance:
-            for outcome in segment_files(segmenter, jobs, resume=resume):
+            for outcome in segment_files(
+                segmenter, jobs, resume=resume, label_maps=bool(values), consensus=consensus
+            ):
                 outcomes.append(outcome)
                 advance(outcome.error)
     except LikewiseError as error:
@@ -180,6 +214,7 @@ def segment(
         report = {
             "backbone": segmenter.encoder.spec.name,
             "references": len(references),
+            **({"labels": values} if values else {}),
             "written": written,
             "kept": sum(o.skipped for o in outcomes),
             "failed": failed,
@@ -414,4 +449,4 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
 
 
-from . import cli_eval  # noqa: E402, F401 (its commands need the app and the options above)
+from . import cli_eval, cli_tune  # noqa: E402, F401 (they need the app and options)

@@ -11,7 +11,7 @@ import struct
 import threading
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
@@ -120,6 +120,27 @@ def write_mask(path: str | os.PathLike[str], mask: npt.NDArray[np.bool_]) -> Non
     if Path(path).suffix.lower() != ".png":
         raise ImageError(f"{path} cannot hold a mask: masks are PNG, name it with .png.")
     _write(Path(path), Image.fromarray(mask.astype(np.uint8) * np.uint8(255)), "PNG")
+
+
+def write_label_map(
+    path: str | os.PathLike[str],
+    label_map: npt.NDArray[np.unsignedinteger[Any]],
+    palette: Sequence[tuple[int, int, int]],
+) -> None:
+    """Writes a label map as palette PNG (16-bit grey if it is uint16). `path` is always whole.
+
+    Args:
+        path: file to write, ending in .png; its folder must exist.
+        label_map: (H, W) uint8 or uint16.
+        palette: RGB of 0, 1, 2, ...; readers that want the labels take the index.
+
+    Raises:
+        ImageError: the file cannot be written.
+    """
+    image = Image.fromarray(label_map)
+    if label_map.dtype == np.uint8:
+        image.putpalette([channel for colour in palette[:256] for channel in colour])
+    _write(Path(path), image, "PNG")
 
 
 def write_image(path: str | os.PathLike[str], rgb: npt.NDArray[np.uint8]) -> None:

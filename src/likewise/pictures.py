@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,23 +15,45 @@ RGB = npt.NDArray[np.uint8]
 COLOUR = (255, 64, 32)
 
 
-def overlay(image: RGB, mask: npt.NDArray[np.bool_], opacity: float = 0.5) -> RGB:
+def class_colour(k: int) -> tuple[int, int, int]:
+    """RGB of the k-th class, k ≥ 1: that of masks, then far from those before it."""
+    if k == 1:
+        return COLOUR
+    hue = 0.035 + (k - 1) * 0.618034  # COLOUR's, then steps of the golden ratio
+    r, g, b = colorsys.hsv_to_rgb(hue % 1, 0.9 if k % 2 else 0.6, 1.0 if k % 3 else 0.75)
+    return round(255 * r), round(255 * g), round(255 * b)
+
+
+def overlay_labels(image: RGB, label_map: npt.NDArray[np.unsignedinteger[Any]]) -> RGB:
+    """``overlay`` of every class in its colour; (H, W, 3) uint8 and (H, W) of 0 and classes."""
+    for k in np.unique(label_map[label_map > 0]):
+        image = overlay(image, label_map == k, colour=class_colour(int(k)))
+    return image
+
+
+def overlay(
+    image: RGB,
+    mask: npt.NDArray[np.bool_],
+    opacity: float = 0.5,
+    colour: tuple[int, int, int] = COLOUR,
+) -> RGB:
     """The mask as a colour over the image, with its outline.
 
     Args:
         image: (H, W, 3) uint8.
         mask: (H, W) bool.
         opacity: of the colour, 0..1.
+        colour: RGB.
 
     Returns:
         (H, W, 3) uint8.
     """
     picture = image.astype(np.float32)
-    colour = np.array(COLOUR, dtype=np.float32)
-    picture[mask] = (1 - opacity) * picture[mask] + opacity * colour
+    paint = np.array(colour, dtype=np.float32)
+    picture[mask] = (1 - opacity) * picture[mask] + opacity * paint
     width = max(1, round(min(mask.shape) / 300))
     outline = mask & ~binary_erosion(mask, iterations=width, border_value=1)
-    picture[outline] = colour
+    picture[outline] = paint
     return np.rint(picture).astype(np.uint8)
 
 

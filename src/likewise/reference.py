@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -27,7 +28,7 @@ class Reference:
 
     ``value`` picks one label of a label map (palette or grey); see ``masks.read_mask``. With
     several ``label``s the classes compete for every pixel. ``negative`` says that the mask (None:
-    the whole image) marks what is *not* to be found.
+    the whole image) marks what is *not* to be found; it speaks against every class.
     """
 
     image: ImageLike
@@ -112,6 +113,20 @@ def _is_example(item: object) -> bool:
     return isinstance(item, Reference) or (isinstance(item, tuple | list) and len(item) == 2)
 
 
+def read_reference(reference: Reference) -> tuple[np.ndarray, np.ndarray]:
+    """Its (H, W, 3) uint8 RGB image and (H, W) bool mask.
+
+    Raises:
+        ImageError: if the image or mask cannot be used.
+    """
+    image = read_image(reference.image)
+    if reference.mask is not None:
+        return image, read_mask(reference.mask, size=image.shape[:2], value=reference.value)
+    if reference.negative:
+        return image, np.ones(image.shape[:2], dtype=bool)
+    raise ImageError("a reference has no mask: only a negative one may do without.")
+
+
 def encode_references(
     encoder: Encoder, references: Sequence[Reference], views: Sequence[str] = ()
 ) -> ReferenceSet:
@@ -129,21 +144,21 @@ def encode_references(
         raise ImageError("only negative references were given: give at least one of the thing.")
     seen: list[dict[str, tuple[np.ndarray, np.ndarray]]] = []
     for reference in references:
-        image = read_image(reference.image)
-        if reference.mask is not None:
-            mask = read_mask(reference.mask, size=image.shape[:2], value=reference.value)
-        elif reference.negative:
-            mask = np.ones(image.shape[:2], dtype=bool)
-        else:
-            raise ImageError("a reference has no mask: only a negative one may do without.")
+        image, mask = read_reference(reference)
         seen.append({"": (image, mask)} | make_views(image, mask, views))
-    encoded = encoder.encode_many([image for pictures in seen for image, _ in pictures.values()])
+    # Several classes are often marked in one image: equal pictures are encoded once.
+    pictures = {_key(image): image for shown in seen for image, _ in shown.values()}
+    encoded = dict(zip(pictures, encoder.encode_many(list(pictures.values())), strict=True))
     shots = []
-    for reference, pictures in zip(references, seen, strict=True):
+    for reference, shown in zip(references, seen, strict=True):
         patches = {
-            name: (next(encoded), mask_to_grid(mask, encoder.grid).to(encoder.device))
-            for name, (_, mask) in pictures.items()
+            name: (encoded[_key(image)], mask_to_grid(mask, encoder.grid).to(encoder.device))
+            for name, (image, mask) in shown.items()
         }
         plain, own = patches.pop("")
         shots.append(Shot(plain, own, patches, reference.label, reference.negative))
     return ReferenceSet(tuple(shots))
+
+
+def _key(image: np.ndarray) -> tuple[tuple[int, ...], bytes]:
+    return image.shape, hashlib.sha256(np.ascontiguousarray(image).data).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,17 +10,47 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
+class ClassResult:
+    """What was found of one class in one target."""
+
+    mask: np.ndarray
+    """(H, W) bool at the target's own size; no pixel is in two classes."""
+    scores: np.ndarray
+    """(h, w) float32 in 0..1 on the patch grid, before the classes compete."""
+    confidence: float
+    """0..1: how sure the method is that the target shows the class at all."""
+    trace: Any = None
+    """What the method saw, to look inside."""
+
+
+@dataclass(frozen=True, eq=False)
 class Result:
     """The segmentation of one target."""
 
     mask: np.ndarray
-    """(H, W) bool at the target's own size."""
+    """(H, W) bool at the target's own size: any of the classes."""
     scores: np.ndarray
-    """(h, w) float32 in 0..1 on the patch grid, before upsampling; above 0.5 is foreground."""
+    """(h, w) float32 in 0..1 on the patch grid, before upsampling; above 0.5 is foreground.
+
+    With several classes each patch has the score of its best class."""
     confidence: float
-    """0..1: how sure the method is that the target shows the concept at all."""
-    trace: Any = None
-    """What the method saw (for INSID3 candidates, clusters, seed, scores), to look inside."""
+    """0..1: how sure the method is that the target shows the concept (the surest class) at all."""
+    trace: Any
+    """What the method saw (for INSID3 candidates, clusters, seed, scores), of the surest class."""
+    label_map: np.ndarray
+    """(H, W) uint8 (uint16 for more than 255 classes): 0 unknown, k the k-th of ``labels``."""
+    classes: Mapping[str, ClassResult]
+    """Label → what was found of it, in the order of ``labels``."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes looked for, in the order in which the references name them."""
+        return tuple(self.classes)
+
+    @property
+    def present(self) -> bool:
+        """Whether the target shows any of it."""
+        return bool(self.mask.any())
 
     @property
     def area(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,20 @@ import numpy as np
 from .backbones.encoder import Encoder
 from .errors import LikewiseError
 from .images import ImageLike, read_image
-from .methods import get_method, make_params
+from .methods import DEFAULT, check_negatives, get_method, make_params
 from .methods.keypoints import match_keypoints
 from .reference import Example, ReferenceSet, as_references, encode_references
-from .refine import check_refiner, refine
-from .result import Result
+from .refine import check_refiner, compete, refine
+from .result import ClassResult, Result
 
 if TYPE_CHECKING:
     from .backbones.loading import Backbone
     from .features.encoded import Encoded
+    from .methods import Scores
+    from .tune import Tuning
+
+CONSENSUS_BATCH = 16
+"""Images that lend each other references; more do not help (measured publicly on COCO-20i)."""
 
 
 class Segmenter:
@@ -54,7 +60,7 @@ class Segmenter:
         *,
         image_size: int | tuple[int, int] | None = None,
         svd_components: int | float | None = None,
-        method: str = "insid3",
+        method: str = DEFAULT,
         refiner: str = "none",
         device: str = "auto",
         dtype: str = "auto",
@@ -83,7 +89,7 @@ class Segmenter:
         self.method = method
         self.params = make_params(method, settings, self.encoder.spec.tau)
         self.references: ReferenceSet | None = None
-        self._model: Any = None
+        self._models: dict[str, Any] = {}
 
     def fit(
         self,
@@ -92,28 +98,87 @@ class Segmenter:
         """Encode the references once; they replace earlier ones and stay until the next ``fit``.
 
         Args:
-            references: one or more ``Reference`` or (image, mask) pairs of the same concept.
+            references: one or more ``Reference`` or (image, mask) pairs: of one concept, or with
+                different ``label``s of several that compete. What the other classes mark is
+                negative for a class, where the method knows negatives.
 
         Returns:
             self, so that ``Segmenter().fit(...).segment(...)`` reads well.
 
         Raises:
             ImageError: if an image or mask cannot be used.
+            LikewiseError: if there are negative references and the method knows none.
         """
-        views = get_method(self.method).VIEWS
-        self.references = encode_references(self.encoder, as_references(references), views)
-        self._model = get_method(self.method).fit(self.references, self.params)
+        method = get_method(self.method)
+        examples = as_references(references)
+        check_negatives(self.method, examples)
+        encoded = encode_references(self.encoder, examples, method.VIEWS)
+        self._models = {
+            label: method.fit(encoded.of(label), self.params) for label in encoded.labels
+        }
+        self.references = encoded
         return self
+
+    def tune(
+        self,
+        references: Example | Sequence[Example],
+        *,
+        sizes: Sequence[int | tuple[int, int]] | None = None,
+        blocks: Sequence[int] | None = None,
+    ) -> Tuning:
+        """Choose block, input size and setting by leave-one-out on the references; then ``fit``.
+
+        See ``tune.tune``, whose docstring says what is tried and how far to trust it.
+        """
+        from .tune import tune
+
+        return tune(self, references, sizes=sizes, blocks=blocks)
 
     def segment(self, image: ImageLike) -> Result:
         """Segment one image. Raises ImageError if it cannot be read."""
         pixels = read_image(image)
         return self.segment_encoded(pixels, self.encoder.encode(pixels))
 
-    def segment_many(self, images: Iterable[ImageLike]) -> Iterator[Result]:
-        """Segment images one after the other; yields one ``Result`` each, in order."""
-        for image in images:
-            yield self.segment(image)
+    def segment_many(
+        self, images: Iterable[ImageLike], *, consensus: bool = False
+    ) -> Iterator[Result]:
+        """Segment images one after the other; yields one ``Result`` each, in order.
+
+        Args:
+            images: any number of them.
+            consensus: images that follow each other (16 at a time) become references of each other
+                where what was found in them can be trusted; for batches of one concept.
+
+        Raises:
+            LikewiseError: if the method has no consensus, or as for ``segment``.
+        """
+        if not consensus:
+            for image in images:
+                yield self.segment(image)
+            return
+        waiting = iter(images)
+        while batch := [read_image(image) for image in islice(waiting, CONSENSUS_BATCH)]:
+            yield from self.segment_batch(batch)
+
+    def segment_batch(self, images: Sequence[np.ndarray]) -> list[Result]:
+        """Segment images by consensus: (H, W, 3) uint8 RGB each, all in memory at once.
+
+        Raises:
+            LikewiseError: if there is no reference yet or the method has no consensus.
+        """
+        from .methods.consensus import consensus
+
+        if self.method != "likewise":
+            raise LikewiseError(f"method {self.method} has no consensus; use likewise.")
+        references = self._fitted()
+        encoded = list(self.encoder.encode_many(images))
+        found = [
+            consensus(references.of(label), model, encoded) for label, model in self._models.items()
+        ]
+        return [
+            self._decide(pixels, target, list(scores))
+            for pixels, target, *scores in zip(images, encoded, *found, strict=True)
+        ]
 
     def segment_encoded(self, pixels: np.ndarray, target: Encoded) -> Result:
         """Segment an image that is encoded already: (H, W, 3) uint8 RGB and its features.
@@ -121,12 +186,36 @@ class Segmenter:
         Raises:
             LikewiseError: if there is no reference yet.
         """
+        self._fitted()
+        return self._decide(pixels, target, self._score(target))
+
+    def _fitted(self) -> ReferenceSet:
         if self.references is None:
             raise LikewiseError("no reference yet: give at least one (image, mask) pair first.")
-        found = get_method(self.method).score(self._model, target)
-        scores = found.patches.reshape(target.grid)
-        mask = refine(scores, pixels, self.encoder.input_size, self.refiner)
-        return Result(mask, scores.cpu().numpy(), found.confidence, found.trace)
+        return self.references
+
+    def _decide(self, pixels: np.ndarray, target: Encoded, found: Sequence[Scores]) -> Result:
+        """From every class's patch scores to one result."""
+        size = self.encoder.input_size
+        scores = [f.patches.reshape(target.grid) for f in found]
+        masks = [refine(s, pixels, size, self.refiner) for s in scores]
+        label_map = compete(masks, scores, [f.confidence for f in found], size)
+        classes = {
+            label: ClassResult(label_map == k, s.cpu().numpy(), f.confidence, f.trace)
+            for k, (label, s, f) in enumerate(zip(self._models, scores, found, strict=True), 1)
+        }
+        best = max(classes.values(), key=lambda c: c.confidence)
+        highest = np.maximum.reduce([c.scores for c in classes.values()])
+        return Result(label_map > 0, highest, best.confidence, best.trace, label_map, classes)
+
+    def _score(self, target: Encoded) -> list[Scores]:
+        """Scores of every class, in order; a clustering that one class needed serves the next."""
+        tree = None
+        found: list[Scores] = []
+        for model in self._models.values():
+            found.append(get_method(self.method).score(model, target, tree))
+            tree = getattr(found[-1].trace, "tree", None) or tree
+        return found
 
     def match(
         self,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import LikewiseError, WriteError, explained_memory
-from ..images import read_image, write_image, write_mask
+from ..images import read_image, write_image, write_label_map, write_mask
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from ..result import Result
     from ..segmenter import Segmenter
 
 
@@ -34,11 +38,17 @@ class Outcome:
     overlay: Path | None = None
     area: float = 0.0
     """Share of the image that is foreground, 0..1."""
+    confidence: float = 0.0
+    """0..1: how sure the method is that the target shows the concept."""
     seconds: float = 0.0
     error: str | None = None
     """Why there is no mask; None when there is one."""
     skipped: bool = False
     """The mask was there already and was kept."""
+
+
+LABELS = "labels.json"
+"""Beside label maps: {"1": first class, "2": second, ...}; 0 is unknown."""
 
 
 def plan(
@@ -103,8 +113,37 @@ def claim(out: Path, results: Sequence[tuple[Path, Path]], inputs: Sequence[Path
         ) from error
 
 
+def check_labels(out: Path, values: Mapping[str, str], jobs: Sequence[Job]) -> None:
+    """Whether masks that are there already, and will be kept, were made with these classes.
+
+    Args:
+        out: the folder of the masks.
+        values: what ``labels.json`` will say.
+        jobs: from ``plan``.
+
+    Raises:
+        LikewiseError: if not, or if nothing says so.
+    """
+    if not any(job.mask.is_file() for job in jobs):
+        return
+    try:
+        same = json.loads((out / LABELS).read_text(encoding="utf-8")) == values
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        raise LikewiseError(
+            f"the masks in {out} were not made with these labels: leave out --resume, or give "
+            "another --out."
+        )
+
+
 def segment_files(
-    segmenter: Segmenter, jobs: Sequence[Job], *, resume: bool = False
+    segmenter: Segmenter,
+    jobs: Sequence[Job],
+    *,
+    resume: bool = False,
+    label_maps: bool = False,
+    consensus: bool = False,
 ) -> Iterator[Outcome]:
     """Segment job after job; a target that cannot be read becomes an ``Outcome`` with its error.
 
@@ -112,6 +151,8 @@ def segment_files(
         segmenter: with references already fitted.
         jobs: from ``plan``.
         resume: keep masks that are there already.
+        label_maps: write which class each pixel is (palette, 0 unknown), not masks of 0 and 255.
+        consensus: let targets that follow each other become references of each other.
 
     Yields:
         One outcome a job, its files already whole on disk.
@@ -119,28 +160,70 @@ def segment_files(
     Raises:
         WriteError: if the disk refuses a result (it would refuse every further one too).
     """
+    from ..segmenter import CONSENSUS_BATCH
+
+    batch: list[Job] = []
     for job in jobs:
         if resume and job.mask.is_file():
             yield Outcome(job.target, job.mask, skipped=True)
             continue
-        start = time.perf_counter()
+        batch.append(job)
+        if len(batch) == (CONSENSUS_BATCH if consensus else 1):
+            yield from _segment_batch(segmenter, batch, label_maps, consensus)
+            batch = []
+    if batch:
+        yield from _segment_batch(segmenter, batch, label_maps, consensus)
+
+
+def _segment_batch(
+    segmenter: Segmenter, jobs: Sequence[Job], label_maps: bool, consensus: bool
+) -> Iterator[Outcome]:
+    """Read and segment one target, or as many as consensus takes together; write each."""
+    start = time.perf_counter()
+    read: list[tuple[Job, np.ndarray]] = []
+    for job in jobs:
         try:
             with explained_memory(str(job.target)):
-                image = read_image(job.target)
-                result = segmenter.segment(image)
-            # The overlay first: the mask is what says that a target is done.
-            if job.overlay is not None:
-                from ..pictures import overlay
-
-                write_image(job.overlay, overlay(image, result.mask))
-            write_mask(job.mask, result.mask)
+                read.append((job, read_image(job.target)))
+        except LikewiseError as error:
+            yield Outcome(job.target, error=str(error))
+    try:
+        with explained_memory(str(jobs[0].target)):
+            images = [image for _, image in read]
+            if consensus:
+                results = segmenter.segment_batch(images)
+            else:
+                results = [segmenter.segment(image) for image in images]
+    except LikewiseError as error:
+        yield from (Outcome(job.target, error=str(error)) for job, _ in read)
+        return
+    for (job, image), result in zip(read, results, strict=True):
+        try:
+            with explained_memory(str(job.target)):
+                _write_result(job, image, result, label_maps)
         except WriteError:
             raise
         except LikewiseError as error:
             yield Outcome(job.target, error=str(error))
             continue
-        seconds = time.perf_counter() - start
-        yield Outcome(job.target, job.mask, job.overlay, result.area, seconds)
+        seconds = (time.perf_counter() - start) / len(jobs)
+        yield Outcome(job.target, job.mask, job.overlay, result.area, result.confidence, seconds)
+
+
+def _write_result(job: Job, image: np.ndarray, result: Result, label_maps: bool) -> None:
+    """The overlay first: the mask is what says that a target is done."""
+    from ..pictures import class_colour, overlay, overlay_labels
+
+    if job.overlay is not None:
+        if label_maps:
+            write_image(job.overlay, overlay_labels(image, result.label_map))
+        else:
+            write_image(job.overlay, overlay(image, result.mask))
+    if label_maps:
+        colours = [class_colour(k) for k in range(1, len(result.labels) + 1)]
+        write_label_map(job.mask, result.label_map, [(0, 0, 0), *colours])
+    else:
+        write_mask(job.mask, result.mask)
 
 
 def _key(path: Path) -> str:

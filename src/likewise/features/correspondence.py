@@ -26,3 +26,24 @@ def nearest(queries: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, to
     rows = max(1, _BLOCK_ENTRIES // len(keys))
     blocks = [(block @ keys.T).max(dim=1) for block in queries.split(rows)]
     return torch.cat([b.values for b in blocks]), torch.cat([b.indices for b in blocks])
+
+
+def nearest_k(
+    queries: torch.Tensor, keys: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """For every query the ``count`` most similar keys, the best first; all keys if there are fewer.
+
+    Args:
+        queries: (N, D) float32, unit rows.
+        keys: (M, D) float32, unit rows, same device.
+        count: k ≥ 1.
+
+    Returns:
+        ``(similarity, index)``: (N, min(k, M)) float32 cosine in -1..1 and int64 into ``keys``.
+    """
+    import torch
+
+    rows = max(1, _BLOCK_ENTRIES // len(keys))
+    count = min(count, len(keys))
+    blocks = [(block @ keys.T).topk(count, dim=1) for block in queries.split(rows)]
+    return torch.cat([b.values for b in blocks]), torch.cat([b.indices for b in blocks])

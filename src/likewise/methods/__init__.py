@@ -8,7 +8,7 @@ wants and two functions of tensors: ``fit(references, params)``, run once for al
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
     from ..features.clustering import MergeTree
     from ..features.encoded import Encoded
-    from ..reference import ReferenceSet
+    from ..reference import Reference, ReferenceSet
 
 METHODS = ("likewise", "insid3", "foris", "frost", "nearest")
+DEFAULT = "likewise"
+"""What ``Segmenter`` and the command line use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,9 @@ class Method(Protocol):
 
     Params: type[Any]
     VIEWS: tuple[str, ...]
+    """Further views of every reference that ``fit`` wants, see ``views.py``."""
+    NEGATIVES: bool
+    """Whether it uses negative references; if not, those made of other classes are left out."""
 
     @staticmethod
     def fit(references: ReferenceSet, params: Any) -> Any:
@@ -48,7 +53,10 @@ class Method(Protocol):
 
     @staticmethod
     def score(model: Any, target: Encoded, tree: MergeTree | None = None) -> Scores:
-        """Scores of one target; ``tree`` is its clustering where it is known already."""
+        """Scores of one target; ``tree`` is its clustering where it is known already.
+
+        A method that clusters keeps the tree as ``tree`` of its trace, for the next class.
+        """
 
 
 def get_method(name: str) -> Method:
@@ -56,6 +64,12 @@ def get_method(name: str) -> Method:
     if name not in METHODS:
         raise LikewiseError(f"method {name!r} is unknown; use one of {', '.join(METHODS)}.")
     return cast(Method, importlib.import_module(f".{name}", __name__))
+
+
+def check_negatives(name: str, references: Sequence[Reference]) -> None:
+    """Raises LikewiseError if some are negative and the method knows none."""
+    if not get_method(name).NEGATIVES and any(r.negative for r in references):
+        raise LikewiseError(f"method {name} knows no negative references; use likewise.")
 
 
 def make_params(name: str, settings: Mapping[str, Any], tau: float) -> Any:

@@ -40,6 +40,7 @@ class INSID3Params:
 
 Params = INSID3Params
 VIEWS: tuple[str, ...] = ()
+NEGATIVES = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +60,38 @@ def refine(
             fine = dense_crf(guide.to(device), upsampled.to(device) > 0.5).float()
     mask: np.ndarray = (resize(fine, image.shape[:2]) > 0.5).cpu().numpy()
     return mask
+
+
+def compete(
+    masks: Sequence[np.ndarray],
+    scores: Sequence[torch.Tensor],
+    confidences: Sequence[float],
+    input_size: tuple[int, int],
+) -> np.ndarray:
+    """Give every pixel to one class: where masks overlap, to the highest upsampled score.
+
+    Equal scores (those of INSID3 are 0 or 1) go to the class of higher confidence, then to the
+    earlier one.
+
+    Args:
+        masks: C ≥ 1 of (H, W) bool, from ``refine``.
+        scores: C of (h, w) float32 in 0..1, what the masks were made of.
+        confidences: C numbers.
+        input_size: (H', W') of the encoder's input.
+
+    Returns:
+        (H, W) uint8, or uint16 for more than 255 classes: 0 none, k the k-th class.
+    """
+    label_map = masks[0].astype(np.uint8 if len(masks) < 256 else np.uint16)
+    if len(masks) == 1:
+        return label_map
+    best = np.full(label_map.shape, -np.inf, dtype=np.float32)
+    for k in sorted(range(len(masks)), key=lambda k: -confidences[k]):
+        if masks[k].any():
+            upsampled = resize(resize(scores[k], input_size), best.shape).cpu().numpy()
+            won = masks[k] & (upsampled > best)
+            label_map[won], best[won] = k + 1, upsampled[won]
+    return label_map
 
 
 def resize(values: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:

@@ -1,0 +1,62 @@
+"""References as the command line takes them: lists of files, values and labels that go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import LikewiseError
+from .images import read_image
+from .masks import read_mask
+from .reference import Reference
+
+
+def read_references(
+    images: Sequence[Path],
+    masks: Sequence[Path],
+    values: Sequence[int],
+    labels: Sequence[str],
+    negatives: Sequence[Path],
+    negative_masks: Sequence[Path],
+) -> list[Reference]:
+    """The references of a command, read and checked.
+
+    Args:
+        images: of ``--reference``.
+        masks: of ``--mask``, one for each image.
+        values: of ``--mask-value``: none, one for all masks, or one for each.
+        labels: of ``--label``: none, or one for each image.
+        negatives: of ``--negative``.
+        negative_masks: of ``--negative-mask``: none, or one for each of them.
+
+    Raises:
+        LikewiseError: if there are too many or too few of one, or a file cannot be used.
+    """
+    _check_count("--reference", images, "--mask", masks)
+    if len(values) > 1:
+        _check_count("--reference", images, "--mask-value", values)
+    if labels:
+        _check_count("--reference", images, "--label", labels)
+    if negative_masks:
+        _check_count("--negative", negatives, "--negative-mask", negative_masks)
+    each = values if len(values) > 1 else [values[0] if values else None] * len(images)
+    references = []
+    for number, (path, mask, value) in enumerate(zip(images, masks, each, strict=True)):
+        image = read_image(path)
+        marked = read_mask(mask, size=image.shape[:2], value=value)
+        references.append(Reference(image, marked, label=labels[number] if labels else "object"))
+    for number, path in enumerate(negatives):
+        image = read_image(path)
+        where = negative_masks[number] if negative_masks else None
+        wrong = None if where is None else read_mask(where, size=image.shape[:2])
+        references.append(Reference(image, wrong, negative=True))
+    return references
+
+
+def _check_count(one: str, ones: Sequence[Any], other: str, others: Sequence[Any]) -> None:
+    if len(ones) != len(others):
+        raise LikewiseError(
+            f"{len(ones)} {one} and {len(others)} {other} were given: "
+            f"give one {other} for each {one}, in the same order."
+        )

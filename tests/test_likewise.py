@@ -1,0 +1,664 @@
+"""The default method on hand-made features where the right answer is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import refusal
+from likewise.features import affinity, evidence
+from likewise.features.affinity import cut_cost, smooth
+from likewise.features.encoded import Encoded
+from likewise.features.evidence import Tokens, discriminant, log_densities
+from likewise.methods import likewise as method
+from likewise.methods.likewise import Model, Params, Trace, View, best_offset, fit, folds, score
+from likewise.reference import ReferenceSet, Shot
+
+K = torch.linalg.qr(torch.randn(32, 8, generator=torch.Generator().manual_seed(0)))[0].T
+THING, SCENE, OTHER, PLACE = K[:4]
+GRID = (12, 12)
+
+
+def unit(rows: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(rows, dim=-1)
+
+
+def box(top: int, bottom: int, left: int, right: int, grid: tuple[int, int] = GRID) -> torch.Tensor:
+    mask = torch.zeros(grid, dtype=torch.bool)
+    mask[top:bottom, left:right] = True
+    return mask.flatten()
+
+
+def scene(
+    mask: torch.Tensor,
+    thing: torch.Tensor = THING,
+    rest: torch.Tensor = SCENE,
+    seed: int = 0,
+    grid: tuple[int, int] = GRID,
+    noise: float = 0.1,
+) -> Encoded:
+    """Every patch is the one or the other direction, and a little of its own."""
+    rows = torch.where(mask[:, None], thing, rest)
+    own = torch.randn(rows.shape, generator=torch.Generator().manual_seed(seed))
+    rows = unit(rows + noise * unit(own))
+    return Encoded(rows, rows, grid, (8 * grid[0], 8 * grid[1]))
+
+
+def found(scores: method.Scores) -> torch.Tensor:
+    return scores.patches > 0.5
+
+
+HERE, THERE, WIDE = box(3, 7, 3, 8), box(6, 10, 5, 10), box(1, 9, 1, 7)
+SHOT = Shot(scene(HERE, seed=1), HERE)
+
+
+def tokens_of(n: int = 40, views: int = 3, dim: int = 6) -> Tokens:
+    generator = torch.Generator().manual_seed(3)
+    rows = unit(torch.randn(n, dim, generator=generator))
+    foreground = torch.rand(n, generator=generator) < 0.3
+    view = torch.arange(n) % views
+    foreground[view == 1] = False  # a view without the concept
+    return Tokens(rows, foreground, view)
+
+
+QUERIES = unit(torch.randn(11, 6, generator=torch.Generator().manual_seed(4)))
+
+
+# --- evidence -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [1 << 24, 100, 1])
+def test_densities_are_kernel_sums_by_kind(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "BLOCK_ENTRIES", block)
+    tokens = tokens_of()
+    before, queries = tokens.debiased.clone(), QUERIES.clone()
+    densities = log_densities(tokens, queries, 0.1)
+    sums, counts = torch.zeros(11, 2), torch.zeros(2)
+    for row, concept in zip(tokens.debiased, tokens.foreground.long(), strict=True):
+        counts[concept] += 1
+        for q in range(11):
+            sums[q, concept] += math.exp((float(QUERIES[q] @ row) - 1) / 0.1)
+    torch.testing.assert_close(densities, sums.log() - counts.sqrt().log())
+    assert densities.dtype == torch.float32
+    assert torch.equal(tokens.debiased, before)
+    assert torch.equal(queries, QUERIES)
+
+
+def test_densities_by_hand() -> None:
+    # A thing of 4 patches in a scene of 16: by number the scene counts twice, not four times.
+    rows = torch.cat([THING.expand(4, -1), SCENE.expand(16, -1)])
+    foreground = torch.arange(20) < 4
+    tokens = Tokens(rows, foreground, torch.zeros(20).long())
+    rest, concept = log_densities(tokens, unit(THING + SCENE)[None], 1.0)[0].tolist()
+    nearness = 0.5**0.5 - 1
+    assert concept == pytest.approx(nearness + math.log(4) / 2, abs=1e-5)
+    assert rest == pytest.approx(nearness + math.log(16) / 2, abs=1e-5)
+
+
+def test_densities_of_what_is_far_or_missing_are_finite() -> None:
+    tokens = tokens_of()
+    assert log_densities(tokens, -tokens.debiased, 0.001).isfinite().all()
+    lone = Tokens(tokens.debiased, torch.ones(40, dtype=torch.bool), tokens.view)
+    rest, concept = log_densities(lone, QUERIES, 0.1).unbind(dim=1)
+    assert (rest < -80).all()
+    assert concept.isfinite().all()
+
+
+@pytest.mark.parametrize("known", [[0], [1], [0, 2], [2, 1], [0, 1, 2]])
+def test_leaving_views_out_leaves_the_others(known: list[int]) -> None:
+    tokens = tokens_of()
+    rest = tokens.of(known)
+    keep = [i for i in range(40) if i % 3 in known]
+    assert torch.equal(rest.debiased, tokens.debiased[keep])
+    assert torch.equal(rest.foreground, tokens.foreground[keep])
+    assert rest.view.tolist() == [i % 3 for i in keep]
+    assert rest.has_both() == (known != [1])
+
+
+@pytest.mark.parametrize("ridge", [0.01, 0.2, 3.0])
+def test_discriminant_is_a_weighted_ridge_regression(ridge: float) -> None:
+    tokens = tokens_of()
+    X = np.c_[tokens.debiased.double().numpy(), np.ones(40)]
+    G = tokens.foreground.numpy()
+    share = np.sqrt(np.where(G, 0.5 / G.sum(), 0.5 / (~G).sum()))
+    penalty = np.sqrt(ridge / 6) * np.eye(7)[:6]  # the offset is free
+    rows = np.r_[X * share[:, None], penalty]
+    values = np.r_[np.where(G, 1, -1) * share, np.zeros(6)]
+    expected = np.linalg.lstsq(rows, values, rcond=None)[0]
+    weights = discriminant(tokens, ridge)
+    assert weights.shape == (7,)
+    assert weights.dtype == torch.float32
+    np.testing.assert_allclose(weights.numpy(), expected, atol=2e-5)
+
+
+def test_the_discriminant_balances_a_thousand_to_one() -> None:
+    rows = unit(torch.stack([THING, SCENE, SCENE + 0.3 * OTHER]))
+    few = Tokens(rows, torch.tensor([True, False, False]), torch.zeros(3, dtype=torch.int64))
+    repeat = torch.tensor([1, 500, 500])
+    many = Tokens(*(t.repeat_interleave(repeat, 0) for t in (rows, few.foreground, few.view)))
+    weights = discriminant(few, 0.2)
+    torch.testing.assert_close(discriminant(many, 0.2), weights, atol=2e-3, rtol=0)
+    says = rows @ weights[:-1] + weights[-1]
+    assert says[0] > 0.9
+    assert says[1:].max() < -0.9
+    torch.testing.assert_close(says[0] + says[1:].mean(), torch.tensor(0.0), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("concept", [True, False])
+def test_the_discriminant_says_nothing_of_one_kind(concept: bool) -> None:
+    tokens = tokens_of()
+    lone = Tokens(tokens.debiased, torch.full((40,), concept), tokens.view)
+    assert not lone.has_both()
+    assert discriminant(lone, 0.2).tolist() == [0] * 7
+
+
+# --- affinity -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [1 << 24, 100, 1])
+@pytest.mark.parametrize("width", [0.05, 0.5])
+def test_smooth_is_a_mean_over_look_and_place(
+    block: int, width: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(affinity, "BLOCK_ENTRIES", block)
+    h, w = 5, 7
+    generator = torch.Generator().manual_seed(0)
+    features = unit(torch.randn(35, 4, generator=generator))
+    values = torch.randn(35, generator=generator)
+    expected = []
+    for i in range(h * w):
+        weights = [
+            math.exp(
+                float(features[i] @ features[j]) / width
+                - ((i // w - j // w) ** 2 + (i % w - j % w) ** 2) / (2 * 35 / 36)
+            )
+            for j in range(h * w)
+        ]
+        mean = sum(a * float(v) for a, v in zip(weights, values, strict=True)) / sum(weights)
+        expected.append(mean)
+    torch.testing.assert_close(smooth(values, features, (h, w), width), torch.tensor(expected))
+
+
+def test_sharing_fills_a_hole_but_not_another_thing() -> None:
+    target = scene(box(5, 6, 5, 6), rest=THING)  # all alike
+    values = torch.ones(144)
+    values[5 * 12 + 5] = -3
+    assert (smooth(values, target.features, GRID, 0.05) > 0.5).all()
+    other = scene(box(5, 6, 5, 6), thing=OTHER, rest=THING)
+    shared = smooth(values, other.features, GRID, 0.05)
+    assert shared[5 * 12 + 5] < -2.9
+    assert (shared[torch.arange(144) != 65] > 0.9).all()
+
+
+def test_what_lies_far_shares_nothing() -> None:
+    values = torch.where(torch.arange(144) % 12 < 6, 1.0, -1.0)
+    shared = smooth(values, THING.expand(144, -1), GRID, 0.05).reshape(GRID)
+    assert (shared[:, :2] > 0.9).all()
+    assert (shared[:, -2:] < -0.9).all()
+
+
+@pytest.mark.parametrize("block", [1 << 24, 30, 1])
+def test_cut_cost_is_the_normalised_cut(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(affinity, "BLOCK_ENTRIES", block)
+    generator = torch.Generator().manual_seed(1)
+    features = unit(torch.randn(12, 3, generator=generator))
+    values = torch.randn(12, generator=generator)
+    thresholds = torch.linspace(-3, 3, 25)
+    expected = []
+    for t in thresholds:
+        A = [i for i in range(12) if values[i] > t]
+        B = [i for i in range(12) if values[i] <= t]
+        if min(len(A), len(B)) < 2:
+            expected.append(2.0)
+            continue
+
+        def total(left, right):
+            return sum(
+                math.exp((float(features[i] @ features[j]) - 1) / 0.1) for i in left for j in right
+            )
+
+        cut, everything = total(A, B), [*A, *B]
+        expected.append(cut / total(A, everything) + cut / total(B, everything))
+    assert expected.count(2.0) >= 2
+    assert min(expected) < 1.5
+    torch.testing.assert_close(
+        cut_cost(values, features, thresholds), torch.tensor(expected), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_sides_of_fewer_than_two_patches_cost_the_most() -> None:
+    values = torch.tensor([0.0, 1, 2, 3, 4])
+    cost = cut_cost(values, torch.eye(5), torch.tensor([-1.0, 0, 1, 2, 3, 4]))
+    assert (cost == 2).tolist() == [True, True, False, False, True, True]
+
+
+def test_the_cut_is_least_where_the_target_comes_apart() -> None:
+    target = scene(HERE)
+    # Evidence spread over 3 nats on either side, all of it above 0.
+    spread = torch.rand(144, generator=torch.Generator().manual_seed(0)) * 3
+    values = torch.where(HERE, 5 + spread, 1 + spread)
+    thresholds = torch.linspace(-10, 10, 41)
+    cost = cut_cost(values, target.features, thresholds)
+    best = thresholds[cost.argmin()]
+    assert values[~HERE].max() <= best < values[HERE].min()
+    assert cost.min() < 0.1
+    assert cost[(thresholds > 1.5) & (thresholds < 3)].min() > 3 * cost.min()
+
+
+def test_best_offset_weighs_the_cut_against_the_move() -> None:
+    none = torch.zeros(0)
+    trace = Trace(none, none, torch.tensor([-2.0, 0, 4]), torch.tensor([0.5, 1, 0.1]), 0.0, 0.0)
+    moves = {math.inf: 0, 0.2: 0, 0.12: -2, 0.04: -2, 0.03: 4, 0.0: 4}
+    assert {trust: best_offset(trace, trust) for trust in moves} == moves
+
+
+# --- finding ------------------------------------------------------------------------------------
+
+
+def test_finds_the_object() -> None:
+    scores = score(fit(ReferenceSet((SHOT,)), Params()), scene(THERE, seed=2))
+    assert torch.equal(found(scores), THERE)
+    assert 0.9 < scores.confidence <= 1
+    assert scores.patches.dtype == torch.float32
+    assert scores.patches.shape == (144,)
+    assert scores.patches.min() >= 0
+    assert scores.patches.max() <= 1
+
+
+def test_other_grids_and_a_reference_of_another_grid() -> None:
+    grid = (6, 11)
+    mask, place = box(1, 5, 2, 6, grid), box(2, 6, 6, 11, grid)
+    target = scene(place, seed=2, grid=grid)
+    for shot in (Shot(scene(mask, seed=1, grid=grid), mask), SHOT):
+        scores = score(fit(ReferenceSet((shot,)), Params()), target)
+        assert torch.equal(found(scores), place)
+    both = ReferenceSet((SHOT, Shot(scene(mask, seed=1, grid=grid), mask)))
+    assert torch.equal(found(score(fit(both, Params()), target)), place)
+
+
+def test_evidence_is_the_density_ratio_plus_the_discriminant() -> None:
+    params = Params(temperature=0.07, linear=3.0, ridge=0.4)
+    target = scene(THERE, seed=2)
+    trace = score(fit(ReferenceSet((SHOT,)), params), target).trace
+    X, T = SHOT.encoded.debiased.double(), target.debiased.double()
+    kernel = ((T @ X.T - 1) / 0.07).exp()
+    ratio = kernel[:, HERE].sum(1).log() - kernel[:, ~HERE].sum(1).log()
+    ratio += 0.5 * math.log(int((~HERE).sum()) / int(HERE.sum()))
+    tokens = Tokens(SHOT.encoded.debiased, HERE, torch.zeros(144, dtype=torch.int64))
+    weights = discriminant(tokens, 0.4).double()
+    expected = ratio + 3.0 * (T @ weights[:-1] + weights[-1])
+    torch.testing.assert_close(trace.evidence.double(), expected, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(
+        trace.shared, smooth(trace.evidence, target.features, GRID, params.affinity)
+    )
+    torch.testing.assert_close(trace.cost, cut_cost(trace.shared, target.features, trace.offsets))
+    torch.testing.assert_close(trace.offsets, torch.linspace(-10, 10, 41))
+
+
+def test_pictures_are_compared_without_position_and_patches_of_one_with_it() -> None:
+    """Evidence uses the debiased features, sharing and cutting the original ones."""
+    reference = Encoded(K[4].expand(144, -1), SHOT.encoded.debiased, GRID, (96, 96))
+    plain = scene(THERE, seed=2)
+    model = fit(ReferenceSet((Shot(reference, HERE),)), Params())
+    target = Encoded(scene(WIDE, K[5], K[6]).features, plain.debiased, GRID, (96, 96))
+    trace = score(model, target).trace
+    assert torch.equal(trace.evidence, score(model, plain).trace.evidence)
+    torch.testing.assert_close(trace.shared, smooth(trace.evidence, target.features, GRID, 0.05))
+    torch.testing.assert_close(trace.cost, cut_cost(trace.shared, target.features, trace.offsets))
+
+
+def test_scores_are_nats_around_the_threshold() -> None:
+    scores = score(fit(ReferenceSet((SHOT,)), Params(threshold=1.5)), scene(THERE, seed=2))
+    assert scores.trace.threshold == 1.5
+    expected = ((scores.trace.shared - 1.5) / 20 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(scores.patches, expected)
+    assert torch.equal(found(scores), scores.trace.shared > 1.5)
+
+
+def test_a_higher_threshold_gives_a_smaller_mask() -> None:
+    steps = torch.linspace(0, math.pi / 2, 144)[:, None]  # from the scene to the thing, by degrees
+    rows = steps.sin() * THING + steps.cos() * SCENE
+    target = Encoded(rows, rows, GRID, (96, 96))
+    masks = [
+        found(score(fit(ReferenceSet((SHOT,)), Params(threshold=t)), target))
+        for t in (-20.0, -5.0, 0.0, 5.0, 20.0)
+    ]
+    for larger, smaller in pairwise(masks):
+        assert (smaller <= larger).all()
+        assert smaller.sum() < larger.sum()
+
+
+def test_negatives_take_away_what_is_found_wrongly() -> None:
+    lookalike = unit(0.7 * THING + 0.7 * OTHER)
+    rows = scene(THERE, seed=2).debiased.clone()
+    wrong = box(0, 4, 0, 4)
+    rows[wrong] = scene(wrong, thing=lookalike, seed=3).debiased[wrong]
+    target = Encoded(rows, rows, GRID, (96, 96))
+    assert torch.equal(found(score(fit(ReferenceSet((SHOT,)), Params()), target)), THERE | wrong)
+    marked = box(8, 12, 8, 12)
+    # What is not marked in a negative picture may be anything: here it is the thing itself.
+    negative = Shot(scene(marked, lookalike, THING, seed=4), marked, negative=True)
+    for shots in ((SHOT, negative), (negative, SHOT)):
+        model = fit(ReferenceSet(shots), Params())
+        assert len(model.tokens.foreground) == 144 + 16
+        assert int(model.tokens.foreground.sum()) == int(HERE.sum())
+        assert torch.equal(found(score(model, target)), THERE)
+
+
+def test_several_shots_know_several_looks() -> None:
+    second = Shot(scene(WIDE, OTHER, PLACE, seed=5), WIDE)
+    rows = scene(THERE, seed=2).debiased.clone()
+    more = box(0, 4, 0, 4)
+    rows[more] = scene(more, thing=OTHER, seed=3).debiased[more]
+    target = Encoded(rows, rows, GRID, (96, 96))
+    params = Params()
+    assert not found(score(fit(ReferenceSet((SHOT,)), params), target))[more].any()
+    assert torch.equal(
+        found(score(fit(ReferenceSet((SHOT, second)), params), target)), THERE | more
+    )
+
+
+def test_views_add_looks_too() -> None:
+    view = (scene(WIDE, OTHER, PLACE, seed=5), WIDE)
+    model = fit(ReferenceSet((dataclasses.replace(SHOT, views={"far": view}),)), Params())
+    target = scene(THERE, thing=OTHER, seed=2)
+    assert torch.equal(found(score(model, target)), THERE)
+
+
+@pytest.mark.parametrize(
+    "presence",
+    [
+        0.0,
+        0.5,
+    ],
+)
+def test_a_reference_without_background_still_finds(presence: float) -> None:
+    everything = torch.ones(144, dtype=torch.bool)
+    shot = Shot(scene(everything, seed=1), everything)
+    scores = score(fit(ReferenceSet((shot,)), Params(presence=presence)), scene(THERE, seed=2))
+    assert torch.equal(found(scores), THERE)
+    assert scores.patches.isfinite().all()
+
+
+def test_without_background_the_target_is_the_measure() -> None:
+    everything = torch.ones(144, dtype=torch.bool)
+    shot = Shot(scene(everything, seed=1), everything)
+    target = scene(THERE, thing=unit(THING + OTHER), seed=2)  # not much like it, but the most
+    scores = score(fit(ReferenceSet((shot,)), Params(presence=0)), target)
+    assert torch.equal(found(scores), THERE)
+    assert scores.trace.evidence.mean().item() == pytest.approx(0, abs=1e-4)
+
+
+def test_everything_is_repeatable_and_inputs_stay() -> None:
+    references = ReferenceSet((SHOT, Shot(scene(WIDE, seed=6), WIDE)))
+    target = scene(THERE, seed=2)
+    before = [t.clone() for t in (SHOT.encoded.debiased, SHOT.mask, target.debiased)]
+    one, two = (score(fit(references, Params()), target) for _ in range(2))
+    assert torch.equal(one.patches, two.patches)
+    assert one.confidence == two.confidence
+    after = (SHOT.encoded.debiased, SHOT.mask, target.debiased)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_extending_adds_evidence_and_keeps_what_is_trusted() -> None:
+    references = ReferenceSet((SHOT,))
+    model = dataclasses.replace(fit(references, Params()), trust=0.004, familiarity=0.9)
+    other = Shot(scene(WIDE, OTHER, seed=5), WIDE)
+    tokens, _ = method.pool([other])
+    more = method.extend(model, [tokens])
+    assert (more.trust, more.familiarity, more.params) == (0.004, 0.9, model.params)
+    assert torch.equal(
+        more.tokens.debiased, torch.cat([SHOT.encoded.debiased, other.encoded.debiased])
+    )
+    assert torch.equal(more.tokens.foreground, torch.cat([HERE, WIDE]))
+    assert torch.equal(more.weights, discriminant(more.tokens, 0.2))
+    target = scene(THERE, thing=OTHER, seed=2)
+    assert not found(score(model, target)).any()
+    assert torch.equal(found(score(more, target)), THERE)
+    # The same as if it had been a reference from the start.
+    again = score(dataclasses.replace(model, tokens=method.pool((SHOT, other))[0]), target)
+    both = score(dataclasses.replace(more, weights=model.weights), target)
+    torch.testing.assert_close(both.trace.evidence, again.trace.evidence)
+    none = score(method.extend(model, []), target)
+    torch.testing.assert_close(none.patches, score(model, target).patches)
+
+
+# --- folds and trust ----------------------------------------------------------------------------
+
+
+def views_of(*shots: tuple[int, str]) -> list[View]:
+    return [View(SHOT.encoded, HERE, number, name) for number, name in shots]
+
+
+def test_a_single_shot_is_found_view_by_view() -> None:
+    views = views_of((0, ""), (0, "flip"), (0, "tight"), (-1, ""), (-1, "flip"), (0, "far"))
+    tests = {view.name: known for view, known in folds(views)}
+    # The mirror image is not found from the picture, nor from itself.
+    assert tests == {"flip": [2, 3, 4, 5], "tight": [0, 1, 3, 4, 5], "far": [0, 1, 2, 3, 4]}
+    assert [*folds(views_of((0, "")))] == []
+    assert [*folds(views_of((0, ""), (-1, "")))] == []
+
+
+def test_several_shots_are_found_from_each_other() -> None:
+    views = views_of((0, ""), (0, "flip"), (1, ""), (-1, ""), (2, ""), (2, "far"))
+    tests = [(view, known) for view, known in folds(views)]
+    assert [view.shot for view, _ in tests] == [0, 1, 2]
+    assert all(view.name == "" for view, _ in tests)
+    assert [known for _, known in tests] == [[2, 3, 4, 5], [0, 1, 3, 4, 5], [0, 1, 2, 3]]
+
+
+def shifted(mask: torch.Tensor, thing: float, rest: float, seed: int) -> Encoded:
+    """A picture of its own world, where thing and rest are directions at these degrees.
+
+    References compare the degrees. In the picture itself, thing and rest are two clear regions.
+    """
+    angles = torch.deg2rad(torch.where(mask, thing, rest))[:, None]
+    rows = unit(angles.sin() * THING + angles.cos() * SCENE) + K[seed]
+    own = torch.randn(rows.shape, generator=torch.Generator().manual_seed(seed))
+    debiased = unit(unit(rows) + 0.05 * unit(own))
+    return Encoded(scene(mask, K[6], K[7], seed, noise=0.3).features, debiased, GRID, (96, 96))
+
+
+MILD = Params(temperature=0.1, linear=1.0)
+
+
+def test_the_cut_is_trusted_where_the_references_needed_it() -> None:
+    """Each shot is shifted from the other one, as the target is from both."""
+    target = shifted(WIDE, 70, 35, seed=4)
+    moved = ReferenceSet(
+        (Shot(shifted(HERE, 40, 10, 2), HERE), Shot(shifted(THERE, -10, -40, 3), THERE))
+    )
+    model = fit(moved, MILD)
+    assert model.trust < math.inf
+    scores = score(model, target)
+    assert (scores.trace.shared > 0).sum() > WIDE.sum() + 20
+    assert scores.trace.threshold > 0
+    assert torch.equal(found(scores), WIDE)
+    # How familiar it is, is asked of what was found after the cut.
+    level = method.familiarity(model.tokens, target, WIDE)
+    assert scores.trace.familiarity == pytest.approx(level / model.familiarity)
+    # Shots that find each other at 0 do not tell that a target needs more.
+    alike = ReferenceSet(
+        (Shot(shifted(HERE, 20, -20, 2), HERE), Shot(shifted(THERE, 20, -20, 3), THERE))
+    )
+    model = fit(alike, MILD)
+    assert model.trust == math.inf
+    assert score(model, target).trace.threshold == 0
+
+
+def test_threshold_is_added_to_the_cut() -> None:
+    shots = (Shot(shifted(HERE, 40, 10, 2), HERE), Shot(shifted(THERE, -10, -40, 3), THERE))
+    target = shifted(WIDE, 70, 35, seed=4)
+    plain = score(fit(ReferenceSet(shots), MILD), target).trace.threshold
+    more = dataclasses.replace(MILD, threshold=0.75)
+    assert score(fit(ReferenceSet(shots), more), target).trace.threshold == plain + 0.75
+
+
+def left_out(references: ReferenceSet, params: Params) -> tuple[float, float]:
+    """Trust and familiarity, by fitting anew to what may be known in every fold."""
+    tokens, views = method.pool(references.shots)
+    overlaps, tests = [], []
+    for view, known in folds(views):
+        rest = tokens.of(known)
+        model = Model(params, rest, discriminant(rest, params.ridge))
+        trace = score(model, view.encoded).trace
+        tests.append((rest, view.encoded, trace))
+        row = []
+        for trust in method.TRUSTS:
+            mask = trace.shared > best_offset(trace, trust)
+            row.append(float((mask & view.mask).sum() / (mask | view.mask).sum()))
+        overlaps.append(row)
+    means = np.mean(overlaps, axis=0)
+    trust = method.TRUSTS[int(means.argmax())]
+    levels = [
+        method.familiarity(rest, target, trace.shared > best_offset(trace, trust))
+        for rest, target, trace in tests
+    ]
+    return trust, float(np.mean(levels))
+
+
+def test_what_is_trusted_is_learnt_without_what_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(method, "UNFAMILIAR", 0.0)
+    pictures = [shifted(HERE, 40, 10, 2), shifted(THERE, -10, -40, 3), shifted(WIDE, 30, -10, 4)]
+    masks = [HERE, THERE, WIDE]
+    several = ReferenceSet(tuple(Shot(p, m) for p, m in zip(pictures, masks, strict=True)))
+    views = {"flip": (pictures[1], masks[1]), "far": (pictures[2], masks[2])}
+    single = ReferenceSet((Shot(pictures[0], HERE, views),))
+    for references in (several, single):
+        model = fit(references, MILD)
+        trust, level = left_out(references, MILD)
+        assert model.trust == trust
+        assert model.familiarity == pytest.approx(level, abs=1e-5)
+        assert model.familiarity < 1
+
+
+def test_no_view_tests_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views that only look like themselves: one that knew itself would be familiar."""
+    known = []
+    real = method.familiarity
+
+    def spy(tokens, target, *args):
+        known.append((target, tokens))
+        return real(tokens, target, *args)
+
+    monkeypatch.setattr(method, "familiarity", spy)
+    pictures = [shifted(HERE, 40, 10, n) for n in (2, 3, 4)]
+    views = {"flip": (pictures[1], HERE), "far": (pictures[2], HERE)}
+    fit(ReferenceSet((Shot(pictures[0], HERE, views),)), MILD)
+    assert [target for target, _ in known] == [pictures[1], pictures[2]]
+    for target, tokens in known:
+        assert (target.debiased @ tokens.debiased.T).max() < 0.9
+    assert len(known[0][1].view) == 144  # flip: from far alone
+    assert len(known[1][1].view) == 288  # far: from the picture and its mirror image
+    known.clear()
+    shots = [Shot(p, HERE, {"far": (p, HERE)}) for p in pictures[:2]]
+    fit(ReferenceSet(tuple(shots)), MILD)
+    assert [target for target, _ in known] == pictures[:2]
+    for target, tokens in known:
+        assert (target.debiased @ tokens.debiased.T).max() < 0.9
+
+
+def test_without_anything_to_test_nothing_is_moved() -> None:
+    everything = torch.ones(144, dtype=torch.bool)
+    for shots in (
+        (SHOT,),
+        (Shot(SHOT.encoded, HERE, {"tight": (SHOT.encoded, everything)}),),
+        (Shot(SHOT.encoded, everything), Shot(SHOT.encoded, everything)),
+    ):
+        model = fit(ReferenceSet(shots), Params())
+        assert (model.trust, model.familiarity) == (math.inf, 1.0)
+
+
+# --- presence -----------------------------------------------------------------------------------
+
+
+def test_familiarity_by_hand() -> None:
+    X, Y = torch.eye(2)
+    half = unit(X + Y)
+    tokens = Tokens(
+        torch.stack([X, half, Y]), torch.tensor([True, True, False]), torch.zeros(3).long()
+    )
+    rows = torch.stack([X, Y, -X])
+    target = Encoded(rows, rows, (1, 3), (8, 24))
+    mask = torch.tensor([True, False, False])
+    alike = math.cos(math.radians(22.5))
+    covered = (1 + 0.5**0.5) / 2
+    value = method.familiarity(tokens, target, mask)
+    assert value == pytest.approx((alike + covered + 0.5) / 3)  # of the rest: Y, and -X to Y
+    whole = method.familiarity(tokens, target, torch.ones(3, dtype=torch.bool))
+    alike = math.cos(math.radians(90 - 22.5))  # the mean of all three points along Y
+    assert whole == pytest.approx((alike + covered) / 2)  # there is no rest to compare
+    nothing = method.familiarity(tokens, target, torch.zeros(3, dtype=torch.bool))
+    assert nothing == pytest.approx((alike + covered + 1 / 3) / 3)
+
+
+def test_references_that_do_not_know_each_other_do_not_make_everything_familiar() -> None:
+    apart = Shot(scene(THERE, thing=OTHER, rest=-SCENE, seed=9), THERE)
+    model = fit(ReferenceSet((SHOT, apart)), MILD)
+    assert model.familiarity == method.UNFAMILIAR  # by itself it is about 0
+
+
+@pytest.mark.parametrize("rest", [OTHER, SCENE])
+def test_what_is_not_there_is_said_to_be_absent(rest: torch.Tensor) -> None:
+    none = torch.zeros(144, dtype=torch.bool)
+    target = scene(none, rest=rest, seed=3)
+    references = ReferenceSet((SHOT,))
+    assert score(fit(references, Params()), target).confidence < 0.05
+
+
+def test_what_is_absent_has_no_patch() -> None:
+    # In a strange scene some patches are more like the thing than like the known scene.
+    target = scene(THERE, thing=unit(THING + 2 * OTHER), rest=PLACE, seed=3)
+    references = ReferenceSet((SHOT,))
+    scores, kept = (score(fit(references, Params(presence=p)), target) for p in (0.5, 0.0))
+    assert scores.confidence == kept.confidence < 0.5
+    assert torch.equal(found(kept) & THERE, THERE)
+    assert not found(scores).any()
+    torch.testing.assert_close(scores.patches, kept.patches.clamp(max=0.5))
+
+
+def test_confidence_is_relative_to_what_the_references_share() -> None:
+    target = scene(THERE, thing=unit(THING + 1.2 * OTHER), rest=unit(SCENE + PLACE), seed=2)
+    model = fit(ReferenceSet((SHOT,)), Params())
+    strict = score(model, target)
+    level = strict.trace.familiarity
+    assert strict.confidence == pytest.approx(1 / (1 + math.exp((0.65 - level) / 0.05)))
+    lenient = score(dataclasses.replace(model, familiarity=0.8), target)
+    assert lenient.trace.familiarity == pytest.approx(level / 0.8)
+    assert lenient.confidence > strict.confidence
+    limit = dataclasses.replace(model, params=Params(presence=strict.confidence))
+    assert torch.equal(found(score(limit, target)), THERE)
+    above = dataclasses.replace(model, params=Params(presence=strict.confidence + 1e-6))
+    assert not found(score(above, target)).any()
+
+
+# --- parameters ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["temperature", "ridge", "affinity"])
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan])
+def test_widths_are_above_zero(name: str, value: float) -> None:
+    assert refusal(Params, **{name: value}) == f"{name} {value} is no width; use a number above 0."
+
+
+@pytest.mark.parametrize("name", ["threshold", "linear"])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_nats_are_finite(name: str, value: float) -> None:
+    assert "finite" in refusal(Params, **{name: value})
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan, math.inf])
+def test_presence_is_a_confidence(value: float) -> None:
+    assert refusal(Params, presence=value) == f"presence {value} is no confidence; use 0 to 1."
+
+
+def test_what_params_take() -> None:
+    for given in ({"threshold": -3}, {"linear": 0}, {"presence": 0}, {"presence": 1}):
+        Params(**given)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Params().ridge = 1.0  # type: ignore[misc]
