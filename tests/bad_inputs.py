@@ -370,7 +370,8 @@ def no_backbone_needed() -> Iterator[None]:
             return self
 
         def segment(self, image: Any) -> Any:
-            return SimpleNamespace(mask=np.zeros(read_image(image).shape[:2], bool), area=0.0)
+            mask = np.zeros(read_image(image).shape[:2], bool)
+            return SimpleNamespace(mask=mask, area=0.0, confidence=0.0)
 
     with mock.patch("likewise.segmenter.Segmenter", Stub):
         yield
@@ -791,6 +792,29 @@ def disk_full(_: Path) -> list[str]:
 
 
 @row(
+    "disk full at the second mask of a batch",
+    1,
+    r"out.b\.png cannot be written \(No space left on device\): free some space",
+    masks="a.png",
+    fault=lambda: full_disk(1),
+    then=_resume_finishes,
+)
+def disk_full_in_a_batch(_: Path) -> list[str]:
+    return segment("a.jpg", "b.jpg", "c.jpg", more=["--consensus"])
+
+
+@row(
+    "zero bytes as a target of a batch",
+    1,
+    r"b\.jpg is empty \(0 bytes\): copy or download it again\.",
+    masks="a.png c.png",
+)
+def zero_byte_target_in_a_batch(_: Path) -> list[str]:
+    Path("b.jpg").write_bytes(b"")
+    return segment("a.jpg", "b.jpg", "c.jpg", more=["--consensus"])
+
+
+@row(
     "Ctrl-C at the second target",
     1,
     r"stopped by Ctrl-C: finished masks are whole, --resume goes on",
@@ -1142,12 +1166,31 @@ def unknown_refiner(_: Path) -> list[str]:
 
 @row("tau out of range", 2, r"tau 1\.5 is no cosine similarity; use a number from -1 to 1\.")
 def tau_out_of_range(_: Path) -> list[str]:
-    return segment(more=["--tau", "1.5"])
+    return segment(more=["--method", "insid3", "--tau", "1.5"])
 
 
 @row("alpha nan", 2, r"alpha nan .*number")
 def alpha_not_a_number(_: Path) -> list[str]:
-    return segment(more=["--alpha", "nan"])
+    return segment(more=["--method", "insid3", "--alpha", "nan"])
+
+
+@row(
+    "tau for the default method",
+    2,
+    r"method likewise has no setting tau; it has temperature, linear, ridge, affinity, threshold, ",
+)
+def tau_of_the_default(_: Path) -> list[str]:
+    return segment(more=["--tau", "0.5"])
+
+
+@row("alpha for the default method", 2, r"method likewise has no setting alpha; it has temperatu")
+def alpha_of_the_default(_: Path) -> list[str]:
+    return segment(more=["--alpha", "0.3"])
+
+
+@row("threshold nan", 2, r"threshold and linear must be finite numbers of nats\.")
+def threshold_not_a_number(_: Path) -> list[str]:
+    return segment(more=["--threshold", "nan"])
 
 
 @row("tau that is no number", 2, r"'--tau'", usage=True)
@@ -1442,6 +1485,17 @@ def _nearest() -> Any:
 )
 def segment_before_fit(_: Path) -> Callable[[], object]:
     return lambda: _segmenter().segment("a.jpg")
+
+
+@row(
+    "Python: consensus of a method that has none",
+    2,
+    r"method nearest has no consensus; use likewise\.",
+)
+def consensus_of_nearest(_: Path) -> Callable[[], object]:
+    return lambda: list(
+        _nearest().fit(("reference.png", "mask.png")).segment_many(["a.jpg"], consensus=True)
+    )
 
 
 @row("Python: fit of nothing", 2, r"no reference given: pass at least one \(image, mask\) pair")

@@ -43,6 +43,7 @@ from likewise.masks import read_mask
 from likewise.methods import DEFAULT
 from likewise.pictures import class_colour, overlay, overlay_labels
 from likewise.reference import Reference
+from likewise.result import Result
 from likewise.segmenter import Segmenter
 
 HEAVY = ("torch", "transformers", "safetensors", "huggingface_hub", "numpy", "scipy", "PIL")
@@ -176,8 +177,10 @@ def test_segment_a_folder(scene: Path) -> None:
     for name in ("a.jpg", "c.jpg", "mask.png"):
         shutil.copy(name, "shots")
     Path("shots/notes.txt").write_text("no image")
-    assert done(run(segment("shots"))) == "3 of 3 masks written to out\n"
+    # There is nothing of the thing in the picture of the mask.
+    assert done(run(segment("shots"))) == "3 of 3 masks written to out, 1 of them empty\n"
     assert names("out") == {"a.png", "c.png", "mask.png"}
+    assert [mask_of(f"out/{stem}.png").any() for stem in ("a", "c", "mask")] == [True, True, False]
 
 
 def test_segment_a_pattern(scene: Path) -> None:
@@ -306,7 +309,7 @@ def test_segment_overlays(scene: Path) -> None:
             assert (picture.format, picture.size) == ("JPEG", SIZE)
 
 
-def test_segment_json(scene: Path) -> None:
+def test_segment_json(scene: Path, segmenter: Segmenter) -> None:
     Path("b.jpg").write_bytes(b"")
     Path("out").mkdir()
     shutil.copy("mask.png", "out/c.png")
@@ -326,11 +329,106 @@ def test_segment_json(scene: Path) -> None:
     mask = str(Path("out/a.png"))
     assert targets[0].pop("area") == pytest.approx(mask_of(mask).mean())
     assert targets[0].pop("seconds") > 0
+    confidence = segmenter.fit(("reference.png", "mask.png")).segment("a.jpg").confidence
+    assert targets[0].pop("confidence") == pytest.approx(confidence, abs=1e-5)
+    assert 0.5 < confidence <= 1
+    assert targets[1]["confidence"] == targets[2]["confidence"] == 0
     picture = str(Path("out/a_overlay.jpg"))
     assert targets[0] == {"mask": mask, "overlay": picture, "error": None, "skipped": False}
     assert targets[1]["mask"] is targets[1]["overlay"] is None
     assert ran.err == f"likewise: {targets[1]['error']}\n"
     assert (targets[2]["mask"], targets[2]["skipped"]) == (str(Path("out/c.png")), True)
+
+
+def test_segment_json_says_that_a_target_shows_nothing(scene: Path) -> None:
+    words = segment("reference.png", "mask.png", more=["--json"])
+    there, missing = json.loads(done(run(words)))["targets"]
+    assert 0 <= missing["confidence"] < 0.5 < there["confidence"] <= 1
+    assert missing["area"] == 0 < there["area"]
+
+
+def test_segment_with_insid3(scene: Path, tiny: Path, segmenter: Segmenter) -> None:
+    words = ["--method", "insid3", "--tau", "0.9", "--alpha", "0.4"]
+    done(run(segment("a.jpg", more=words)))
+    settings: dict[str, Any] = {"image_size": 64, "method": "insid3", "tau": 0.9, "alpha": 0.4}
+    expected = Segmenter(tiny, **settings).fit(("reference.png", "mask.png")).segment("a.jpg")
+    assert expected.trace.seed is not None
+    np.testing.assert_array_equal(mask_of("out/a.png"), expected.mask)
+    default = segmenter.fit(("reference.png", "mask.png")).segment("a.jpg")
+    assert (expected.mask != default.mask).any()
+
+
+def consensus_of(segmenter: Segmenter, *targets: str) -> list[Result]:
+    segmenter.fit(("reference.png", "mask.png"))
+    return segmenter.segment_batch([read_image(target) for target in targets])
+
+
+def test_segment_consensus(scene: Path, segmenter: Segmenter) -> None:
+    targets = ("c.jpg", "a.jpg", "reference.png", "b.jpg")
+    done(run(segment(*targets, out="single")))
+    report = json.loads(done(run(segment(*targets, more=["--consensus", "--json", "--overlay"]))))
+    assert (report["written"], report["failed"], report["not_reached"]) == (4, 0, 0)
+    assert [t["target"] for t in report["targets"]] == list(targets)
+    assert len(names("out")) == 8
+    differ = []
+    for target, result in zip(report["targets"], consensus_of(segmenter, *targets), strict=True):
+        stem = Path(target["target"]).stem
+        found = mask_of(target["mask"])
+        assert target["mask"] == str(Path(f"out/{stem}.png"))
+        np.testing.assert_array_equal(found, result.mask)
+        assert target["area"] == pytest.approx(found.mean())
+        assert target["confidence"] == pytest.approx(result.confidence, abs=1e-5)
+        differ.append((found != mask_of(f"single/{stem}.png")).any())
+    assert any(differ)  # they did learn from each other
+
+
+def test_segment_consensus_with_a_bad_target(scene: Path, segmenter: Segmenter) -> None:
+    Path("b.jpg").write_bytes(b"")
+    ran = run(segment("a.jpg", "b.jpg", "c.jpg", more=["--consensus"]))
+    assert (ran.code, ran.out) == (1, "2 of 3 masks written to out, 1 failed\n")
+    assert ran.err == "likewise: b.jpg is empty (0 bytes): copy or download it again.\n"
+    assert names("out") == {"a.png", "c.png"}
+    for stem, result in zip("ac", consensus_of(segmenter, "a.jpg", "c.jpg"), strict=True):
+        np.testing.assert_array_equal(mask_of(f"out/{stem}.png"), result.mask)
+
+
+def test_segment_consensus_resumes(scene: Path, segmenter: Segmenter) -> None:
+    Path("out").mkdir()
+    shutil.copy("mask.png", "out/b.png")
+    old = Path("out/b.png").read_bytes()
+    words = segment("a.jpg", "b.jpg", "c.jpg", more=["--consensus", "--resume"])
+    assert done(run(words)) == "2 of 3 masks written to out, 1 kept\n"
+    assert Path("out/b.png").read_bytes() == old
+    for stem, result in zip("ac", consensus_of(segmenter, "a.jpg", "c.jpg"), strict=True):
+        np.testing.assert_array_equal(mask_of(f"out/{stem}.png"), result.mask)
+    assert done(run(words)) == "0 of 3 masks written to out, 3 kept\n"
+
+
+def test_segment_consensus_of_label_maps(scene: Path, tiny: Path) -> None:
+    done(run(labelled("a.jpg", "--consensus")))
+    segmenter = Segmenter(tiny, image_size=64)
+    segmenter.fit(
+        [
+            Reference("reference.png", "mask.png", label="big"),
+            Reference("reference.png", "corner.png", label="small"),
+        ]
+    )
+    images = [read_image(target) for target in ("reference.png", "a.jpg")]
+    for stem, result in zip(("reference", "a"), segmenter.segment_batch(images), strict=True):
+        with Image.open(f"out/{stem}.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), result.label_map)
+
+
+def test_segment_consensus_of_a_method_without(scene: Path) -> None:
+    ran = run(segment("a.jpg", more=["--consensus", "--method", "insid3"]))
+    assert ran.code != 0
+    assert ran.err == "likewise: method insid3 has no consensus; use likewise.\n"
+    assert names("out") == set()
+
+
+def test_a_method_without_consensus_is_refused_before_anything_starts(scene: Path) -> None:
+    ran = run(segment("a.jpg", "b.jpg", more=["--consensus", "--method", "insid3"]))
+    assert ran == Ran(2, "", "likewise: method insid3 has no consensus; use likewise.\n")
 
 
 def test_segment_json_of_a_run_that_was_stopped(scene: Path) -> None:

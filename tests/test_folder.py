@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,11 +18,13 @@ from helpers import refusal
 from likewise.batch.folder import Job, Outcome, plan, segment_files
 from likewise.errors import ImageError, LikewiseError
 from likewise.pictures import overlay
+from likewise.segmenter import CONSENSUS_BATCH
 
 
 @dataclass
 class Found:
     mask: np.ndarray
+    confidence: float
 
     @property
     def area(self) -> float:
@@ -34,12 +36,22 @@ class Bright:
 
     def __init__(self) -> None:
         self.seen: list[np.ndarray] = []
+        self.batches: list[int] = []
 
     def segment(self, image: np.ndarray) -> Found:
         self.seen.append(image)
         if image.max() < 10:
             raise LikewiseError("it is dark.")
-        return Found(image[..., 0] > 127)
+        return Found(image[..., 0] > 127, confidence_of(image))
+
+    def segment_batch(self, images: Sequence[np.ndarray]) -> list[Found]:
+        self.batches.append(len(images))
+        return [self.segment(image) for image in images]
+
+
+def confidence_of(image: np.ndarray) -> float:
+    """Another one for every size."""
+    return 1 / image.shape[0]
 
 
 @pytest.fixture
@@ -152,6 +164,7 @@ def test_a_folder_without_write_permission(targets: list[Path], out: Path) -> No
 def test_masks_and_outcomes(targets: list[Path], out: Path) -> None:
     segmenter: Any = Bright()
     outcomes = list(segment_files(segmenter, plan(targets, out, overlay=False)))
+    assert segmenter.batches == []
     assert {p.name for p in out.iterdir()} == {"one.png", "two.png", "three.png"}
     for number, (target, outcome) in enumerate(zip(targets, outcomes, strict=True)):
         mask = read(out / f"{target.stem}.png")
@@ -163,6 +176,7 @@ def test_masks_and_outcomes(targets: list[Path], out: Path) -> None:
             target,
             out / f"{target.stem}.png",
             area=pytest.approx((expected > 0).mean()),
+            confidence=1 / (10 + number),
             seconds=outcome.seconds,
         )
         np.testing.assert_array_equal(segmenter.seen[number][..., 0] > 127, expected > 0)
@@ -188,6 +202,7 @@ def test_a_bad_target_ends_nothing(targets: list[Path], out: Path) -> None:
     assert outcomes[0].error.startswith(f"{targets[0]} is empty")
     assert outcomes[1] == Outcome(targets[1], error="it is dark.")
     assert outcomes[2].error is None
+    assert [o.confidence for o in outcomes] == [0, 0, 1 / 12]
     assert {p.name for p in out.iterdir()} == {"three.png", "three_overlay.jpg"}
 
 
@@ -251,3 +266,149 @@ def test_the_mask_comes_last(targets: list[Path], out: Path) -> None:
     with pytest.raises(ImageError, match="one_overlay"):
         list(segment_files(segmenter, jobs))
     assert not jobs[0].mask.exists()
+
+
+# --- consensus: targets in batches --------------------------------------------------------------
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> list[Path]:
+    """More than a batch of pictures, each of another height."""
+    paths = []
+    for number in range(CONSENSUS_BATCH + 2):
+        pixels = np.full((10 + number, 8, 3), 20, np.uint8)
+        pixels[: 2 + number // 2] = 220
+        paths.append(tmp_path / f"{number:02}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+def without_time(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [replace(o, seconds=0.0) for o in outcomes]
+
+
+@pytest.mark.parametrize("overlaid", [False, True])
+def test_batches_give_the_same_outcomes_in_order(
+    many: list[Path], out: Path, overlaid: bool
+) -> None:
+    """From a segmenter that does the same with an image whether alone or not."""
+    jobs = plan(many, out, overlay=overlaid)
+    single: Any = Bright()
+    expected = list(segment_files(single, jobs))
+    whole = {p.name: p.read_bytes() for p in out.iterdir()}
+    for path in out.iterdir():
+        path.unlink()
+    segmenter: Any = Bright()
+    outcomes = list(segment_files(segmenter, jobs, consensus=True))
+    assert segmenter.batches == [CONSENSUS_BATCH, 2]
+    assert [o.target for o in outcomes] == many
+    assert without_time(outcomes) == without_time(expected)
+    assert all(o.seconds > 0 for o in outcomes)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == whole
+
+
+def test_a_bad_target_does_not_harm_its_batch(many: list[Path], out: Path) -> None:
+    many[3].write_bytes(b"")
+    many[17].write_text("no image")
+    segmenter: Any = Bright()
+    outcomes = list(segment_files(segmenter, plan(many, out, overlay=False), consensus=True))
+    assert segmenter.batches == [15, 1]
+    by_target = {o.target: o for o in outcomes}
+    assert len(outcomes) == len(by_target) == 18
+    for number, target in enumerate(many):
+        outcome = by_target[target]
+        if number in (3, 17):
+            assert outcome == Outcome(target, error=outcome.error)
+            assert outcome.error.startswith(str(target))
+            continue
+        assert outcome.error is None
+        assert outcome.confidence == 1 / (10 + number)
+        expected = np.zeros((10 + number, 8), bool)
+        expected[: 2 + number // 2] = True
+        np.testing.assert_array_equal(read(out / f"{target.stem}.png") > 0, expected)
+        assert outcome.area == pytest.approx(expected.mean())
+    assert len(list(out.iterdir())) == 16
+
+
+def test_a_batch_of_bad_targets_only(many: list[Path], out: Path) -> None:
+    for target in many[:CONSENSUS_BATCH]:
+        target.write_bytes(b"")
+    segmenter: Any = Bright()
+    outcomes = list(segment_files(segmenter, plan(many, out, overlay=False), consensus=True))
+    assert [o.target for o in outcomes] == many
+    assert [o.error is None for o in outcomes] == [False] * 16 + [True] * 2
+
+
+def test_a_bad_target_keeps_its_place_in_the_batch(many: list[Path], out: Path) -> None:
+    many[3].write_bytes(b"")
+    segmenter: Any = Bright()
+    outcomes = segment_files(segmenter, plan(many, out, overlay=False), consensus=True)
+    assert [o.target for o in outcomes] == many
+
+
+def test_a_target_that_is_kept_keeps_its_place_in_the_batch(many: list[Path], out: Path) -> None:
+    jobs = plan(many, out, overlay=False)
+    jobs[3].mask.write_text("kept as it is")
+    segmenter: Any = Bright()
+    outcomes = segment_files(segmenter, jobs, resume=True, consensus=True)
+    assert [o.target for o in outcomes] == many
+
+
+def test_a_batch_that_fails_ends_nothing(many: list[Path], out: Path) -> None:
+    segmenter: Any = Bright()
+    really = segmenter.segment_batch
+
+    def segment_batch(images: Sequence[np.ndarray]) -> list[Found]:
+        if len(images) == CONSENSUS_BATCH:
+            raise MemoryError
+        return really(images)
+
+    segmenter.segment_batch = segment_batch
+    outcomes = list(segment_files(segmenter, plan(many, out, overlay=False), consensus=True))
+    assert [o.target for o in outcomes] == many
+    for outcome in outcomes[:CONSENSUS_BATCH]:
+        assert outcome == Outcome(outcome.target, error=outcome.error)
+        assert "does not fit in memory: give a smaller --image-size" in outcome.error
+    assert [o.error for o in outcomes[CONSENSUS_BATCH:]] == [None, None]
+    assert {p.name for p in out.iterdir()} == {"16.png", "17.png"}
+
+
+def test_resuming_a_batch(many: list[Path], out: Path) -> None:
+    jobs = plan(many, out, overlay=False)
+    for job in (jobs[0], jobs[5]):
+        job.mask.write_text("kept as it is")
+        job.target.write_bytes(b"")  # is not read again
+    segmenter: Any = Bright()
+    outcomes = list(segment_files(segmenter, jobs, resume=True, consensus=True))
+    assert segmenter.batches == [CONSENSUS_BATCH - 2, 2]  # what is kept is not read
+    assert {o.target for o in outcomes if o.skipped} == {many[0], many[5]}
+    assert {o.target for o in outcomes} == set(many)
+    assert len(outcomes) == 18
+    for job in jobs:
+        if job in (jobs[0], jobs[5]):
+            assert job.mask.read_text() == "kept as it is"
+        else:
+            assert read(job.mask).any()
+
+
+@pytest.mark.parametrize("overlaid", [False, True])
+def test_a_full_disk_stops_a_batch_and_leaves_no_half_file(
+    many: list[Path], out: Path, overlaid: bool
+) -> None:
+    jobs = plan(many, out, overlay=overlaid)
+    jobs[1].mask.write_text("from an earlier run")
+    segmenter: Any = Bright()
+    running = segment_files(segmenter, jobs, consensus=True)
+    assert next(running).target == many[0]
+    assert segmenter.batches == [CONSENSUS_BATCH]
+    whole = {p.name: p.read_bytes() for p in out.iterdir()}
+    assert len(whole) == 2 + overlaid  # the first one's files are there before the next are made
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with (
+        mock.patch("os.fsync", side_effect=full),
+        pytest.raises(ImageError, match=r"cannot be written .*free some space"),
+    ):
+        next(running)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == whole
+    assert jobs[1].mask.read_text() == "from an earlier run"
+    assert list(running) == []

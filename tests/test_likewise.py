@@ -471,7 +471,11 @@ def test_the_cut_is_trusted_where_the_references_needed_it() -> None:
     """Each shot is shifted from the other one, as the target is from both."""
     target = shifted(WIDE, 70, 35, seed=4)
     moved = ReferenceSet(
-        (Shot(shifted(HERE, 40, 10, 2), HERE), Shot(shifted(THERE, -10, -40, 3), THERE))
+        (
+            Shot(shifted(HERE, 40, 10, 2), HERE),
+            Shot(shifted(THERE, -10, -40, 3), THERE),
+            Shot(shifted(WIDE, 25, -15, 6), WIDE),
+        )
     )
     model = fit(moved, MILD)
     assert model.trust < math.inf
@@ -480,7 +484,7 @@ def test_the_cut_is_trusted_where_the_references_needed_it() -> None:
     assert scores.trace.threshold > 0
     assert torch.equal(found(scores), WIDE)
     # How familiar it is, is asked of what was found after the cut.
-    level = method.familiarity(model.tokens, target, WIDE)
+    level = method.familiarity(model.concept, model.tokens, target, WIDE)
     assert scores.trace.familiarity == pytest.approx(level / model.familiarity)
     # Shots that find each other at 0 do not tell that a target needs more.
     alike = ReferenceSet(
@@ -502,10 +506,12 @@ def test_threshold_is_added_to_the_cut() -> None:
 def left_out(references: ReferenceSet, params: Params) -> tuple[float, float]:
     """Trust and familiarity, by fitting anew to what may be known in every fold."""
     tokens, views = method.pool(references.shots)
+    plain = [v for v in views if v.shot >= 0 and v.name == ""]
+    concept = torch.cat([v.encoded.debiased[v.mask] for v in plain])
     overlaps, tests = [], []
     for view, known in folds(views):
         rest = tokens.of(known)
-        model = Model(params, rest, discriminant(rest, params.ridge))
+        model = Model(params, rest, discriminant(rest, params.ridge), concept)
         trace = score(model, view.encoded).trace
         tests.append((rest, view.encoded, trace))
         row = []
@@ -516,7 +522,7 @@ def left_out(references: ReferenceSet, params: Params) -> tuple[float, float]:
     means = np.mean(overlaps, axis=0)
     trust = method.TRUSTS[int(means.argmax())]
     levels = [
-        method.familiarity(rest, target, trace.shared > best_offset(trace, trust))
+        method.familiarity(concept, rest, target, trace.shared > best_offset(trace, trust))
         for rest, target, trace in tests
     ]
     return trust, float(np.mean(levels))
@@ -542,9 +548,9 @@ def test_no_view_tests_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     known = []
     real = method.familiarity
 
-    def spy(tokens, target, *args):
+    def spy(concept, tokens, target, *args):
         known.append((target, tokens))
-        return real(tokens, target, *args)
+        return real(concept, tokens, target, *args)
 
     monkeypatch.setattr(method, "familiarity", spy)
     pictures = [shifted(HERE, 40, 10, n) for n in (2, 3, 4)]
@@ -556,9 +562,9 @@ def test_no_view_tests_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(known[0][1].view) == 144  # flip: from far alone
     assert len(known[1][1].view) == 288  # far: from the picture and its mirror image
     known.clear()
-    shots = [Shot(p, HERE, {"far": (p, HERE)}) for p in pictures[:2]]
+    shots = [Shot(p, HERE, {"far": (p, HERE)}) for p in pictures]
     fit(ReferenceSet(tuple(shots)), MILD)
-    assert [target for target, _ in known] == pictures[:2]
+    assert [target for target, _ in known] == pictures
     for target, tokens in known:
         assert (target.debiased @ tokens.debiased.T).max() < 0.9
 
@@ -588,19 +594,20 @@ def test_familiarity_by_hand() -> None:
     mask = torch.tensor([True, False, False])
     alike = math.cos(math.radians(22.5))
     covered = (1 + 0.5**0.5) / 2
-    value = method.familiarity(tokens, target, mask)
+    concept = tokens.debiased[:2]
+    value = method.familiarity(concept, tokens, target, mask)
     assert value == pytest.approx((alike + covered + 0.5) / 3)  # of the rest: Y, and -X to Y
-    whole = method.familiarity(tokens, target, torch.ones(3, dtype=torch.bool))
+    whole = method.familiarity(concept, tokens, target, torch.ones(3, dtype=torch.bool))
     alike = math.cos(math.radians(90 - 22.5))  # the mean of all three points along Y
     assert whole == pytest.approx((alike + covered) / 2)  # there is no rest to compare
-    nothing = method.familiarity(tokens, target, torch.zeros(3, dtype=torch.bool))
+    nothing = method.familiarity(concept, tokens, target, torch.zeros(3, dtype=torch.bool))
     assert nothing == pytest.approx((alike + covered + 1 / 3) / 3)
 
 
 def test_references_that_do_not_know_each_other_do_not_make_everything_familiar() -> None:
     apart = Shot(scene(THERE, thing=OTHER, rest=-SCENE, seed=9), THERE)
-    model = fit(ReferenceSet((SHOT, apart)), MILD)
-    assert model.familiarity == method.UNFAMILIAR  # by itself it is about 0
+    model = fit(ReferenceSet((Shot(SHOT.encoded, HERE, {"far": (apart.encoded, THERE)}),)), MILD)
+    assert model.familiarity == method.UNFAMILIAR  # by itself it is less
 
 
 @pytest.mark.parametrize("rest", [OTHER, SCENE])

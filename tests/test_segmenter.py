@@ -25,9 +25,14 @@ from likewise.features.debias import positional_basis
 from likewise.features.grid import mask_to_grid
 from likewise.images import read_image, write_image, write_mask
 from likewise.masks import read_mask
+from likewise.methods import likewise as likewise_method
+from likewise.methods.consensus import consensus
 from likewise.methods.keypoints import match_keypoints
 from likewise.reference import as_references
-from likewise.refine import compete, refine
+from likewise.refine import compete, refine, resize
+from likewise.result import Result
+from likewise.segmenter import CONSENSUS_BATCH
+from likewise.views import VIEWS
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
 SIDE, PATCH, DIM, RANK = 128, 16, 48, 23  # 23 = 500/1024 of 48
@@ -116,6 +121,21 @@ def pair(box: Box = LEFT) -> tuple[np.ndarray, np.ndarray]:
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / (a | b).sum())
+
+
+def upsampled(scores: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Where patch scores are above ½ in the square that the encoder saw, at the target's size."""
+    square = resize(torch.from_numpy(scores), (SIDE, SIDE)) > 0.5
+    return (resize(square.float(), shape) > 0.5).numpy()
+
+
+def assert_same(found: Result, expected: Result) -> None:
+    """The default method saw the same references and made the same of them."""
+    assert torch.equal(found.trace.evidence, expected.trace.evidence)
+    assert found.trace.evidence.unique().numel() > 32
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    assert found.confidence == expected.confidence
+    np.testing.assert_array_equal(found.mask, expected.mask)
 
 
 @pytest.fixture
@@ -365,7 +385,8 @@ def test_numpy_numbers_are_numbers(tiny: Path) -> None:
 
 def test_a_shared_encoder_keeps_its_settings(tiny: Path) -> None:
     encoder = Encoder(tiny, image_size=SIDE, device="cpu")
-    assert Segmenter(encoder, tau=0.5).encoder is encoder
+    assert Segmenter(encoder, threshold=0.5).encoder is encoder
+    assert Segmenter(encoder, method="insid3", tau=0.5).encoder is encoder
     assert "shared Encoder" in refusal(Segmenter, encoder, image_size=SIDE)
 
 
@@ -411,25 +432,57 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 def test_the_thing_is_found_in_other_images(segmenter: Segmenter) -> None:
     assert segmenter.fit(pair()) is segmenter
-    for box, shape in ((RIGHT, (96, 128)), (LEFT, (96, 128)), ((60, 80, 180, 240), (240, 320))):
+    seen: set[float] = set()
+    across = (20, 20, 68, 76)  # with some patches half on it
+    for box, shape in (
+        (RIGHT, (96, 128)),
+        (LEFT, (96, 128)),
+        (across, (96, 128)),
+        ((60, 80, 180, 240), (240, 320)),
+    ):
         result = segmenter.segment(picture(box, shape, seed=3))
         assert result.mask.shape == shape
         assert result.mask.dtype == bool
         assert result.scores.shape == (8, 8)
         assert result.scores.dtype == np.float32
-        assert set(np.unique(result.scores)) == {0, 1}
+        assert result.scores.min() >= 0
+        assert result.scores.max() <= 1
+        seen |= set(result.scores.ravel().tolist())
+        np.testing.assert_array_equal(result.mask, upsampled(result.scores, shape))
         assert iou(result.mask, inside(box, shape)) > 0.6
         assert result.area == pytest.approx(result.mask.mean())
-        assert result.trace.seed is not None
+        assert 0.5 <= result.confidence <= 1
+        assert result.present
+    assert len(seen) > 5  # not only 0 and 1, where clear evidence ends up
     nothing = segmenter.segment(picture((0, 0, 0, 0), seed=4))
-    assert nothing.area == 0
+    assert (nothing.area, nothing.present) == (0, False)
+    assert nothing.scores.max() <= 0.5
+    assert 0 <= nothing.confidence < 0.5
+
+
+def test_the_thing_is_found_by_insid3(encoder: Encoder) -> None:
+    segmenter = Segmenter(encoder, method="insid3").fit(pair())
+    for box, shape in ((RIGHT, (96, 128)), (LEFT, (96, 128)), ((60, 80, 180, 240), (240, 320))):
+        result = segmenter.segment(picture(box, shape, seed=3))
+        assert set(np.unique(result.scores)) == {0, 1}
+        assert iou(result.mask, inside(box, shape)) > 0.6
+        assert result.trace.seed is not None
+        assert 0 < result.confidence <= 1
+    nothing = segmenter.segment(picture((0, 0, 0, 0), seed=4))
+    assert (nothing.area, nothing.confidence) == (0, 0)
     assert nothing.trace.seed is None
 
 
-def test_references_are_encoded_once(encoder: Encoder, encoded: list[int]) -> None:
-    segmenter = Segmenter(encoder)
+@pytest.mark.parametrize(
+    ("method", "batches"),
+    [("likewise", [1, 7, 8]), ("insid3", [1, 3])],  # with 4 further views of each, or none
+)
+def test_references_are_encoded_once(
+    encoder: Encoder, encoded: list[int], method: str, batches: list[int]
+) -> None:
+    segmenter = Segmenter(encoder, method=method)
     segmenter.fit([pair(LEFT), pair(LOW), pair(RIGHT)])
-    assert sorted(encoded) == [1, 3]  # one batch, and the black image
+    assert sorted(encoded) == batches  # and the black image
     encoded.clear()
     results = list(segmenter.segment_many([picture(RIGHT), picture(LOW), picture(LEFT)]))
     assert encoded == [1, 1, 1]
@@ -440,6 +493,7 @@ def test_references_are_encoded_once(encoder: Encoder, encoded: list[int]) -> No
     ):
         assert torch.equal(mask, mask_to_grid(inside(box), (8, 8)))
     for result, box in zip(results, (RIGHT, LOW, LEFT), strict=True):
+        assert iou(result.mask, inside(box)) > 0.6
         np.testing.assert_array_equal(result.mask, segmenter.segment(picture(box)).mask)
 
 
@@ -450,6 +504,123 @@ def test_segment_many_reads_one_image_at_a_time(segmenter: Segmenter, encoded: l
     assert encoded == []
     assert iou(next(results).mask, inside(RIGHT)) > 0.6
     assert "none.png does not exist" in refusal(next, results)
+
+
+# --- consensus: images lend each other references -----------------------------------------------
+
+
+def boxes(count: int) -> list[Box]:
+    """Places of the thing, no two the same."""
+    places = [(12 * row, 16 * column + 3) for row in range(5) for column in range(5)]
+    return [(top, left, top + 48, left + 48) for top, left in places[:count]]
+
+
+def faded(box: Box, share: float, seed: int) -> np.ndarray:
+    """A picture with a box that is less and less red."""
+    other = (1 - share) * picture(box, seed=seed) + share * np.array([20, 200, 60])
+    pixels = np.where(inside(box)[..., None], other, picture(box, seed=seed))
+    return pixels.astype(np.uint8)
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images each ``segment_batch`` was given so far."""
+    sizes: list[int] = []
+    really = Segmenter.segment_batch
+
+    def segment_batch(self: Segmenter, images: Any) -> list[Result]:
+        sizes.append(len(images))
+        return really(self, images)
+
+    monkeypatch.setattr(Segmenter, "segment_batch", segment_batch)
+    return sizes
+
+
+def test_consensus_goes_in_batches_and_in_order(segmenter: Segmenter, batches: list[int]) -> None:
+    segmenter.fit(pair())
+    places = boxes(17)
+    images = [faded(box, 0.7 * (n % 16) / 16, seed=n) for n, box in enumerate(places)]
+    results = list(segmenter.segment_many(iter(images), consensus=True))
+    assert CONSENSUS_BATCH == 16
+    assert batches == [16, 1]
+    assert len(results) == 17
+    for number, result in enumerate(results[:14]):  # each is most like its own place
+        overlaps = [iou(result.mask, inside(box)) for box in places]
+        assert int(np.argmax(overlaps)) == number
+        assert overlaps[number] > 0.6
+    batched = segmenter.segment_batch(images[:16])
+    single = [segmenter.segment(image) for image in images]
+    for result, expected in zip(results, [*batched, single[16]], strict=True):
+        torch.testing.assert_close(result.scores, expected.scores, atol=1e-4, rtol=0)
+        np.testing.assert_array_equal(result.mask, expected.mask)
+    assert not single[13].present  # found by way of those that are less faded
+    for alone, result in zip(single[:16], results[:16], strict=True):
+        assert not torch.equal(alone.trace.evidence, result.trace.evidence)
+    assert torch.equal(single[16].trace.evidence, results[16].trace.evidence)  # has nobody
+
+
+def test_segment_batch_is_the_method_on_encoded_images(encoder: Encoder) -> None:
+    segmenter = Segmenter(encoder).fit(two_classes())
+    shapes = [(96, 128)] * 3 + [(50, 60)]
+    known = {name: MIXED[name] for name in ("red", "green")}
+    images = [paint(known, seed=n) for n in range(3)] + [picture((9, 9, 30, 30), (50, 60))]
+    results = segmenter.segment_batch(images)
+    assert [r.mask.shape for r in results] == shapes
+    assert segmenter.references is not None
+    for label in ("red", "green"):
+        model = segmenter._models[label]
+        encoded = list(encoder.encode_many(images))
+        expected = consensus(segmenter.references.of(label), model, encoded)
+        for result, scores in zip(results, expected, strict=True):
+            one = result.classes[label]
+            np.testing.assert_allclose(one.scores.ravel(), scores.patches.numpy(), atol=1e-5)
+            assert one.confidence == pytest.approx(scores.confidence, abs=1e-5)
+    for image, result in zip(images[:3], results, strict=False):
+        assert result.labels == ("red", "green")
+        for k, name in enumerate(result.labels, start=1):
+            assert iou(result.label_map == k, inside(MIXED[name])) > 0.9
+        assert result.label_map.shape == image.shape[:2]
+
+
+def test_consensus_reads_one_batch_at_a_time(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("likewise.segmenter.CONSENSUS_BATCH", 2)
+    segmenter.fit(pair())
+    taken: list[Box] = []
+
+    def images() -> Any:
+        for box in (RIGHT, LEFT, LOW):
+            taken.append(box)
+            yield picture(box)
+        yield "none.png"
+
+    results = segmenter.segment_many(images(), consensus=True)
+    assert taken == []
+    for box in (RIGHT, LEFT):
+        assert iou(next(results).mask, inside(box)) > 0.6
+        assert taken == [RIGHT, LEFT]
+    assert "none.png does not exist" in refusal(next, results)
+
+
+def test_consensus_of_nothing_and_before_fit(segmenter: Segmenter) -> None:
+    words = "no reference yet: give at least one (image, mask) pair first."
+    assert refusal(segmenter.segment_batch, [picture(LEFT)]) == words
+    assert refusal(list, segmenter.segment_many([picture(LEFT)], consensus=True)) == words
+    segmenter.fit(pair())
+    assert list(segmenter.segment_many([], consensus=True)) == []
+    assert segmenter.segment_batch([]) == []
+
+
+@pytest.mark.parametrize("method", ["insid3", "foris", "frost", "nearest"])
+def test_a_method_without_consensus(encoder: Encoder, method: str) -> None:
+    segmenter = Segmenter(encoder, method=method).fit(pair())
+    words = f"method {method} has no consensus; use likewise."
+    assert refusal(segmenter.segment_batch, [picture(LEFT)]) == words
+    assert refusal(list, segmenter.segment_many([picture(LEFT)], consensus=True)) == words
+
+
+# --- references ---------------------------------------------------------------------------------
 
 
 def test_fit_replaces(segmenter: Segmenter) -> None:
@@ -486,8 +657,7 @@ def test_forms_of_references(segmenter: Segmenter, files: Path) -> None:
         found = segmenter.fit(references).segment(target)
         assert segmenter.references is not None
         assert len(segmenter.references) == 2
-        assert torch.equal(found.trace.prototype, expected.trace.prototype)
-        np.testing.assert_array_equal(found.mask, expected.mask)
+        assert_same(found, expected)
     for one in ((image, mask), [(image, mask)], ((image, mask),), Reference(image, mask), [two]):
         segmenter.fit(one)
         assert segmenter.references is not None
@@ -498,8 +668,7 @@ def test_forms_of_references(segmenter: Segmenter, files: Path) -> None:
         [(Path("reference.jpg"), Image.open("reference_mask.png"))],
         (Image.open("reference.jpg"), torch.from_numpy(mask)),
     ):
-        found = segmenter.fit(one).segment(target)
-        assert torch.equal(found.trace.prototype, expected.trace.prototype)
+        assert_same(segmenter.fit(one).segment(target), expected)
 
 
 def test_a_value_picks_one_label(segmenter: Segmenter) -> None:
@@ -511,8 +680,7 @@ def test_a_value_picks_one_label(segmenter: Segmenter) -> None:
     for value, mask in ((3, inside(LEFT)), (7, labels == 7)):
         expected = segmenter.fit((image, mask)).segment(target)
         found = segmenter.fit(Reference(image, labels, value=value)).segment(target)
-        assert torch.equal(found.trace.prototype, expected.trace.prototype)
-        np.testing.assert_array_equal(found.mask, expected.mask)
+        assert_same(found, expected)
     assert "value=" in refusal(segmenter.fit, (image, labels))
     assert "does not hold the value 9" in refusal(segmenter.fit, Reference(image, labels, value=9))
 
@@ -568,20 +736,57 @@ def test_masks_and_images_that_cannot_be_used(segmenter: Segmenter, files: Path)
 
 @pytest.mark.parametrize("tau", [1.01, -2, float("nan"), float("inf")])
 def test_a_tau_that_is_no_cosine(encoder: Encoder, tau: float) -> None:
-    text = refusal(Segmenter, encoder, tau=tau)
+    text = refusal(Segmenter, encoder, method="insid3", tau=tau)
     assert text == f"tau {tau} is no cosine similarity; use a number from -1 to 1."
 
 
 @pytest.mark.parametrize("alpha", [float("nan"), float("inf")])
 def test_an_alpha_that_is_no_number(encoder: Encoder, alpha: float) -> None:
-    assert refusal(Segmenter, encoder, alpha=alpha).startswith(f"alpha {alpha} is no number")
+    text = refusal(Segmenter, encoder, method="insid3", alpha=alpha)
+    assert text.startswith(f"alpha {alpha} is no number")
+
+
+def test_settings_that_the_method_has_not(encoder: Encoder) -> None:
+    has = "it has temperature, linear, ridge, affinity, threshold, presence."
+    for name in ("tau", "alpha"):
+        text = f"method likewise has no setting {name}; {has}"
+        assert refusal(Segmenter, encoder, **{name: 0.5}) == text
+    text = "method insid3 has no setting threshold; it has tau, alpha."
+    assert refusal(Segmenter, encoder, method="insid3", threshold=0.5) == text
+    left_out: dict[str, Any] = {"tau": None, "alpha": None, "threshold": None}
+    assert Segmenter(encoder, **left_out).params == Segmenter(encoder).params
 
 
 def test_parameters_reach_the_method(encoder: Encoder) -> None:
-    assert Segmenter(encoder).params.tau == encoder.spec.tau == 0.6
-    assert Segmenter(encoder).params.alpha == 0.2
-    fine = Segmenter(encoder, tau=0.9999, alpha=2).fit(pair()).segment(picture(RIGHT))
-    coarse = Segmenter(encoder, tau=-1.0).fit(pair()).segment(picture(RIGHT))
+    def segmenter(**settings: float) -> Segmenter:
+        return Segmenter(encoder, **settings).fit(pair())
+
+    assert Segmenter(encoder).method == "likewise"
+    assert Segmenter(encoder).params == likewise_method.Params()
+    assert segmenter(presence=0.2, linear=2).params == likewise_method.Params(
+        presence=0.2, linear=2
+    )
+    target = picture(RIGHT)
+    areas = [
+        segmenter(threshold=nats, presence=0).segment(target).area for nats in (-100, -3, 0, 3, 100)
+    ]
+    assert areas == sorted(areas, reverse=True)
+    assert (areas[0], areas[-1]) == (1, 0)
+    sure = segmenter().segment(target)
+    assert sure.present
+    none = segmenter(presence=1).segment(target)  # nothing is that sure
+    assert (none.present, none.scores.max()) == (False, 0.5)
+    assert none.confidence == sure.confidence < 1
+
+
+def test_parameters_reach_insid3(encoder: Encoder) -> None:
+    def segmenter(**settings: float) -> Segmenter:
+        return Segmenter(encoder, method="insid3", **settings).fit(pair())
+
+    assert segmenter().params.tau == encoder.spec.tau == 0.6
+    assert segmenter().params.alpha == 0.2
+    fine = segmenter(tau=0.9999, alpha=2).segment(picture(RIGHT))
+    coarse = segmenter(tau=-1.0).segment(picture(RIGHT))
     assert fine.trace.labels is not None
     assert fine.trace.labels.max() > 5
     kept = fine.trace.labels[torch.from_numpy(fine.scores.ravel() > 0)]
@@ -642,6 +847,36 @@ def two_classes() -> list[Reference]:
     """Red and green, both marked in the same picture."""
     image = paint(PAIR)
     return [Reference(image, inside(PAIR[name]), label=name) for name in ("red", "green")]
+
+
+@pytest.mark.parametrize(("method", "count"), [("nearest", 1), ("likewise", 7)])
+def test_equal_pictures_are_encoded_once_for_two_labels(
+    encoder: Encoder, encoded: list[int], method: str, count: int
+) -> None:
+    assert encoder.basis.shape == (DIM, RANK)  # the black image is encoded here
+    encoded.clear()
+    red, green = two_classes()
+    green = Reference(np.array(green.image), green.mask, label="green")  # equal, not the same
+    references = Segmenter(encoder, method=method).fit([red, green]).references
+    # The picture, its mirror image and the one from further away; two crops around each object.
+    assert sum(encoded) == count
+    assert references is not None
+    one, other = references.shots
+    assert one.encoded is other.encoded
+    assert [s.label for s in references.shots] == ["red", "green"]
+    for shot, name in zip(references.shots, ("red", "green"), strict=True):
+        assert torch.equal(shot.mask, mask_to_grid(inside(PAIR[name]), (8, 8)))
+    if method == "likewise":
+        assert tuple(one.views) == tuple(other.views) == VIEWS
+        for name in VIEWS:
+            shared = one.views[name][0] is other.views[name][0]
+            assert shared == (name in ("flip", "far"))
+            assert not torch.equal(one.views[name][1], other.views[name][1])
+    encoded.clear()
+    changed = np.array(green.image)
+    changed[0, 0, 0] ^= 1  # one bit in one pixel
+    Segmenter(encoder, method="nearest").fit([red, Reference(changed, green.mask, label="green")])
+    assert sum(encoded) == 2
 
 
 def not_yellow() -> Reference:
@@ -835,7 +1070,8 @@ def test_public_usage_example(model: Any, files: Path) -> None:
     both = model.segment("target.jpg")
     assert (both.shape, both.dtype) == ((96, 128), bool)
     assert iou(both, inside(RIGHT)) > 0.6
-    expected = Segmenter(model._encoder).fit([("ref1.jpg", "mask1.png"), ("ref2.jpg", "mask2.png")])
+    expected = Segmenter(model._encoder, method="insid3")
+    expected.fit([("ref1.jpg", "mask1.png"), ("ref2.jpg", "mask2.png")])
     np.testing.assert_array_equal(both, expected.segment("target.jpg").mask)
 
 
@@ -928,6 +1164,7 @@ def test_the_released_names_of_the_settings(tiny: Path) -> None:
         return build_insid3(str(tiny), image_size=64, device="cpu", **settings)._segmenter
 
     made = segmenter()
+    assert made.method == "insid3"
     assert (made.params.tau, made.params.alpha, made.refiner) == (0.6, 0.2, "none")
     assert (made.encoder.input_size, made.encoder.rank) == ((64, 64), RANK)
     made = segmenter(svd_components=11, tau=0.7, merge_threshold=0.3, mask_refiner="crf")
@@ -952,3 +1189,4 @@ def test_the_embedded_backbone_finds_the_coins() -> None:
     result = segmenter.segment(EXAMPLE / "coin_1.png")
     assert result.mask.shape == read_image(EXAMPLE / "coin_1.png").shape[:2]
     assert 0.2 < result.area < 0.4
+    assert 0.5 < result.confidence <= 1

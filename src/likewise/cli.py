@@ -162,8 +162,11 @@ def segment(
     from .batch.folder import LABELS, Outcome, check_labels, claim, plan, segment_files
     from .batch.targets import find_images
     from .cli_references import read_references
+    from .methods import check_consensus
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
+    if consensus:
+        check_consensus(method)
     references = read_references(reference, mask, mask_value, label, negative, negative_mask)
     inputs = [*reference, *mask, *negative, *negative_mask]
     jobs = plan(find_images(targets), out, overlay=overlay, inputs=inputs)

@@ -12,7 +12,7 @@ import numpy as np
 from .backbones.encoder import Encoder
 from .errors import LikewiseError
 from .images import ImageLike, read_image
-from .methods import DEFAULT, check_negatives, get_method, make_params
+from .methods import DEFAULT, check_consensus, check_negatives, get_method, make_params
 from .methods.keypoints import match_keypoints
 from .reference import Example, ReferenceSet, as_references, encode_references
 from .refine import check_refiner, compete, refine
@@ -153,11 +153,12 @@ class Segmenter:
             LikewiseError: if the method has no consensus, or as for ``segment``.
         """
         if not consensus:
-            for image in images:
-                yield self.segment(image)
-            return
-        waiting = iter(images)
-        while batch := [read_image(image) for image in islice(waiting, CONSENSUS_BATCH)]:
+            return (self.segment(image) for image in images)
+        check_consensus(self.method)
+        return self._segment_batches(iter(images))
+
+    def _segment_batches(self, images: Iterator[ImageLike]) -> Iterator[Result]:
+        while batch := [read_image(image) for image in islice(images, CONSENSUS_BATCH)]:
             yield from self.segment_batch(batch)
 
     def segment_batch(self, images: Sequence[np.ndarray]) -> list[Result]:
@@ -168,8 +169,7 @@ class Segmenter:
         """
         from .methods.consensus import consensus
 
-        if self.method != "likewise":
-            raise LikewiseError(f"method {self.method} has no consensus; use likewise.")
+        check_consensus(self.method)
         references = self._fitted()
         encoded = list(self.encoder.encode_many(images))
         found = [

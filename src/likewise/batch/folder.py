@@ -162,68 +162,71 @@ def segment_files(
     """
     from ..segmenter import CONSENSUS_BATCH
 
-    batch: list[Job] = []
-    for job in jobs:
-        if resume and job.mask.is_file():
-            yield Outcome(job.target, job.mask, skipped=True)
-            continue
-        batch.append(job)
-        if len(batch) == (CONSENSUS_BATCH if consensus else 1):
-            yield from _segment_batch(segmenter, batch, label_maps, consensus)
-            batch = []
-    if batch:
-        yield from _segment_batch(segmenter, batch, label_maps, consensus)
+    size = CONSENSUS_BATCH if consensus else 1
+    for start in range(0, len(jobs), size):
+        yield from _segment_batch(
+            segmenter, jobs[start : start + size], resume, label_maps, consensus
+        )
 
 
 def _segment_batch(
-    segmenter: Segmenter, jobs: Sequence[Job], label_maps: bool, consensus: bool
+    segmenter: Segmenter, jobs: Sequence[Job], resume: bool, label_maps: bool, consensus: bool
 ) -> Iterator[Outcome]:
     """Read and segment one target, or as many as consensus takes together; write each."""
+    done: dict[Job, Outcome] = {}
+    images: dict[Job, np.ndarray] = {}
+    results: dict[Job, Result] = {}
     start = time.perf_counter()
-    read: list[tuple[Job, np.ndarray]] = []
     for job in jobs:
-        try:
-            with explained_memory(str(job.target)):
-                read.append((job, read_image(job.target)))
-        except LikewiseError as error:
-            yield Outcome(job.target, error=str(error))
-    try:
-        with explained_memory(str(jobs[0].target)):
-            images = [image for _, image in read]
-            if consensus:
-                results = segmenter.segment_batch(images)
-            else:
-                results = [segmenter.segment(image) for image in images]
-    except LikewiseError as error:
-        yield from (Outcome(job.target, error=str(error)) for job, _ in read)
-        return
-    for (job, image), result in zip(read, results, strict=True):
-        try:
-            with explained_memory(str(job.target)):
-                _write_result(job, image, result, label_maps)
-        except WriteError:
-            raise
-        except LikewiseError as error:
-            yield Outcome(job.target, error=str(error))
+        if resume and job.mask.is_file():
+            done[job] = Outcome(job.target, job.mask, skipped=True)
             continue
-        seconds = (time.perf_counter() - start) / len(jobs)
-        yield Outcome(job.target, job.mask, job.overlay, result.area, result.confidence, seconds)
+        try:
+            with explained_memory(str(job.target)):
+                images[job] = read_image(job.target)
+        except LikewiseError as error:
+            done[job] = Outcome(job.target, error=str(error))
+    try:
+        with explained_memory(str(next(iter(images), jobs[0]).target)):
+            if consensus:
+                found = segmenter.segment_batch(list(images.values()))
+            else:
+                found = [segmenter.segment(image) for image in images.values()]
+        results = dict(zip(images, found, strict=True))
+    except LikewiseError as error:
+        done |= {job: Outcome(job.target, error=str(error)) for job in images}
+    shared = (time.perf_counter() - start) / max(1, len(images))
+    for job in jobs:
+        if job not in done:
+            done[job] = _write_result(job, images[job], results[job], label_maps, shared)
+        yield done[job]
 
 
-def _write_result(job: Job, image: np.ndarray, result: Result, label_maps: bool) -> None:
+def _write_result(
+    job: Job, image: np.ndarray, result: Result, label_maps: bool, seconds: float
+) -> Outcome:
     """The overlay first: the mask is what says that a target is done."""
     from ..pictures import class_colour, overlay, overlay_labels
 
-    if job.overlay is not None:
-        if label_maps:
-            write_image(job.overlay, overlay_labels(image, result.label_map))
-        else:
-            write_image(job.overlay, overlay(image, result.mask))
-    if label_maps:
-        colours = [class_colour(k) for k in range(1, len(result.labels) + 1)]
-        write_label_map(job.mask, result.label_map, [(0, 0, 0), *colours])
-    else:
-        write_mask(job.mask, result.mask)
+    start = time.perf_counter()
+    try:
+        with explained_memory(str(job.target)):
+            if job.overlay is not None:
+                if label_maps:
+                    write_image(job.overlay, overlay_labels(image, result.label_map))
+                else:
+                    write_image(job.overlay, overlay(image, result.mask))
+            if label_maps:
+                colours = [class_colour(k) for k in range(1, len(result.labels) + 1)]
+                write_label_map(job.mask, result.label_map, [(0, 0, 0), *colours])
+            else:
+                write_mask(job.mask, result.mask)
+    except WriteError:
+        raise
+    except LikewiseError as error:
+        return Outcome(job.target, error=str(error))
+    seconds += time.perf_counter() - start
+    return Outcome(job.target, job.mask, job.overlay, result.area, result.confidence, seconds)
 
 
 def _key(path: Path) -> str:

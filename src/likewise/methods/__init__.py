@@ -72,6 +72,12 @@ def check_negatives(name: str, references: Sequence[Reference]) -> None:
         raise LikewiseError(f"method {name} knows no negative references; use likewise.")
 
 
+def check_consensus(name: str) -> None:
+    """Raises LikewiseError unless the method has a consensus of batches."""
+    if name != "likewise":
+        raise LikewiseError(f"method {name} has no consensus; use likewise.")
+
+
 def make_params(name: str, settings: Mapping[str, Any], tau: float) -> Any:
     """The method's ``Params`` with these settings; None stands for the default.
 

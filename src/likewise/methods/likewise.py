@@ -91,6 +91,8 @@ class Model:
     tokens: Tokens
     weights: torch.Tensor
     """(D + 1,) of the discriminant."""
+    concept: torch.Tensor
+    """(n, D) debiased patches of the concept, of the references as they are."""
     trust: float = math.inf
     """One of TRUSTS."""
     familiarity: float = 1.0
@@ -120,11 +122,13 @@ def fit(references: ReferenceSet, params: Params) -> Model:
     import torch
 
     tokens, views = pool(references.shots)
+    concept = torch.cat([v.encoded.debiased[v.mask] for v in views if v.shot >= 0 and not v.name])
     tests = []
     for view, known in folds(views):
         rest = tokens.of(known)
         if rest.has_both() and view.mask.any() and not view.mask.all():
-            trace = explain(Model(params, rest, discriminant(rest, params.ridge)), view.encoded)
+            alone = Model(params, rest, discriminant(rest, params.ridge), concept)
+            trace = explain(alone, view.encoded)
             tests.append((view, rest, trace))
     overlap = torch.zeros(len(TRUSTS))
     for view, _, trace in tests:
@@ -133,11 +137,12 @@ def fit(references: ReferenceSet, params: Params) -> Model:
             overlap[n] += float((found & view.mask).sum() / (found | view.mask).sum())
     trust = TRUSTS[int(overlap.argmax())]
     levels = [
-        familiarity(rest, view.encoded, trace.shared > best_offset(trace, trust))
+        familiarity(concept, rest, view.encoded, trace.shared > best_offset(trace, trust))
         for view, rest, trace in tests
     ]
     level = max(UNFAMILIAR, sum(levels) / len(levels)) if levels else 1.0
-    return Model(params, tokens, discriminant(tokens, params.ridge), trust, level)
+    weights = discriminant(tokens, params.ridge)
+    return Model(params, tokens, weights, concept, trust, level)
 
 
 def extend(model: Model, more: Sequence[Tokens]) -> Model:
@@ -150,7 +155,9 @@ def extend(model: Model, more: Sequence[Tokens]) -> Model:
         torch.cat([p.foreground for p in parts]),
         torch.cat([torch.zeros_like(p.view) for p in parts]),  # no view is left out any more
     )
-    return replace(model, tokens=tokens, weights=discriminant(tokens, model.params.ridge))
+    concept = torch.cat([model.concept, *(p.debiased[p.foreground] for p in more)])
+    weights = discriminant(tokens, model.params.ridge)
+    return replace(model, tokens=tokens, weights=weights, concept=concept)
 
 
 def score(model: Model, target: Encoded, tree: MergeTree | None = None) -> Scores:
@@ -159,7 +166,7 @@ def score(model: Model, target: Encoded, tree: MergeTree | None = None) -> Score
     No patch is above 0.5 if the confidence says that the concept is absent.
     """
     trace = explain(model, target)
-    level = familiarity(model.tokens, target, trace.shared > trace.threshold)
+    level = familiarity(model.concept, model.tokens, target, trace.shared > trace.threshold)
     trace = replace(trace, familiarity=level / model.familiarity)
     patches = (trace.shared - trace.threshold) / (2 * REACH) + 0.5
     confidence = 1 / (1 + math.exp((FAMILIAR - trace.familiarity) / SLOPE))
@@ -186,16 +193,20 @@ def pool(shots: Sequence[Shot]) -> tuple[Tokens, list[View]]:
 def folds(views: list[View]) -> Iterator[tuple[View, list[int]]]:
     """Each test: a view to find, and the views (by number) that may be known for it.
 
-    With several shots every shot is found from the others. A single one is found view by view; its
-    picture and the mirror image show the same, so neither is known for the other, and one is found.
+    Of three shots and more, each is found from the others. Fewer are too few for that (with two,
+    the trust learnt so was worth -5 mIoU): each of their views is found from all other views. A
+    picture and its mirror image show the same; neither is known for the other, and one is found.
     """
-    several = len({v.shot for v in views if v.shot >= 0}) > 1
+    several = len({v.shot for v in views if v.shot >= 0}) > 2
     for view in views:
         if several and view.shot >= 0 and view.name == "":
             yield view, [i for i, v in enumerate(views) if v.shot != view.shot]
         elif not several and view.shot >= 0 and view.name:
             same = ("", "flip") if view.name == "flip" else (view.name,)
-            yield view, [i for i, v in enumerate(views) if v.shot < 0 or v.name not in same]
+            yield (
+                view,
+                [i for i, v in enumerate(views) if v.shot != view.shot or v.name not in same],
+            )
 
 
 def best_offset(trace: Trace, trust: float) -> float:
@@ -222,16 +233,17 @@ def explain(model: Model, target: Encoded) -> Trace:
     return replace(trace, threshold=best_offset(trace, model.trust) + params.threshold)
 
 
-def familiarity(tokens: Tokens, target: Encoded, found: torch.Tensor) -> float:
+def familiarity(
+    concept: torch.Tensor, tokens: Tokens, target: Encoded, found: torch.Tensor
+) -> float:
     """How well a target and references explain each other: the mean of up to three cosines.
 
-    Of what was found to the concept (means), of every patch of the concept to its nearest in the
-    target, and of what was not found to its nearest in the rest (every fourth patch will do).
+    Of what was found to the concept (means), of every patch of the concept (n, D) to its nearest in
+    the target, and of what was not found to its nearest in the rest (every fourth patch will do).
     """
     import torch
 
-    T, G = target.debiased, tokens.foreground
-    concept, rest = tokens.debiased[G], tokens.debiased[~G][::4]
+    T, rest = target.debiased, tokens.debiased[~tokens.foreground][::4]
     best = found if found.any() else torch.ones_like(found)
     cosines = [
         torch.nn.functional.cosine_similarity(T[best].mean(0), concept.mean(0), dim=0),
