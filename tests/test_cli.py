@@ -419,13 +419,6 @@ def test_segment_consensus_of_label_maps(scene: Path, tiny: Path) -> None:
             np.testing.assert_array_equal(np.asarray(image), result.label_map)
 
 
-def test_segment_consensus_of_a_method_without(scene: Path) -> None:
-    ran = run(segment("a.jpg", more=["--consensus", "--method", "insid3"]))
-    assert ran.code != 0
-    assert ran.err == "likewise: method insid3 has no consensus; use likewise.\n"
-    assert names("out") == set()
-
-
 def test_a_method_without_consensus_is_refused_before_anything_starts(scene: Path) -> None:
     ran = run(segment("a.jpg", "b.jpg", more=["--consensus", "--method", "insid3"]))
     assert ran == Ran(2, "", "likewise: method insid3 has no consensus; use likewise.\n")

@@ -617,7 +617,7 @@ def test_a_method_without_consensus(encoder: Encoder, method: str) -> None:
     segmenter = Segmenter(encoder, method=method).fit(pair())
     words = f"method {method} has no consensus; use likewise."
     assert refusal(segmenter.segment_batch, [picture(LEFT)]) == words
-    assert refusal(list, segmenter.segment_many([picture(LEFT)], consensus=True)) == words
+    assert refusal(segmenter.segment_many, [picture(LEFT)], consensus=True) == words
 
 
 # --- references ---------------------------------------------------------------------------------
