@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+
+from bad_inputs import make_tiny
+from bad_inputs import one_thread as with_one_thread
 
 
 @pytest.fixture
@@ -23,3 +29,10 @@ def square() -> np.ndarray:
 def one_thread() -> None:
     """Threads gain nothing on tiny models, and wait for one another on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A random DINOv3 of two blocks, as a Hugging Face folder."""
+    with with_one_thread():
+        yield make_tiny(tmp_path_factory.mktemp("backbone") / "tiny")

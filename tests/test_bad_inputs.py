@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bad_inputs import ROWS, Row, judge, make_scene, make_tiny, one_thread, table
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with one_thread():
-        yield make_tiny(tmp_path_factory.mktemp("backbone") / "tiny")
+from bad_inputs import ROWS, Row, judge, make_scene, table
 
 
 @pytest.mark.parametrize("case", ROWS, ids=lambda case: case.name)

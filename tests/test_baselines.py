@@ -272,7 +272,7 @@ def test_nothing_found_is_no_confidence() -> None:
 
 @pytest.mark.parametrize("entries", [1, 50, 1 << 24])
 def test_nearest_k_in_blocks(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correspondence, "_BLOCK_ENTRIES", entries)
+    monkeypatch.setattr(correspondence, "BLOCK_ENTRIES", entries)
     queries, keys = unit(noise(23, 6)), unit(noise(17, 6, 1))
     similarity, index = correspondence.nearest_k(queries, keys, 4)
     order = (queries @ keys.T).argsort(dim=1, descending=True)[:, :4]

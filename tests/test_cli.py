@@ -24,10 +24,8 @@ from bad_inputs import (
     SIZE,
     Ran,
     make_scene,
-    make_tiny,
     match,
     no_backbone_needed,
-    one_thread,
     run,
     run_process,
     sandbox,
@@ -47,12 +45,6 @@ from likewise.result import Result
 from likewise.segmenter import Segmenter
 
 HEAVY = ("torch", "transformers", "safetensors", "huggingface_hub", "numpy", "scipy", "PIL")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with one_thread():
-        yield make_tiny(tmp_path_factory.mktemp("backbone") / "tiny")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import likewise
-from bad_inputs import SIZE, Ran, make_scene, make_tiny, one_thread, run, sandbox
+from bad_inputs import SIZE, Ran, make_scene, run, sandbox
 from helpers import refusal
 from likewise.backbones.encoder import Encoder
 from likewise.cli_eval import parse_settings
@@ -29,20 +29,15 @@ from likewise.evaluation.compare import compare, draw_grid, read_run
 from likewise.evaluation.episodes import choose, read_episodes
 from likewise.evaluation.grid import CELL, cell, iou_text, trial_picture
 from likewise.evaluation.metrics import bootstrap_interval, boundary, count, mean_miou, set_miou
-from likewise.evaluation.report import _plain, as_text, write_json
+from likewise.evaluation.report import _plain, as_text
 from likewise.evaluation.runner import run_trials
 from likewise.evaluation.stopwatch import Stopwatch
 from likewise.images import read_image
 from likewise.segmenter import Segmenter
+from likewise.writing import write_json
 from test_cli import run_on_a_terminal
 
 OPTIONS = ["--backbone", "tiny", "--size", "64", "--method", "insid3"]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with one_thread():
-        yield make_tiny(tmp_path_factory.mktemp("backbone") / "tiny")
 
 
 @pytest.fixture

@@ -240,7 +240,7 @@ def test_no_mask_is_ever_lost() -> None:
 def test_nearest_is_brute_force_for_every_block_size(
     monkeypatch: pytest.MonkeyPatch, n: int, m: int, entries: int
 ) -> None:
-    monkeypatch.setattr(correspondence, "_BLOCK_ENTRIES", entries)
+    monkeypatch.setattr(correspondence, "BLOCK_ENTRIES", entries)
     queries, keys = unit_rows(n, 12), unit_rows(m, 12, seed=1)
     similarity, index = correspondence.nearest(queries, keys)
     brute = queries.double().numpy() @ keys.double().numpy().T

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 import likewise.tune as module
-from bad_inputs import TINY, make_scene, make_tiny, one_thread, run, sandbox
+from bad_inputs import TINY, make_scene, run, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter
 from likewise.backbones.encoder import Encoder
@@ -26,12 +25,6 @@ from likewise.tune import GAIN, Bench, Tried, Tuning, cut_backbone
 SHAPE, SIDE = (96, 128), 128
 Box = tuple[int, int, int, int]
 BOXES: list[Box] = [(24, 16, 72, 64), (12, 64, 60, 112), (48, 32, 96, 96)]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with one_thread():
-        yield make_tiny(tmp_path_factory.mktemp("backbone") / "tiny")
 
 
 @pytest.fixture(autouse=True)

@@ -191,7 +191,7 @@ def segment(
         offline=offline,
     ).fit(references)
     if values:
-        from .evaluation.report import write_json
+        from .writing import write_json
 
         write_json(out / LABELS, values)
 

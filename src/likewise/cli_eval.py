@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 import time
@@ -18,6 +17,7 @@ from .cli import (
     DeviceOption,
     DtypeOption,
     JsonOption,
+    MethodOption,
     OfflineOption,
     RankOption,
     _progress,
@@ -25,6 +25,7 @@ from .cli import (
     app,
 )
 from .errors import LikewiseError
+from .methods import DEFAULT
 
 
 @app.command("eval")
@@ -35,9 +36,7 @@ def evaluate(
     root: Annotated[
         Path | None, typer.Option(help="Folder its paths start from; default its own.")
     ] = None,
-    method: Annotated[
-        str | None, typer.Option("--method", help="likewise, insid3, foris, frost or nearest.")
-    ] = None,
+    method: MethodOption = DEFAULT,
     setting: Annotated[
         list[str], typer.Option("--set", help="name=value of the method; may be repeated.")
     ] = [],  # noqa: B006 (typer copies it)
@@ -88,11 +87,12 @@ def evaluate(
         if path is not None
     ]
 
-    from .evaluation.report import as_text, describe, make_report, write_json
+    from .evaluation.report import as_text, describe, make_report
     from .evaluation.runner import Outcome, result_file, run_trials
     from .evaluation.stopwatch import Stopwatch
     from .methods import make_params
     from .refine import check_refiner
+    from .writing import write_json
 
     claim_outputs("--out", [] if out is None else [out], [episodes, *inputs])
     for option, place, suffix in (("--masks", masks, ".png"), ("--pictures", pictures, ".jpg")):
@@ -103,7 +103,6 @@ def evaluate(
     from .evaluation.cache import CachedEncoder
     from .segmenter import Segmenter
 
-    method = method or str(inspect.signature(Segmenter).parameters["method"].default)
     make_params(method, settings, tau=0.6)
 
     watch = Stopwatch()
@@ -215,9 +214,5 @@ def claim_outputs(option: str, files: Sequence[Path], inputs: Sequence[Path]) ->
     """
     from .batch.folder import claim
 
-    if not files:
-        return
-    try:
-        claim(files[0].parent, [(file, file) for file in files], inputs=inputs)
-    except LikewiseError as error:
-        raise LikewiseError(str(error).replace("--out", option)) from error
+    if files:
+        claim(files[0].parent, [(file, file) for file in files], inputs, option)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import struct
 import threading
-import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import ImageError, WriteError
+from .writing import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -331,16 +331,9 @@ def _wide_to_uint8(values: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]
 
 def _write(path: Path, image: Image.Image, image_format: str) -> None:
     """Writes beside `path`, then renames: a crash or a full disk leaves the old file whole."""
-    part = path.with_name(f".likewise-{uuid.uuid4().hex}.part")
     try:
-        try:
-            with part.open("xb") as file:
-                image.save(file, format=image_format, quality=95)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            image.save(file, format=image_format, quality=95)
     except (OSError, ValueError) as error:
         reason = f"{path} cannot be written ({why(error)})"
         if getattr(error, "errno", None) is None:  # not the disk but the format said no

@@ -142,23 +142,24 @@ def encode_references(
     """
     if all(r.negative for r in references):
         raise ImageError("only negative references were given: give at least one of the thing.")
-    seen: list[dict[str, tuple[np.ndarray, np.ndarray]]] = []
+    # Several classes are often marked in one image: equal pictures are encoded once.
+    pictures: dict[tuple[tuple[int, ...], bytes], np.ndarray] = {}
+    seen = []
     for reference in references:
         image, mask = read_reference(reference)
-        seen.append({"": (image, mask)} | make_views(image, mask, views))
-    # Several classes are often marked in one image: equal pictures are encoded once.
-    pictures = {_key(image): image for shown in seen for image, _ in shown.values()}
+        shown = {}
+        for name, (view, marked) in ({"": (image, mask)} | make_views(image, mask, views)).items():
+            key = view.shape, hashlib.sha256(np.ascontiguousarray(view).data).digest()
+            pictures[key] = view
+            shown[name] = key, marked
+        seen.append(shown)
     encoded = dict(zip(pictures, encoder.encode_many(list(pictures.values())), strict=True))
     shots = []
     for reference, shown in zip(references, seen, strict=True):
         patches = {
-            name: (encoded[_key(image)], mask_to_grid(mask, encoder.grid).to(encoder.device))
-            for name, (image, mask) in shown.items()
+            name: (encoded[key], mask_to_grid(marked, encoder.grid).to(encoder.device))
+            for name, (key, marked) in shown.items()
         }
         plain, own = patches.pop("")
         shots.append(Shot(plain, own, patches, reference.label, reference.negative))
     return ReferenceSet(tuple(shots))
-
-
-def _key(image: np.ndarray) -> tuple[tuple[int, ...], bytes]:
-    return image.shape, hashlib.sha256(np.ascontiguousarray(image).data).digest()

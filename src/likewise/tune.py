@@ -24,7 +24,7 @@ from .reference import (
     read_reference,
 )
 from .refine import refine
-from .views import VIEWS, make_views
+from .views import VIEWS, make_views, same_picture
 
 if TYPE_CHECKING:
     from .features.clustering import MergeTree
@@ -259,8 +259,7 @@ def _tests(
             continue
         pictures = {"": (image, mask)} | make_views(image, mask, VIEWS)
         for name, (view, marked) in pictures.items():
-            same = ("", "flip") if name in ("", "flip") else (name,)
-            rest = ReferenceSet((_without(shot, same, names), *others)).of(shot.label)
+            rest = ReferenceSet((_without(shot, same_picture(name), names), *others)).of(shot.label)
             target = shot.views[name][0] if name else shot.encoded
             yield Test(target, view, marked, rest)
 

@@ -17,6 +17,11 @@ Mask = npt.NDArray[np.bool_]
 VIEWS = ("flip", "tight", "middle", "far")
 
 
+def same_picture(name: str) -> tuple[str, ...]:
+    """Views that show just what this one does; ``""`` is the reference as it is."""
+    return ("", "flip") if name in ("", "flip") else (name,)
+
+
 def make_views(image: RGB, mask: Mask, names: Iterable[str] = VIEWS) -> dict[str, tuple[RGB, Mask]]:
     """Views of a reference; crops keep the image's aspect and hold the masked object's centre.
 

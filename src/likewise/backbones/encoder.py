@@ -119,7 +119,7 @@ class Encoder:
         zero = torch.zeros((1, 3, *self.input_size))  # black *before* normalisation (§3.1)
         tokens = self.tokens(self._normalise(zero))[0]
         basis = positional_basis(tokens, self.rank).cpu()
-        _save_quietly(basis, path)
+        save_quietly({"basis": basis}, path)
         return basis
 
     def preprocess(self, images: Sequence[np.ndarray]) -> torch.Tensor:
@@ -174,8 +174,8 @@ def cache_folder() -> Path:
     return Path(own) if own else Path(users or Path.home() / ".cache") / "likewise"
 
 
-def _save_quietly(basis: torch.Tensor, path: Path) -> None:
-    """Write the basis; a cache that cannot be written only costs the next run a second."""
+def save_quietly(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a file of a cache; one that cannot be written only costs the next run time."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -183,7 +183,7 @@ def _save_quietly(basis: torch.Tensor, path: Path) -> None:
     with suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            save_file({"basis": basis.contiguous()}, temporary)
+            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

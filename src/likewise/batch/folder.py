@@ -75,13 +75,19 @@ def plan(
     return jobs
 
 
-def claim(out: Path, results: Sequence[tuple[Path, Path]], inputs: Sequence[Path]) -> None:
+def claim(
+    out: Path,
+    results: Sequence[tuple[Path, Path]],
+    inputs: Sequence[Path],
+    option: str = "--out",
+) -> None:
     """Make the folder ``out``, sure that every result can go there and replaces no input.
 
     Args:
         out: folder to write to.
         results: (target, file to write for it) pairs.
         inputs: files that must not be overwritten.
+        option: what errors say to change.
 
     Raises:
         LikewiseError: as for ``plan``.
@@ -92,16 +98,16 @@ def claim(out: Path, results: Sequence[tuple[Path, Path]], inputs: Sequence[Path
         if _key(path) in sources:
             raise LikewiseError(
                 f"the result of {target} would overwrite {sources[_key(path)]}: "
-                "give another --out folder."
+                f"give another {option} folder."
             )
         other = taken.setdefault(_key(path), target)
         if other is not target:
             raise LikewiseError(
                 f"{other} and {target} would both be written to {path}: "
-                "rename one, or write them to different --out folders."
+                f"rename one, or write them to different {option} folders."
             )
         if path.is_dir():
-            raise LikewiseError(f"{path} is a folder: move it, or give another --out.")
+            raise LikewiseError(f"{path} is a folder: move it, or give another {option}.")
     probe = out / f".likewise-{os.getpid()}"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -109,7 +115,7 @@ def claim(out: Path, results: Sequence[tuple[Path, Path]], inputs: Sequence[Path
         probe.unlink()
     except OSError as error:
         raise LikewiseError(
-            f"the folder {out} cannot be written to ({error.strerror}): give another --out."
+            f"the folder {out} cannot be written to ({error.strerror}): give another {option}."
         ) from error
 
 

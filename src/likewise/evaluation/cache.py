@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backbones.encoder import Encoder, cache_folder
+from ..backbones.encoder import Encoder, cache_folder, save_quietly
 from ..backbones.loading import Backbone
 from ..features.debias import debias
 from ..features.encoded import Encoded
@@ -87,7 +86,7 @@ class CachedEncoder(Encoder):
                     if encoded.colour is not None:
                         stored[key]["colour"] = encoded.colour.cpu()
             for key in missing:
-                _save_quietly(stored[key], self._path(key))
+                save_quietly(stored[key], self._path(key))
         for key, image in zip(keys, batch, strict=True):
             with self.watch.stage("encode" if key in missing else "cached", 0):
                 encoded = self._decode(stored[key], (image.shape[0], image.shape[1]))
@@ -120,18 +119,3 @@ class CachedEncoder(Encoder):
         F = torch.nn.functional.normalize(tensors["features"].to(self.device).float(), dim=1)
         colour = tensors["colour"].to(self.device) if "colour" in tensors else None
         return Encoded(F, debias(F, self.basis), self.grid, size, colour)
-
-
-def _save_quietly(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a file of features; one that cannot be written only costs time."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    with suppress(OSError, SafetensorError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)

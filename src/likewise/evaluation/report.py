@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import platform
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WriteError
 from .metrics import auroc, bootstrap_interval, class_ious, mean_miou, set_miou
 from .runner import Outcome
 from .stopwatch import Stopwatch
@@ -157,28 +154,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | bool | int | float | None) else str(value)
-
-
-def write_json(path: Path, report: Mapping[str, Any]) -> None:
-    """Write the report; ``path`` is whole at every moment, old or new.
-
-    Raises:
-        WriteError: if it cannot be written.
-    """
-    part = path.with_name(f".likewise-{uuid.uuid4().hex}.part")
-    try:
-        try:
-            with part.open("x", encoding="utf-8") as file:
-                file.write(json.dumps(report, indent=2, allow_nan=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written ({error.strerror}): free some space, or give another --out."
-        ) from error
 
 
 def as_text(report: Mapping[str, Any]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from .correspondence import BLOCK_ENTRIES
+
 if TYPE_CHECKING:
     import torch
 
-BLOCK_ENTRIES = 1 << 24
-"""Similarities held at a time: 64 MB."""
 CUT_AFFINITY = 0.1
 """Cosine by which the affinity of two patches falls e times, in ``cut_cost``."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-_BLOCK_ENTRIES = 1 << 24  # 64 MB of float32 similarities at a time
+BLOCK_ENTRIES = 1 << 24  # 64 MB of float32 similarities at a time
 
 
 def nearest(queries: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -23,7 +23,7 @@ def nearest(queries: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, to
     """
     import torch
 
-    rows = max(1, _BLOCK_ENTRIES // len(keys))
+    rows = max(1, BLOCK_ENTRIES // len(keys))
     blocks = [(block @ keys.T).max(dim=1) for block in queries.split(rows)]
     return torch.cat([b.values for b in blocks]), torch.cat([b.indices for b in blocks])
 
@@ -43,7 +43,7 @@ def nearest_k(
     """
     import torch
 
-    rows = max(1, _BLOCK_ENTRIES // len(keys))
+    rows = max(1, BLOCK_ENTRIES // len(keys))
     count = min(count, len(keys))
     blocks = [(block @ keys.T).topk(count, dim=1) for block in queries.split(rows)]
     return torch.cat([b.values for b in blocks]), torch.cat([b.indices for b in blocks])

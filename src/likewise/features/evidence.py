@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .affinity import BLOCK_ENTRIES
+from .correspondence import BLOCK_ENTRIES
 
 if TYPE_CHECKING:
     import torch
+
+    from .encoded import Encoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,25 @@ class Tokens:
     def has_both(self) -> bool:
         """Whether there are patches of either kind."""
         return bool(self.foreground.any()) and not bool(self.foreground.all())
+
+
+def known_patches(
+    encoded: Encoded, mask: torch.Tensor, negative: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What one reference tells about foreground and background.
+
+    Args:
+        encoded: its N patches.
+        mask: (N,) bool: the concept or, if ``negative``, what it is not.
+        negative: nothing is known of the unmasked patches then: they are left out.
+
+    Returns:
+        ``(tokens, masked)``: (M, D) float32 debiased features and (M,) bool, true where they show
+        the concept.
+    """
+    if negative:
+        return encoded.debiased[mask], mask[mask].logical_not()
+    return encoded.debiased, mask
 
 
 def log_densities(tokens: Tokens, queries: torch.Tensor, temperature: float) -> torch.Tensor:

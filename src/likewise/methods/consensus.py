@@ -16,8 +16,6 @@ from ..features.evidence import Tokens
 from . import Scores, likewise
 
 if TYPE_CHECKING:
-    import torch
-
     from ..reference import ReferenceSet
 
 ROUNDS = 1
@@ -87,7 +85,8 @@ def _as_reference(
     pair = ReferenceSet((Shot(target, mask), *references.negatives))
     alone = likewise.fit(pair, replace(params, presence=0.0))
     overlaps = [
-        _iou(likewise.score(alone, s.encoded).patches > 0.5, s.mask) for s in references.positives
+        likewise.iou(likewise.score(alone, s.encoded).patches > 0.5, s.mask)
+        for s in references.positives
     ]
     sure = (result.patches - 0.5).abs() > MARGIN
     tokens = Tokens(target.debiased[sure], mask[sure], torch.zeros_like(mask[sure]).long())
@@ -99,7 +98,3 @@ def _reliable(found: list[Found | None]) -> dict[int, Found]:
     known = {i: f for i, f in enumerate(found) if f is not None and f.reliability > RELIABLE}
     ranked = sorted(known, key=lambda i: -known[i].reliability)
     return {i: known[i] for i in ranked[: (len(found) + 1) // 2]}
-
-
-def _iou(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a & b).sum() / (a | b).sum().clamp_min(1))

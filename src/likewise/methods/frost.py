@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 from ..errors import LikewiseError
 from ..features.correspondence import nearest_k
 from ..features.encoded import Encoded
+from ..features.evidence import known_patches
 from . import Scores
-from .nearest import closeness, evidence
+from .nearest import closeness
 
 if TYPE_CHECKING:
     import torch
@@ -221,7 +222,7 @@ def fit(references: ReferenceSet, params: FROSTParams) -> FROSTModel:
         if "flip" in shot.views:
             seen.append((*shot.views["flip"], cells.flip(1)))
         for encoded, mask, origin in seen:
-            parts.append(evidence(encoded, mask, shot.negative))
+            parts.append(known_patches(encoded, mask, shot.negative))
             sources.append(origin.flatten()[mask] if shot.negative else origin.flatten())
     plain, masked = (torch.cat(part) for part in zip(*parts, strict=True))
     root = whitening(plain, masked, params.shrinkage)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from ..errors import LikewiseError
 from ..features.affinity import cut_cost, smooth
 from ..features.encoded import Encoded
-from ..features.evidence import Tokens, discriminant, log_densities
-from ..views import VIEWS
+from ..features.evidence import Tokens, discriminant, known_patches, log_densities
+from ..views import VIEWS, same_picture
 from . import Scores
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..features.clustering import MergeTree
     from ..reference import ReferenceSet, Shot
 
-__all__ = ["NEGATIVES", "VIEWS", "Model", "Params", "Trace", "extend", "fit", "score"]
+__all__ = ["NEGATIVES", "VIEWS", "Model", "Params", "Trace", "extend", "fit", "iou", "score"]
 
 NEGATIVES = True
 TRUSTS = (math.inf, 0.03, 0.01, 0.004, 0.002, 0.0005)
@@ -133,8 +133,7 @@ def fit(references: ReferenceSet, params: Params) -> Model:
     overlap = torch.zeros(len(TRUSTS))
     for view, _, trace in tests:
         for n, trust in enumerate(TRUSTS):
-            found = trace.shared > best_offset(trace, trust)
-            overlap[n] += float((found & view.mask).sum() / (found | view.mask).sum())
+            overlap[n] += iou(trace.shared > best_offset(trace, trust), view.mask)
     trust = TRUSTS[int(overlap.argmax())]
     levels = [
         familiarity(concept, rest, view.encoded, trace.shared > best_offset(trace, trust))
@@ -182,10 +181,10 @@ def pool(shots: Sequence[Shot]) -> tuple[Tokens, list[View]]:
     features, labels, numbers = [], [], []
     for number, shot in enumerate(shots):
         for name, (encoded, mask) in {"": (shot.encoded, shot.mask), **shot.views}.items():
-            known = mask if shot.negative else torch.ones_like(mask)
-            features.append(encoded.debiased[known])
-            labels.append(mask[known] & (not shot.negative))
-            numbers.append(torch.full_like(labels[-1], len(views), dtype=torch.int64))
+            known, labelled = known_patches(encoded, mask, shot.negative)
+            features.append(known)
+            labels.append(labelled)
+            numbers.append(torch.full_like(labelled, len(views), dtype=torch.int64))
             views.append(View(encoded, mask, -1 if shot.negative else number, name))
     return Tokens(torch.cat(features), torch.cat(labels), torch.cat(numbers)), views
 
@@ -202,11 +201,16 @@ def folds(views: list[View]) -> Iterator[tuple[View, list[int]]]:
         if several and view.shot >= 0 and view.name == "":
             yield view, [i for i, v in enumerate(views) if v.shot != view.shot]
         elif not several and view.shot >= 0 and view.name:
-            same = ("", "flip") if view.name == "flip" else (view.name,)
+            same = same_picture(view.name)
             yield (
                 view,
                 [i for i, v in enumerate(views) if v.shot != view.shot or v.name not in same],
             )
+
+
+def iou(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Intersection over union, 0..1, of two (N,) bool masks; 0 of two empty ones."""
+    return float((a & b).sum() / (a | b).sum().clamp_min(1))
 
 
 def best_offset(trace: Trace, trust: float) -> float:

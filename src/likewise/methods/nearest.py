@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import LikewiseError
 from ..features.correspondence import nearest, nearest_k
 from ..features.encoded import Encoded
+from ..features.evidence import known_patches
 from . import Scores
 
 if TYPE_CHECKING:
@@ -50,25 +51,6 @@ class NearestModel:
     params: NearestParams
 
 
-def evidence(
-    encoded: Encoded, mask: torch.Tensor, negative: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What one reference tells about foreground and background.
-
-    Args:
-        encoded: its N patches.
-        mask: (N,) bool: the concept or, if ``negative``, what it is not.
-        negative: nothing is known of the unmasked patches then: they are left out.
-
-    Returns:
-        ``(tokens, masked)``: (M, D) float32 debiased features and (M,) bool, true where they show
-        the concept.
-    """
-    if negative:
-        return encoded.debiased[mask], mask[mask].logical_not()
-    return encoded.debiased, mask
-
-
 def closeness(patches: torch.Tensor, foreground: torch.Tensor) -> float:
     """How alike the patches found are to the concept: an absolute number, unlike any vote.
 
@@ -88,7 +70,7 @@ def fit(references: ReferenceSet, params: NearestParams) -> NearestModel:
     """All patches of all references, each with its label."""
     import torch
 
-    parts = [evidence(s.encoded, s.mask, s.negative) for s in references.shots]
+    parts = [known_patches(s.encoded, s.mask, s.negative) for s in references.shots]
     tokens, masked = (torch.cat(part) for part in zip(*parts, strict=True))
     return NearestModel(tokens, masked, params)
 

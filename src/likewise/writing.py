@@ -1,0 +1,46 @@
+"""Writing files whole: a crash or a full disk leaves the old file, or none, never half of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .errors import WriteError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file beside ``path`` to write to, which takes its place if nothing goes wrong inside.
+
+    Raises:
+        OSError: what the disk says.
+    """
+    part = path.with_name(f".likewise-{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, report: Mapping[str, Any]) -> None:
+    """Write JSON; ``path`` is whole at every moment, old or new.
+
+    Raises:
+        WriteError: if it cannot be written.
+    """
+    try:
+        with whole_file(path) as file:
+            file.write((json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    except OSError as error:
+        raise WriteError(
+            f"{path} cannot be written ({error.strerror}): free some space, or give another --out."
+        ) from error
