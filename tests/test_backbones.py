@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import save_file
 
 from likewise.backbones import layouts, loading, registry
-from likewise.backbones.loading import empty_model, load_backbone, patch_tokens
+from likewise.backbones.loading import load_backbone, patch_tokens
 from likewise.backbones.registry import ALIASES, BACKBONES, BackboneSpec, ModelShape, get_spec
+from likewise.backbones.vit import ViT
 from likewise.errors import BackboneError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -279,7 +280,7 @@ def test_a_key_bias_without_mask_is_kept(tmp_path: Path) -> None:
         del state[f"blocks.{i}.attn.qkv.bias_mask"]
         state[f"blocks.{i}.attn.qkv.bias"][DIM : 2 * DIM] = 3.0
     model = load_backbone(save(state, tmp_path / "x.pth")).model
-    assert model.config.key_bias
+    assert all((block.attention.qkv.bias[DIM : 2 * DIM] == 3).all() for block in model.layer)
     with_timm = write_layout(parts, shape, "timm") | {
         f"blocks.{i}.attn.k_bias": torch.full((DIM,), 3.0) for i in range(DEPTH)
     }
@@ -296,18 +297,6 @@ def test_integer_weights_are_refused(tmp_path: Path) -> None:
         load_backbone(save(state, tmp_path / "int.safetensors"), num_heads=3)
 
 
-def test_old_names_of_an_installed_transformers_are_served() -> None:
-    """The packed SwiGLU of transformers 4: `to_transformers` follows the model's own keys."""
-    shape = FAMILIES["dinov2-gated"]
-    parts = make_parts(shape)
-    canonical = layouts.canonical_state(write_layout(parts, shape, "meta"), "meta", DEPTH)
-    old = write_layout(parts, shape, "hf-old")
-    made = layouts.to_transformers(canonical, old)
-    assert set(made) == set(old)
-    key = "encoder.layer.1.mlp.weights_in.weight"
-    assert torch.equal(made[key], old[key])
-
-
 # ---- the loaded backbone ------------------------------------------------------------------------
 
 
@@ -317,7 +306,7 @@ def test_block_reads_an_earlier_output(tiny: Path) -> None:
     expected = reference(cut, replace(shape, depth=1), pixels)
     backbone = load_backbone(tiny, block=1, num_heads=HEADS)
     assert (backbone.block, backbone.spec.depth) == (1, DEPTH)
-    assert backbone.model.config.num_hidden_layers == 1
+    assert len(backbone.model.layer) == 1
     assert torch.allclose(patch_tokens(backbone, pixels), expected, atol=1e-5)
     assert backbone.identity != load_backbone(tiny, num_heads=HEADS).identity
     assert load_backbone(tiny, block=DEPTH, num_heads=HEADS).block == DEPTH
@@ -345,7 +334,6 @@ def test_the_model_is_frozen_and_complete(tiny: Path) -> None:
     assert not backbone.model.training
     assert not any(p.requires_grad for p in backbone.model.parameters())
     assert patch_tokens(backbone, images(FAMILIES["dinov3"])).is_inference()
-    assert backbone.model.config._attn_implementation == "sdpa"
     assert (backbone.spec.image_size, backbone.spec.tau) == (1024, 0.6)
     assert backbone.spec.license == registry.UNKNOWN_LICENSE
 
@@ -415,8 +403,8 @@ def test_config_beside_a_file_gives_heads_and_eps(tmp_path: Path) -> None:
     state = write_layout(make_parts(shape), shape, "hf-new")
     folder = save_folder(state, shape, tmp_path / "x", layer_norm_eps=0.5)
     backbone = load_backbone(folder / "model.safetensors")
-    assert backbone.model.config.num_attention_heads == HEADS
-    assert backbone.model.config.layer_norm_eps == 0.5
+    assert (backbone.model.shape.heads, backbone.model.shape.eps) == (HEADS, 0.5)
+    assert backbone.model.norm.eps == backbone.model.layer[0].norm1.eps == 0.5
     (folder / "config.json").write_text('{"architecture": "vit_small_patch16_dinov3_qkvb"}')
     assert load_backbone(folder).spec.heads == 6
     (folder / "config.json").write_text("[]")
@@ -429,8 +417,8 @@ def test_config_beside_a_file_gives_heads_and_eps(tmp_path: Path) -> None:
 
 def _full_size(spec: BackboneSpec) -> State:
     """A one-tensor-per-shape stand-in for a real checkpoint: zeros that take no memory."""
-    shape = ModelShape.of(spec)
-    model = empty_model(shape, spec.depth, {"q", "v"})
+    with torch.device("meta"):
+        model = ViT(ModelShape.of(spec), spec.depth)
     return {k: torch.zeros(1).expand(v.shape) for k, v in model.state_dict().items()}
 
 
@@ -583,13 +571,13 @@ def _broken(change: str) -> tuple[State, str, dict[str, Any]]:
     heads: dict[str, Any] = {"num_heads": HEADS}
     if change == "missing":
         del state["blocks.1.mlp.fc1.weight"]
-        return state, r"lacks 1 of the tensors .*first: encoder\.layer\.1\.mlp\.fc1\.weight", heads
+        return state, r"lacks 1 of the tensors .*first: layer\.1\.mlp\.up_proj\.weight", heads
     if change == "no patches":
         del state["patch_embed.proj.weight"]
         return state, "lacks the tensor embeddings.patch_embeddings.weight", heads
     if change == "shape":
         state["norm.weight"] = torch.zeros(DIM + 1)
-        return state, r"layernorm\.weight of shape \(49,\) where the model needs \(48,\)", heads
+        return state, r"norm\.weight of shape \(49,\) where the model needs \(48,\)", heads
     if change == "unknown":
         state["blocks.0.attn.q_norm.weight"] = torch.zeros(1)
         return state, "holds a tensor 'blocks.0.attn.q_norm.weight'", heads
@@ -607,7 +595,11 @@ def _broken(change: str) -> tuple[State, str, dict[str, Any]]:
     if change == "width":
         for i in range(DEPTH):
             state[f"blocks.{i}.mlp.fc2.weight"] = torch.zeros(DIM, 100)
-        return state, "an MLP of 100 on a width of 48", heads
+        return (
+            state,
+            r"up_proj\.weight of shape \(192, 48\) where the model needs \(100, 48\)",
+            heads,
+        )
     if change == "heads":
         return state, "width of 48 has: pass num_heads", {}
     if change == "bad heads":
@@ -650,7 +642,7 @@ def test_another_rope_base(tmp_path: Path) -> None:
     state = write_layout(make_parts(shape), shape, "meta")
     state["rope_embed.periods"] = 1000.0 ** (torch.arange(4) / 4)
     model = load_backbone(save(state, tmp_path / "x.pth")).model
-    assert model.config.rope_theta == pytest.approx(1000, rel=1e-4)
+    assert model.shape.rope_theta == pytest.approx(1000, rel=1e-4)
 
 
 # ---- registry -----------------------------------------------------------------------------------
@@ -699,8 +691,8 @@ PARAMETERS = {
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_entry_has_its_known_size(name: str) -> None:
     spec = BACKBONES[name]
-    biases = set("qkv" if spec.family != "dinov3" else "qv" if spec.qkv_bias else "")
-    model = empty_model(ModelShape.of(spec), spec.depth, biases)
+    with torch.device("meta"):
+        model = ViT(ModelShape.of(spec), spec.depth)
     count = sum(p.numel() for p in model.parameters())
     assert all(p.is_meta for p in model.parameters())
     if name == "embedded":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .errors import LikewiseError
 
-REQUIRED = ("torch", "transformers", "safetensors", "huggingface_hub", "numpy", "scipy", "pillow")
+REQUIRED = ("torch", "safetensors", "huggingface_hub", "numpy", "scipy", "pillow")
 OPTIONAL = ("pycocotools",)
 
 

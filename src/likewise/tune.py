@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -285,13 +284,7 @@ def cut_backbone(backbone: Backbone, block: int) -> Backbone:
         )
     if block == backbone.block:
         return backbone
-    import torch
-
-    shared = [*backbone.model.parameters(), *backbone.model.buffers()]
-    model = copy.deepcopy(backbone.model, {id(tensor): tensor for tensor in shared})
-    for module in model.modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module) == backbone.block:
-            del module[block:]
+    model = backbone.model.first_blocks(block)
     return Backbone(model, backbone.spec, block, f"{backbone.identity} cut to {block}")
 
 

@@ -15,13 +15,14 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from report import report, verdict
 from safetensors.torch import save_file
 
+from likewise.backbones.files import read_tensors
+from likewise.backbones.layouts import canonical_state, detect_layout
 from likewise.backbones.loading import Backbone, load_backbone, patch_tokens
 from likewise.errors import BackboneError
 
@@ -49,16 +50,15 @@ def heads_of(config: dict[str, dict[str, int]], prefix: str) -> int | None:
     return own.get("num_heads")
 
 
-def save_as_folder(backbone: Backbone, folder: Path) -> None:
-    """Write the model as a Hugging Face folder, with the tensor names of transformers 4.56."""
+def save_as_folder(source: Path, backbone: Backbone, folder: Path) -> None:
+    """Write the model as a Hugging Face folder, with the tensor names of transformers 5."""
     folder.mkdir()
-    model: Any = backbone.model
-    model.config.to_json_file(folder / "config.json")
-    state = {
-        re.sub(r"^model\.layer\.", "layer.", key): value.contiguous()
-        for key, value in model.state_dict().items()
-    }
-    save_file(state, folder / "model.safetensors")
+    config = {"model_type": "dinov3_vit" if backbone.spec.family == "dinov3" else "dinov2"}
+    config |= {"num_attention_heads": backbone.spec.heads}
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = read_tensors(source)
+    state = canonical_state(tensors, detect_layout(tensors), backbone.block)
+    save_file({k: v.contiguous() for k, v in state.items()}, folder / "model.safetensors")
 
 
 def compare(source: Path, name: str, cases: list[Path], heads: int | None) -> list[Row]:
@@ -95,7 +95,7 @@ def run(folder: str | Path) -> list[Row]:
         pattern = re.compile(re.escape(prefix) + r"_\d+x\d+")
         cases = sorted(p for p in folder.glob("*.npz") if pattern.fullmatch(p.stem))
         identities: set[str] = set()
-        first: Backbone | None = None
+        first: tuple[Path, Backbone] | None = None
         for path in (p for p in files if p.stem.rsplit("_", 1)[0] == prefix):
             rows += compare(path, path.name, cases, heads)
             try:
@@ -104,12 +104,12 @@ def run(folder: str | Path) -> list[Row]:
                 rows.append(Row(path.name, "-", "load", float("inf"), str(error)))
                 continue
             identities.add(backbone.identity)
-            first = first or backbone
+            first = first or (path, backbone)
         if first is None:
             continue
         with tempfile.TemporaryDirectory() as scratch:
             saved = Path(scratch) / "folder"
-            save_as_folder(first, saved)
+            save_as_folder(*first, saved)
             rows += compare(saved, f"{prefix} (Hugging Face folder)", cases, heads)
             identities.add(load_backbone(saved, num_heads=heads).identity)
         rows.append(Row(prefix, "all layouts", "identity", 0.0 if len(identities) == 1 else 1.0))

@@ -1,7 +1,7 @@
 """Reading the state dicts of Meta, timm and transformers (old and new) as one and the same model.
 
-Every layout is first renamed to one canonical spelling of our own (close to transformers'), then
-to whatever names the installed transformers uses: its `state_dict` keys are the truth.
+Every layout is renamed to one canonical spelling (close to transformers'), from which our own ViT
+is filled.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ _HF = [
     (r"mlp\.weights_in\.", "mlp.gate_up."),
     (r"mlp\.weights_out\.", "mlp.down_proj."),
 ]
+_PACKED = {"qkv": ("q_proj", "k_proj", "v_proj"), "gate_up": ("gate_proj", "up_proj")}
 _IGNORED = re.compile(r"(.*\.)?mask_token$|rope|local_cls_norm\.|head\.|classifier\.|pooler\.")
 _LAYER = re.compile(r"layer\.(\d+)\.")
 
@@ -246,11 +247,9 @@ def canonical_state(
     for name in list(out):
         head, _, leaf = name.rpartition(".")
         base, _, module = head.rpartition(".")
-        parts: tuple[str, ...] = ()
-        if module == "qkv":
-            parts = ("q_proj", "k_proj", "v_proj")
-        elif module == "gate_up" or (module == "up_proj" and _is_packed(out, base, name)):
-            parts = ("gate_proj", "up_proj")
+        parts = _PACKED.get(module, ())
+        if module == "up_proj" and _is_packed(out, base, name):
+            parts = _PACKED["gate_up"]
         if parts:
             for part, piece in zip(parts, out.pop(name).chunk(len(parts)), strict=False):
                 out[f"{base}.{part}.{leaf}"] = piece
@@ -304,10 +303,10 @@ def _fold_class_position(out: dict[str, torch.Tensor]) -> None:
     out[name] = torch.cat([torch.zeros_like(position[:, :1]), position], dim=1)
 
 
-def to_transformers(
+def packed_state(
     canonical: State, wanted: State, where: str = "the file"
 ) -> dict[str, torch.Tensor]:
-    """`canonical` under the names of `wanted`, the state dict of an installed transformers model.
+    """`canonical` as `wanted`, the state dict of our ViT, has it: projections packed again.
 
     Raises BackboneError on missing, unexpected or misshapen tensors.
     """
@@ -317,25 +316,25 @@ def to_transformers(
     missing: list[str] = []
     unused = set(canonical)
     for key, model_value in wanted.items():
-        name = _rename(key, "transformers") or key
-        pair = [name.replace(".gate_up.", f".{part}.") for part in ("gate_proj", "up_proj")]
-        sources = pair if ".gate_up." in name else [name]
-        if all(source in canonical for source in sources):
-            values = [canonical[source] for source in sources]
-            out[key] = torch.cat(values) if len(values) > 1 else values[0]
-            unused.difference_update(sources)
-        elif key.endswith("mask_token") or re.search(r"\.[qkv]_proj\.bias$", name):
-            out[key] = torch.zeros(model_value.shape)  # unused, or left out because it is zero
-        elif model_value.numel() == 0:
-            out[key] = torch.zeros(model_value.shape)
-        else:
-            missing.append(key)
+        base, _, leaf = key.rpartition(".")
+        module, _, last = base.rpartition(".")
+        parts = _PACKED.get(last)
+        names = [f"{module}.{part}.{leaf}" for part in parts] if parts else [key]
+        absent = [name for name in names if name not in canonical]
+        if absent and not (last == "qkv" and leaf == "bias"):
+            missing.append(absent[0])
             continue
-        if out[key].shape != model_value.shape:
-            raise BackboneError(
-                f"{where} has {key} of shape {tuple(out[key].shape)} where the model needs "
-                f"{tuple(model_value.shape)}: it is damaged or of another architecture."
-            )
+        share = (model_value.shape[0] // len(names), *model_value.shape[1:])
+        # A bias is left out where it is zero.
+        values = [canonical[n] if n in canonical else torch.zeros(share) for n in names]
+        for name, value in zip(names, values, strict=True):
+            if value.shape != share:
+                raise BackboneError(
+                    f"{where} has {name} of shape {tuple(value.shape)} where the model needs "
+                    f"{tuple(share)}: it is damaged or of another architecture."
+                )
+        out[key] = torch.cat(values) if parts else values[0]
+        unused.difference_update(names)
     if missing:
         raise BackboneError(
             f"{where} lacks {len(missing)} of the tensors of its model (first: {missing[0]}): "

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from .layouts import (
     canonical_state,
     detect_layout,
     infer_config,
-    to_transformers,
+    packed_state,
 )
 from .registry import (
     ALIASES,
@@ -37,6 +36,8 @@ from .registry import (
 if TYPE_CHECKING:
     import torch
 
+    from .vit import ViT
+
 MODEL_TYPES = ("dinov3_vit", "dinov2", "dinov2_with_registers")
 
 
@@ -49,7 +50,7 @@ class Backbone:
     different for different `block`.
     """
 
-    model: torch.nn.Module
+    model: ViT
     spec: BackboneSpec
     block: int
     identity: str
@@ -81,6 +82,8 @@ def load_backbone(
     """
     import torch
 
+    from .vit import ViT
+
     dtype = torch.float32 if dtype is None else dtype
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise BackboneError(f"dtype {dtype} is not supported: use float32, bfloat16 or float16.")
@@ -97,19 +100,14 @@ def load_backbone(
     if not 1 <= block <= shape.depth:
         raise BackboneError(f"block {block} of {spec.name} does not exist: use 1 to {shape.depth}.")
     canonical = canonical_state(state, layout, block, where)
-    biases = {p for p in "qkv" if f"layer.0.attention.{p}_proj.bias" in canonical}
-    model = empty_model(shape, block, biases)
+    with torch.device("meta"):
+        model = ViT(shape, block)
     tensors = {
         # A copy, so that nothing keeps pointing into the (memory mapped) file.
         key: value.to(device=target, dtype=dtype, copy=True).contiguous()
-        for key, value in to_transformers(canonical, model.state_dict(), where).items()
+        for key, value in packed_state(canonical, model.state_dict(), where).items()
     }
     model.load_state_dict(tensors, assign=True)
-    if shape.family == "dinov3":  # its inverse frequencies are not in any state dict
-        model.rope_embeddings = type(model.rope_embeddings)(model.config).to(target)
-    left = [n for n, t in chain(model.named_parameters(), model.named_buffers()) if t.is_meta]
-    if left:
-        raise BackboneError(f"the installed transformers needs {left[0]}, which likewise lacks.")
     model.eval().requires_grad_(False)
     return Backbone(model, spec, block, _identity(canonical, shape.heads))
 
@@ -133,81 +131,8 @@ def patch_tokens(backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
         )
     parameter = next(backbone.model.parameters())
     with torch.inference_mode():
-        tokens: torch.Tensor = backbone.model(
-            pixels.to(device=parameter.device, dtype=parameter.dtype)
-        ).last_hidden_state
-    h, w = height // patch, width // patch
-    return tokens[:, -h * w :].reshape(pixels.shape[0], h, w, tokens.shape[-1])
-
-
-def empty_model(shape: ModelShape, block: int, biases: set[str]) -> Any:
-    """The transformers model of `shape` with `block` blocks, on the meta device.
-
-    `biases` names the projections ("q", "k", "v") that have a bias.
-    """
-    import torch
-
-    shared: dict[str, Any] = {
-        "hidden_size": shape.dim,
-        "num_hidden_layers": block,
-        "num_attention_heads": shape.heads,
-        "patch_size": shape.patch,
-        "layer_norm_eps": shape.eps,
-        "attn_implementation": "sdpa",
-    }
-    config: Any
-    kind: Any
-    if shape.family == "dinov3":
-        from transformers.models.dinov3_vit.configuration_dinov3_vit import DINOv3ViTConfig
-        from transformers.models.dinov3_vit.modeling_dinov3_vit import DINOv3ViTModel
-
-        kind = DINOv3ViTModel
-        config = DINOv3ViTConfig(
-            **shared,
-            intermediate_size=shape.mlp_dim,
-            use_gated_mlp=shape.gated,
-            hidden_act="silu" if shape.gated else "gelu",
-            num_register_tokens=shape.registers,
-            rope_theta=shape.rope_theta,
-            query_bias="q" in biases,
-            key_bias="k" in biases,
-            value_bias="v" in biases,
-        )
-    else:
-        shared["image_size"] = shape.grid * shape.patch
-        shared["mlp_ratio"] = _mlp_ratio(shape)
-        shared["use_swiglu_ffn"] = shape.gated
-        shared["qkv_bias"] = bool(biases)
-        if shape.registers:
-            from transformers.models.dinov2_with_registers import (
-                configuration_dinov2_with_registers as configs,
-            )
-            from transformers.models.dinov2_with_registers import (
-                modeling_dinov2_with_registers as models,
-            )
-
-            kind = models.Dinov2WithRegistersModel
-            config = configs.Dinov2WithRegistersConfig(
-                **shared, num_register_tokens=shape.registers
-            )
-        else:
-            from transformers.models.dinov2.configuration_dinov2 import Dinov2Config
-            from transformers.models.dinov2.modeling_dinov2 import Dinov2Model
-
-            kind, config = Dinov2Model, Dinov2Config(**shared)
-    with torch.device("meta"):
-        return kind(config)
-
-
-def _mlp_ratio(shape: ModelShape) -> int:
-    """DINOv2 configs give the MLP width as a multiple of the model's, 2/3 of it where gated."""
-    for ratio in range(1, 17):
-        width = shape.dim * ratio
-        if shape.gated:
-            width = (int(width * 2 / 3) + 7) // 8 * 8
-        if width == shape.mlp_dim:
-            return ratio
-    raise BackboneError(f"an MLP of {shape.mlp_dim} on a width of {shape.dim} is no DINOv2 model.")
+        tokens: torch.Tensor = backbone.model(pixels.to(parameter.device, parameter.dtype))
+    return tokens.unflatten(1, (height // patch, width // patch))
 
 
 def _identity(canonical: Mapping[str, torch.Tensor], heads: int) -> str:

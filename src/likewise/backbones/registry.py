@@ -57,7 +57,7 @@ class BackboneSpec:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What a transformers config needs. `grid` is the side of the stored positions (0: RoPE)."""
+    """What a model needs to be built. `grid` is the side of the stored positions (0: RoPE)."""
 
     family: str
     patch: int

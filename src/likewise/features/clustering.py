@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .correspondence import BLOCK_ENTRIES
+
 if TYPE_CHECKING:
     import torch
+
+BLOCK_ROWS = 256
+"""Rows of the similarity matrix at a time, on the CPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,23 +45,100 @@ class MergeTree:
 def average_linkage(features: torch.Tensor) -> MergeTree:
     """Agglomerate patches by average linkage on the distance 1 - cosine.
 
-    The same tree as scikit-learn's and SciPy's average linkage on the same distances.
+    The same partitions as scikit-learn's and SciPy's average linkage on the same distances. On the
+    CPU by fastcluster, on other devices by ``reciprocal_merges``, so that no N×N matrix travels.
 
     Args:
         features: (N, D) float32, unit rows, N ≥ 1.
     """
-    import fastcluster
-
-    # float32 products, as in the released code, then float64 distances for the linkage.
-    similarity = (features @ features.T).cpu().numpy()
-    n = len(similarity)
-    if n == 1:
+    if len(features) == 1:
         return MergeTree(np.empty((0, 4)))
+    if features.device.type == "cpu":
+        import fastcluster
+
+        distances = condensed_distances(features)
+        return MergeTree(fastcluster.linkage(distances, method="average", preserve_input=False))
+    return MergeTree(reciprocal_merges(features))
+
+
+def condensed_distances(features: torch.Tensor) -> np.ndarray:
+    """1 - cosine of every pair, in SciPy's condensed order; half the work and memory of a square.
+
+    Args:
+        features: (N, D) float32, unit rows, on the CPU.
+
+    Returns:
+        (N·(N-1)/2,) float64 in 0..2, of products in float32 as in the released code.
+    """
+    n = len(features)
     condensed = np.empty(n * (n - 1) // 2)
-    start = 0
-    for i in range(n - 1):  # row by row: no N×N index arrays
-        condensed[start : start + n - 1 - i] = similarity[i, i + 1 :]
-        start += n - 1 - i
-    np.subtract(1, condensed, out=condensed)
-    np.maximum(condensed, 0, out=condensed)
-    return MergeTree(fastcluster.linkage(condensed, method="average", preserve_input=False))
+    end = 0
+    for start in range(0, n, BLOCK_ROWS):
+        block = (features[start : start + BLOCK_ROWS] @ features[start:].T).numpy()
+        for i, row in enumerate(block, 1):
+            begin, end = end, end + len(row) - i
+            np.subtract(1, row[i:], out=condensed[begin:end], dtype=np.float64)
+    return np.maximum(condensed, 0, out=condensed)
+
+
+def reciprocal_merges(features: torch.Tensor) -> np.ndarray:
+    """Average linkage in rounds: all clusters that are each other's nearest merge at once.
+
+    Exact, because average linkage is reducible: a merge brings no two other clusters closer than
+    they are. The mean similarity of two clusters is the product of their mean features, so that no
+    N×N matrix is kept. Some 40 rounds for an image; the lowest index wins a tie.
+
+    Args:
+        features: (N, D) float32, unit rows, N ≥ 2, on any device; all work stays there.
+
+    Returns:
+        (N-1, 4) float64 merges in SciPy's linkage layout, by rising distance.
+    """
+    import torch
+
+    n = len(features)
+    sums, size = features.double(), features.new_ones(n, dtype=torch.float64)
+    name, height = torch.arange(n, device=features.device), torch.zeros_like(size)
+    rounds = []
+    while len(sums) > 1:
+        similarity, partner = _nearest_other((sums / size[:, None]).float())
+        index = torch.arange(len(sums), device=sums.device)
+        first = index[(partner[partner] == index) & (index < partner)]
+        if len(first) == 0:  # a tie that rounding told apart in one direction only
+            best = similarity.argmax()
+            first = torch.minimum(best, partner[best])[None]
+            partner[first] = torch.maximum(best, partner[best])
+        second = partner[first]
+        # Never below its parts, whatever rounding says: sorting then keeps parts before wholes.
+        distance = (1 - similarity[first].double()).clamp_min(0)
+        distance = torch.maximum(distance, torch.maximum(height[first], height[second]))
+        size[first] += size[second]
+        rounds.append(torch.stack([name[first], name[second], distance, size[first]], dim=1))
+        sums[first] += sums[second]
+        height[first] = distance
+        made = n + sum(map(len, rounds))
+        name[first] = torch.arange(made - len(first), made, device=name.device)
+        keep = torch.ones_like(index, dtype=torch.bool)
+        keep[second] = False
+        sums, size, name, height = sums[keep], size[keep], name[keep], height[keep]
+    merges = torch.cat(rounds).cpu().numpy()
+    order = np.argsort(merges[:, 2], kind="stable")
+    new_names = np.arange(2 * n - 1)
+    new_names[n + order] = np.arange(n, 2 * n - 1)
+    merges[:, :2] = np.sort(new_names[merges[:, :2].astype(np.int64)], axis=1)
+    return merges[order]
+
+
+def _nearest_other(means: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """For every row of (C, D) the greatest product with another row, and which row that is."""
+    import torch
+
+    values, indices = [], []
+    rows = max(1, BLOCK_ENTRIES // len(means))
+    for start in range(0, len(means), rows):
+        products = means[start : start + rows] @ means.T
+        products.diagonal(start).fill_(-torch.inf)
+        best = products.max(dim=1)
+        values.append(best.values)
+        indices.append(best.indices)
+    return torch.cat(values), torch.cat(indices)
