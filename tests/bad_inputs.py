@@ -326,15 +326,15 @@ def second_target(error: Callable[[], BaseException]) -> Iterator[None]:
     """The second target ends in an exception that is none of likewise's own."""
     from likewise.segmenter import Segmenter
 
-    really, seen = Segmenter.segment, []
+    really, seen = Segmenter.segment_batch, []
 
-    def segment_or_not(self: Segmenter, image: Any) -> Any:
-        seen.append(image)
+    def segment_or_not(self: Segmenter, images: Any, **options: Any) -> Any:
+        seen.extend(images)
         if len(seen) == 2:
             raise error()
-        return really(self, image)
+        return really(self, images, **options)
 
-    with mock.patch.object(Segmenter, "segment", segment_or_not):
+    with mock.patch.object(Segmenter, "segment_batch", segment_or_not):
         yield
 
 
@@ -369,9 +369,15 @@ def no_backbone_needed() -> Iterator[None]:
         def fit(self, _: object) -> Stub:
             return self
 
+        def batch_size(self, consensus: bool) -> int:
+            return 1
+
         def segment(self, image: Any) -> Any:
             mask = np.zeros(read_image(image).shape[:2], bool)
             return SimpleNamespace(mask=mask, area=0.0, confidence=0.0)
+
+        def segment_batch(self, images: Any, *, consensus: bool) -> Any:
+            return [self.segment(image) for image in images]
 
     with mock.patch("likewise.segmenter.Segmenter", Stub):
         yield

@@ -352,7 +352,7 @@ def test_segment_with_insid3(scene: Path, tiny: Path, segmenter: Segmenter) -> N
 
 def consensus_of(segmenter: Segmenter, *targets: str) -> list[Result]:
     segmenter.fit(("reference.png", "mask.png"))
-    return segmenter.segment_batch([read_image(target) for target in targets])
+    return segmenter.segment_batch([read_image(target) for target in targets], consensus=True)
 
 
 def test_segment_consensus(scene: Path, segmenter: Segmenter) -> None:
@@ -406,7 +406,9 @@ def test_segment_consensus_of_label_maps(scene: Path, tiny: Path) -> None:
         ]
     )
     images = [read_image(target) for target in ("reference.png", "a.jpg")]
-    for stem, result in zip(("reference", "a"), segmenter.segment_batch(images), strict=True):
+    for stem, result in zip(
+        ("reference", "a"), segmenter.segment_batch(images, consensus=True), strict=True
+    ):
         with Image.open(f"out/{stem}.png") as image:
             np.testing.assert_array_equal(np.asarray(image), result.label_map)
 

@@ -17,6 +17,7 @@ from PIL import Image
 from helpers import refusal
 from likewise.batch.folder import Job, Outcome, plan, segment_files
 from likewise.errors import ImageError, LikewiseError
+from likewise.images import read_image
 from likewise.pictures import overlay
 from likewise.segmenter import CONSENSUS_BATCH
 
@@ -34,7 +35,8 @@ class Found:
 class Bright:
     """A segmenter that marks what is bright, and refuses pictures without anything bright."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 1) -> None:
+        self.size = size
         self.seen: list[np.ndarray] = []
         self.batches: list[int] = []
 
@@ -44,7 +46,12 @@ class Bright:
             raise LikewiseError("it is dark.")
         return Found(image[..., 0] > 127, confidence_of(image))
 
-    def segment_batch(self, images: Sequence[np.ndarray]) -> list[Found]:
+    def batch_size(self, consensus: bool) -> int:
+        return CONSENSUS_BATCH if consensus else self.size
+
+    def segment_batch(
+        self, images: Sequence[np.ndarray], *, consensus: bool = False
+    ) -> list[Found]:
         self.batches.append(len(images))
         return [self.segment(image) for image in images]
 
@@ -164,7 +171,7 @@ def test_a_folder_without_write_permission(targets: list[Path], out: Path) -> No
 def test_masks_and_outcomes(targets: list[Path], out: Path) -> None:
     segmenter: Any = Bright()
     outcomes = list(segment_files(segmenter, plan(targets, out, overlay=False)))
-    assert segmenter.batches == []
+    assert segmenter.batches == [1, 1, 1]
     assert {p.name for p in out.iterdir()} == {"one.png", "two.png", "three.png"}
     for number, (target, outcome) in enumerate(zip(targets, outcomes, strict=True)):
         mask = read(out / f"{target.stem}.png")
@@ -268,6 +275,44 @@ def test_the_mask_comes_last(targets: list[Path], out: Path) -> None:
     assert not jobs[0].mask.exists()
 
 
+# --- batches, as on an accelerator ---------------------------------------------------------------
+
+
+def test_a_batch_gives_what_single_images_give(many: list[Path], out: Path) -> None:
+    jobs = plan(many, out, overlay=False)
+    single: Any = Bright()
+    expected = list(segment_files(single, jobs))
+    whole = {p.name: p.read_bytes() for p in out.iterdir()}
+    for path in out.iterdir():
+        path.unlink()
+    segmenter: Any = Bright(8)
+    outcomes = list(segment_files(segmenter, jobs))
+    assert segmenter.batches == [8, 8, 2]
+    assert without_time(outcomes) == without_time(expected)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == whole
+
+
+def test_a_batch_that_fails_is_tried_one_by_one(many: list[Path], out: Path) -> None:
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(many[3])  # dark: refused
+    many[10].write_bytes(b"")
+    segmenter: Any = Bright(8)
+    outcomes = list(segment_files(segmenter, plan(many, out, overlay=False)))
+    assert segmenter.batches == [8, *[1] * 8, 7, 2]
+    assert [o.target for o in outcomes] == many
+    assert {o.target for o in outcomes if o.error} == {many[3], many[10]}
+    assert outcomes[3].error == "it is dark."
+    assert len(list(out.iterdir())) == 16
+
+
+def test_the_next_images_are_read_meanwhile_but_not_all(many: list[Path], out: Path) -> None:
+    segmenter: Any = Bright(2)
+    with mock.patch("likewise.batch.folder.read_image", wraps=read_image) as reads:
+        running = segment_files(segmenter, plan(many, out, overlay=False))
+        assert next(running).target == many[0]
+        assert 2 <= reads.call_count <= 8 < len(many)
+        assert len(list(running)) == 17
+
+
 # --- consensus: targets in batches --------------------------------------------------------------
 
 
@@ -358,7 +403,7 @@ def test_a_batch_that_fails_ends_nothing(many: list[Path], out: Path) -> None:
     segmenter: Any = Bright()
     really = segmenter.segment_batch
 
-    def segment_batch(images: Sequence[np.ndarray]) -> list[Found]:
+    def segment_batch(images: Sequence[np.ndarray], *, consensus: bool) -> list[Found]:
         if len(images) == CONSENSUS_BATCH:
             raise MemoryError
         return really(images)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from .errors import LikewiseError
 from .images import ImageLike, read_image
 from .methods import DEFAULT, check_consensus, check_negatives, get_method, make_params
 from .methods.keypoints import match_keypoints
+from .prefetch import ahead, batched
 from .reference import Example, ReferenceSet, as_references, encode_references
 from .refine import check_refiner, compete, refine
 from .result import ClassResult, Result
@@ -152,28 +152,40 @@ class Segmenter:
         Raises:
             LikewiseError: if the method has no consensus, or as for ``segment``.
         """
-        if not consensus:
-            return (self.segment(image) for image in images)
-        check_consensus(self.method)
-        return self._segment_batches(iter(images))
+        if consensus:
+            check_consensus(self.method)
+        return self._segment_batches(images, consensus)
 
-    def _segment_batches(self, images: Iterator[ImageLike]) -> Iterator[Result]:
-        while batch := [read_image(image) for image in islice(images, CONSENSUS_BATCH)]:
-            yield from self.segment_batch(batch)
+    def _segment_batches(self, images: Iterable[ImageLike], consensus: bool) -> Iterator[Result]:
+        size = self.batch_size(consensus)
+        for batch in batched(ahead(read_image, images, self.batch_size(False)), size):
+            yield from self.segment_batch(batch, consensus=consensus)
 
-    def segment_batch(self, images: Sequence[np.ndarray]) -> list[Result]:
-        """Segment images by consensus: (H, W, 3) uint8 RGB each, all in memory at once.
+    def batch_size(self, consensus: bool) -> int:
+        """How many images ``segment_batch`` had best be given at once."""
+        return CONSENSUS_BATCH if consensus else self.encoder.batch_size
+
+    def segment_batch(
+        self, images: Sequence[np.ndarray], *, consensus: bool = False
+    ) -> list[Result]:
+        """Segment (H, W, 3) uint8 RGB images, all in memory at once.
 
         Raises:
             LikewiseError: if there is no reference yet or the method has no consensus.
         """
-        from .methods.consensus import consensus
-
-        check_consensus(self.method)
         references = self._fitted()
         encoded = list(self.encoder.encode_many(images))
+        if not consensus:
+            found = [self._score(target) for target in encoded]
+            return [
+                self._decide(pixels, target, scores)
+                for pixels, target, scores in zip(images, encoded, found, strict=True)
+            ]
+        from .methods.consensus import consensus as agree
+
+        check_consensus(self.method)
         found = [
-            consensus(references.of(label), model, encoded) for label, model in self._models.items()
+            agree(references.of(label), model, encoded) for label, model in self._models.items()
         ]
         return [
             self._decide(pixels, target, list(scores))

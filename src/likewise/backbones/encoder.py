@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,15 @@ from PIL import Image
 from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.encoded import Encoded
+from ..prefetch import ahead, batched
 from .loading import Backbone, load_backbone, patch_tokens
 
 if TYPE_CHECKING:
     import torch
 
 MAX_SIDE = 8192  # 512 × 512 patches: their similarities alone take 256 GB
+BATCH = 8
+"""Images that an accelerator sees at once; on the CPU one is as fast as many."""
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -95,6 +98,7 @@ class Encoder:
             self.rank = resolve_rank(rank, spec.dim)
         except ValueError as error:
             raise BackboneError(f"{spec.name}: {error}.") from error
+        self.batch_size = 1 if self.device.type == "cpu" else BATCH
         self._basis: torch.Tensor | None = None
 
     @property
@@ -105,7 +109,6 @@ class Encoder:
         return self._basis
 
     def _cached_basis(self) -> torch.Tensor:
-        import torch
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -116,8 +119,8 @@ class Encoder:
         path = cache_folder() / "bases" / f"{key}.safetensors"
         with suppress(OSError, SafetensorError, KeyError):  # missing, unreadable, torn: make it
             return load_file(path)["basis"]
-        zero = torch.zeros((1, 3, *self.input_size))  # black *before* normalisation (§3.1)
-        tokens = self.tokens(self._normalise(zero))[0]
+        black = np.zeros((*self.input_size, 3), np.uint8)  # *before* normalisation (§3.1)
+        tokens = self.tokens(self.preprocess([black]))[0]
         basis = positional_basis(tokens, self.rank).cpu()
         save_quietly({"basis": basis}, path)
         return basis
@@ -126,15 +129,20 @@ class Encoder:
         """(B, 3, H, W) float32 on the CPU from (H', W', 3) uint8 RGB images: bilinear, mean/std."""
         import torch
 
+        return self._normalise(torch.from_numpy(np.stack([self._resize(i) for i in images])))
+
+    def _resize(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 of any (H', W', 3) uint8 image."""
         size = self.input_size[::-1]
-        resized = [Image.fromarray(i).resize(size, Image.Resampling.BILINEAR) for i in images]
-        pixels = torch.from_numpy(np.stack([np.asarray(r) for r in resized]))
-        pixels = pixels.permute(0, 3, 1, 2).float() / 255
-        return self._normalise(pixels)
+        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
     def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        mean = pixels.new_tensor(self.spec.mean).view(3, 1, 1)
-        return (pixels - mean) / pixels.new_tensor(self.spec.std).view(3, 1, 1)
+        """(B, 3, H, W) float32 from (B, H, W, 3) uint8, on the same device."""
+        import torch
+
+        mean = pixels.new_tensor(self.spec.mean, dtype=torch.float32).view(3, 1, 1)
+        std = pixels.new_tensor(self.spec.std, dtype=torch.float32).view(3, 1, 1)
+        return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
     def _patch_colours(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, N, 3) mean RGB in 0..1 of each patch of (B, 3, H, W) normalised pixels."""
@@ -154,18 +162,30 @@ class Encoder:
         """Encode one (H, W, 3) uint8 RGB image."""
         return next(self.encode_many([image]))
 
-    def encode_many(self, images: Sequence[np.ndarray], batch_size: int = 8) -> Iterator[Encoded]:
-        """Encode images in batches; yields one ``Encoded`` for each, in order."""
+    def encode_many(
+        self, images: Iterable[np.ndarray], batch_size: int | None = None
+    ) -> Iterator[Encoded]:
+        """Encode images in batches; yields one ``Encoded`` for each, in order.
+
+        The next images are taken and resized in threads while a batch is encoded.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each.
+            batch_size: images that the backbone sees at once; ``self.batch_size`` by default.
+        """
         import torch
 
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
-            pixels = self.preprocess(batch)
+        count = batch_size or self.batch_size
+        resized = ahead(lambda image: (self._resize(image), image.shape[:2]), images, count)
+        for batch in batched(resized, count):
+            stack = torch.from_numpy(np.stack([small for small, _ in batch]))
+            if self.device.type == "cuda":  # as bytes, and without waiting for the copy
+                stack = stack.pin_memory().to(self.device, non_blocking=True)
+            pixels = self._normalise(stack)
             colours = self._patch_colours(pixels)
-            for image, tokens, colour in zip(batch, self.tokens(pixels), colours, strict=True):
-                F = torch.nn.functional.normalize(tokens, dim=1)
-                size = (image.shape[0], image.shape[1])
-                yield Encoded(F, debias(F, self.basis), self.grid, size, colour)
+            F = torch.nn.functional.normalize(self.tokens(pixels), dim=2)
+            for (_, size), features, colour in zip(batch, F, colours, strict=True):
+                yield Encoded(features, debias(features, self.basis), self.grid, size, colour)
 
 
 def cache_folder() -> Path:

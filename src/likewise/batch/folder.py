@@ -7,11 +7,13 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import LikewiseError, WriteError, explained_memory
 from ..images import read_image, write_image, write_label_map, write_mask
+from ..prefetch import ahead, batched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,52 +168,70 @@ def segment_files(
     Raises:
         WriteError: if the disk refuses a result (it would refuse every further one too).
     """
-    from ..segmenter import CONSENSUS_BATCH
-
-    size = CONSENSUS_BATCH if consensus else 1
-    for start in range(0, len(jobs), size):
-        yield from _segment_batch(
-            segmenter, jobs[start : start + size], resume, label_maps, consensus
-        )
+    depth = segmenter.batch_size(False)
+    read = ahead(partial(_read, resume=resume), jobs, depth)
+    segmented = _segmented(segmenter, read, consensus)
+    # On the CPU each is written before the next is segmented; an accelerator need not wait.
+    yield from ahead(partial(_write, label_maps=label_maps), segmented, depth - 1)
 
 
-def _segment_batch(
-    segmenter: Segmenter, jobs: Sequence[Job], resume: bool, label_maps: bool, consensus: bool
-) -> Iterator[Outcome]:
-    """Read and segment one target, or as many as consensus takes together; write each."""
-    done: dict[Job, Outcome] = {}
-    images: dict[Job, np.ndarray] = {}
-    results: dict[Job, Result] = {}
-    start = time.perf_counter()
-    for job in jobs:
-        if resume and job.mask.is_file():
-            done[job] = Outcome(job.target, job.mask, skipped=True)
-            continue
-        try:
-            with explained_memory(str(job.target)):
-                images[job] = read_image(job.target)
-        except LikewiseError as error:
-            done[job] = Outcome(job.target, error=str(error))
+@dataclass(frozen=True, eq=False)
+class _Segmented:
+    """One job between reading and writing."""
+
+    job: Job
+    image: np.ndarray
+    result: Result
+    seconds: float
+
+
+def _read(job: Job, resume: bool) -> tuple[Job, np.ndarray | Outcome]:
+    if resume and job.mask.is_file():
+        return job, Outcome(job.target, job.mask, skipped=True)
     try:
-        with explained_memory(str(next(iter(images), jobs[0]).target)):
-            if consensus:
-                found = segmenter.segment_batch(list(images.values()))
-            else:
-                found = [segmenter.segment(image) for image in images.values()]
-        results = dict(zip(images, found, strict=True))
+        with explained_memory(str(job.target)):
+            return job, read_image(job.target)
     except LikewiseError as error:
-        done |= {job: Outcome(job.target, error=str(error)) for job in images}
-    shared = (time.perf_counter() - start) / max(1, len(images))
-    for job in jobs:
-        if job not in done:
-            done[job] = _write_result(job, images[job], results[job], label_maps, shared)
-        yield done[job]
+        return job, Outcome(job.target, error=str(error))
 
 
-def _write_result(
-    job: Job, image: np.ndarray, result: Result, label_maps: bool, seconds: float
-) -> Outcome:
+def _segmented(
+    segmenter: Segmenter, read: Iterator[tuple[Job, np.ndarray | Outcome]], consensus: bool
+) -> Iterator[_Segmented | Outcome]:
+    """Segment as many as go together; what was kept or cannot be read keeps its place."""
+    for batch in batched(read, segmenter.batch_size(consensus)):
+        images = {job: image for job, image in batch if not isinstance(image, Outcome)}
+        start = time.perf_counter()
+        results = dict(zip(images, _try(segmenter, images, consensus), strict=True))
+        shared = (time.perf_counter() - start) / max(1, len(images))
+        for job, image in batch:
+            result = image if isinstance(image, Outcome) else results[job]
+            if isinstance(result, Outcome):
+                yield result
+            else:
+                yield _Segmented(job, images[job], result, shared)
+
+
+def _try(
+    segmenter: Segmenter, images: Mapping[Job, np.ndarray], consensus: bool
+) -> list[Result | Outcome]:
+    """Results in order; images that fail together are tried one by one, unless they must agree."""
+    if not images:
+        return []
+    try:
+        with explained_memory(str(next(iter(images)).target)):
+            return list(segmenter.segment_batch(list(images.values()), consensus=consensus))
+    except LikewiseError as error:
+        if consensus or len(images) == 1:
+            return [Outcome(job.target, error=str(error)) for job in images]
+        return [_try(segmenter, {job: image}, False)[0] for job, image in images.items()]
+
+
+def _write(done: _Segmented | Outcome, label_maps: bool) -> Outcome:
     """The overlay first: the mask is what says that a target is done."""
+    if isinstance(done, Outcome):
+        return done
+    job, image, result, seconds = done.job, done.image, done.result, done.seconds
     from ..pictures import class_colour, overlay, overlay_labels
 
     start = time.perf_counter()

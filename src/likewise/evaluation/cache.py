@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from ..backbones.encoder import Encoder, cache_folder, save_quietly
 from ..backbones.loading import Backbone
 from ..features.debias import debias
 from ..features.encoded import Encoded
+from ..prefetch import batched
 from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -54,18 +55,19 @@ class CachedEncoder(Encoder):
             f"{self.dtype} {self.device.type} {self.spec.mean} {self.spec.std} {pixels}"
         )
 
-    def encode_many(self, images: Sequence[np.ndarray], batch_size: int = 8) -> Iterator[Encoded]:
+    def encode_many(
+        self, images: Iterable[np.ndarray], batch_size: int | None = None
+    ) -> Iterator[Encoded]:
         """As ``Encoder.encode_many``: one ``Encoded`` for each image, in order."""
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
+        for batch in batched(images, batch_size or 8):
             if self.keep:
-                yield from self._through_cache(batch, batch_size)
+                yield from self._through_cache(batch)
             else:
                 with self.watch.stage("encode", len(batch)):
-                    encoded = list(super().encode_many(batch, batch_size))
+                    encoded = list(super().encode_many(batch, len(batch)))
                 yield from encoded
 
-    def _through_cache(self, batch: Sequence[np.ndarray], batch_size: int) -> Iterator[Encoded]:
+    def _through_cache(self, batch: Sequence[np.ndarray]) -> Iterator[Encoded]:
         keys = [self.key(image) for image in batch]
         stored: dict[str, dict[str, torch.Tensor]] = {}
         missing: dict[str, np.ndarray] = {}
@@ -80,7 +82,7 @@ class CachedEncoder(Encoder):
         self.watch.images["cached"] = self.watch.images.get("cached", 0) + len(stored)
         if missing:
             with self.watch.stage("encode", len(missing)):
-                made = super().encode_many(list(missing.values()), batch_size)
+                made = super().encode_many(list(missing.values()), len(missing))
                 for key, encoded in zip(missing, made, strict=True):
                     stored[key] = {"features": encoded.features.half().cpu()}
                     if encoded.colour is not None:

@@ -1,0 +1,44 @@
+"""Doing the next items in threads while this one is used: reading, decoding, resizing."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+WORKERS = min(8, os.cpu_count() or 1)
+
+
+def ahead(function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
+    """``function(item)`` of every item, in order, begun up to ``depth`` items early.
+
+    Args:
+        function: called in threads; what it raises is raised when its item's turn comes.
+        items: taken one by one, as there is room.
+        depth: how many results may wait at a time, at least 1.
+    """
+    source = iter(items)
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        try:
+            for item in source:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > depth:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of up to ``size`` items that follow each other."""
+    source = iter(items)
+    while batch := list(islice(source, size)):
+        yield batch
