@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
 
 from helpers import refusal
 from likewise.backbones.encoder import Encoder
 from likewise.errors import BackboneError
 from likewise.features import correspondence
-from likewise.features.clustering import MergeTree, average_linkage
 from likewise.features.debias import debias, positional_basis, resolve_rank
 from likewise.features.grid import mask_to_grid
 from likewise.features.prototypes import cluster_means, cluster_prototypes, reference_prototype
@@ -276,102 +274,3 @@ def test_cluster_means_and_prototypes() -> None:
     torch.testing.assert_close(cluster_means(features[:, 0], labels, 4), means[:, 0])
     lengths = means.norm(dim=1, keepdim=True)
     torch.testing.assert_close(cluster_prototypes(features, labels, 4), means / lengths)
-
-
-# --- clustering ---------------------------------------------------------------------------------
-
-
-def clustered(n: int, seed: int, duplicates: bool) -> torch.Tensor:
-    """Features in groups, so that every cut has something to decide."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(max(1, n // 8), 10))
-    rows = centres[rng.integers(len(centres), size=n)] + rng.normal(size=(n, 10)) * 0.6
-    if duplicates:
-        rows[n // 2 :] = rows[: n - n // 2]
-    return torch.nn.functional.normalize(torch.from_numpy(rows).float(), dim=1)
-
-
-def condensed(features: torch.Tensor) -> np.ndarray:
-    similarity = (features @ features.T).numpy().astype(np.float64)
-    return np.maximum(1 - similarity, 0)[np.triu_indices(len(features), 1)]
-
-
-def naive(features: torch.Tensor, tau: float) -> np.ndarray:
-    """Average linkage by its definition: merge the two clusters of the smallest mean distance."""
-    F = features.double().numpy()
-    distance = 1 - F @ F.T
-    clusters = [[i] for i in range(len(F))]
-    while len(clusters) > 1:
-        indicator = np.zeros((len(clusters), len(F)))
-        for k, members in enumerate(clusters):
-            indicator[k, members] = 1 / len(members)
-        means = indicator @ distance @ indicator.T
-        np.fill_diagonal(means, np.inf)
-        i, j = sorted(np.unravel_index(means.argmin(), means.shape))
-        if means[i, j] >= 1 - tau:
-            break
-        clusters[i] += clusters.pop(j)
-    labels = np.empty(len(F), int)
-    for k, members in enumerate(sorted(clusters, key=min)):
-        labels[members] = k
-    return labels
-
-
-def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
-    pairs = len(set(zip(a.tolist(), b.tolist(), strict=True)))
-    return len(set(a.tolist())) == len(set(b.tolist())) == pairs
-
-
-@pytest.mark.parametrize("duplicates", [False, True])
-@pytest.mark.parametrize("n", [1, 2, 3, 50, 300])
-def test_partitions_are_scipys(n: int, duplicates: bool) -> None:
-    for seed in range(3):
-        features = clustered(n, seed, duplicates)
-        tree = average_linkage(features)
-        assert tree.merges.shape == (n - 1, 4)
-        sizes = []
-        for tau in np.arange(0.2, 0.95, 0.1):
-            labels = tree.cut(tau)
-            assert labels.dtype == np.int64
-            firsts = [np.flatnonzero(labels == k)[0] for k in range(labels.max() + 1)]
-            assert firsts == sorted(firsts)  # numbered by their first patch
-            assert labels[0] == 0
-            if n > 1:
-                scipy = linkage(condensed(features), "average")
-                assert same_partition(labels, fcluster(scipy, 1 - tau, "distance"))
-            sizes.append(labels.max() + 1)
-        assert sizes == sorted(sizes)  # a higher tau gives more clusters
-        assert n < 50 or sizes[0] < sizes[-1]
-
-
-@pytest.mark.parametrize("duplicates", [False, True])
-@pytest.mark.parametrize("n", [1, 2, 3, 50])
-def test_partitions_are_those_of_the_definition(n: int, duplicates: bool) -> None:
-    for seed in range(4):
-        features = clustered(n, seed + 10, duplicates)
-        tree = average_linkage(features)
-        for tau in (0.2, 0.4, 0.6, 0.8, 0.9):
-            np.testing.assert_array_equal(tree.cut(tau), naive(features, tau))
-
-
-def test_a_merge_exactly_at_the_cut_is_not_made() -> None:
-    features = torch.tensor([[1.0, 0], [1, 0], [0, 1], [-0.8, -0.6]])
-    tree = average_linkage(features)
-    np.testing.assert_allclose(tree.merges[:, 2], [0, 1, (1.8 + 1.8 + 1.6) / 3], atol=1e-6)
-    np.testing.assert_array_equal(tree.cut(0.0), [0, 0, 1, 2])  # orthogonal: distance 1 = 1 - 0
-    np.testing.assert_array_equal(tree.cut(-1e-9), [0, 0, 0, 1])
-    np.testing.assert_array_equal(tree.cut(1.0), [0, 1, 2, 3])  # not even the equal ones
-    np.testing.assert_array_equal(tree.cut(1 - 1e-9), [0, 0, 1, 2])
-    np.testing.assert_array_equal(tree.cut(-1.0), [0, 0, 0, 0])
-
-
-def test_labels_follow_the_first_patch_not_the_merges() -> None:
-    # The last patches merge first; they are still the last cluster.
-    merges = np.array([[3, 4, 0.1, 2], [0, 2, 0.2, 2], [1, 6, 0.9, 3], [5, 7, 1.0, 5]])
-    np.testing.assert_array_equal(MergeTree(merges).cut(0.5), [0, 1, 0, 2, 2])
-
-
-def test_a_tree_of_one_patch() -> None:
-    tree = average_linkage(unit_rows(1, 4))
-    assert tree.merges.shape == (0, 4)
-    np.testing.assert_array_equal(tree.cut(0.6), [0])
