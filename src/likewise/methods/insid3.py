@@ -82,10 +82,13 @@ def candidate_patches(
     if not forward.any():
         top = max(1, len(similarity) // 10)
         forward[similarity.topk(top).indices] = True
-    votes = torch.zeros_like(similarity, dtype=torch.int64)
+    patches = target.debiased[forward]  # the others need no vote
+    votes = torch.zeros(len(patches), dtype=torch.int64, device=patches.device)
     for reference, mask in zip(references, masks, strict=True):
-        votes += mask[nearest(target.debiased, reference.debiased)[1]]
-    return forward & (votes >= (len(references) + 1) // 2)
+        votes += mask[nearest(patches, reference.debiased)[1]]
+    candidates = forward.clone()
+    candidates[forward] = votes >= (len(references) + 1) // 2
+    return candidates
 
 
 def insid3(
