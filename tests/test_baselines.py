@@ -14,6 +14,7 @@ from likewise.errors import LikewiseError
 from likewise.features import correspondence
 from likewise.features.clustering import MergeTree, average_linkage
 from likewise.features.encoded import Encoded
+from likewise.features.shared import Shared
 from likewise.methods import Method, foris, frost, get_method, make_params, nearest
 from likewise.methods.foris import FoRISParams
 from likewise.methods.frost import FROSTParams
@@ -174,7 +175,7 @@ def test_references_complete_each_other(name: str) -> None:
 
 
 @all_methods
-def test_a_known_tree_changes_nothing(name: str) -> None:
+def test_what_is_shared_changes_nothing(name: str) -> None:
     method = get_method(name)
     target = encode(noise(25, 4), (5, 5))
     model = method.fit(
@@ -182,9 +183,9 @@ def test_a_known_tree_changes_nothing(name: str) -> None:
         make_params(name, {}, 0.6),
     )
     without = method.score(model, target)
-    assert torch.equal(
-        method.score(model, target, average_linkage(target.features)).patches, without.patches
-    )
+    shared = Shared(target)
+    for _ in range(2):
+        assert torch.equal(method.score(model, target, shared).patches, without.patches)
 
 
 @all_methods
@@ -286,10 +287,10 @@ def test_nearest_k_in_blocks(entries: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def trace_of(
-    shots: Sequence[Shot], target: Encoded, tree: MergeTree | None = None, **settings: float
+    shots: Sequence[Shot], target: Encoded, shared: Shared | None = None, **settings: float
 ) -> foris.FoRISTrace:
     model = foris.fit(ReferenceSet(tuple(shots)), FoRISParams(**settings))
-    trace = foris.score(model, target, tree).trace
+    trace = foris.score(model, target, shared).trace
     assert isinstance(trace, foris.FoRISTrace)
     return trace
 
@@ -540,7 +541,9 @@ def test_consolidation_uses_the_given_tree(monkeypatch: pytest.MonkeyPatch) -> N
     target = encode(noise(30, 4), (5, 6))
     apart = MergeTree(average_linkage(torch.eye(30)).merges)  # every token a cluster of its own
     model = foris.fit(ReferenceSet((reference,)), FoRISParams())
-    given, own = foris.score(model, target, apart), foris.score(model, target)
+    shared = Shared(target)
+    shared.tree = apart
+    given, own = foris.score(model, target, shared), foris.score(model, target)
     assert not torch.equal(given.patches, own.patches)
     made: list[tuple[int, ...]] = []
 
@@ -549,7 +552,8 @@ def test_consolidation_uses_the_given_tree(monkeypatch: pytest.MonkeyPatch) -> N
         return average_linkage(features)
 
     monkeypatch.setattr(foris, "average_linkage", counted)
-    foris.score(model, target, apart)
+    monkeypatch.setattr("likewise.features.shared.average_linkage", counted)
+    foris.score(model, target, shared)
     assert made == [(30, 6)]  # the prior's, with x and y
     assert given.trace.tree is apart
     assert (own.trace.tree.merges == average_linkage(target.features).merges).all()

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from likewise.features.encoded import Encoded
-from likewise.features.evidence import Tokens
 from likewise.methods import consensus as module
 from likewise.methods import likewise as method
 from likewise.methods.consensus import RELIABLE, Found, consensus
@@ -47,9 +46,12 @@ def alone(targets: Sequence[Encoded], model: method.Model = MODEL) -> list[metho
     return [method.score(model, t) for t in targets]
 
 
-def is_of(tokens: Tokens, target: Encoded) -> bool:
+Lent = tuple[torch.Tensor, torch.Tensor]
+
+
+def is_of(lent: Lent, target: Encoded) -> bool:
     """Whether these patches are some of the target's."""
-    return bool(((tokens.debiased @ target.debiased.T).amax(dim=1) > 0.99999).all())
+    return bool(((lent[0] @ target.debiased.T).amax(dim=1) > 0.99999).all())
 
 
 def same(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> bool:
@@ -57,20 +59,20 @@ def same(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> bool:
 
 
 @pytest.fixture
-def lent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Encoded, list[Tokens]]]:
+def lent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Encoded, list[Lent]]]:
     """(target, what others lent it) of every score of an extended model, in order."""
-    calls: list[tuple[Encoded, list[Tokens]]] = []
+    calls: list[tuple[Encoded, list[Lent]]] = []
     extend, score = method.extend, method.score
-    lent_to: list[tuple[method.Model, list[Tokens]]] = []
+    lent_to: list[tuple[method.Model, list[Lent]]] = []
 
     def spy_extend(model, more):
         extended = extend(model, more)
         lent_to.append((extended, list(more)))
         return extended
 
-    def spy_score(model, target, tree=None):
+    def spy_score(model, target, shared=None):
         calls.extend((target, more) for extended, more in lent_to if extended is model)
-        return score(model, target, tree)
+        return score(model, target, shared)
 
     monkeypatch.setattr(method, "extend", spy_extend)
     monkeypatch.setattr(method, "score", spy_score)
@@ -78,12 +80,21 @@ def lent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Encoded, list[Tokens]]]:
 
 
 def test_a_look_is_found_by_way_of_others() -> None:
-    targets, places = [*NEAR, *FAR], PLACES * 2
-    for model in (MODEL, OPEN):
-        single = masks(alone(targets, model))
-        assert same(single[:4], PLACES)
-        assert not any(m.any() for m in single[4:])  # too unlike the reference
-        assert same(masks(consensus(REFERENCES, model, targets)), places)
+    targets = [*NEAR, *FAR]
+    single = masks(alone(targets, OPEN))
+    assert same(single[:4], PLACES)
+    assert not any(m.any() for m in single[4:])  # too unlike the reference
+    assert same(masks(consensus(REFERENCES, OPEN, targets)), PLACES * 2)
+
+
+def test_what_the_references_call_absent_stays_absent() -> None:
+    """Others of its kind would make an image familiar, with or without the concept in it."""
+    scores = consensus(REFERENCES, MODEL, [*NEAR, *FAR])
+    assert same(masks(scores[:4]), PLACES)
+    for joint, single in zip(scores[4:], alone(FAR), strict=True):
+        assert single.confidence < MODEL.params.presence
+        assert torch.equal(joint.patches, single.patches)
+        assert joint.confidence == single.confidence
 
 
 def test_a_second_link_takes_a_second_round() -> None:
@@ -142,7 +153,7 @@ def test_a_pool_mostly_without_the_concept_does_not_leak(lent: list) -> None:
 
 def test_each_target_is_judged_without_its_own_mask(lent: list) -> None:
     targets = [*NEAR, *FAR[:2]]
-    consensus(REFERENCES, MODEL, targets, rounds=2)
+    consensus(REFERENCES, OPEN, targets, rounds=2)
     assert [target for target, _ in lent] == targets * 2
     for target, more in lent:
         assert more
@@ -151,9 +162,31 @@ def test_each_target_is_judged_without_its_own_mask(lent: list) -> None:
     assert all(any(is_of(tokens, t) for t in NEAR) for tokens in lent[4][1])
 
 
+def test_a_joint_mask_that_is_something_else_is_not_taken() -> None:
+    def scores(patches: int, start: int = 0, confidence: float = 0.9) -> method.Scores:
+        values = torch.zeros(12)
+        values[start : start + patches] = 1
+        return method.Scores(values, confidence)
+
+    def taken(own: method.Scores, joint: method.Scores) -> bool:
+        settled = module._settled(own, joint)
+        assert settled.confidence == own.confidence
+        assert torch.equal(settled.patches, own.patches) != torch.equal(
+            settled.patches, joint.patches
+        )
+        return torch.equal(settled.patches, joint.patches)
+
+    assert taken(scores(4), scores(6, confidence=0.1))  # IoU 2/3
+    assert taken(scores(6), scores(4))
+    assert not taken(scores(4), scores(8))  # exactly half
+    assert not taken(scores(4), scores(4, start=4))
+    assert not taken(scores(4), scores(0))
+    assert taken(scores(0), scores(4))  # there is nothing that it could contradict
+
+
 def test_half_of_the_pool_lends_and_the_most_reliable_first() -> None:
     def pick(*reliabilities: float | None) -> list[int]:
-        tokens = Tokens(torch.zeros(0), torch.zeros(0), torch.zeros(0))
+        tokens = torch.zeros(0), torch.zeros(0)
         return [*module._reliable([None if r is None else Found(tokens, r) for r in reliabilities])]
 
     assert pick(0.6, 0.9, 0.7, 0.8) == [1, 3]
@@ -169,9 +202,8 @@ def test_what_is_lent_are_the_patches_found_without_the_doubtful_ones() -> None:
     patches[:6] = torch.tensor([0.45, 0.55, 0.59, 0.41, 0.61, 0.39])
     lender = module._as_reference(REFERENCES, Params(), NEAR[0], method.Scores(patches, 1.0))
     assert lender is not None
-    assert torch.equal(lender.tokens.debiased, NEAR[0].debiased[4:])
-    assert torch.equal(lender.tokens.foreground, (patches > 0.5)[4:])
-    assert lender.tokens.view.tolist() == [0] * 140
+    assert torch.equal(lender.patches[0], NEAR[0].debiased[4:])
+    assert torch.equal(lender.patches[1], (patches > 0.5)[4:])
 
 
 def test_a_found_mask_may_find_references_that_look_absent(

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from likewise.features.clustering import average_linkage
 from likewise.features.encoded import Encoded
-from likewise.methods import insid3 as method
+from likewise.features.shared import Shared
 from likewise.methods.insid3 import INSID3Params, INSID3Trace, candidate_patches, insid3
 from likewise.methods.keypoints import MatchParams, match_keypoints
 
@@ -233,15 +232,16 @@ def test_a_known_tree_is_used_and_changes_nothing(monkeypatch: pytest.MonkeyPatc
     target = encode(torch.randn(40, 6, generator=generator))
     references = [encode(torch.randn(30, 6, generator=generator)) for _ in range(2)]
     masks = [torch.arange(30) < 12, torch.arange(30) > 20]
-    tree = average_linkage(target.features)
+    shared = Shared(target)
+    tree = shared.tree
     fresh = [insid3(references, masks, target, INSID3Params(tau=t)) for t in (0.3, 0.6, 0.8)]
 
     def never(_: torch.Tensor) -> None:
         raise AssertionError("clustered again")
 
-    monkeypatch.setattr(method, "average_linkage", never)
+    monkeypatch.setattr("likewise.features.shared.average_linkage", never)
     for trace, tau in zip(fresh, (0.3, 0.6, 0.8), strict=True):
-        again = insid3(references, masks, target, INSID3Params(tau=tau), tree)
+        again = insid3(references, masks, target, INSID3Params(tau=tau), shared)
         assert again.tree is tree
         assert trace.labels is not None
         assert torch.equal(again.labels, trace.labels)

@@ -12,9 +12,10 @@ import torch
 
 from helpers import refusal
 from likewise.features import affinity, evidence
-from likewise.features.affinity import cut_cost, smooth
+from likewise.features.affinity import Affinities
 from likewise.features.encoded import Encoded
-from likewise.features.evidence import Tokens, discriminant, log_densities
+from likewise.features.evidence import Pool, discriminant, log_density, match, merged
+from likewise.features.shared import Shared
 from likewise.methods import likewise as method
 from likewise.methods.likewise import Model, Params, Trace, View, best_offset, fit, folds, score
 from likewise.reference import ReferenceSet, Shot
@@ -57,13 +58,59 @@ HERE, THERE, WIDE = box(3, 7, 3, 8), box(6, 10, 5, 10), box(1, 9, 1, 7)
 SHOT = Shot(scene(HERE, seed=1), HERE)
 
 
-def tokens_of(n: int = 40, views: int = 3, dim: int = 6) -> Tokens:
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """Patches of some views, as a pool of two groups a view: the concept, then the rest."""
+
+    rows: torch.Tensor
+    foreground: torch.Tensor
+    view: torch.Tensor
+    limit: int = 1000
+
+    @property
+    def pool(self) -> Pool:
+        views = range(int(self.view.max()) + 1)
+        groups = [(self.view == v) & (self.foreground == f) for v in views for f in (True, False)]
+        return Pool.of([self.rows[g] for g in groups], self.limit)
+
+    @property
+    def concept(self) -> torch.Tensor:
+        return torch.arange(2 * (int(self.view.max()) + 1)) % 2 == 0
+
+    def densities(self, queries: torch.Tensor, temperature: float) -> torch.Tensor:
+        found = match(self.pool, queries, temperature)
+        kinds = (~self.concept, self.concept)
+        return torch.stack([log_density(self.pool, found, kind) for kind in kinds], dim=1)
+
+    def discriminant(self, ridge: float) -> torch.Tensor:
+        return discriminant(self.pool, self.concept, ~self.concept, ridge)
+
+
+def smooth(
+    values: torch.Tensor, features: torch.Tensor, grid: tuple[int, int], width: float
+) -> torch.Tensor:
+    affinities = Affinities(features, grid)
+    first = affinities.smooth(values, width)
+    assert torch.equal(affinities.smooth(values, width), first)  # also where matrices are kept
+    return first
+
+
+def cut_cost(
+    values: torch.Tensor, features: torch.Tensor, thresholds: torch.Tensor
+) -> torch.Tensor:
+    affinities = Affinities(features, (1, len(features)))
+    first = affinities.cut_cost(values, thresholds)
+    assert torch.equal(affinities.cut_cost(values, thresholds), first)
+    return first
+
+
+def tokens_of(n: int = 40, views: int = 3, dim: int = 6) -> Known:
     generator = torch.Generator().manual_seed(3)
     rows = unit(torch.randn(n, dim, generator=generator))
     foreground = torch.rand(n, generator=generator) < 0.3
     view = torch.arange(n) % views
     foreground[view == 1] = False  # a view without the concept
-    return Tokens(rows, foreground, view)
+    return Known(rows, foreground, view)
 
 
 QUERIES = unit(torch.randn(11, 6, generator=torch.Generator().manual_seed(4)))
@@ -76,16 +123,16 @@ QUERIES = unit(torch.randn(11, 6, generator=torch.Generator().manual_seed(4)))
 def test_densities_are_kernel_sums_by_kind(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "BLOCK_ENTRIES", block)
     tokens = tokens_of()
-    before, queries = tokens.debiased.clone(), QUERIES.clone()
-    densities = log_densities(tokens, queries, 0.1)
+    before, queries = tokens.rows.clone(), QUERIES.clone()
+    densities = tokens.densities(queries, 0.1)
     sums, counts = torch.zeros(11, 2), torch.zeros(2)
-    for row, concept in zip(tokens.debiased, tokens.foreground.long(), strict=True):
+    for row, concept in zip(tokens.rows, tokens.foreground.long(), strict=True):
         counts[concept] += 1
         for q in range(11):
             sums[q, concept] += math.exp((float(QUERIES[q] @ row) - 1) / 0.1)
     torch.testing.assert_close(densities, sums.log() - counts.sqrt().log())
     assert densities.dtype == torch.float32
-    assert torch.equal(tokens.debiased, before)
+    assert torch.equal(tokens.rows, before)
     assert torch.equal(queries, QUERIES)
 
 
@@ -93,8 +140,8 @@ def test_densities_by_hand() -> None:
     # A thing of 4 patches in a scene of 16: by number the scene counts twice, not four times.
     rows = torch.cat([THING.expand(4, -1), SCENE.expand(16, -1)])
     foreground = torch.arange(20) < 4
-    tokens = Tokens(rows, foreground, torch.zeros(20).long())
-    rest, concept = log_densities(tokens, unit(THING + SCENE)[None], 1.0)[0].tolist()
+    tokens = Known(rows, foreground, torch.zeros(20).long())
+    rest, concept = tokens.densities(unit(THING + SCENE)[None], 1.0)[0].tolist()
     nearness = 0.5**0.5 - 1
     assert concept == pytest.approx(nearness + math.log(4) / 2, abs=1e-5)
     assert rest == pytest.approx(nearness + math.log(16) / 2, abs=1e-5)
@@ -102,35 +149,85 @@ def test_densities_by_hand() -> None:
 
 def test_densities_of_what_is_far_or_missing_are_finite() -> None:
     tokens = tokens_of()
-    assert log_densities(tokens, -tokens.debiased, 0.001).isfinite().all()
-    lone = Tokens(tokens.debiased, torch.ones(40, dtype=torch.bool), tokens.view)
-    rest, concept = log_densities(lone, QUERIES, 0.1).unbind(dim=1)
+    assert tokens.densities(-tokens.rows, 0.001).isfinite().all()
+    lone = Known(tokens.rows, torch.ones(40, dtype=torch.bool), tokens.view)
+    rest, concept = lone.densities(QUERIES, 0.1).unbind(dim=1)
     assert (rest < -80).all()
     assert concept.isfinite().all()
 
 
+@pytest.mark.parametrize("block", [1 << 24, 100, 1])
+def test_a_match_by_hand(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "BLOCK_ENTRIES", block)
+    pool = tokens_of().pool
+    assert sum(pool.sizes) == 40
+    assert pool.sizes[2] == 0  # the view without the concept
+    found = match(pool, QUERIES, 0.1)
+    cosines = QUERIES @ pool.debiased.T
+    torch.testing.assert_close(found.coverage, cosines.max(dim=0).values)
+    for number, part in enumerate(cosines.split(pool.sizes, dim=1)):
+        kernel = ((part - 1) / 0.1).exp().sum(dim=1)
+        torch.testing.assert_close(found.kernel[:, number], kernel)
+        nearest = part.max(dim=1).values if part.shape[1] else torch.full((11,), -1.0)
+        torch.testing.assert_close(found.nearest[:, number], nearest)
+
+
 @pytest.mark.parametrize("known", [[0], [1], [0, 2], [2, 1], [0, 1, 2]])
-def test_leaving_views_out_leaves_the_others(known: list[int]) -> None:
+def test_a_subset_holds_its_groups_alone(known: list[int]) -> None:
     tokens = tokens_of()
-    rest = tokens.of(known)
-    keep = [i for i in range(40) if i % 3 in known]
-    assert torch.equal(rest.debiased, tokens.debiased[keep])
-    assert torch.equal(rest.foreground, tokens.foreground[keep])
-    assert rest.view.tolist() == [i % 3 for i in keep]
-    assert rest.has_both() == (known != [1])
+    pool = tokens.pool
+    chosen = torch.tensor([g // 2 in known for g in range(6)])
+    rest = pool.subset(chosen)
+    assert [n for n, c in zip(rest.sizes, chosen, strict=True) if not c] == [0] * (
+        6 - 2 * len(known)
+    )
+    assert torch.equal(rest.debiased, pool.debiased[pool.patches(chosen)])
+    assert sorted(map(tuple, rest.debiased.tolist())) == sorted(
+        tuple(tokens.rows[i].tolist()) for i in range(40) if i % 3 in known
+    )
+    # What is chosen in the whole pool and what is alone in its own are the same.
+    whole, own = match(pool, QUERIES, 0.1), match(rest, QUERIES, 0.1)
+    for groups in (chosen & tokens.concept, chosen & ~tokens.concept):
+        torch.testing.assert_close(log_density(pool, whole, groups), log_density(rest, own, groups))
+
+
+def test_a_large_pool_merges_what_is_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = unit(torch.randn(20, 32, generator=generator))
+    rows = unit(
+        centres.repeat_interleave(50, 0) + 0.01 * torch.randn(1000, 32, generator=generator)
+    )
+    few, weight = merged(rows, 20)
+    assert sorted(weight.tolist()) == [50] * 20
+    torch.testing.assert_close(few, rows.reshape(20, 50, 32).mean(1))
+    assert merged(rows, 1000)[0] is rows
+    tokens = Known(rows, torch.arange(1000) < 400, torch.zeros(1000).long(), limit=100)
+    assert tokens.pool.sizes == (40, 60)  # each its share
+    assert dataclasses.replace(tokens, limit=20).pool.sizes == (16, 16)  # at least
+    assert tokens.pool.weight.sum() == 1000
+    whole = dataclasses.replace(tokens, limit=1000)
+    assert sum(whole.pool.sizes) == 1000
+    queries = unit(centres + 0.05)
+    torch.testing.assert_close(
+        dataclasses.replace(tokens, limit=200).densities(queries, 0.1),
+        whole.densities(queries, 0.1),
+        atol=0.01,
+        rtol=0,
+    )
+    torch.testing.assert_close(tokens.discriminant(0.2), whole.discriminant(0.2), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("ridge", [0.01, 0.2, 3.0])
 def test_discriminant_is_a_weighted_ridge_regression(ridge: float) -> None:
     tokens = tokens_of()
-    X = np.c_[tokens.debiased.double().numpy(), np.ones(40)]
+    X = np.c_[tokens.rows.double().numpy(), np.ones(40)]
     G = tokens.foreground.numpy()
     share = np.sqrt(np.where(G, 0.5 / G.sum(), 0.5 / (~G).sum()))
     penalty = np.sqrt(ridge / 6) * np.eye(7)[:6]  # the offset is free
     rows = np.r_[X * share[:, None], penalty]
     values = np.r_[np.where(G, 1, -1) * share, np.zeros(6)]
     expected = np.linalg.lstsq(rows, values, rcond=None)[0]
-    weights = discriminant(tokens, ridge)
+    weights = tokens.discriminant(ridge)
     assert weights.shape == (7,)
     assert weights.dtype == torch.float32
     np.testing.assert_allclose(weights.numpy(), expected, atol=2e-5)
@@ -138,11 +235,13 @@ def test_discriminant_is_a_weighted_ridge_regression(ridge: float) -> None:
 
 def test_the_discriminant_balances_a_thousand_to_one() -> None:
     rows = unit(torch.stack([THING, SCENE, SCENE + 0.3 * OTHER]))
-    few = Tokens(rows, torch.tensor([True, False, False]), torch.zeros(3, dtype=torch.int64))
+    few = Known(rows, torch.tensor([True, False, False]), torch.zeros(3, dtype=torch.int64))
     repeat = torch.tensor([1, 500, 500])
-    many = Tokens(*(t.repeat_interleave(repeat, 0) for t in (rows, few.foreground, few.view)))
-    weights = discriminant(few, 0.2)
-    torch.testing.assert_close(discriminant(many, 0.2), weights, atol=2e-3, rtol=0)
+    many = Known(*(t.repeat_interleave(repeat, 0) for t in (rows, few.foreground, few.view)), 2000)
+    weights = few.discriminant(0.2)
+    torch.testing.assert_close(many.discriminant(0.2), weights, atol=2e-3, rtol=0)
+    heavy = Pool(few.pool.debiased, torch.tensor([1.0, 500, 500]), few.pool.sizes)
+    torch.testing.assert_close(discriminant(heavy, few.concept, ~few.concept, 0.2), weights)
     says = rows @ weights[:-1] + weights[-1]
     assert says[0] > 0.9
     assert says[1:].max() < -0.9
@@ -152,9 +251,8 @@ def test_the_discriminant_balances_a_thousand_to_one() -> None:
 @pytest.mark.parametrize("concept", [True, False])
 def test_the_discriminant_says_nothing_of_one_kind(concept: bool) -> None:
     tokens = tokens_of()
-    lone = Tokens(tokens.debiased, torch.full((40,), concept), tokens.view)
-    assert not lone.has_both()
-    assert discriminant(lone, 0.2).tolist() == [0] * 7
+    lone = Known(tokens.rows, torch.full((40,), concept), tokens.view)
+    assert lone.discriminant(0.2).tolist() == [0] * 7
 
 
 # --- affinity -----------------------------------------------------------------------------------
@@ -289,8 +387,8 @@ def test_evidence_is_the_density_ratio_plus_the_discriminant() -> None:
     kernel = ((T @ X.T - 1) / 0.07).exp()
     ratio = kernel[:, HERE].sum(1).log() - kernel[:, ~HERE].sum(1).log()
     ratio += 0.5 * math.log(int((~HERE).sum()) / int(HERE.sum()))
-    tokens = Tokens(SHOT.encoded.debiased, HERE, torch.zeros(144, dtype=torch.int64))
-    weights = discriminant(tokens, 0.4).double()
+    tokens = Known(SHOT.encoded.debiased, HERE, torch.zeros(144, dtype=torch.int64))
+    weights = tokens.discriminant(0.4).double()
     expected = ratio + 3.0 * (T @ weights[:-1] + weights[-1])
     torch.testing.assert_close(trace.evidence.double(), expected, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(
@@ -345,8 +443,8 @@ def test_negatives_take_away_what_is_found_wrongly() -> None:
     negative = Shot(scene(marked, lookalike, THING, seed=4), marked, negative=True)
     for shots in ((SHOT, negative), (negative, SHOT)):
         model = fit(ReferenceSet(shots), Params())
-        assert len(model.tokens.foreground) == 144 + 16
-        assert int(model.tokens.foreground.sum()) == int(HERE.sum())
+        known = [int(model.pool.patches(g).sum()) for g in (model.concept, model.rest)]
+        assert known == [int(HERE.sum()), int((~HERE).sum()) + 16]
         assert torch.equal(found(score(model, target)), THERE)
 
 
@@ -409,21 +507,20 @@ def test_extending_adds_evidence_and_keeps_what_is_trusted() -> None:
     references = ReferenceSet((SHOT,))
     model = dataclasses.replace(fit(references, Params()), trust=0.004, familiarity=0.9)
     other = Shot(scene(WIDE, OTHER, seed=5), WIDE)
-    tokens, _ = method.pool([other])
-    more = method.extend(model, [tokens])
+    more = method.extend(model, [(other.encoded.debiased, WIDE)])
     assert (more.trust, more.familiarity, more.params) == (0.004, 0.9, model.params)
-    assert torch.equal(
-        more.tokens.debiased, torch.cat([SHOT.encoded.debiased, other.encoded.debiased])
-    )
-    assert torch.equal(more.tokens.foreground, torch.cat([HERE, WIDE]))
-    assert torch.equal(more.weights, discriminant(more.tokens, 0.2))
+    both = fit(ReferenceSet((SHOT, other)), Params())
+    assert torch.equal(more.pool.debiased, both.pool.debiased)
+    assert more.pool.sizes == both.pool.sizes
+    for name in ("concept", "rest", "plain", "weights"):
+        assert torch.equal(getattr(more, name), getattr(both, name))
     target = scene(THERE, thing=OTHER, seed=2)
     assert not found(score(model, target)).any()
     assert torch.equal(found(score(more, target)), THERE)
     # The same as if it had been a reference from the start.
-    again = score(dataclasses.replace(model, tokens=method.pool((SHOT, other))[0]), target)
-    both = score(dataclasses.replace(more, weights=model.weights), target)
-    torch.testing.assert_close(both.trace.evidence, again.trace.evidence)
+    torch.testing.assert_close(
+        score(more, target).trace.evidence, score(both, target).trace.evidence
+    )
     none = score(method.extend(model, []), target)
     torch.testing.assert_close(none.patches, score(model, target).patches)
 
@@ -435,9 +532,13 @@ def views_of(*shots: tuple[int, str]) -> list[View]:
     return [View(SHOT.encoded, HERE, number, name) for number, name in shots]
 
 
+def numbers(known: torch.Tensor) -> list[int]:
+    return known.nonzero().flatten().tolist()
+
+
 def test_a_single_shot_is_found_view_by_view() -> None:
     views = views_of((0, ""), (0, "flip"), (0, "tight"), (-1, ""), (-1, "flip"), (0, "far"))
-    tests = {view.name: known for view, known in folds(views)}
+    tests = {view.name: numbers(known) for view, known in folds(views)}
     # The mirror image is not found from the picture, nor from itself.
     assert tests == {"flip": [2, 3, 4, 5], "tight": [0, 1, 3, 4, 5], "far": [0, 1, 2, 3, 4]}
     assert [*folds(views_of((0, "")))] == []
@@ -446,7 +547,7 @@ def test_a_single_shot_is_found_view_by_view() -> None:
 
 def test_several_shots_are_found_from_each_other() -> None:
     views = views_of((0, ""), (0, "flip"), (1, ""), (-1, ""), (2, ""), (2, "far"))
-    tests = [(view, known) for view, known in folds(views)]
+    tests = [(view, numbers(known)) for view, known in folds(views)]
     assert [view.shot for view, _ in tests] == [0, 1, 2]
     assert all(view.name == "" for view, _ in tests)
     assert [known for _, known in tests] == [[2, 3, 4, 5], [0, 1, 3, 4, 5], [0, 1, 2, 3]]
@@ -484,7 +585,7 @@ def test_the_cut_is_trusted_where_the_references_needed_it() -> None:
     assert scores.trace.threshold > 0
     assert torch.equal(found(scores), WIDE)
     # How familiar it is, is asked of what was found after the cut.
-    level = method.familiarity(model.concept, model.tokens, target, WIDE)
+    level = method.familiarity(model, Shared(target), WIDE)
     assert scores.trace.familiarity == pytest.approx(level / model.familiarity)
     # Shots that find each other at 0 do not tell that a target needs more.
     alike = ReferenceSet(
@@ -505,15 +606,19 @@ def test_threshold_is_added_to_the_cut() -> None:
 
 def left_out(references: ReferenceSet, params: Params) -> tuple[float, float]:
     """Trust and familiarity, by fitting anew to what may be known in every fold."""
-    tokens, views = method.pool(references.shots)
-    plain = [v for v in views if v.shot >= 0 and v.name == ""]
-    concept = torch.cat([v.encoded.debiased[v.mask] for v in plain])
-    overlaps, tests = [], []
+    views = list(method.all_views(references.shots))
+    tests, overlaps = [], []
     for view, known in folds(views):
-        rest = tokens.of(known)
-        model = Model(params, rest, discriminant(rest, params.ridge), concept)
+        # Of the views that are not known, only the concept's patches may be asked for: they say
+        # how well the target covers the concept.
+        pool = method.pool_of(views)
+        concept, rest, plain = torch.zeros(3, len(pool.sizes), dtype=torch.bool)
+        concept[::2], rest[1::2] = known, known
+        plain[::2] = torch.tensor([v.name == "" for v in views])
+        weights = discriminant(pool, concept, rest, params.ridge)
+        model = Model(params, pool, concept, rest, plain, weights)
         trace = score(model, view.encoded).trace
-        tests.append((rest, view.encoded, trace))
+        tests.append((model, view.encoded, trace))
         row = []
         for trust in method.TRUSTS:
             mask = trace.shared > best_offset(trace, trust)
@@ -522,8 +627,8 @@ def left_out(references: ReferenceSet, params: Params) -> tuple[float, float]:
     means = np.mean(overlaps, axis=0)
     trust = method.TRUSTS[int(means.argmax())]
     levels = [
-        method.familiarity(concept, rest, target, trace.shared > best_offset(trace, trust))
-        for rest, target, trace in tests
+        method.familiarity(model, Shared(target), trace.shared > best_offset(trace, trust))
+        for model, target, trace in tests
     ]
     return trust, float(np.mean(levels))
 
@@ -548,9 +653,10 @@ def test_no_view_tests_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     known = []
     real = method.familiarity
 
-    def spy(concept, tokens, target, *args):
-        known.append((target, tokens))
-        return real(concept, tokens, target, *args)
+    def spy(model, shared, mask):
+        groups = model.concept | model.rest
+        known.append((shared.target, model.pool.debiased[model.pool.patches(groups)]))
+        return real(model, shared, mask)
 
     monkeypatch.setattr(method, "familiarity", spy)
     pictures = [shifted(HERE, 40, 10, n) for n in (2, 3, 4)]
@@ -558,15 +664,15 @@ def test_no_view_tests_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     fit(ReferenceSet((Shot(pictures[0], HERE, views),)), MILD)
     assert [target for target, _ in known] == [pictures[1], pictures[2]]
     for target, tokens in known:
-        assert (target.debiased @ tokens.debiased.T).max() < 0.9
-    assert len(known[0][1].view) == 144  # flip: from far alone
-    assert len(known[1][1].view) == 288  # far: from the picture and its mirror image
+        assert (target.debiased @ tokens.T).max() < 0.9
+    assert len(known[0][1]) == 144  # flip: from far alone
+    assert len(known[1][1]) == 288  # far: from the picture and its mirror image
     known.clear()
     shots = [Shot(p, HERE, {"far": (p, HERE)}) for p in pictures]
     fit(ReferenceSet(tuple(shots)), MILD)
     assert [target for target, _ in known] == pictures
     for target, tokens in known:
-        assert (target.debiased @ tokens.debiased.T).max() < 0.9
+        assert (target.debiased @ tokens.T).max() < 0.9
 
 
 def test_without_anything_to_test_nothing_is_moved() -> None:
@@ -586,21 +692,20 @@ def test_without_anything_to_test_nothing_is_moved() -> None:
 def test_familiarity_by_hand() -> None:
     X, Y = torch.eye(2)
     half = unit(X + Y)
-    tokens = Tokens(
-        torch.stack([X, half, Y]), torch.tensor([True, True, False]), torch.zeros(3).long()
-    )
+    pool = Pool.of([torch.stack([X, half]), Y[None]], 10)
+    yes, no = torch.tensor([True, False]), torch.tensor([False, True])
+    model = Model(Params(), pool, yes, no, yes, torch.zeros(3))
     rows = torch.stack([X, Y, -X])
     target = Encoded(rows, rows, (1, 3), (8, 24))
     mask = torch.tensor([True, False, False])
     alike = math.cos(math.radians(22.5))
     covered = (1 + 0.5**0.5) / 2
-    concept = tokens.debiased[:2]
-    value = method.familiarity(concept, tokens, target, mask)
+    value = method.familiarity(model, Shared(target), mask)
     assert value == pytest.approx((alike + covered + 0.5) / 3)  # of the rest: Y, and -X to Y
-    whole = method.familiarity(concept, tokens, target, torch.ones(3, dtype=torch.bool))
+    whole = method.familiarity(model, Shared(target), torch.ones(3, dtype=torch.bool))
     alike = math.cos(math.radians(90 - 22.5))  # the mean of all three points along Y
     assert whole == pytest.approx((alike + covered) / 2)  # there is no rest to compare
-    nothing = method.familiarity(concept, tokens, target, torch.zeros(3, dtype=torch.bool))
+    nothing = method.familiarity(model, Shared(target), torch.zeros(3, dtype=torch.bool))
     assert nothing == pytest.approx((alike + covered + 1 / 3) / 3)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
     from .backbones.encoder import Encoder
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,13 @@ class ReferenceSet:
     """Encoded references of one or several concepts, reusable for any number of targets."""
 
     shots: tuple[Shot, ...]
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def kept(self, name: str, make: Callable[[], T]) -> T:
+        """What a method makes of all shots, whatever their class: made once, also for ``of``."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return cast(T, self._kept[name])
 
     def __len__(self) -> int:
         return len(self.shots)
@@ -81,7 +90,8 @@ class ReferenceSet:
             tuple(
                 s if s.negative or s.label == label else replace(s, negative=True)
                 for s in self.shots
-            )
+            ),
+            self._kept,
         )
 
 

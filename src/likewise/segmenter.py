@@ -221,13 +221,11 @@ class Segmenter:
         return Result(label_map > 0, highest, best.confidence, best.trace, label_map, classes)
 
     def _score(self, target: Encoded) -> list[Scores]:
-        """Scores of every class, in order; a clustering that one class needed serves the next."""
-        tree = None
-        found: list[Scores] = []
-        for model in self._models.values():
-            found.append(get_method(self.method).score(model, target, tree))
-            tree = getattr(found[-1].trace, "tree", None) or tree
-        return found
+        """Scores of every class; what one worked out of the target alone serves the next."""
+        from .features.shared import Shared
+
+        shared, method = Shared(target), get_method(self.method)
+        return [method.score(model, target, shared) for model in self._models.values()]
 
     def match(
         self,

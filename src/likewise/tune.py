@@ -12,6 +12,7 @@ from .backbones.encoder import MAX_SIDE, Encoder
 from .backbones.loading import Backbone
 from .errors import LikewiseError
 from .features.encoded import Encoded
+from .features.shared import Shared
 from .methods import Method, check_negatives, get_method
 from .reference import (
     Example,
@@ -229,15 +230,19 @@ class Bench:
         names = VIEWS if by_view else method.VIEWS
         shots = encode_references(encoder, examples, names).shots
         self.tests = list(_tests(shots, examples, method.VIEWS, by_view))
-        self._trees: dict[int, MergeTree | None] = {}
+        self._trees: dict[int, MergeTree] = {}
 
     def mean_iou(self, params: Any) -> float:
         """Mean over the tests, 0..1."""
         total = 0.0
         for number, test in enumerate(self.tests):
             model = self.method.fit(test.references, params)
-            found = self.method.score(model, test.target, self._trees.get(number))
-            self._trees[number] = getattr(found.trace, "tree", None) or self._trees.get(number)
+            shared = Shared(test.target)
+            if number in self._trees:
+                shared.tree = self._trees[number]
+            found = self.method.score(model, test.target, shared)
+            if "tree" in vars(shared):  # it was needed
+                self._trees[number] = shared.tree
             scores = found.patches.reshape(test.target.grid)
             mask = refine(scores, test.image, self.encoder.input_size)
             total += float((mask & test.mask).sum() / (mask | test.mask).sum())

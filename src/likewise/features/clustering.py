@@ -32,12 +32,19 @@ class MergeTree:
         Returns:
             (N,) int64 labels 0..C-1, numbered by each cluster's first patch.
         """
+        # A merge at exactly 1 - tau is not made, as in scikit-learn; SciPy alone would make it.
+        return self._labels(np.nextafter(1 - tau, -np.inf), "distance")
+
+    def into(self, count: int) -> np.ndarray:
+        """(N,) int64 labels of at most ``count`` ≥ 1 clusters; equal distances merge together."""
+        return self._labels(count, "maxclust")
+
+    def _labels(self, value: float, criterion: str) -> np.ndarray:
         from scipy.cluster.hierarchy import fcluster
 
         if len(self.merges) == 0:
             return np.zeros(1, dtype=np.int64)
-        # A merge at exactly 1 - tau is not made, as in scikit-learn; SciPy alone would make it.
-        labels = fcluster(self.merges, np.nextafter(1 - tau, -np.inf), criterion="distance")
+        labels = fcluster(self.merges, value, criterion=criterion)
         _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
         return np.argsort(np.argsort(first))[inverse].astype(np.int64)
 

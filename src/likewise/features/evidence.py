@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .clustering import average_linkage
 from .correspondence import BLOCK_ENTRIES
 
 if TYPE_CHECKING:
@@ -14,26 +16,145 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Tokens:
-    """M patches of references that are known to be the concept or not."""
+class Pool:
+    """M patches of references in S groups; those of a group are the concept, or not, together.
+
+    What a target has to do with a pool is worked out once (``match``), whatever the classes make
+    of its groups.
+    """
 
     debiased: torch.Tensor
-    """(M, D) float32, unit rows."""
-    foreground: torch.Tensor
-    """(M,) bool."""
-    view: torch.Tensor
-    """(M,) int64: which view of which reference they are from."""
+    """(M, D) float32, unit rows, those of a group next to each other."""
+    weight: torch.Tensor
+    """(M,) float32: how many patches each stands for."""
+    sizes: tuple[int, ...]
+    """Patches of each group."""
 
-    def of(self, views: list[int]) -> Tokens:
-        """The patches of these views."""
+    @staticmethod
+    def of(groups: Sequence[torch.Tensor], limit: int) -> Pool:
+        """Pool groups of (m, D) patches; beyond ``limit`` in all, near-identical ones are merged.
+
+        Every group keeps its share of them, and at least 16.
+        """
         import torch
 
-        keep = torch.isin(self.view, self.view.new_tensor(views))
-        return Tokens(self.debiased[keep], self.foreground[keep], self.view[keep])
+        total = sum(map(len, groups))
+        parts = [(g, torch.ones(len(g), device=g.device)) for g in groups]
+        if total > limit:
+            parts = [merged(g, max(16, len(g) * limit // total)) for g in groups]
+        debiased, weight = (torch.cat(p) for p in zip(*parts, strict=True))
+        return Pool(debiased, weight, tuple(len(g) for g, _ in parts))
 
-    def has_both(self) -> bool:
-        """Whether there are patches of either kind."""
-        return bool(self.foreground.any()) and not bool(self.foreground.all())
+    def subset(self, chosen: torch.Tensor) -> Pool:
+        """The groups that (S,) bool chooses; the others stay, but empty."""
+        keep = self.patches(chosen)
+        sizes = tuple(n if c else 0 for n, c in zip(self.sizes, chosen.tolist(), strict=True))
+        return Pool(self.debiased[keep], self.weight[keep], sizes)
+
+    def plus(self, groups: Sequence[torch.Tensor]) -> Pool:
+        """With further groups at the end."""
+        import torch
+
+        ones = [torch.ones(len(g), device=g.device) for g in groups]
+        return Pool(
+            torch.cat([self.debiased, *groups]),
+            torch.cat([self.weight, *ones]),
+            self.sizes + tuple(map(len, groups)),
+        )
+
+    def patches(self, chosen: torch.Tensor) -> torch.Tensor:
+        """(M,) bool: those of the groups that (S,) bool chooses."""
+        import torch
+
+        return torch.repeat_interleave(chosen, chosen.new_tensor(self.sizes, dtype=torch.int64))
+
+
+def merged(features: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """At most ``count`` means of patches that are nearly the same (average linkage).
+
+    Args:
+        features: (m, D) float32, unit rows.
+
+    Returns:
+        (c, D) float32, c ≤ count, and (c,) float32: how many patches each is the mean of.
+    """
+    import torch
+
+    if len(features) <= count:
+        return features, torch.ones(len(features), device=features.device)
+    labels = torch.from_numpy(average_linkage(features).into(count)).to(features.device)
+    weight = torch.bincount(labels).to(features.dtype)
+    sums = features.new_zeros((len(weight), features.shape[1])).index_add_(0, labels, features)
+    return sums / weight[:, None], weight
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """A target of N patches against a pool of M patches in S groups."""
+
+    kernel: torch.Tensor
+    """(N, S) float32: sum over a group of exp((cos - 1) / temperature)."""
+    nearest: torch.Tensor
+    """(N, S) float32: greatest cosine to a group, -1 to an empty one."""
+    coverage: torch.Tensor
+    """(M,) float32: greatest cosine of a patch of the pool to the target."""
+
+
+def match(pool: Pool, queries: torch.Tensor, temperature: float) -> Match:
+    """All of (N, D) unit rows against all of a pool, in blocks: memory never grows with N·M."""
+    import torch
+
+    coverage = queries.new_full((len(pool.debiased),), -1.0)
+    kernel, nearest = [], []
+    for part in queries.split(max(1, BLOCK_ENTRIES // max(1, len(pool.debiased)))):
+        cosines = part @ pool.debiased.T
+        coverage = torch.maximum(coverage, cosines.amax(dim=0))
+        groups = cosines.split(pool.sizes, dim=1)
+        none = part.new_full((len(part),), -1.0)
+        nearest.append(torch.stack([g.amax(dim=1) if g.shape[1] else none for g in groups], 1))
+        cosines.sub_(1).div_(temperature).exp_().mul_(pool.weight)  # in place: 3 times faster
+        kernel.append(torch.stack([g.sum(dim=1) for g in groups], dim=1))
+    return Match(torch.cat(kernel), torch.cat(nearest), coverage)
+
+
+def log_density(pool: Pool, found: Match, chosen: torch.Tensor) -> torch.Tensor:
+    """(N,) nats of the kernel density of the groups that (S,) bool chooses: log Σ - ½ log n.
+
+    With log n whole, a large background would count for less than its patches do; without it, for
+    more: half stands between the two priors.
+    """
+    count = pool.weight[pool.patches(chosen)].sum().clamp_min(1)
+    return found.kernel[:, chosen].sum(dim=1).clamp_min(1e-37).log() - 0.5 * count.log()
+
+
+def discriminant(
+    pool: Pool, concept: torch.Tensor, rest: torch.Tensor, ridge: float
+) -> torch.Tensor:
+    """Ridge regression of concept (1) against the rest (-1), both weighing the same.
+
+    Args:
+        pool: M patches in S groups.
+        concept: (S,) bool.
+        rest: (S,) bool.
+        ridge: variance added to every direction, in shares of the mean variance, 1 / D.
+
+    Returns:
+        (D + 1,) float32: weights, then the offset; 0 unless there are patches of either kind.
+    """
+    import torch
+
+    yes, no = pool.patches(concept), pool.patches(rest)
+    if not (yes.any() and no.any()):
+        return pool.debiased.new_zeros(pool.debiased.shape[1] + 1)
+    known = yes | no
+    X, G, n = pool.debiased[known], yes[known], pool.weight[known]
+    share = n * torch.where(G, 0.5 / n[G].sum(), 0.5 / n[~G].sum())
+    centre = share @ X
+    centred = X - centre
+    covariance = (centred.T * share) @ centred
+    covariance.diagonal().add_(ridge / X.shape[1])
+    w = torch.linalg.solve(covariance, (share * torch.where(G, 1.0, -1.0)) @ centred)
+    return torch.cat([w, -(centre @ w)[None]])
 
 
 def known_patches(
@@ -53,51 +174,3 @@ def known_patches(
     if negative:
         return encoded.debiased[mask], mask[mask].logical_not()
     return encoded.debiased, mask
-
-
-def log_densities(tokens: Tokens, queries: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Nats of two kernel densities: log Σ exp((cos - 1) / temperature) - ½ log n, over n patches.
-
-    With log n whole, a large background would count for less than its patches do; without it, for
-    more: half stands between the two priors.
-
-    Args:
-        tokens: M patches.
-        queries: (N, D) float32, unit rows.
-        temperature: width of the kernel; below 0.023 sums of far patches round to the least float.
-
-    Returns:
-        (N, 2) float32: of the rest, of the concept.
-    """
-    import torch
-
-    member = torch.stack([~tokens.foreground, tokens.foreground], dim=1).float()
-    sums = []
-    for part in queries.split(max(1, BLOCK_ENTRIES // len(member))):
-        cosines = part @ tokens.debiased.T
-        sums.append(cosines.sub_(1).div_(temperature).exp_() @ member)  # in place: 3 times faster
-    return torch.cat(sums).clamp_min(1e-37).log() - 0.5 * member.sum(dim=0).clamp_min(1).log()
-
-
-def discriminant(tokens: Tokens, ridge: float) -> torch.Tensor:
-    """Ridge regression of concept (1) against the rest (-1), both weighing the same.
-
-    Args:
-        tokens: M patches.
-        ridge: variance added to every direction, in shares of the mean variance, 1 / D.
-
-    Returns:
-        (D + 1,) float32: weights, then the offset; 0 unless there are patches of either kind.
-    """
-    import torch
-
-    X, G = tokens.debiased, tokens.foreground
-    if not tokens.has_both():
-        return X.new_zeros(X.shape[1] + 1)
-    share = torch.where(G, 0.5 / G.sum(), 0.5 / (~G).sum())
-    centre = share @ X
-    centred = X - centre
-    covariance = (centred.T * share) @ centred
-    covariance.diagonal().add_(ridge / X.shape[1])
-    w = torch.linalg.solve(covariance, (share * torch.where(G, 1.0, -1.0)) @ centred)
-    return torch.cat([w, -(centre @ w)[None]])

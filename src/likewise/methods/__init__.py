@@ -17,8 +17,8 @@ from ..errors import LikewiseError
 if TYPE_CHECKING:
     import torch
 
-    from ..features.clustering import MergeTree
     from ..features.encoded import Encoded
+    from ..features.shared import Shared
     from ..reference import Reference, ReferenceSet
 
 METHODS = ("likewise", "insid3", "foris", "frost", "nearest")
@@ -52,11 +52,8 @@ class Method(Protocol):
         """Everything that depends on the references alone."""
 
     @staticmethod
-    def score(model: Any, target: Encoded, tree: MergeTree | None = None) -> Scores:
-        """Scores of one target; ``tree`` is its clustering where it is known already.
-
-        A method that clusters keeps the tree as ``tree`` of its trace, for the next class.
-        """
+    def score(model: Any, target: Encoded, shared: Shared | None = None) -> Scores:
+        """Scores of one target; ``shared`` holds what other classes have worked out of it."""
 
 
 def get_method(name: str) -> Method:

@@ -3,6 +3,10 @@
 The transductive scheme: what was found in the images of a batch, where it can be trusted, shows the
 concept in more ways than the references alone. A found mask is trusted when, used alone, it finds
 the true references again: in an image without the concept it does not, so such images stay out.
+
+Consensus refines and does not overrule: a target takes the joint result only where that still
+agrees with what the references alone found in it, and whether it holds the concept at all is for
+the references alone to say (others of its kind make everything in it familiar).
 """
 
 from __future__ import annotations
@@ -12,15 +16,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..features.encoded import Encoded
-from ..features.evidence import Tokens
 from . import Scores, likewise
 
 if TYPE_CHECKING:
+    import torch
+
     from ..reference import ReferenceSet
 
 ROUNDS = 1
 RELIABLE = 0.5
 """IoU with which a found mask, used alone, must find the true references again."""
+AGREES = 0.5
+"""IoU above which a joint mask says the same as the one that the references alone found."""
 MARGIN = 0.1
 """Patches whose score is nearer to ½ are taken for neither the concept nor the rest: 2 nats."""
 
@@ -29,8 +36,8 @@ MARGIN = 0.1
 class Found:
     """One target that stands in as a reference."""
 
-    tokens: Tokens
-    """Its patches, without the doubtful ones."""
+    patches: tuple[torch.Tensor, torch.Tensor]
+    """(m, D) debiased patches, without the doubtful ones, and (m,) bool: which show the concept."""
     reliability: float
     """Mean IoU, 0..1, of the true references found from it alone."""
 
@@ -50,9 +57,12 @@ def consensus(
         rounds: how often masks become references and references masks.
 
     Returns:
-        P scores, in order. Each target is judged without what was found in itself.
+        P scores, in order. Each target is judged without what was found in itself; its confidence
+        is that of the references alone.
     """
-    scores = [likewise.score(model, target) for target in targets]
+    single = [likewise.score(model, target) for target in targets]
+    open_model = replace(model, params=replace(model.params, presence=0.0))
+    scores = single
     for _ in range(rounds):
         found = [
             _as_reference(references, model.params, target, result)
@@ -61,22 +71,29 @@ def consensus(
         chosen = _reliable(found)
         if not chosen:
             break
-        scores = [
-            likewise.score(
-                likewise.extend(model, [f.tokens for i, f in chosen.items() if i != number]),
-                target,
-            )
-            for number, target in enumerate(targets)
-        ]
+        scores = []
+        for number, (target, own) in enumerate(zip(targets, single, strict=True)):
+            others = [f.patches for i, f in chosen.items() if i != number]
+            if own.confidence >= model.params.presence:
+                joint = likewise.score(likewise.extend(open_model, others), target)
+                scores.append(_settled(own, joint))
+            else:
+                scores.append(own)
     return scores
+
+
+def _settled(own: Scores, joint: Scores) -> Scores:
+    """The joint result, unless something else was found with the references alone."""
+    alone, together = own.patches > 0.5, joint.patches > 0.5
+    if alone.any() and likewise.iou(alone, together) <= AGREES:
+        return own
+    return replace(joint, confidence=own.confidence)
 
 
 def _as_reference(
     references: ReferenceSet, params: likewise.Params, target: Encoded, result: Scores
 ) -> Found | None:
     """What was found in one target, tested on the true references; None if nothing was."""
-    import torch
-
     from ..reference import ReferenceSet, Shot
 
     mask = result.patches > 0.5
@@ -89,8 +106,7 @@ def _as_reference(
         for s in references.positives
     ]
     sure = (result.patches - 0.5).abs() > MARGIN
-    tokens = Tokens(target.debiased[sure], mask[sure], torch.zeros_like(mask[sure]).long())
-    return Found(tokens, sum(overlaps) / len(overlaps))
+    return Found((target.debiased[sure], mask[sure]), sum(overlaps) / len(overlaps))
 
 
 def _reliable(found: list[Found | None]) -> dict[int, Found]:

@@ -31,6 +31,7 @@ from ..features.clustering import MergeTree, average_linkage
 from ..features.correspondence import nearest
 from ..features.encoded import Encoded
 from ..features.prototypes import cluster_means, cluster_prototypes, reference_prototype
+from ..features.shared import Shared
 from . import Scores
 
 if TYPE_CHECKING:
@@ -270,8 +271,8 @@ def fit(references: ReferenceSet, params: FoRISParams) -> FoRISModel:
     return FoRISModel(appearances[0], appearances[1], centre, params)
 
 
-def score(model: FoRISModel, target: Encoded, tree: MergeTree | None = None) -> Scores:
-    """All steps; ``tree`` is the clustering of ``target.features``, for the consolidation."""
+def score(model: FoRISModel, target: Encoded, shared: Shared | None = None) -> Scores:
+    """All steps; ``shared`` has the clustering of ``target.features``, for the consolidation."""
     import torch
 
     p = model.params
@@ -300,7 +301,7 @@ def score(model: FoRISModel, target: Encoded, tree: MergeTree | None = None) -> 
     uncertainty = 1 - (2 * normalise(localised) - 1).abs()
     penalty = p.disagreement_weight * disagreement + p.ambiguity_weight * torch.minimum(fg, bg)
     penalty = (penalty * uncertainty**p.uncertainty_power).clamp(max=p.highest_penalty)
-    tree = tree or average_linkage(target.features)
+    tree = (shared or Shared(target)).tree
     labels = torch.from_numpy(tree.cut(p.tau)).to(matched.device)
     change = cluster_change(foreground - background, fg, bg, labels, p)
     consolidated = localised - penalty + change

@@ -28,7 +28,7 @@ from .nearest import closeness
 if TYPE_CHECKING:
     import torch
 
-    from ..features.clustering import MergeTree
+    from ..features.shared import Shared
     from ..reference import ReferenceSet
 
 BANDWIDTHS = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -231,8 +231,8 @@ def fit(references: ReferenceSet, params: FROSTParams) -> FROSTModel:
     return FROSTModel(tokens, masked, root, bandwidth, plain[masked], params)
 
 
-def score(model: FROSTModel, target: Encoded, tree: MergeTree | None = None) -> Scores:
-    """0.5 + h² · log-ratio / 4, after vote and propagation; ``tree`` is not needed.
+def score(model: FROSTModel, target: Encoded, shared: Shared | None = None) -> Scores:
+    """0.5 + h² · log-ratio / 4, after vote and propagation; ``shared`` is not needed.
 
     The confidence is ``closeness``: a ratio says nothing of a target where neither class is seen.
     """

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import LikewiseError
-from ..features.clustering import MergeTree, average_linkage
+from ..features.clustering import MergeTree
 from ..features.correspondence import nearest
 from ..features.encoded import Encoded
 from ..features.prototypes import cluster_means, cluster_prototypes, reference_prototype
+from ..features.shared import Shared
 from . import Scores
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def insid3(
     masks: Sequence[torch.Tensor],
     target: Encoded,
     params: INSID3Params = INSID3Params(),
-    tree: MergeTree | None = None,
+    shared: Shared | None = None,
 ) -> INSID3Trace:
     """Segment ``target`` like the masked patches of K references (INSID3 §3.2-3.4, Algorithm 1).
 
@@ -105,7 +106,7 @@ def insid3(
         masks: K tensors (N,) bool on the features' device, none empty: the references' grid masks.
         target: the encoded target.
         params: tau and alpha.
-        tree: clustering of ``target.features`` if it is known already; saves making it again.
+        shared: what is known of ``target`` already; saves clustering it again.
 
     Returns:
         A trace whose ``scores`` (N,) are 1 on the kept patches and 0 elsewhere; all 0 when no patch
@@ -119,7 +120,7 @@ def insid3(
     if not candidates.any():
         return INSID3Trace(prototype, similarity, candidates, scores=torch.zeros_like(similarity))
 
-    tree = tree or average_linkage(target.features)
+    tree = (shared or Shared(target)).tree
     labels = torch.from_numpy(tree.cut(params.tau)).to(similarity.device)
     count = int(labels.max()) + 1
 
@@ -152,12 +153,12 @@ def fit(references: ReferenceSet, params: INSID3Params) -> tuple[ReferenceSet, I
 
 
 def score(
-    model: tuple[ReferenceSet, INSID3Params], target: Encoded, tree: MergeTree | None = None
+    model: tuple[ReferenceSet, INSID3Params], target: Encoded, shared: Shared | None = None
 ) -> Scores:
     """``insid3`` as a method; its confidence is the seed's mean similarity to the prototype."""
     shots = model[0].positives
     references, masks = [s.encoded for s in shots], [s.mask for s in shots]
-    trace = insid3(references, masks, target, model[1], tree)
+    trace = insid3(references, masks, target, model[1], shared)
     if trace.labels is None:
         return Scores(trace.scores, 0.0, trace)
     confidence = trace.similarity[trace.labels == trace.seed].mean().clamp(0, 1)

@@ -19,16 +19,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import LikewiseError
-from ..features.affinity import cut_cost, smooth
 from ..features.encoded import Encoded
-from ..features.evidence import Tokens, discriminant, known_patches, log_densities
+from ..features.evidence import Pool, discriminant, log_density
+from ..features.shared import Shared
 from ..views import VIEWS, same_picture
 from . import Scores
 
 if TYPE_CHECKING:
     import torch
 
-    from ..features.clustering import MergeTree
     from ..reference import ReferenceSet, Shot
 
 __all__ = ["NEGATIVES", "VIEWS", "Model", "Params", "Trace", "extend", "fit", "iou", "score"]
@@ -40,6 +39,8 @@ UNFAMILIAR = 0.5
 """References that know each other less are taken for this familiar."""
 REACH, STEPS = 10.0, 41
 """Thresholds tried: evenly from -REACH to REACH nats."""
+POOL = 32768
+"""Patches of references that are compared with: of five shots all; of more, those that differ."""
 FAMILIAR, SLOPE = 0.65, 0.05
 """Familiarity, as a share of the references' own, at confidence ½; and how soft that is."""
 
@@ -85,14 +86,19 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What the references say."""
+    """What the references say of one class."""
 
     params: Params
-    tokens: Tokens
+    pool: Pool
+    """Patches of all references, of all classes."""
+    concept: torch.Tensor
+    """(S,) bool: the groups of the pool that show the concept, and …"""
+    rest: torch.Tensor
+    """… (S,) bool: those that show something else."""
+    plain: torch.Tensor
+    """(S,) bool: those of the concept that are of the references as they are, no other view."""
     weights: torch.Tensor
     """(D + 1,) of the discriminant."""
-    concept: torch.Tensor
-    """(n, D) debiased patches of the concept, of the references as they are."""
     trust: float = math.inf
     """One of TRUSTS."""
     familiarity: float = 1.0
@@ -121,51 +127,80 @@ def fit(references: ReferenceSet, params: Params) -> Model:
     """Pool the views of all shots; learn from them, left out in turn, what to trust."""
     import torch
 
-    tokens, views = pool(references.shots)
-    concept = torch.cat([v.encoded.debiased[v.mask] for v in views if v.shot >= 0 and not v.name])
+    views = list(all_views(references.shots))
+    pool = references.kept("pool", lambda: pool_of(views))
+    of_concept = [v.shot >= 0 for v in views]
+    # Two groups a view: what is masked and, of references that are not negative, what is not.
+    concept, rest, plain = (
+        torch.tensor([flag for view in flags for flag in view], device=pool.weight.device)
+        for flags in (
+            [(yes, False) for yes in of_concept],
+            [(not yes, yes) for yes in of_concept],
+            [(yes and not v.name, False) for yes, v in zip(of_concept, views, strict=True)],
+        )
+    )
+    own = pool if (concept | rest).all() else pool.subset(concept | rest)
+    model = Model(params, own, concept, rest, plain, own.debiased.new_zeros(0))
     tests = []
     for view, known in folds(views):
-        rest = tokens.of(known)
-        if rest.has_both() and view.mask.any() and not view.mask.all():
-            alone = Model(params, rest, discriminant(rest, params.ridge), concept)
-            trace = explain(alone, view.encoded)
-            tests.append((view, rest, trace))
+        members = known.to(concept.device).repeat_interleave(2)
+        alone = taught(replace(model, concept=concept & members, rest=rest & members))
+        if has_both(alone) and view.mask.any() and not view.mask.all():
+            shared = Shared(view.encoded)
+            tests.append((view, alone, shared, explain(alone, shared)))
     overlap = torch.zeros(len(TRUSTS))
-    for view, _, trace in tests:
+    for view, _, _, trace in tests:
         for n, trust in enumerate(TRUSTS):
             overlap[n] += iou(trace.shared > best_offset(trace, trust), view.mask)
     trust = TRUSTS[int(overlap.argmax())]
     levels = [
-        familiarity(concept, rest, view.encoded, trace.shared > best_offset(trace, trust))
-        for view, rest, trace in tests
+        familiarity(alone, shared, trace.shared > best_offset(trace, trust))
+        for _, alone, shared, trace in tests
     ]
     level = max(UNFAMILIAR, sum(levels) / len(levels)) if levels else 1.0
-    weights = discriminant(tokens, params.ridge)
-    return Model(params, tokens, weights, concept, trust, level)
+    return replace(taught(model), pool=pool, trust=trust, familiarity=level)
 
 
-def extend(model: Model, more: Sequence[Tokens]) -> Model:
-    """The model with further, less sure patches: they add evidence; what to trust stays."""
+def taught(model: Model) -> Model:
+    """With the discriminant of its groups."""
+    ridge = model.params.ridge
+    return replace(model, weights=discriminant(model.pool, model.concept, model.rest, ridge))
+
+
+def has_both(model: Model) -> bool:
+    """Whether there are patches of the concept and of the rest."""
+    return all(bool(model.pool.patches(g).any()) for g in (model.concept, model.rest))
+
+
+def extend(model: Model, more: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Model:
+    """The model with further, less sure patches: they add evidence; what to trust stays.
+
+    Args:
+        more: (m, D) patches and (m,) bool, which of them show the concept, of each image.
+    """
     import torch
 
-    parts = (model.tokens, *more)
-    tokens = Tokens(
-        torch.cat([p.debiased for p in parts]),
-        torch.cat([p.foreground for p in parts]),
-        torch.cat([torch.zeros_like(p.view) for p in parts]),  # no view is left out any more
+    groups = [part for rows, mask in more for part in (rows[mask], rows[~mask])]
+    yes = model.concept.new_tensor([True, False] * len(more), dtype=torch.bool)
+    return taught(
+        replace(
+            model,
+            pool=model.pool.plus(groups),
+            concept=torch.cat([model.concept, yes]),
+            rest=torch.cat([model.rest, ~yes]),
+            plain=torch.cat([model.plain, yes]),
+        )
     )
-    concept = torch.cat([model.concept, *(p.debiased[p.foreground] for p in more)])
-    weights = discriminant(tokens, model.params.ridge)
-    return replace(model, tokens=tokens, weights=weights, concept=concept)
 
 
-def score(model: Model, target: Encoded, tree: MergeTree | None = None) -> Scores:
+def score(model: Model, target: Encoded, shared: Shared | None = None) -> Scores:
     """Evidence of one target, cut at its own threshold: ±REACH nats around it become 0..1.
 
     No patch is above 0.5 if the confidence says that the concept is absent.
     """
-    trace = explain(model, target)
-    level = familiarity(model.concept, model.tokens, target, trace.shared > trace.threshold)
+    shared = shared or Shared(target)
+    trace = explain(model, shared)
+    level = familiarity(model, shared, trace.shared > trace.threshold)
     trace = replace(trace, familiarity=level / model.familiarity)
     patches = (trace.shared - trace.threshold) / (2 * REACH) + 0.5
     confidence = 1 / (1 + math.exp((FAMILIAR - trace.familiarity) / SLOPE))
@@ -173,39 +208,35 @@ def score(model: Model, target: Encoded, tree: MergeTree | None = None) -> Score
     return Scores(patches.clamp(0, 1 if present else 0.5), confidence, trace)
 
 
-def pool(shots: Sequence[Shot]) -> tuple[Tokens, list[View]]:
-    """All patches of shots and their views; of negative shots only the marked ones are known."""
-    import torch
-
-    views: list[View] = []
-    features, labels, numbers = [], [], []
+def all_views(shots: Sequence[Shot]) -> Iterator[View]:
+    """Every shot as it is and its views, in order."""
     for number, shot in enumerate(shots):
         for name, (encoded, mask) in {"": (shot.encoded, shot.mask), **shot.views}.items():
-            known, labelled = known_patches(encoded, mask, shot.negative)
-            features.append(known)
-            labels.append(labelled)
-            numbers.append(torch.full_like(labelled, len(views), dtype=torch.int64))
-            views.append(View(encoded, mask, -1 if shot.negative else number, name))
-    return Tokens(torch.cat(features), torch.cat(labels), torch.cat(numbers)), views
+            yield View(encoded, mask, -1 if shot.negative else number, name)
 
 
-def folds(views: list[View]) -> Iterator[tuple[View, list[int]]]:
-    """Each test: a view to find, and the views (by number) that may be known for it.
+def pool_of(views: Sequence[View]) -> Pool:
+    """Two groups a view: its masked patches, then the others."""
+    groups = [v.encoded.debiased[m] for v in views for m in (v.mask, ~v.mask)]
+    return Pool.of(groups, POOL)
+
+
+def folds(views: list[View]) -> Iterator[tuple[View, torch.Tensor]]:
+    """Each test: a view to find, and which of the views may be known for it, (V,) bool.
 
     Of three shots and more, each is found from the others. Fewer are too few for that (with two,
     the trust learnt so was worth -5 mIoU): each of their views is found from all other views. A
     picture and its mirror image show the same; neither is known for the other, and one is found.
     """
+    import torch
+
     several = len({v.shot for v in views if v.shot >= 0}) > 2
     for view in views:
         if several and view.shot >= 0 and view.name == "":
-            yield view, [i for i, v in enumerate(views) if v.shot != view.shot]
+            yield view, torch.tensor([v.shot != view.shot for v in views])
         elif not several and view.shot >= 0 and view.name:
             same = same_picture(view.name)
-            yield (
-                view,
-                [i for i, v in enumerate(views) if v.shot != view.shot or v.name not in same],
-            )
+            yield view, torch.tensor([v.shot != view.shot or v.name not in same for v in views])
 
 
 def iou(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -220,39 +251,41 @@ def best_offset(trace: Trace, trust: float) -> float:
     return float(trace.offsets[(trace.cost + trust * trace.offsets**2).argmin()])
 
 
-def explain(model: Model, target: Encoded) -> Trace:
+def explain(model: Model, shared: Shared) -> Trace:
     """The steps of the method on one target."""
     import torch
 
-    params, F, T = model.params, target.features, target.debiased
-    rest, concept = log_densities(model.tokens, T, params.temperature).unbind(dim=1)
-    if model.tokens.has_both():
-        linear = T @ model.weights[:-1] + model.weights[-1]
-        evidence = concept - rest + params.linear * linear
+    params, T = model.params, shared.target.debiased
+    found = shared.match(model.pool, params.temperature)
+    evidence = log_density(model.pool, found, model.concept)
+    if has_both(model):
+        evidence = evidence - log_density(model.pool, found, model.rest)
+        evidence += params.linear * (T @ model.weights[:-1] + model.weights[-1])
     else:  # nothing is known not to be it: what is more like it than this target is on average
-        evidence = concept - concept.mean()
-    shared = smooth(evidence, F, target.grid, params.affinity)
-    offsets = torch.linspace(-REACH, REACH, STEPS, device=F.device)
-    trace = Trace(evidence, shared, offsets, cut_cost(shared, F, offsets), 0.0, 0.0)
+        evidence = evidence - evidence.mean()
+    smooth = shared.affinities.smooth(evidence, params.affinity)
+    offsets = torch.linspace(-REACH, REACH, STEPS, device=T.device)
+    cost = shared.affinities.cut_cost(smooth, offsets)
+    trace = Trace(evidence, smooth, offsets, cost, 0.0, 0.0)
     return replace(trace, threshold=best_offset(trace, model.trust) + params.threshold)
 
 
-def familiarity(
-    concept: torch.Tensor, tokens: Tokens, target: Encoded, found: torch.Tensor
-) -> float:
+def familiarity(model: Model, shared: Shared, mask: torch.Tensor) -> float:
     """How well a target and references explain each other: the mean of up to three cosines.
 
-    Of what was found to the concept (means), of every patch of the concept (n, D) to its nearest in
-    the target, and of what was not found to its nearest in the rest (every fourth patch will do).
+    Of what was found to the concept (means), of every patch of the concept to its nearest in the
+    target, and of what was not found to its nearest in the rest.
     """
     import torch
 
-    T, rest = target.debiased, tokens.debiased[~tokens.foreground][::4]
-    best = found if found.any() else torch.ones_like(found)
+    found = shared.match(model.pool, model.params.temperature)
+    T, plain = shared.target.debiased, model.pool.patches(model.plain)
+    concept, weight = model.pool.debiased[plain], model.pool.weight[plain]
+    best = mask if mask.any() else torch.ones_like(mask)
     cosines = [
-        torch.nn.functional.cosine_similarity(T[best].mean(0), concept.mean(0), dim=0),
-        (concept @ T.T).amax(dim=1).mean(),
+        torch.nn.functional.cosine_similarity(T[best].mean(0), weight @ concept, dim=0),
+        (weight @ found.coverage[plain]) / weight.sum(),
     ]
-    if len(rest) and not found.all():
-        cosines.append((T[~found] @ rest.T).amax(dim=1).mean())
+    if model.pool.patches(model.rest).any() and not mask.all():
+        cosines.append(found.nearest[~mask][:, model.rest].amax(dim=1).mean())
     return float(torch.stack(cosines).mean())

@@ -17,7 +17,7 @@ from . import Scores
 if TYPE_CHECKING:
     import torch
 
-    from ..features.clustering import MergeTree
+    from ..features.shared import Shared
     from ..reference import ReferenceSet
 
 
@@ -75,8 +75,8 @@ def fit(references: ReferenceSet, params: NearestParams) -> NearestModel:
     return NearestModel(tokens, masked, params)
 
 
-def score(model: NearestModel, target: Encoded, tree: MergeTree | None = None) -> Scores:
-    """The share of masked ones among the nearest reference patches; ``tree`` is not needed."""
+def score(model: NearestModel, target: Encoded, shared: Shared | None = None) -> Scores:
+    """The share of masked ones among the nearest reference patches; ``shared`` is not needed."""
     _, index = nearest_k(target.debiased, model.tokens, int(model.params.neighbours))
     votes = model.masked[index].float().mean(dim=1)
     confidence = closeness(target.debiased[votes > 0.5], model.tokens[model.masked])
