@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from likewise.features.debias import positional_basis
 from likewise.features.grid import mask_to_grid
 from likewise.images import read_image, write_image, write_mask
 from likewise.masks import read_mask
+from likewise.methods import get_method
 from likewise.methods import likewise as likewise_method
 from likewise.methods.consensus import consensus
 from likewise.methods.keypoints import match_keypoints
@@ -957,6 +959,24 @@ def test_classes_share_one_clustering(
     if method == "insid3":  # to which other classes are nothing
         for one, other in zip(result.classes.values(), alone, strict=True):
             np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_classes_share_one_match_and_one_set_of_matrices(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = Segmenter(encoder).fit(two_classes())
+    pools = {id(model.pool) for model in segmenter._models.values()}
+    assert len(pools) == 1
+    target = encoder.encode(paint(MIXED))
+    alone = [get_method("likewise").score(m, target) for m in segmenter._models.values()]
+    with (
+        mock.patch.object(shared, "match", wraps=shared.match) as matches,
+        mock.patch("torch.softmax", wraps=torch.softmax) as softmax,
+    ):
+        result = segmenter.segment_encoded(paint(MIXED), target)
+    assert (matches.call_count, softmax.call_count) == (1, 1)
+    for one, other in zip(result.classes.values(), alone, strict=True):
+        np.testing.assert_array_equal(one.scores.ravel(), other.patches.numpy())
 
 
 def test_overlaps_go_to_the_higher_score() -> None:
