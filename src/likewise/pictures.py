@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import binary_erosion
 
 RGB = npt.NDArray[np.uint8]
 COLOUR = (255, 64, 32)
@@ -48,6 +47,8 @@ def overlay(
     Returns:
         (H, W, 3) uint8.
     """
+    from scipy.ndimage import binary_erosion  # 0.1 s to import, and most runs draw nothing
+
     picture = image.astype(np.float32)
     paint = np.array(colour, dtype=np.float32)
     picture[mask] = (1 - opacity) * picture[mask] + opacity * paint
