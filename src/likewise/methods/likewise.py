@@ -14,7 +14,7 @@ docs/method.md explains it with a figure. What decides is read from the referenc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,13 +22,14 @@ from ..errors import LikewiseError
 from ..features.encoded import Encoded
 from ..features.evidence import Pool, discriminant, log_density
 from ..features.shared import Shared
-from ..views import VIEWS, same_picture
+from ..views import VIEWS
 from . import Scores
+from .folds import View, all_views, folds
 
 if TYPE_CHECKING:
     import torch
 
-    from ..reference import ReferenceSet, Shot
+    from ..reference import ReferenceSet
 
 __all__ = ["NEGATIVES", "VIEWS", "Model", "Params", "Trace", "extend", "fit", "iou", "score"]
 
@@ -71,17 +72,6 @@ class Params:
             raise LikewiseError("threshold and linear must be finite numbers of nats.")
         if not 0 <= self.presence <= 1:
             raise LikewiseError(f"presence {self.presence} is no confidence; use 0 to 1.")
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """One view of one shot, to be found from the others."""
-
-    encoded: Encoded
-    mask: torch.Tensor
-    shot: int
-    """Which shot; -1 if it is a negative one."""
-    name: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,23 +131,20 @@ def fit(references: ReferenceSet, params: Params) -> Model:
     )
     own = pool if (concept | rest).all() else pool.subset(concept | rest)
     model = Model(params, own, concept, rest, plain, own.debiased.new_zeros(0))
-    tests = []
+    tests, overlaps, levels = 0, torch.zeros(len(TRUSTS)), torch.zeros(len(TRUSTS))
     for view, known in folds(views):
         members = known.to(concept.device).repeat_interleave(2)
         alone = taught(replace(model, concept=concept & members, rest=rest & members))
         if has_both(alone) and view.mask.any() and not view.mask.all():
             shared = Shared(view.encoded)
-            tests.append((view, alone, shared, explain(alone, shared)))
-    overlap = torch.zeros(len(TRUSTS))
-    for view, _, _, trace in tests:
-        for n, trust in enumerate(TRUSTS):
-            overlap[n] += iou(trace.shared > best_offset(trace, trust), view.mask)
-    trust = TRUSTS[int(overlap.argmax())]
-    levels = [
-        familiarity(alone, shared, trace.shared > best_offset(trace, trust))
-        for _, alone, shared, trace in tests
-    ]
-    level = max(UNFAMILIAR, sum(levels) / len(levels)) if levels else 1.0
+            trace = explain(alone, shared)
+            for n, trust in enumerate(TRUSTS):
+                mask = trace.shared > best_offset(trace, trust)
+                overlaps[n] += iou(mask, view.mask)
+                levels[n] += familiarity(alone, shared, mask)
+            tests += 1
+    best = int(overlaps.argmax())
+    trust, level = TRUSTS[best], max(UNFAMILIAR, float(levels[best]) / tests) if tests else 1.0
     return replace(taught(model), pool=pool, trust=trust, familiarity=level)
 
 
@@ -208,35 +195,10 @@ def score(model: Model, target: Encoded, shared: Shared | None = None) -> Scores
     return Scores(patches.clamp(0, 1 if present else 0.5), confidence, trace)
 
 
-def all_views(shots: Sequence[Shot]) -> Iterator[View]:
-    """Every shot as it is and its views, in order."""
-    for number, shot in enumerate(shots):
-        for name, (encoded, mask) in {"": (shot.encoded, shot.mask), **shot.views}.items():
-            yield View(encoded, mask, -1 if shot.negative else number, name)
-
-
 def pool_of(views: Sequence[View]) -> Pool:
     """Two groups a view: its masked patches, then the others."""
     groups = [v.encoded.debiased[m] for v in views for m in (v.mask, ~v.mask)]
     return Pool.of(groups, POOL)
-
-
-def folds(views: list[View]) -> Iterator[tuple[View, torch.Tensor]]:
-    """Each test: a view to find, and which of the views may be known for it, (V,) bool.
-
-    Of three shots and more, each is found from the others. Fewer are too few for that (with two,
-    the trust learnt so was worth -5 mIoU): each of their views is found from all other views. A
-    picture and its mirror image show the same; neither is known for the other, and one is found.
-    """
-    import torch
-
-    several = len({v.shot for v in views if v.shot >= 0}) > 2
-    for view in views:
-        if several and view.shot >= 0 and view.name == "":
-            yield view, torch.tensor([v.shot != view.shot for v in views])
-        elif not several and view.shot >= 0 and view.name:
-            same = same_picture(view.name)
-            yield view, torch.tensor([v.shot != view.shot or v.name not in same for v in views])
 
 
 def iou(a: torch.Tensor, b: torch.Tensor) -> float:
