@@ -448,8 +448,8 @@ def _progress(total: int) -> Iterator[Callable[[str | None], None]]:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Paths as text, so that JSON can hold them."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
+    """Paths as text, so that JSON can hold them; without lists of nothing."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if v != ()}
 
 
-from . import cli_eval, cli_tune  # noqa: E402, F401 (they need the app and options)
+from . import cli_eval, cli_project, cli_tune  # noqa: E402, F401 (they need the app and options)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import LikewiseError, WriteError, explained_memory
 from ..images import read_image, write_image, write_label_map, write_mask
 from ..prefetch import ahead, batched
+from ..quality import verdicts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,19 @@ class Job:
 
 
 @dataclass(frozen=True)
+class ClassOutcome:
+    """What was found of one class."""
+
+    label: str
+    area: float
+    """Share of the image, 0..1."""
+    confidence: float
+    """0..1."""
+    reasons: tuple[str, ...]
+    """What speaks against it, see ``quality.verdicts``."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of one job."""
 
@@ -47,6 +61,8 @@ class Outcome:
     """Why there is no mask; None when there is one."""
     skipped: bool = False
     """The mask was there already and was kept."""
+    classes: tuple[ClassOutcome, ...] = ()
+    """Every class looked for, where masks are judged."""
 
 
 LABELS = "labels.json"
@@ -152,6 +168,7 @@ def segment_files(
     resume: bool = False,
     label_maps: bool = False,
     consensus: bool = False,
+    limits: Mapping[str, float] | None = None,
 ) -> Iterator[Outcome]:
     """Segment job after job; a target that cannot be read becomes an ``Outcome`` with its error.
 
@@ -161,6 +178,7 @@ def segment_files(
         resume: keep masks that are there already.
         label_maps: write which class each pixel is (palette, 0 unknown), not masks of 0 and 255.
         consensus: let targets that follow each other become references of each other.
+        limits: judge masks too, by these limits of ``quality.validate_mask_quality``.
 
     Yields:
         One outcome a job, its files already whole on disk.
@@ -172,7 +190,7 @@ def segment_files(
     read = ahead(partial(_read, resume=resume), jobs, depth)
     segmented = _segmented(segmenter, read, consensus)
     # On the CPU each is written before the next is segmented; an accelerator need not wait.
-    yield from ahead(partial(_write, label_maps=label_maps), segmented, depth - 1)
+    yield from ahead(partial(_write, label_maps=label_maps, limits=limits), segmented, depth - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +245,9 @@ def _try(
         return [_try(segmenter, {job: image}, False)[0] for job, image in images.items()]
 
 
-def _write(done: _Segmented | Outcome, label_maps: bool) -> Outcome:
+def _write(
+    done: _Segmented | Outcome, label_maps: bool, limits: Mapping[str, float] | None
+) -> Outcome:
     """The overlay first: the mask is what says that a target is done."""
     if isinstance(done, Outcome):
         return done
@@ -235,6 +255,14 @@ def _write(done: _Segmented | Outcome, label_maps: bool) -> Outcome:
     from ..pictures import class_colour, overlay, overlay_labels
 
     start = time.perf_counter()
+    classes: tuple[ClassOutcome, ...] = ()
+    if limits is not None:
+        classes = tuple(
+            ClassOutcome(
+                label, float(c.mask.mean()), c.confidence, verdicts(c.mask, c.confidence, **limits)
+            )
+            for label, c in result.classes.items()
+        )
     try:
         with explained_memory(str(job.target)):
             if job.overlay is not None:
@@ -252,7 +280,8 @@ def _write(done: _Segmented | Outcome, label_maps: bool) -> Outcome:
     except LikewiseError as error:
         return Outcome(job.target, error=str(error))
     seconds += time.perf_counter() - start
-    return Outcome(job.target, job.mask, job.overlay, result.area, result.confidence, seconds)
+    area, confidence = result.area, result.confidence
+    return Outcome(job.target, job.mask, job.overlay, area, confidence, seconds, classes=classes)
 
 
 def _key(path: Path) -> str:

@@ -1,0 +1,301 @@
+"""A project folder: what was annotated, with what, how it went, and what a person said of it.
+
+One SQLite database beside the masks. A mask is whole before its row says that it is done, so that a
+run that is killed at any moment goes on where it was, and never does a finished image again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LikewiseError
+from ..quality import doubt
+from .folder import LABELS, Job, Outcome, plan, segment_files
+from .settings import Settings, read_settings, relative
+from .targets import find_images
+
+if TYPE_CHECKING:
+    from ..reference import Reference
+    from ..segmenter import Segmenter
+
+DATABASE, MASKS = "likewise.sqlite", "masks"
+STATES = ("pending", "done", "failed", "accepted", "rejected", "corrected")
+JUDGED = ("accepted", "rejected", "corrected")
+"""States that a person gave; a run leaves them alone."""
+SCHEMA = """
+CREATE TABLE images (
+    path TEXT PRIMARY KEY, bytes INTEGER, changed INTEGER, hash TEXT, state TEXT NOT NULL,
+    error TEXT, run TEXT, seconds REAL, confidence REAL, area REAL, doubt REAL, reasons TEXT
+);
+CREATE INDEX by_doubt ON images (doubt);
+CREATE TABLE classes (
+    path TEXT, label TEXT, confidence REAL, area REAL, reasons TEXT, PRIMARY KEY (path, label)
+);
+CREATE TABLE runs (
+    run TEXT PRIMARY KEY, started TEXT, version TEXT, backbone TEXT, settings TEXT
+);
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one image."""
+
+    path: str
+    """Relative to the project."""
+    state: str
+    """One of STATES."""
+    error: str | None
+    seconds: float | None
+    confidence: float | None
+    area: float | None
+    doubt: float | None
+    """0..1: how much it is worth a look."""
+    reasons: tuple[str, ...]
+    """What speaks against its masks, of all classes; see ``quality.verdicts``."""
+
+
+class Project:
+    """A folder with a `likewise.toml`.
+
+    Raises:
+        LikewiseError: if it has none, or its database cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings: Settings = read_settings(folder)
+        path = folder / DATABASE
+        with self._explained():
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = 1; COMMIT;")
+            elif version != 1:
+                raise LikewiseError(f"{path} is of a newer likewise: install that one.")
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._db.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LikewiseError(
+                f"{self.folder / DATABASE} cannot be used ({error}): free some space, check its "
+                "permissions, or move it away to begin anew."
+            ) from error
+
+    def references(self) -> list[Reference]:
+        """Read from their files. Raises LikewiseError if one cannot be used."""
+        from ..images import read_image
+        from ..masks import read_mask
+        from ..reference import Reference
+
+        found = []
+        for marked in self.settings.references:
+            image = read_image(self.folder / marked.image)
+            mask = None
+            if marked.mask is not None:
+                where = self.folder / marked.mask
+                mask = read_mask(where, size=image.shape[:2], value=marked.value)
+            found.append(Reference(image, mask, label=marked.label, negative=marked.negative))
+        return found
+
+    def jobs(self) -> list[Job]:
+        """One for every target, in order. Raises LikewiseError as ``plan`` does."""
+        targets = find_images([os.path.normpath(self.folder / t) for t in self.settings.targets])
+        files = [self.folder / f for r in self.settings.references for f in (r.image, r.mask) if f]
+        return plan(targets, self.folder / MASKS, overlay=False, inputs=files)
+
+    def key(self, job: Job) -> str:
+        """How a target is known in the database."""
+        return relative(job.target, self.folder)
+
+    def run_key(self, backbone: str) -> str:
+        """A hash of everything that masks depend on but the targets: settings, files, weights."""
+        digest = hashlib.sha256(backbone.encode())
+        settings = asdict(self.settings) | {"targets": None, "quality": None}
+        digest.update(json.dumps(settings, sort_keys=True).encode())
+        for marked in self.settings.references:
+            for name in (marked.image, marked.mask):
+                if name is not None:
+                    digest.update(file_hash(self.folder / name).encode())
+        return digest.hexdigest()[:32]
+
+    def todo(self, jobs: Sequence[Job], run: str, retry: bool = False) -> list[Job]:
+        """Jobs that this run has to do: new, changed, never finished, or made otherwise.
+
+        Args:
+            jobs: from ``jobs``.
+            run: from ``run_key``.
+            retry: also those that failed, though neither they nor the settings changed.
+        """
+        rows = {
+            row[0]: row[1:]
+            for row in self._select("SELECT path, bytes, changed, hash, state, run FROM images")
+        }
+        left = []
+        for job in jobs:
+            size, changed, content, state, made = rows.get(self.key(job), (None,) * 5)
+            known = state in JUDGED or (state in ("done", "failed") and made == run)
+            again = not known or (state == "failed" and retry)
+            if again or (state != "failed" and not job.mask.is_file()):
+                left.append(job)
+            elif (size, changed) != stamp(job.target):  # touched: is it the same picture?
+                if content is None or content != file_hash(job.target):
+                    left.append(job)
+                else:
+                    new_size, new_changed = stamp(job.target)
+                    self._set(self.key(job), {"bytes": new_size, "changed": new_changed})
+        return left
+
+    def begin(self, run: str, backbone: str) -> None:
+        """Note a run, and write which label is which value of the masks."""
+        from .. import __version__
+        from ..writing import write_json
+
+        settings = json.dumps(asdict(self.settings))
+        started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        with self._explained():
+            self._db.execute(
+                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)",
+                (run, started, __version__, backbone, settings),
+            )
+        labels = {str(k): label for k, label in enumerate(self.settings.labels, 1)}
+        write_json(self.folder / MASKS / LABELS, labels)
+
+    def annotate(self, segmenter: Segmenter, jobs: Sequence[Job], run: str) -> Iterator[Outcome]:
+        """Segment jobs with fitted references; each is recorded before it is yielded.
+
+        Raises:
+            LikewiseError: if the disk refuses a mask or a row.
+        """
+        outcomes = segment_files(
+            segmenter,
+            jobs,
+            label_maps=True,
+            consensus=self.settings.consensus,
+            limits=self.settings.quality,
+        )
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            self._record(job, outcome, run)
+            yield outcome
+
+    def _record(self, job: Job, outcome: Outcome, run: str) -> None:
+        size, changed = stamp(job.target)
+        several = len(outcome.classes) > 1
+        values = {
+            "bytes": size,
+            "changed": changed,
+            "hash": file_hash(job.target) if size is not None else None,
+            "state": "failed" if outcome.error else "done",
+            "error": outcome.error,
+            "run": run,
+            "seconds": outcome.seconds,
+            "confidence": outcome.confidence,
+            "area": outcome.area,
+            "doubt": max((doubt(c.confidence, c.reasons) for c in outcome.classes), default=None),
+            "reasons": json.dumps(
+                [f"{c.label}: {r}" if several else r for c in outcome.classes for r in c.reasons]
+            ),
+        }
+        key = self.key(job)
+        with self._explained(), self._transaction():
+            self._set(key, values)
+            self._db.execute("DELETE FROM classes WHERE path = ?", (key,))
+            rows = [
+                (key, c.label, c.confidence, c.area, json.dumps(c.reasons)) for c in outcome.classes
+            ]
+            self._db.executemany("INSERT INTO classes VALUES (?, ?, ?, ?, ?)", rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._db.execute("COMMIT")
+
+    def _set(self, key: str, values: Mapping[str, object]) -> None:
+        names = ", ".join(values)
+        marks = ", ".join(f":{name}" for name in values)
+        update = ", ".join(f"{name} = :{name}" for name in values)
+        with self._explained():
+            changed = self._db.execute(
+                f"UPDATE images SET {update} WHERE path = :path", {**values, "path": key}
+            )
+            if changed.rowcount == 0:
+                self._db.execute(
+                    f"INSERT INTO images (path, {names}) VALUES (:path, {marks})",
+                    {**values, "path": key},
+                )
+
+    def judge(self, targets: Sequence[Path], state: str) -> None:
+        """Note what a person says of masks: one of JUDGED, or ``done`` to take it back.
+
+        Raises:
+            LikewiseError: if one has no mask yet.
+        """
+        for target in targets:
+            key = relative(target, self.folder)
+            known = self._select("SELECT state FROM images WHERE path = ?", (key,))
+            if not known or known[0][0] in ("pending", "failed"):
+                raise LikewiseError(f"{target} has no mask in {self.folder}: annotate it first.")
+            self._set(key, {"state": state})
+
+    def rows(self, states: Sequence[str] = STATES, top: int | None = None) -> list[Row]:
+        """Images in these states, the most doubtful first.
+
+        Args:
+            states: some of STATES.
+            top: at most so many.
+        """
+        marks = ", ".join("?" * len(states))
+        found = self._select(
+            "SELECT path, state, error, seconds, confidence, area, doubt, reasons FROM images "
+            f"WHERE state IN ({marks}) ORDER BY doubt DESC NULLS FIRST, path LIMIT ?",
+            (*states, -1 if top is None else top),
+        )
+        return [Row(*[*values, tuple(json.loads(reasons or "[]"))]) for *values, reasons in found]
+
+    def class_rows(self) -> list[tuple[str, str, float, float]]:
+        """(path, label, confidence, area) of everything that was found or not."""
+        return self._select("SELECT path, label, confidence, area FROM classes ORDER BY path")
+
+    def _select(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._explained():
+            return self._db.execute(query, values).fetchall()
+
+
+def stamp(path: Path) -> tuple[int | None, int | None]:
+    """(bytes, time of last change in ns); None where there is no such file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None, None
+    return status.st_size, status.st_mtime_ns
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of its bytes; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return ""

@@ -1,0 +1,193 @@
+"""What a project is told: `likewise.toml`, written with comments, read with checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import LikewiseError
+from ..methods import DEFAULT
+from ..writing import whole_file
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONFIG = "likewise.toml"
+LIMITS = ("min_area_ratio", "max_area_ratio", "max_components")
+"""What `[quality]` may hold, see ``quality.validate_mask_quality``."""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """One `[[reference]]`; paths are as they are written, relative to the project."""
+
+    image: str
+    mask: str | None = None
+    value: int | None = None
+    label: str = "object"
+    negative: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A project's `likewise.toml`."""
+
+    targets: tuple[str, ...]
+    references: tuple[Marked, ...]
+    method: str = DEFAULT
+    backbone: str = "embedded"
+    image_size: int | None = None
+    refine: str = "none"
+    consensus: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """`[method_settings]`: fields of the method's ``Params``."""
+    quality: Mapping[str, float] = field(default_factory=dict)
+    """`[quality]`: some of LIMITS."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of their first reference."""
+        return tuple(dict.fromkeys(r.label for r in self.references if not r.negative))
+
+
+def read_settings(folder: Path) -> Settings:
+    """A project's settings.
+
+    Raises:
+        LikewiseError: if the file is missing, is no TOML, or says what nobody understands.
+    """
+    path = folder / CONFIG
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LikewiseError(
+            f"{folder} is no project ({CONFIG}: {error.strerror}): make one with likewise init."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise LikewiseError(f"{path} is no TOML ({error}): mend that line.") from error
+    known = {
+        "targets": list,
+        "reference": list,
+        "method": str,
+        "backbone": str,
+        "image_size": int,
+        "refine": str,
+        "consensus": bool,
+        "method_settings": dict,
+        "quality": dict,
+    }
+    _check(path, "", values, known)
+    targets = values.pop("targets", [])
+    if not targets or not all(isinstance(t, str) for t in targets):
+        raise LikewiseError(f'{path} names no targets: write targets = ["folder"].')
+    references = []
+    for number, entry in enumerate(values.pop("reference", []), 1):
+        where = f"reference {number}: "
+        kinds = {"image": str, "mask": str, "value": int, "label": str, "negative": bool}
+        if not isinstance(entry, dict):
+            raise LikewiseError(f"{path}: {where}write [[reference]] with image and mask below.")
+        _check(path, where, entry, kinds)
+        reference = Marked(entry.pop("image", ""), **entry)
+        if not reference.image or not (reference.mask or reference.negative):
+            raise LikewiseError(f"{path}: {where}give an image and a mask.")
+        references.append(reference)
+    if all(r.negative for r in references):
+        raise LikewiseError(f"{path} has no [[reference]] of the thing: add one, image and mask.")
+    options, quality = values.pop("method_settings", {}), values.pop("quality", {})
+    _check(path, "[method_settings] ", options, dict.fromkeys(options, float))
+    _check(path, "[quality] ", quality, dict.fromkeys(LIMITS, float))
+    return Settings(tuple(targets), tuple(references), options=options, quality=quality, **values)
+
+
+def _check(path: Path, where: str, values: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    for key, value in values.items():
+        if key not in kinds:
+            raise LikewiseError(f"{path}: {where}{key} is unknown; use {', '.join(kinds)}.")
+        kind = kinds[key]
+        # bool is an int to Python, but not to a person.
+        good = isinstance(value, (int, float) if kind is float else kind)
+        if not good or (isinstance(value, bool) and kind is not bool):
+            raise LikewiseError(
+                f"{path}: {where}{key} is {json.dumps(value, default=str)}, which is no "
+                f"{ {int: 'whole number', float: 'number', str: 'text'}.get(kind, kind.__name__) }."
+            )
+
+
+def write_settings(
+    folder: Path, settings: Sequence[tuple[str, Any]], references: Sequence[Marked]
+) -> Path:
+    """Write a new `likewise.toml` with comments.
+
+    Args:
+        folder: the project; made if it is not there.
+        settings: (key, value) in order; None is written as a comment.
+        references: as they are to be written.
+
+    Raises:
+        LikewiseError: if there is one already, or it cannot be written.
+    """
+    path = folder / CONFIG
+    if path.exists():
+        raise LikewiseError(f"{path} is there already: edit it, or give another folder.")
+    lines = ["# A likewise project. Paths are relative to this file.", ""]
+    for key, value in settings:
+        comment = COMMENTS[key]
+        lines += [f"# {comment}", f"{'# ' if value is None else ''}{key} = {_toml(value)}", ""]
+    for reference in references:
+        lines.append("[[reference]]")
+        for key in ("image", "mask", "value", "label", "negative"):
+            value = getattr(reference, key)
+            if value is not None and value is not False:
+                lines.append(f"{key} = {_toml(value)}")
+        lines.append("")
+    lines += [
+        "# More classes: further [[reference]]s with another label. Not the thing: negative = true",
+        "",
+        "# [method_settings]",
+        "# threshold = 1.0          # likewise: above 0 gives smaller masks",
+        "",
+        "# [quality]",
+        "# min_area_ratio = 0.001   # smaller is too_small",
+        "# max_area_ratio = 0.9     # larger is too_large",
+        "# max_components = 10      # more parts are fragmented",
+        "",
+    ]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            file.write("\n".join(lines).encode())
+    except OSError as error:
+        raise LikewiseError(
+            f"{path} cannot be written ({error.strerror}): give another folder."
+        ) from error
+    return path
+
+
+COMMENTS = {
+    "targets": "Files, folders or patterns of images to annotate.",
+    "method": "likewise, insid3, foris, frost or nearest.",
+    "backbone": "A name from `likewise backbones`, or a file or folder.",
+    "image_size": "Side of the square that the backbone sees; its own by default.",
+    "refine": "Edges: none, guided or crf.",
+    "consensus": "Whether targets of one kind become references of each other.",
+}
+
+
+def _toml(value: Any) -> str:
+    """Text, numbers, booleans and lists of them are the same in JSON and TOML."""
+    return "518" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def relative(path: str | os.PathLike[str], folder: Path) -> str:
+    """``path`` as seen from the project, with forward slashes; absolute on another drive."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        return Path(path).resolve().as_posix()

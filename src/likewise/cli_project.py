@@ -1,0 +1,221 @@
+"""Projects on the command line: ``likewise init``, ``annotate``, ``review`` and ``report``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .cli import (
+    BackboneOption,
+    DeviceOption,
+    DtypeOption,
+    ImageSizeOption,
+    JsonOption,
+    LabelOption,
+    MaskOption,
+    MaskValueOption,
+    MethodOption,
+    NegativeMaskOption,
+    NegativeOption,
+    OfflineOption,
+    ReferenceOption,
+    _plain,
+    _progress,
+    app,
+)
+from .errors import LikewiseError
+from .methods import DEFAULT
+
+if TYPE_CHECKING:
+    from .batch.project import Row
+
+ProjectArgument = Annotated[Path, typer.Argument(help="Folder of the project.")]
+
+
+@app.command()
+def init(
+    project: ProjectArgument,
+    reference: ReferenceOption,
+    mask: MaskOption,
+    targets: Annotated[
+        list[str], typer.Option("--targets", "-t", help="Files, folders or patterns.")
+    ],
+    mask_value: MaskValueOption = [],  # noqa: B006 (typer copies it)
+    label: LabelOption = [],  # noqa: B006
+    negative: NegativeOption = [],  # noqa: B006
+    negative_mask: NegativeMaskOption = [],  # noqa: B006
+    method: MethodOption = DEFAULT,
+    backbone: BackboneOption = "embedded",
+    image_size: ImageSizeOption = None,
+    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
+    consensus: Annotated[
+        bool,
+        typer.Option("--consensus", help="Targets of one kind become references of each other."),
+    ] = False,
+) -> None:
+    """Write PROJECT/likewise.toml, with comments: references, targets, settings."""
+    from .batch.settings import Marked, relative, write_settings
+    from .batch.targets import find_images
+    from .cli_references import read_references
+    from .methods import check_consensus, get_method
+    from .refine import check_refiner
+
+    read_references(reference, mask, mask_value, label, negative, negative_mask)  # all is well
+    found = find_images(targets)
+    get_method(method)
+    check_refiner(refine)
+    if consensus:
+        check_consensus(method)
+    values = mask_value * len(reference) if len(mask_value) == 1 else mask_value
+    references = [
+        Marked(
+            relative(image, project),
+            relative(mask[number], project),
+            values[number] if values else None,
+            label[number] if label else "object",
+        )
+        for number, image in enumerate(reference)
+    ]
+    for number, image in enumerate(negative):
+        where = relative(negative_mask[number], project) if negative_mask else None
+        references.append(Marked(relative(image, project), where, negative=True))
+    settings: list[tuple[str, Any]] = [
+        ("targets", [relative(target, project) for target in targets]),
+        ("method", method),
+        ("backbone", backbone),
+        ("image_size", image_size),
+        ("refine", refine),
+        ("consensus", consensus),
+    ]
+    path = write_settings(project, settings, references)
+    print(f"{path} written: {len(references)} references, {len(found)} targets.")
+    print(f"Look at it, then: likewise annotate {project}")
+
+
+@app.command()
+def annotate(
+    project: ProjectArgument,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many; the next run goes on.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what there is to do.")
+    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try those that failed again.")] = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    offline: OfflineOption = False,
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="One JSON object a finished image, for scripts.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Annotate what is not done yet; may be stopped at any moment and run again."""
+    from .backbones.encoder import Encoder
+    from .batch.project import Project
+    from .segmenter import Segmenter
+
+    work = Project(project)
+    settings = work.settings
+    jobs = work.jobs()
+    references = work.references()
+    beside = project / settings.backbone  # a file or folder, or a name
+    encoder = Encoder(
+        beside if beside.exists() else settings.backbone,
+        image_size=settings.image_size,
+        device=device,
+        dtype=dtype,
+        offline=offline,
+    )
+    run = work.run_key(f"{encoder.backbone.identity} {encoder.input_size} {encoder.rank} {dtype}")
+    left = work.todo(jobs, run, retry)
+    kept, left = len(jobs) - len(left), left[:limit]
+    failed, stopped = 0, ""
+    done = 0
+    if left and not dry_run:
+        segmenter = Segmenter(
+            encoder, method=settings.method, refiner=settings.refine, **settings.options
+        ).fit(references)
+        work.begin(run, encoder.spec.name)
+        try:
+            with _progress(len(left)) as advance:
+                for outcome in work.annotate(segmenter, left, run):
+                    done += outcome.error is None
+                    failed += outcome.error is not None
+                    if json_lines:
+                        print(json.dumps(_plain(dataclasses.asdict(outcome))), flush=True)
+                    advance(outcome.error)
+        except LikewiseError as error:
+            stopped = str(error)
+        except KeyboardInterrupt:
+            stopped = "stopped by Ctrl-C: what is finished stays, the next run goes on from here."
+    if stopped:
+        print(f"likewise: {stopped}", file=sys.stderr)
+    counts = Counter(row.state for row in work.rows())
+    report = {"done_now": done, "failed_now": failed, "kept": kept, "to_do": len(left)} | counts
+    if as_json:
+        print(json.dumps(report, indent=2))
+    elif not json_lines:
+        if dry_run:
+            print(f"{len(left)} of {len(jobs)} images are to be done, {kept} are.")
+        else:
+            notes = [f"{kept} kept"] if kept else []
+            notes += [f"{failed} failed"] if failed else []
+            print(f"{done} of {len(jobs)} images annotated in {work.folder}", *notes, sep=", ")
+    work.close()
+    if failed or stopped:
+        raise typer.Exit(1)
+
+
+@app.command()
+def review(
+    project: ProjectArgument,
+    top: Annotated[int, typer.Option(min=1, help="How many to list.")] = 20,
+    accept: Annotated[list[Path], typer.Option(help="Images whose masks are right.")] = [],  # noqa: B006
+    reject: Annotated[list[Path], typer.Option(help="Images whose masks are wrong.")] = [],  # noqa: B006
+    undo: Annotated[list[Path], typer.Option(help="Take back what was said of them.")] = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """List what is most worth a look, with reasons; or say what you saw."""
+    from .batch.project import Project
+
+    work = Project(project)
+    for targets, state in ((accept, "accepted"), (reject, "rejected"), (undo, "done")):
+        work.judge(targets, state)
+    rows = work.rows(("failed", "done"), top)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+        return
+    for row in rows:
+        print(_line(row))
+    counts = Counter(row.state for row in work.rows())
+    print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "nothing yet")
+
+
+def _line(row: Row) -> str:
+    if row.error:
+        return f"failed  {row.path}: {row.error}"
+    reasons = ", ".join(row.reasons) or "nothing in particular"
+    return f"{row.doubt or 0:6.2f}  {row.path}: {reasons} (confidence {row.confidence or 0:.2f})"
+
+
+@app.command()
+def report(
+    project: ProjectArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Page to write; PROJECT/report.html.")
+    ] = None,
+) -> None:
+    """Write one HTML page: counts, histograms, the surest masks and the most doubtful."""
+    from .batch.project import Project
+    from .batch.report import write_report
+
+    path = out or project / "report.html"
+    write_report(Project(project), path)
+    print(f"look at {path}")

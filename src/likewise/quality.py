@@ -1,0 +1,70 @@
+"""What a mask looks like it got wrong, and which masks are worth a look first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+UNSURE = 0.7
+"""Confidence below which a mask is worth a look."""
+
+
+def validate_mask_quality(
+    mask: npt.ArrayLike,
+    min_area_ratio: float = 0.001,
+    max_area_ratio: float = 0.9,
+    max_components: int = 10,
+) -> str:
+    """One word on a mask: ``too_small``, ``too_large``, ``fragmented`` or ``ok``.
+
+    Args:
+        mask: (H, W), foreground where it is not 0.
+        min_area_ratio: share of the image below which it is too small, 0..1.
+        max_area_ratio: share of the image above which it is too large, 0..1.
+        max_components: connected parts (corners do not connect) above which it is fragmented.
+    """
+    from scipy import ndimage
+
+    foreground = np.asarray(mask) != 0
+    area = foreground.mean() if foreground.size else 0.0
+    if area < min_area_ratio:
+        return "too_small"  # likely missed the object
+    if area > max_area_ratio:
+        return "too_large"  # likely leaked to the background
+    return "fragmented" if ndimage.label(foreground)[1] > max_components else "ok"
+
+
+def verdicts(mask: npt.NDArray[np.bool_], confidence: float, **limits: Any) -> tuple[str, ...]:
+    """Everything that speaks against one class's mask; nothing of what is fine.
+
+    Args:
+        mask: (H, W) bool.
+        confidence: 0..1 of the method.
+        limits: of ``validate_mask_quality``.
+
+    Returns:
+        Some of ``empty``, ``too_small``, ``too_large``, ``fragmented``, ``touches_border`` (three
+        sides of the image or more, of a mask that is not large) and ``unsure``, of what is found.
+    """
+    found = []
+    word = "empty" if not mask.any() else validate_mask_quality(mask, **limits)
+    if word != "ok":
+        found.append(word)
+    sides = [mask[0].any(), mask[-1].any(), mask[:, 0].any(), mask[:, -1].any()]
+    if sum(map(bool, sides)) >= 3 and mask.mean() < 0.5:
+        found.append("touches_border")
+    if confidence < UNSURE and word != "empty":
+        found.append("unsure")
+    return tuple(found)
+
+
+def doubt(confidence: float, reasons: tuple[str, ...]) -> float:
+    """How much a mask is worth a look, 0..1: the review queue is ordered by it.
+
+    An empty mask of low confidence is a finding (it is not there) and doubted by how near it came.
+    """
+    if "empty" in reasons:
+        return 1 - 2 * abs(confidence - 0.5)
+    return min(1.0, 1 - confidence + 0.2 * len([r for r in reasons if r != "unsure"]))
