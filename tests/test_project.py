@@ -295,6 +295,31 @@ def test_ten_thousand_rows_are_listed_at_once(scene: Path) -> None:
     assert Path("work", DATABASE).stat().st_size < 20e6
 
 
+# --- in one call --------------------------------------------------------------------------------
+
+
+def test_annotate_batch_as_in_the_wiki(scene: Path) -> None:
+    Path("in/04.png").write_bytes(b"no picture")
+    options = {"backbone": "tiny", "image_size": 64}
+    words = likewise.annotate_batch("reference.png", "mask.png", "in", "masks", **options)
+    assert len(words) == COUNT
+    assert words.pop("in/04.png").startswith("failed: in/04.png is not an image")
+    assert set(words.values()) <= {"ok", "too_small", "too_large", "fragmented"}
+    for target, word in words.items():
+        with Image.open(f"masks/{Path(target).stem}_mask.png") as image:
+            mask = np.asarray(image)
+        assert set(np.unique(mask)) <= {0, 255}
+        assert validate_mask_quality(mask) == word
+    segmenter = likewise.Segmenter(**options).fit(("reference.png", "mask.png"))
+    np.testing.assert_array_equal(mask > 0, segmenter.segment(target).mask)
+    with mock.patch("likewise.segmenter.Segmenter.segment_batch") as again:
+        kept = likewise.annotate_batch("reference.png", "mask.png", "in", "masks", **options)
+    assert again.call_count == 0
+    assert {k: v for k, v in kept.items() if k in words} == words
+    text = refusal(likewise.annotate_batch, "reference.png", "mask.png", "nowhere", "masks")
+    assert text.startswith("nowhere does not exist")
+
+
 # --- quality ------------------------------------------------------------------------------------
 
 

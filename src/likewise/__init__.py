@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from .errors import BackboneError, ImageError, LikewiseError
 
 if TYPE_CHECKING:
+    from .batch.annotate import annotate_batch
     from .insid3_api import build_insid3
+    from .quality import validate_mask_quality
     from .reference import Reference
     from .result import Result
     from .segmenter import Segmenter
@@ -21,7 +23,9 @@ __all__ = [
     "Reference",
     "Result",
     "Segmenter",
+    "annotate_batch",
     "build_insid3",
+    "validate_mask_quality",
 ]
 
 # Loaded on first use, so that `import likewise` stays free of torch.
@@ -29,7 +33,9 @@ _LAZY = {
     "Reference": "reference",
     "Result": "result",
     "Segmenter": "segmenter",
+    "annotate_batch": "batch.annotate",
     "build_insid3": "insid3_api",
+    "validate_mask_quality": "quality",
 }
 
 
