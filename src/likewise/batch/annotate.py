@@ -22,8 +22,8 @@ def annotate_batch(
 ) -> dict[str, str]:
     """Annotate all images of a folder using a single reference.
 
-    Writes ``<stem>_mask.png``, 0 and 255, for each; what is there already is kept, so that a run that
-    was stopped goes on. ``likewise annotate`` does more: projects, review, reports.
+    Writes ``<stem>_mask.png``, 0 and 255, for each; what is there already is kept, so that a run
+    that was stopped goes on. ``likewise annotate`` does more: projects, review, reports.
 
     Args:
         reference_image: the example.
