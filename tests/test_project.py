@@ -200,6 +200,8 @@ def test_killed_at_any_moment(scene: Path) -> None:
     source = str(Path(likewise.__file__).parents[1])
     env = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     done: list[str] = []
+    Path("wild/masks").mkdir()
+    Path("wild/masks/.likewise-0123.part").write_bytes(b"half a mas")
     for attempt in range(8):
         words = [sys.executable, "-c", code, *annotate, "--json-lines"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, env=env, text=True) as process:
@@ -220,6 +222,7 @@ def test_killed_at_any_moment(scene: Path) -> None:
             break
     assert process.returncode == 0
     assert masks("wild") == masks("calm")
+    assert {p.name for p in Path("wild/masks").iterdir()} == {*masks("calm"), "labels.json"}
     assert len(done) == len(set(done))
     assert counts("wild") == {"done": COUNT}
 

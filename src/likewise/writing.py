@@ -12,6 +12,9 @@ from typing import Any, BinaryIO
 
 from .errors import WriteError
 
+PARTS = ".likewise-*.part"
+"""What is left of files when a process is killed while it writes them."""
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:

@@ -166,7 +166,7 @@ class Project:
     def begin(self, run: str, backbone: str) -> None:
         """Note a run, and write which label is which value of the masks."""
         from .. import __version__
-        from ..writing import write_json
+        from ..writing import PARTS, write_json
 
         settings = json.dumps(asdict(self.settings))
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -175,6 +175,8 @@ class Project:
                 "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)",
                 (run, started, __version__, backbone, settings),
             )
+        for part in (self.folder / MASKS).glob(PARTS):  # of a run that was killed
+            part.unlink(missing_ok=True)
         labels = {str(k): label for k, label in enumerate(self.settings.labels, 1)}
         write_json(self.folder / MASKS / LABELS, labels)
 
