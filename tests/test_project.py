@@ -235,7 +235,7 @@ def test_a_full_disk_keeps_what_is_done(scene: Path) -> None:
         ran = run(annotate)
     assert ran.code == 1 or ran.code == 2
     assert "No space left on device" in ran.err
-    assert counts() == {"done": 2}
+    assert counts() == {"done": 2, "pending": 10}
     assert len(masks()) == 2
     assert run(annotate).out == "10 of 12 images annotated in work, 2 kept\n"
 
@@ -265,6 +265,23 @@ def test_judgements_stay_and_can_be_taken_back(scene: Path) -> None:
     ran = run(["review", "work", "--accept", "reference.png"])
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "reference.png has no mask in work: annotate it first." in ran.err
+
+
+def test_classes_of_judged_masks_stay_what_they_are(scene: Path) -> None:
+    annotate = make("work", "--label", "cat")
+    run([*annotate, "--limit", "2"])
+    config = Path("work", CONFIG)
+    text = config.read_text()
+    config.write_text(text.replace('label = "cat"', 'label = "dog"'))
+    assert run([*annotate, "--limit", "2"]).code == 0  # nobody said anything yet
+    run(["review", "work", "--accept", "in/01.png"])
+    config.write_text(text)
+    ran = run(annotate)
+    assert ran.code == 2
+    assert "masks that were judged have the classes dog: keep these first" in ran.err
+    second = '[[reference]]\nimage = "../a.jpg"\nmask = "../mask.png"\nlabel = "cat"\n'
+    config.write_text(text.replace('label = "cat"', f'label = "dog"\n{second}'))
+    assert run(annotate).out == "11 of 12 images annotated in work, 1 kept\n"
 
 
 def test_the_report_stands_alone(scene: Path) -> None:

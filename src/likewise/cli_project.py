@@ -142,7 +142,7 @@ def annotate(
         segmenter = Segmenter(
             encoder, method=settings.method, refiner=settings.refine, **settings.options
         ).fit(references)
-        work.begin(run, encoder.spec.name)
+        work.begin(run, encoder.spec.name, left)
         try:
             with _progress(len(left)) as advance:
                 for outcome in work.annotate(segmenter, left, run):

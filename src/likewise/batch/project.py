@@ -163,11 +163,24 @@ class Project:
                     self._set(self.key(job), {"bytes": new_size, "changed": new_changed})
         return left
 
-    def begin(self, run: str, backbone: str) -> None:
-        """Note a run, and write which label is which value of the masks."""
+    def begin(self, run: str, backbone: str, jobs: Sequence[Job]) -> None:
+        """Note a run and what it has to do, and write which label is which value of the masks.
+
+        Raises:
+            LikewiseError: if masks that a person judged have other values for the classes.
+        """
         from .. import __version__
         from ..writing import PARTS, write_json
 
+        labels = {str(k): label for k, label in enumerate(self.settings.labels, 1)}
+        path = self.folder / MASKS / LABELS
+        if path.is_file() and self.rows(JUDGED, top=1):
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if any(labels.get(value) != label for value, label in before.items()):
+                raise LikewiseError(
+                    f"masks that were judged have the classes {', '.join(before.values())}: keep "
+                    "these first and in this order, or begin another project."
+                )
         settings = json.dumps(asdict(self.settings))
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         with self._explained():
@@ -175,10 +188,15 @@ class Project:
                 "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)",
                 (run, started, __version__, backbone, settings),
             )
+            self._db.execute("BEGIN")
+            self._db.executemany(
+                "INSERT OR IGNORE INTO images (path, state) VALUES (?, 'pending')",
+                [(self.key(job),) for job in jobs],
+            )
+            self._db.execute("COMMIT")
         for part in (self.folder / MASKS).glob(PARTS):  # of a run that was killed
             part.unlink(missing_ok=True)
-        labels = {str(k): label for k, label in enumerate(self.settings.labels, 1)}
-        write_json(self.folder / MASKS / LABELS, labels)
+        write_json(path, labels)
 
     def annotate(self, segmenter: Segmenter, jobs: Sequence[Job], run: str) -> Iterator[Outcome]:
         """Segment jobs with fitted references; each is recorded before it is yielded.

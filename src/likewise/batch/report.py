@@ -49,7 +49,7 @@ def write_report(project: Project, path: Path) -> None:
     rows = project.rows()
     if not rows:
         raise LikewiseError(f"{project.folder} has nothing to report: annotate it first.")
-    masked = [row for row in rows if row.state != "failed"]
+    masked = [row for row in rows if row.state not in ("failed", "pending")]
     failed = [row for row in rows if row.state == "failed"]
     parts = [
         _counts(rows),

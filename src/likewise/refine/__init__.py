@@ -42,6 +42,8 @@ def refine(
     import torch
 
     check_refiner(refiner)
+    if not scores.gt(0.5).any():  # nor will any pixel between them be
+        return np.zeros(image.shape[:2], dtype=bool)
     upsampled = resize(scores, input_size)
     if refiner == "none" or not upsampled.gt(0.5).any():
         fine = upsampled.gt(0.5).float()
