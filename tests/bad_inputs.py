@@ -1239,9 +1239,14 @@ def memory_gone_later(_: Path) -> list[str]:
     return segment("a.jpg", "b.jpg")
 
 
-@row("missing option", 2, r"Missing option '--mask'", usage=True, process=True)
+@row("missing option", 2, r"Missing option '--out'", usage=True, process=True)
 def missing_option(_: Path) -> list[str]:
-    return ["segment", "a.jpg", "--reference", "reference.png", "--out", "out"]
+    return ["segment", "a.jpg", "--reference", "reference.png", "--mask", "mask.png"]
+
+
+@row("no reference", 2, r"no reference given: give --reference and --mask, or a file with --refer")
+def no_reference(_: Path) -> list[str]:
+    return ["segment", "a.jpg", "--out", "out"]
 
 
 @row("unknown option", 2, r"No such option: --mask-colour", usage=True)
@@ -1252,6 +1257,145 @@ def unknown_option(_: Path) -> list[str]:
 @row("unknown command", 2, r"No such command 'segmnt'", usage=True)
 def unknown_command(_: Path) -> list[str]:
     return ["segmnt", "a.jpg"]
+
+
+# references in a file
+
+
+def keep(**options: Any) -> Path:
+    """A file of references, as `likewise references save` writes it."""
+    from likewise import Segmenter
+
+    segmenter = Segmenter("tiny", **{"image_size": 64, **options}).fit(
+        ("reference.png", "mask.png")
+    )
+    segmenter.save_references("r.safetensors")
+    return Path("r.safetensors")
+
+
+def segment_kept(*more: str) -> list[str]:
+    return ["segment", "a.jpg", "--references", "r.safetensors", "--out", "out", *TINY, *more]
+
+
+@row("missing references file", 2, r"r\.safetensors does not exist: check its spelling\.")
+def missing_references_file(_: Path) -> list[str]:
+    return segment_kept()
+
+
+@row(
+    "references file and a reference", 2, r"--references r\.safetensors holds all references: leav"
+)
+def references_twice(_: Path) -> list[str]:
+    keep()
+    return segment_kept("--reference", "reference.png", "--mask", "mask.png")
+
+
+@row(
+    "references file that is a picture", 2, r"a\.jpg is no whole references file \(.*: copy it agai"
+)
+def references_picture(_: Path) -> list[str]:
+    return segment_kept("--references", "a.jpg")
+
+
+@row("references file that is a folder", 2, r"tiny is a folder: give the references file itself\.")
+def references_folder(_: Path) -> list[str]:
+    return ["references", "show", "tiny"]
+
+
+@row(
+    "weights for a references file", 2, r".*model\.safetensors holds tensors, but no references: g"
+)
+def references_weights(_: Path) -> list[str]:
+    return segment_kept("--references", str(Path("tiny/model.safetensors")))
+
+
+@row("references file cut short", 2, r"r\.safetensors is no whole references file \(.*: copy it ag")
+def references_cut(_: Path) -> list[str]:
+    cut(str(keep()))
+    return segment_kept()
+
+
+@row("references file with a changed byte", 2, r"r\.safetensors is damaged: its content is not wha")
+def references_changed(_: Path) -> list[str]:
+    data = bytearray(keep().read_bytes())
+    data[-1] ^= 1
+    Path("r.safetensors").write_bytes(data)
+    return segment_kept()
+
+
+@row(
+    "references file of a newer likewise", 2, r"r\.safetensors was written by a newer likewise \(f"
+)
+def references_newer(_: Path) -> list[str]:
+    data = keep().read_bytes()
+    assert data.count(b'\\"format\\": 1,') == 1
+    Path("r.safetensors").write_bytes(data.replace(b'\\"format\\": 1,', b'\\"format\\": 2,'))
+    return ["references", "show", "r.safetensors"]
+
+
+@row(
+    "references of a backbone without a name",
+    2,
+    r"r\.safetensors was made with tiny, which likewise does not know by name: give its file",
+)
+def references_unnamed(_: Path) -> list[str]:
+    keep()
+    return ["segment", "a.jpg", "--references", "r.safetensors", "--out", "out"]
+
+
+@row(
+    "references of another backbone",
+    2,
+    r"r\.safetensors was made with tiny at 64 px .*, not with embedded at 56 px .*: give --b",
+)
+def references_other_backbone(_: Path) -> list[str]:
+    keep()
+    return segment_kept("--backbone", "embedded", "--image-size", "56", "--block", "1")
+
+
+@row(
+    "references of another size, block and rank",
+    2,
+    r"r\.safetensors was made at 64 px from block 2 at rank 23, not at 96 px from block 1 at rank "
+    r"5: give --image-size 64 --block 2 --svd-components 23\.",
+)
+def references_other_size(_: Path) -> list[str]:
+    keep()
+    return segment_kept("--image-size", "96", "--block", "1", "--svd-components", "5")
+
+
+@row(
+    "references without views", 2, r"r\.safetensors was saved for method insid3, without the views"
+)
+def references_without_views(_: Path) -> list[str]:
+    keep(method="insid3")
+    return segment_kept("--method", "likewise")
+
+
+@row("references to a picture's name", 2, r"r\.png cannot hold references: name it with \.safetens")
+def references_to_a_picture(_: Path) -> list[str]:
+    files = ["--reference", "reference.png", "--mask", "mask.png"]
+    return ["references", "save", *files, *TINY, "--out", "r.png"]
+
+
+@row(
+    "references on a full disk",
+    2,
+    r"r\.safetensors cannot be written \(",
+    fault=lambda: full_disk(0),
+)
+def references_on_a_full_disk(_: Path) -> list[str]:
+    keep()
+    files = ["--reference", "b.jpg", "--mask", "mask.png"]
+    return ["references", "save", *files, *TINY, "--out", "r.safetensors"]
+
+
+@row(
+    "references drawn to no picture", 2, r"look\.xyz has no known suffix: name it with one of \.png"
+)
+def references_drawn_to_no_picture(_: Path) -> list[str]:
+    keep()
+    return ["references", "show", "r.safetensors", "--picture", "look.xyz"]
 
 
 # match

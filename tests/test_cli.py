@@ -141,7 +141,16 @@ def test_version() -> None:
 def test_help_lists_the_commands_and_the_exit_codes() -> None:
     ran = run(["--help"])
     assert ran.code == 0
-    for word in ("segment", "match", "tune", "backbones", "doctor", "demo", "Exit codes"):
+    for word in (
+        "segment",
+        "match",
+        "tune",
+        "references",
+        "backbones",
+        "doctor",
+        "demo",
+        "Exit codes",
+    ):
         assert word in ran.out
 
 

@@ -53,6 +53,15 @@ NegativeMaskOption = Annotated[
 MethodOption = Annotated[
     str, typer.Option("--method", help="likewise, insid3, foris, frost or nearest.")
 ]
+ThresholdOption = Annotated[
+    float | None, typer.Option(help="For likewise: above 0 gives smaller masks, below larger.")
+]
+TauOption = Annotated[
+    float | None, typer.Option(help="Clustering similarity -1..1; higher gives finer regions.")
+]
+AlphaOption = Annotated[
+    float | None, typer.Option(help="For insid3: lower adds more regions to the mask.")
+]
 BackboneOption = Annotated[
     str,
     typer.Option("--backbone", "-b", help="A name from `likewise backbones`, or a file or folder."),
@@ -113,6 +122,12 @@ def _segmenter(rank: float | None, **options: Any) -> Segmenter:
     return Segmenter(svd_components=_rank(rank), **options)
 
 
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option was given, even if with its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
 def _rank(rank: float | None) -> int | float | None:
     """A whole number is a count of directions, as in the papers; a fraction is one of D."""
     return int(rank) if rank is not None and float(rank).is_integer() else rank
@@ -120,11 +135,16 @@ def _rank(rank: float | None) -> int | float | None:
 
 @app.command()
 def segment(
+    context: typer.Context,
     targets: Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")],
-    reference: ReferenceOption,
-    mask: MaskOption,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the masks.")],
-    mask_value: MaskValueOption = [],  # noqa: B006 (typer copies it)
+    reference: ReferenceOption = [],  # noqa: B006 (typer copies it)
+    mask: MaskOption = [],  # noqa: B006
+    references_file: Annotated[
+        Path | None,
+        typer.Option("--references", help="Instead: a file of `likewise references save`."),
+    ] = None,
+    mask_value: MaskValueOption = [],  # noqa: B006
     label: LabelOption = [],  # noqa: B006
     negative: NegativeOption = [],  # noqa: B006
     negative_mask: NegativeMaskOption = [],  # noqa: B006
@@ -140,15 +160,9 @@ def segment(
     ] = False,
     refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
     method: MethodOption = DEFAULT,
-    threshold: Annotated[
-        float | None, typer.Option(help="For likewise: above 0 gives smaller masks, below larger.")
-    ] = None,
-    tau: Annotated[
-        float | None, typer.Option(help="Clustering similarity -1..1; higher gives finer regions.")
-    ] = None,
-    alpha: Annotated[
-        float | None, typer.Option(help="For insid3: lower adds more regions to the mask.")
-    ] = None,
+    threshold: ThresholdOption = None,
+    tau: TauOption = None,
+    alpha: AlphaOption = None,
     backbone: BackboneOption = "embedded",
     image_size: ImageSizeOption = None,
     block: BlockOption = None,
@@ -161,35 +175,47 @@ def segment(
     """Write <stem>.png (0/255, or with several labels 1, 2, ...; the target's size)."""
     from .batch.folder import LABELS, Outcome, check_labels, claim, plan, segment_files
     from .batch.targets import find_images
-    from .cli_references import read_references
+    from .cli_references import choose_references
     from .methods import check_consensus
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
-    if consensus:
-        check_consensus(method)
-    references = read_references(reference, mask, mask_value, label, negative, negative_mask)
+    examples = (reference, mask, mask_value, label, negative, negative_mask)
+    info, references = choose_references(references_file, examples)
     inputs = [*reference, *mask, *negative, *negative_mask]
+    options: dict[str, Any] = {
+        "backbone": backbone,
+        "image_size": image_size,
+        "svd_components": svd_components,
+        "block": block,
+        "method": method,
+        "threshold": threshold,
+        "tau": tau,
+        "alpha": alpha,
+    }
+    if info is not None:
+        inputs.append(info.path)
+        options = info.options(**{k: v for k, v in options.items() if _is_given(context, k)})
+    if consensus:
+        check_consensus(options["method"])
     jobs = plan(find_images(targets), out, overlay=overlay, inputs=inputs)
-    labels = dict.fromkeys(label)
+    labels = dict.fromkeys(label) if info is None else info.classes
     values = {str(k): name for k, name in enumerate(labels, 1)} if len(labels) > 1 else {}
     if values:
         claim(out, [(out / LABELS, out / LABELS)], inputs)
     if values and resume:
         check_labels(out, values, jobs)
     segmenter = _segmenter(
-        svd_components,
-        backbone=backbone,
-        image_size=image_size,
-        method=method,
-        threshold=threshold,
-        tau=tau,
-        alpha=alpha,
+        options.pop("svd_components"),
         refiner=refine,
         device=device,
         dtype=dtype,
-        block=block,
         offline=offline,
-    ).fit(references)
+        **options,
+    )
+    if info is None:
+        segmenter.fit(references)
+    else:
+        segmenter.load_references(info.path)
     if values:
         from .writing import write_json
 
@@ -216,7 +242,7 @@ def segment(
     if as_json:
         report = {
             "backbone": segmenter.encoder.spec.name,
-            "references": len(references),
+            "references": len(references if info is None else info.shots),
             **({"labels": values} if values else {}),
             "written": written,
             "kept": sum(o.skipped for o in outcomes),
@@ -452,4 +478,9 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if v != ()}
 
 
-from . import cli_eval, cli_project, cli_tune  # noqa: E402, F401 (they need the app and options)
+from . import (  # noqa: E402 (they need the app and options)
+    cli_eval,  # noqa: F401
+    cli_project,  # noqa: F401
+    cli_reference_file,  # noqa: F401
+    cli_tune,  # noqa: F401
+)

@@ -4,12 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import LikewiseError
 from .images import read_image
 from .masks import read_mask
 from .reference import Reference
+
+if TYPE_CHECKING:
+    from .reference_file import Info
+
+
+def choose_references(
+    file: Path | None, examples: tuple[Sequence[Any], ...]
+) -> tuple[Info | None, list[Reference]]:
+    """What ``--references`` names, or the references that the other options give.
+
+    Args:
+        file: of ``--references``.
+        examples: what ``read_references`` takes.
+
+    Returns:
+        What the file says of itself and no reference, or None and references.
+
+    Raises:
+        LikewiseError: if there are both, or neither, or one cannot be used.
+    """
+    if file is None:
+        if not any(examples):
+            raise LikewiseError(
+                "no reference given: give --reference and --mask, or a file with --references."
+            )
+        return None, read_references(*examples)
+    if any(examples):
+        raise LikewiseError(
+            f"--references {file} holds all references: leave --reference, --mask and what goes "
+            "with them away, or give no --references."
+        )
+    from .reference_file import read_info
+
+    return read_info(file), []
 
 
 def read_references(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
+from PIL import Image
 
 from .errors import ImageError
 from .features.encoded import Encoded
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .backbones.encoder import Encoder
 
 T = TypeVar("T")
+THUMBNAIL = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,8 @@ class Shot:
     """The same reference seen otherwise (see ``views.py``), each with its mask."""
     label: str = "object"
     negative: bool = False
+    thumbnail: tuple[np.ndarray, np.ndarray] | None = None
+    """(h, w, 3) uint8 RGB and (h, w) bool, at most THUMBNAIL a side: to show what it was."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,14 +166,31 @@ def encode_references(
             key = view.shape, hashlib.sha256(np.ascontiguousarray(view).data).digest()
             pictures[key] = view
             shown[name] = key, marked
-        seen.append(shown)
+        seen.append((shown, thumbnail(image, mask)))
     encoded = dict(zip(pictures, encoder.encode_many(list(pictures.values())), strict=True))
     shots = []
-    for reference, shown in zip(references, seen, strict=True):
+    for reference, (shown, small) in zip(references, seen, strict=True):
         patches = {
             name: (encoded[key], mask_to_grid(marked, encoder.grid).to(encoder.device))
             for name, (key, marked) in shown.items()
         }
         plain, own = patches.pop("")
-        shots.append(Shot(plain, own, patches, reference.label, reference.negative))
+        shots.append(Shot(plain, own, patches, reference.label, reference.negative, small))
     return ReferenceSet(tuple(shots))
+
+
+def thumbnail(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A reference no larger than THUMBNAIL a side; what is thin in the mask stays.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) bool.
+
+    Returns:
+        (h, w, 3) uint8 and (h, w) bool.
+    """
+    scale = min(1.0, THUMBNAIL / max(mask.shape))
+    size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
+    small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
+    marked = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+    return np.asarray(small), np.asarray(marked.resize(size, Image.Resampling.BOX)) > 0

@@ -112,12 +112,45 @@ class Segmenter:
         method = get_method(self.method)
         examples = as_references(references)
         check_negatives(self.method, examples)
-        encoded = encode_references(self.encoder, examples, method.VIEWS)
+        return self._learn(encode_references(self.encoder, examples, method.VIEWS))
+
+    def _learn(self, encoded: ReferenceSet) -> Segmenter:
+        method = get_method(self.method)
         self._models = {
             label: method.fit(encoded.of(label), self.params) for label in encoded.labels
         }
         self.references = encoded
         return self
+
+    def save_references(self, path: str | Path, *, half: bool = False) -> None:
+        """Write the references to one ``.safetensors`` file; see ``reference_file.py``.
+
+        Args:
+            path: the file; its folder must exist.
+            half: round features to float16: half the size, no longer the same to the last bit.
+
+        Raises:
+            LikewiseError: if there is no reference yet, or the file cannot be written.
+        """
+        from .reference_file import save_references
+
+        save_references(path, self._fitted(), self.encoder, self.method, self.params, half=half)
+
+    def load_references(self, path: str | Path) -> Segmenter:
+        """As ``fit`` from the pictures, from a file of ``save_references`` instead.
+
+        Backbone, block, input size and rank must be those of the file; method and settings are this
+        segmenter's own. ``Segmenter(**read_info(path).options())`` has all of them from the file.
+
+        Returns:
+            self.
+
+        Raises:
+            LikewiseError: if the file cannot be used, or not with this backbone or method.
+        """
+        from .reference_file import load_references
+
+        return self._learn(load_references(path, self.encoder, self.method))
 
     def tune(
         self,

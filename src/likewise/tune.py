@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from .backbones.encoder import MAX_SIDE, Encoder
-from .backbones.loading import Backbone
+from .backbones.loading import Backbone, first_samples, identity_of
 from .errors import LikewiseError
 from .features.encoded import Encoded
 from .features.shared import Shared
@@ -290,7 +290,8 @@ def cut_backbone(backbone: Backbone, block: int) -> Backbone:
     if block == backbone.block:
         return backbone
     model = backbone.model.first_blocks(block)
-    return Backbone(model, backbone.spec, block, f"{backbone.identity} cut to {block}")
+    samples = first_samples(backbone.samples, block)
+    return Backbone(model, backbone.spec, block, identity_of(samples, model.shape.heads), samples)
 
 
 def _encoder_like(encoder: Encoder, backbone: Backbone, size: Size) -> Encoder:

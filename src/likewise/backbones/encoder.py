@@ -187,6 +187,25 @@ class Encoder:
             for (_, size), features, colour in zip(batch, F, colours, strict=True):
                 yield Encoded(features, debias(features, self.basis), self.grid, size, colour)
 
+    def restore(
+        self, features: torch.Tensor, size: tuple[int, int], colour: torch.Tensor | None
+    ) -> Encoded:
+        """An image encoded before, from what was kept of it.
+
+        Args:
+            features: (N, D) of this encoder on any device: float32 as they were, or rounded to
+                float16, which loses their unit length.
+            size: (H, W) pixels of the image.
+            colour: (N, 3) float32 in 0..1, or None.
+        """
+        import torch
+
+        F = features.to(self.device)
+        if F.dtype != torch.float32:
+            F = torch.nn.functional.normalize(F.float(), dim=1)
+        colour = None if colour is None else colour.to(self.device)
+        return Encoded(F, debias(F, self.basis), self.grid, size, colour)
+
 
 def cache_folder() -> Path:
     """Where likewise keeps what it can make again: $LIKEWISE_CACHE or the user's cache folder."""

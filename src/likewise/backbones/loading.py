@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,8 @@ class Backbone:
     spec: BackboneSpec
     block: int
     identity: str
+    samples: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """What ``identity`` is made of, see ``weight_samples``."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def load_backbone(
     }
     model.load_state_dict(tensors, assign=True)
     model.eval().requires_grad_(False)
-    return Backbone(model, spec, block, _identity(canonical, shape.heads))
+    samples = weight_samples(canonical)
+    return Backbone(model, spec, block, identity_of(samples, shape.heads), samples)
 
 
 def patch_tokens(backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
@@ -135,16 +138,30 @@ def patch_tokens(backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
     return tokens.unflatten(1, (height // patch, width // patch))
 
 
-def _identity(canonical: Mapping[str, torch.Tensor], heads: int) -> str:
-    """sha256 over the heads and each tensor's name, shape and 64 evenly strided values."""
+def weight_samples(canonical: Mapping[str, torch.Tensor]) -> dict[str, bytes]:
+    """Name of each tensor → its name, shape and 64 evenly strided values, in order of the names."""
     import torch
 
-    digest = hashlib.sha256(f"heads {heads}".encode())
+    samples = {}
     for name in sorted(canonical):
         flat = canonical[name].reshape(-1)
         values = flat[:: max(1, flat.numel() // 64)][:64].to(torch.float32)
-        digest.update(f"{name} {tuple(canonical[name].shape)}".encode())
-        digest.update(values.numpy().astype("<f4").tobytes())
+        text = f"{name} {tuple(canonical[name].shape)}".encode()
+        samples[name] = text + values.numpy().astype("<f4").tobytes()
+    return samples
+
+
+def first_samples(samples: Mapping[str, bytes], block: int) -> dict[str, bytes]:
+    """Those of the same weights loaded up to an earlier block."""
+    layers = {name: re.match(r"layer\.(\d+)\.", name) for name in samples}
+    return {n: s for n, s in samples.items() if not (m := layers[n]) or int(m[1]) < block}
+
+
+def identity_of(samples: Mapping[str, bytes], heads: int) -> str:
+    """32 hex digits of sha256 over the heads and samples of the weights."""
+    digest = hashlib.sha256(f"heads {heads}".encode())
+    for sample in samples.values():
+        digest.update(sample)
     return digest.hexdigest()[:32]
 
 

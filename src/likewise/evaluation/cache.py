@@ -12,7 +12,6 @@ import numpy as np
 
 from ..backbones.encoder import Encoder, cache_folder, save_quietly
 from ..backbones.loading import Backbone
-from ..features.debias import debias
 from ..features.encoded import Encoded
 from ..prefetch import batched
 from .stopwatch import Stopwatch
@@ -91,7 +90,8 @@ class CachedEncoder(Encoder):
                 save_quietly(stored[key], self._path(key))
         for key, image in zip(keys, batch, strict=True):
             with self.watch.stage("encode" if key in missing else "cached", 0):
-                encoded = self._decode(stored[key], (image.shape[0], image.shape[1]))
+                size, kept = (image.shape[0], image.shape[1]), stored[key]
+                encoded = self.restore(kept["features"], size, kept.get("colour"))
             yield encoded
 
     def key(self, image: np.ndarray) -> str:
@@ -114,10 +114,3 @@ class CachedEncoder(Encoder):
             if tensors["features"].shape == shape:
                 return tensors
         return None
-
-    def _decode(self, tensors: dict[str, torch.Tensor], size: tuple[int, int]) -> Encoded:
-        import torch
-
-        F = torch.nn.functional.normalize(tensors["features"].to(self.device).float(), dim=1)
-        colour = tensors["colour"].to(self.device) if "colour" in tensors else None
-        return Encoded(F, debias(F, self.basis), self.grid, size, colour)

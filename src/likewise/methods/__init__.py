@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..features.encoded import Encoded
     from ..features.shared import Shared
-    from ..reference import Reference, ReferenceSet
+    from ..reference import Reference, ReferenceSet, Shot
 
 METHODS = ("likewise", "insid3", "foris", "frost", "nearest")
 DEFAULT = "likewise"
@@ -63,7 +63,7 @@ def get_method(name: str) -> Method:
     return cast(Method, importlib.import_module(f".{name}", __name__))
 
 
-def check_negatives(name: str, references: Sequence[Reference]) -> None:
+def check_negatives(name: str, references: Sequence[Reference | Shot]) -> None:
     """Raises LikewiseError if some are negative and the method knows none."""
     if not get_method(name).NEGATIVES and any(r.negative for r in references):
         raise LikewiseError(f"method {name} knows no negative references; use likewise.")
