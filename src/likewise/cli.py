@@ -33,7 +33,10 @@ ReferenceOption = Annotated[
     list[Path], typer.Option("--reference", "-r", help="Example image; may be repeated.")
 ]
 MaskOption = Annotated[
-    list[Path], typer.Option("--mask", "-m", help="Its mask; one for each --reference.")
+    list[Path],
+    typer.Option(
+        "--mask", "-m", help="Its mask, or COCO or Labelme JSON; one for each --reference."
+    ),
 ]
 MaskValueOption = Annotated[
     list[int],
@@ -450,7 +453,7 @@ def demo(
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[str | None], None]]:
+def _progress(total: int, what: str = "segment") -> Iterator[Callable[[str | None], None]]:
     """A function to call after each target, with its error if it failed.
 
     It moves a progress bar on a terminal, none in a pipe; failures are printed either way.
@@ -463,7 +466,7 @@ def _progress(total: int) -> Iterator[Callable[[str | None], None]]:
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("segment", total=total)
+        task = bar.add_task(what, total=total)
 
         def advance(error: str | None) -> None:
             if error is not None:
@@ -480,6 +483,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 from . import (  # noqa: E402 (they need the app and options)
     cli_eval,  # noqa: F401
+    cli_export,  # noqa: F401
     cli_project,  # noqa: F401
     cli_reference_file,  # noqa: F401
     cli_tune,  # noqa: F401

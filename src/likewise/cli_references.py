@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .annotation_files import read_annotated
 from .errors import LikewiseError
 from .images import read_image
 from .masks import read_mask
@@ -58,8 +59,8 @@ def read_references(
 
     Args:
         images: of ``--reference``.
-        masks: of ``--mask``, one for each image.
-        values: of ``--mask-value``: none, one for all masks, or one for each.
+        masks: of ``--mask``, one for each image; .json are annotations of COCO or Labelme.
+        values: of ``--mask-value``: none, one for all masks, or one for each; not for .json.
         labels: of ``--label``: none, or one for each image.
         negatives: of ``--negative``.
         negative_masks: of ``--negative-mask``: none, or one for each of them.
@@ -78,7 +79,12 @@ def read_references(
     references = []
     for number, (path, mask, value) in enumerate(zip(images, masks, each, strict=True)):
         image = read_image(path)
-        marked = read_mask(mask, size=image.shape[:2], value=value)
+        size = image.shape[0], image.shape[1]
+        if mask.suffix.lower() == ".json":
+            shapes = read_annotated(mask, path, size, labels[number] if labels else None)
+            marked = read_mask(shapes, size=size, name=str(mask))
+        else:
+            marked = read_mask(mask, size=size, value=value)
         references.append(Reference(image, marked, label=labels[number] if labels else "object"))
     for number, path in enumerate(negatives):
         image = read_image(path)

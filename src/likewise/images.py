@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from .errors import ImageError, WriteError
 from .writing import whole_file
@@ -213,7 +213,27 @@ def read_pillow(source: Any, name: str) -> Image.Image:
     """Decoded and upright; a copy of a PIL image, or the first frame of the file at a path."""
     if isinstance(source, Image.Image):
         return _decode(source, name)
-    path = Path(source)
+    with _opened(Path(source), name) as file:
+        return _decode(_open_header(file, name), name)
+
+
+def is_turned(path: Path) -> bool:
+    """Whether an image file is stored turned or mirrored and says so in EXIF.
+
+    Raises:
+        ImageError: the file cannot be opened.
+    """
+    with _opened(path, str(path)) as file:
+        image = _open_header(file, str(path))
+        try:
+            return image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+        except _DAMAGE:
+            return False  # as in _decode
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
+    """An image file to read from, with what can be wrong with it explained."""
     try:
         if path.is_dir():
             raise ImageError(f"{name} is a folder: give one file in it.")
@@ -223,7 +243,7 @@ def read_pillow(source: Any, name: str) -> Image.Image:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise ImageError(f"{name} is empty (0 bytes): copy or download it again.")
-            return _decode(_open_header(file, name), name)
+            yield file
     except FileNotFoundError as error:
         raise ImageError(f"{name} does not exist: check its spelling and folder.") from error
     except PermissionError as error:

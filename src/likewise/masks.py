@@ -76,7 +76,7 @@ def read_mask(
     name = source_name(source, name, "mask")
     palette = False
     if isinstance(source, Mapping):
-        pixels = _read_coco(source, size, name)
+        pixels = read_coco(source, size, name)
     elif isinstance(source, (Image.Image, *PATH)):
         image = read_pillow(source, name)
         palette = image.mode[0] == "P"
@@ -183,10 +183,14 @@ def _resized(
     return resized
 
 
-def _read_coco(
+def read_coco(
     entry: Mapping[str, Any], size: tuple[int, int] | None, name: str
 ) -> npt.NDArray[np.bool_]:
-    """(H, W) from run lengths or polygons, at the entry's own size if it has one."""
+    """(H, W) bool from run lengths or polygons, at the entry's own size if it has one.
+
+    Raises:
+        ImageError: it is malformed, or nothing says its size.
+    """
     shape = entry.get("segmentation", entry)
     own = shape.get("size") if isinstance(shape, Mapping) else entry.get("size")
     if own is None and "height" in entry and "width" in entry:
@@ -200,7 +204,7 @@ def _read_coco(
             return _decode_runs(shape.get("counts"), height, width)
         mask = np.zeros((height, width), bool)
         for polygon in shape:
-            _fill_polygon(mask, polygon)
+            fill_polygon(mask, polygon)
         return mask
     except (ValueError, TypeError, OverflowError) as error:
         raise ImageError(
@@ -252,7 +256,52 @@ def _unpack_runs(text: bytes) -> list[int]:
     return runs
 
 
-def _fill_polygon(mask: npt.NDArray[np.bool_], polygon: Any) -> None:
+def encode_runs(
+    mask: npt.NDArray[np.bool_], size: tuple[int, int], top: int = 0, left: int = 0
+) -> dict[str, Any]:
+    """COCO's compressed run lengths of a mask that lies in an image.
+
+    Args:
+        mask: (h, w) bool.
+        size: (H, W) of the image.
+        top, left: where in the image the mask's first pixel is.
+
+    Returns:
+        {"size": [H, W], "counts": text}, as `read_mask` and pycocotools read it.
+    """
+    height, width = size
+    # In every column a run begins below a step up and ends at the next step down.
+    columns = np.pad(mask.T, ((0, 0), (1, 1))).astype(np.int8)
+    steps = np.diff(columns, axis=1)
+    first, last = (
+        (left + column) * height + top + row
+        for column, row in (np.nonzero(steps == 1), np.nonzero(steps == -1))
+    )
+    # A run at the bottom goes on at the top of the next column.
+    split = np.append(True, first[1:] != last[:-1]) if len(first) else np.zeros(0, bool)
+    first, last = first[split], last[np.roll(split, -1)]
+    edges = np.stack([first, last], axis=1).ravel()
+    runs = np.diff(edges, prepend=0, append=height * width)
+    if len(edges) and edges[-1] == height * width:
+        runs = runs[:-1]
+    return {"size": [height, width], "counts": _pack_runs(runs.tolist())}
+
+
+def _pack_runs(runs: list[int]) -> str:
+    """COCO's compressed text of run lengths; see `_unpack_runs`."""
+    text = bytearray()
+    for place, run in enumerate(runs):
+        value = run - runs[place - 2] if place > 2 else run
+        more = True
+        while more:
+            bits = value & 31
+            value >>= 5
+            more = value != (-1 if bits & 16 else 0)
+            text.append(48 + bits + 32 * more)
+    return text.decode("ascii")
+
+
+def fill_polygon(mask: npt.NDArray[np.bool_], polygon: Any) -> None:
     """Marks in `mask` (H, W) the pixels whose centre lies in the polygon, by the even-odd rule.
 
     Not ImageDraw: it also fills every pixel that the outline touches, half a pixel too much all

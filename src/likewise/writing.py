@@ -34,16 +34,25 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def write_json(path: Path, report: Mapping[str, Any]) -> None:
-    """Write JSON; ``path`` is whole at every moment, old or new.
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file; ``path`` is whole at every moment, old or new.
 
     Raises:
         WriteError: if it cannot be written.
     """
     try:
         with whole_file(path) as file:
-            file.write((json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+            file.write(content)
     except OSError as error:
         raise WriteError(
             f"{path} cannot be written ({error.strerror}): free some space, or give another --out."
         ) from error
+
+
+def write_json(path: Path, report: Mapping[str, Any]) -> None:
+    """Write JSON; ``path`` is whole at every moment, old or new.
+
+    Raises:
+        WriteError: if it cannot be written.
+    """
+    write_whole(path, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())

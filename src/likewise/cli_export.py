@@ -1,0 +1,110 @@
+"""The command that makes datasets of finished masks: ``likewise export``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .cli import JsonOption, _progress, app
+from .errors import LikewiseError
+
+if TYPE_CHECKING:
+    from .export.annotations import Annotation
+
+
+@app.command()
+def export(
+    masks: Annotated[Path, typer.Argument(help="Folder that `likewise segment` wrote to.")],
+    images: Annotated[
+        list[str],
+        typer.Option("--images", "-i", help="Their images: files, a folder or a pattern."),
+    ],
+    kind: Annotated[str, typer.Option("--format", "-f", help="coco, yolo, voc or labelme.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the dataset.")],
+    val: Annotated[
+        float, typer.Option(help="Share of the images for validation; their content decides.")
+    ] = 0.0,
+    label: Annotated[
+        str | None, typer.Option(help="Name of the class; default object, or labels.json.")
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="What `likewise segment --json` printed: confidences.")
+    ] = None,
+    min_area: Annotated[int, typer.Option(help="Leave out pieces of fewer pixels.")] = 1,
+    simplify: Annotated[
+        float, typer.Option(help="Pixels that polygons may stray, at IoU 0.98; 0 is exact.")
+    ] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a dataset of finished masks: COCO, YOLO, VOC or Labelme, one instance a piece."""
+    from .batch.folder import claim
+    from .batch.targets import find_images
+    from .export.annotations import find_pairs, read_annotation, read_classes, read_scores
+    from .export.dataset import Settings, check_folder, find_writer, write_dataset
+
+    # Everything that can be wrong with the call, before anything is written.
+    classes, label_maps = read_classes(masks, label)
+    settings = Settings(classes, val, min_area, simplify)
+    find_writer(kind, settings)
+    files = find_images(images)
+    pairs = find_pairs(masks, files)
+    confidences = {} if scores is None else read_scores(scores)
+    check_folder(out)
+    claim(out, [], [])
+
+    failed, reached, stopped = 0, 0, ""
+    with _progress(len(pairs), "export") as advance:
+
+        def read() -> Iterator[Annotation]:
+            nonlocal failed, reached
+            for pair in pairs:
+                try:
+                    found = read_annotation(
+                        pair, classes, label_maps=label_maps, score=confidences.get(pair.mask.stem)
+                    )
+                except LikewiseError as error:
+                    failed += 1
+                    advance(str(error))
+                else:
+                    yield found
+                    advance(None)
+                reached += 1
+
+        summary = None
+        try:
+            summary = write_dataset(read(), out, kind, settings)
+        except LikewiseError as error:
+            stopped = str(error)
+        except KeyboardInterrupt:
+            stopped = f"stopped by Ctrl-C: {out} is unfinished, delete it and start again."
+    if stopped:
+        print(f"likewise: {stopped}", file=sys.stderr)
+
+    report = {
+        "format": kind,
+        "out": str(out),
+        "finished": summary is not None,
+        "images": {} if summary is None else dict(summary.images),
+        "instances": {} if summary is None else dict(summary.instances),
+        "empty": 0 if summary is None else summary.empty,
+        "failed": failed,
+        "not_reached": len(pairs) - reached,
+        "without_mask": len(files) - len(pairs),
+    }
+    if as_json:
+        print(json.dumps(report, indent=2))
+    elif summary is not None:
+        number = sum(summary.images.values())
+        notes = [f"{summary.images['val']} of them for validation"] if val else []
+        notes += [f"{summary.empty} of them empty"] if summary.empty else []
+        notes += [f"{failed} failed"] if failed else []
+        notes += [f"{len(files) - len(pairs)} without a mask"] if len(files) > len(pairs) else []
+        total = sum(summary.instances.values())
+        print(f"{number} images with {total} instances written to {out}", *notes, sep=", ")
+    if failed or stopped:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Datasets for training and annotation tools out of finished masks."""

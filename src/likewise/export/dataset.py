@@ -1,0 +1,167 @@
+"""A dataset in one of the formats, image by image, whatever the number of images."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import LikewiseError
+from ..images import is_turned, read_image, write_image
+from ..writing import write_whole
+from .annotations import Annotation, is_validation, read_bytes
+from .instances import Instance, find_instances
+
+FORMATS = ("coco", "yolo", "voc", "labelme")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a dataset is written."""
+
+    classes: tuple[str, ...]
+    val: float = 0.0
+    """About this share of the images is for validation, 0 up to 1."""
+    min_area: int = 1
+    """Pieces of fewer pixels are left out."""
+    simplify: float = 1.0
+    """How far polygons may stray from the outline, in pixels, at an IoU of 0.98 or more."""
+
+    def check(self) -> None:
+        """Raises LikewiseError for numbers out of range."""
+        if not 0 <= self.val < 1:
+            raise LikewiseError(f"--val {self.val:g} is no share: give 0 up to 1, such as 0.1.")
+        if self.min_area < 1:
+            raise LikewiseError(f"--min-area {self.min_area} is no area: give at least 1 pixel.")
+        if not 0 <= self.simplify < float("inf"):
+            raise LikewiseError(
+                f"--simplify {self.simplify:g} is no distance: give 0 (exact) or more pixels."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One image on its way into a dataset."""
+
+    annotation: Annotation
+    instances: list[Instance]
+    split: str
+    """train or val."""
+
+    @property
+    def stem(self) -> str:
+        """What its files are called."""
+        return self.annotation.image.stem
+
+
+@dataclass
+class Summary:
+    """What a dataset holds."""
+
+    images: Counter[str] = field(default_factory=Counter)
+    """train and val → number."""
+    empty: int = 0
+    """Images without any instance."""
+    instances: Counter[str] = field(default_factory=Counter)
+    """Class → number."""
+
+
+def write_dataset(
+    annotations: Iterable[Annotation], out: Path, kind: str, settings: Settings
+) -> Summary:
+    """Write a dataset; each file is whole at every moment, those that list the others come last.
+
+    Args:
+        annotations: read one at a time, each with the classes of ``settings``.
+        out: folder that is new or empty, see `check_folder`.
+        kind: one of `FORMATS`.
+        settings: how.
+
+    Raises:
+        LikewiseError: an unknown kind, a setting out of range, a folder that is not empty, two
+            images of one name, or classes that the format cannot hold.
+        WriteError: the disk refuses a file.
+    """
+    writer = find_writer(kind, settings)
+    check_folder(out)
+    summary = Summary(Counter(train=0, val=0), 0, Counter(dict.fromkeys(settings.classes, 0)))
+    writer.write(_items(annotations, settings, summary), out, settings)
+    return summary
+
+
+def find_writer(kind: str, settings: Settings) -> Any:
+    """The module that writes a format. Raises LikewiseError as `write_dataset` does."""
+    if kind not in FORMATS:
+        raise LikewiseError(f"the format {kind!r} is unknown: give one of {', '.join(FORMATS)}.")
+    settings.check()
+    writer = importlib.import_module(f".{kind}", __package__)
+    if hasattr(writer, "check"):
+        writer.check(settings)
+    return writer
+
+
+def check_folder(out: Path) -> None:
+    """Raises LikewiseError unless ``out`` is new or empty: datasets never mix or overwrite."""
+    try:
+        used = out.exists() and any(out.iterdir())
+    except OSError as error:
+        raise LikewiseError(
+            f"{out} cannot be a dataset's folder ({error.strerror}): give another --out."
+        ) from error
+    if used:
+        raise LikewiseError(f"the folder {out} is not empty: give a new one as --out.")
+
+
+def _items(
+    annotations: Iterable[Annotation], settings: Settings, summary: Summary
+) -> Iterator[Item]:
+    named: dict[str, Path] = {}
+    for annotation in annotations:
+        image = annotation.image
+        if image.stem in named:
+            raise LikewiseError(
+                f"{named[image.stem]} and {image} have the same name: rename one of them."
+            )
+        named[image.stem] = image
+        split = "val" if is_validation(image, settings.val) else "train"
+        instances = list(find_instances(annotation, settings.min_area))
+        summary.images[split] += 1
+        summary.empty += not instances
+        summary.instances.update(i.label for i in instances)
+        yield Item(annotation, instances, split)
+
+
+def copy_image(image: Path, folder: Path) -> Path:
+    """Copy an image into a folder byte for byte, or upright if it is stored turned.
+
+    Many readers of datasets know nothing of EXIF orientation, and the labels are upright.
+
+    Returns:
+        The copy.
+
+    Raises:
+        ImageError: the image cannot be read.
+        WriteError: the copy cannot be written.
+    """
+    if is_turned(image):
+        known = image.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
+        copy = folder / (image.name if known else f"{image.stem}.png")
+        write_image(copy, read_image(image))
+    else:
+        copy = folder / image.name
+        write_whole(copy, read_bytes(image))
+    return copy
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made if need be. Raises LikewiseError if it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LikewiseError(
+            f"the folder {folder} cannot be made ({error.strerror}): give another --out."
+        ) from error
+    return folder

@@ -1,0 +1,56 @@
+"""Labelme: <stem>.json, with polygons to correct by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..writing import write_json
+from .dataset import Item, Settings, make_folder
+from .outlines import outline
+
+
+def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
+    """Write one polygon an instance, with its score; the images stay in place.
+
+    With ``settings.val`` the files are in train/ and val/.
+
+    Raises:
+        LikewiseError, WriteError: as for `write_dataset`.
+    """
+    splits = ("train", "val") if settings.val else ("train",)
+    folders = {s: make_folder(out / s if settings.val else out) for s in splits}
+    for item in items:
+        height, width = item.annotation.label_map.shape
+        folder = folders[item.split]
+        shapes = [
+            {
+                "label": instance.label,
+                "points": outline(instance, settings.simplify).tolist(),
+                "group_id": None,
+                "description": f"score {instance.score:.3f}",
+                "shape_type": "polygon",
+                "flags": {},
+                "mask": None,
+            }
+            for instance in item.instances
+        ]
+        file = {
+            "version": "5.5.0",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": _path_from(folder, item.annotation.image),
+            "imageData": None,
+            "imageHeight": height,
+            "imageWidth": width,
+        }
+        write_json(folder / f"{item.stem}.json", file)
+
+
+def _path_from(folder: Path, image: Path) -> str:
+    """The image as seen from the folder, or its whole path where there is no way."""
+    try:
+        return Path(os.path.relpath(image.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        return image.resolve().as_posix()

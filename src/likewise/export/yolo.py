@@ -1,0 +1,45 @@
+"""YOLO segmentation: images/, labels/ and data.yaml."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from ..writing import write_whole
+from .dataset import Item, Settings, copy_image, make_folder
+from .outlines import outline
+
+
+def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
+    """Write labels/{train,val}/<stem>.txt and copies of the images in images/{train,val}/.
+
+    A line is one instance: its class from 0, then x y of the polygon, 0..1 of width and height.
+    An image without instances has an empty file, which marks it as background.
+
+    Raises:
+        LikewiseError, WriteError: as for `write_dataset`.
+    """
+    images = {s: make_folder(out / "images" / s) for s in ("train", "val")}
+    labels = {s: make_folder(out / "labels" / s) for s in ("train", "val")}
+    validation = False
+    for item in items:
+        height, width = item.annotation.label_map.shape
+        lines = []
+        for instance in item.instances:
+            points = outline(instance, settings.simplify)
+            shares = (points / np.array([width, height])).ravel()
+            numbers = " ".join(f"{share:.6f}" for share in shares)
+            lines.append(f"{instance.number - 1} {numbers}\n")
+        write_whole(labels[item.split] / f"{item.stem}.txt", "".join(lines).encode())
+        copy_image(item.annotation.image, images[item.split])
+        validation |= item.split == "val"
+    # Trainers insist on some validation images. Text in JSON's quotes is text in YAML's too.
+    part = "val" if validation else "train"
+    names = [
+        f"  {k}: {json.dumps(name, ensure_ascii=False)}" for k, name in enumerate(settings.classes)
+    ]
+    lines = ["train: images/train", f"val: images/{part}", "names:", *names]
+    write_whole(out / "data.yaml", ("\n".join(lines) + "\n").encode(errors="backslashreplace"))
