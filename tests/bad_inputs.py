@@ -1692,6 +1692,70 @@ def keypoints_no_pairs(_: Path) -> Callable[[], object]:
     return lambda: _segmenter().match("reference.png", [1, 2, 3], "a.jpg")
 
 
+# --- exporting ----------------------------------------------------------------------------------
+
+
+def export(*more: str, kind: str = "coco", images: str = "a.jpg") -> list[str]:
+    """As `segment`, for a folder masks/ with the mask of a.jpg."""
+    Path("masks").mkdir()
+    shutil.copy("mask.png", "masks/a.png")
+    return ["export", "masks", "--images", images, "--format", kind, "--out", "out", *more]
+
+
+@row("unknown format", 2, r"the format 'mot' is unknown: give one of coco, yolo, voc, labelme\.")
+def export_format(_: Path) -> list[str]:
+    return export(kind="mot")
+
+
+@row("all images for validation", 2, r"--val 1 is no share: give 0 up to 1, such as 0\.1\.")
+def export_val(_: Path) -> list[str]:
+    return export("--val", "1")
+
+
+@row("a mask without its image", 2, r"masks.a\.png has no image of the same name among --images")
+def export_without_image(_: Path) -> list[str]:
+    return export(images="b.jpg")
+
+
+@row("a folder of masks without masks", 2, r"tiny holds no masks \(\.png\): give the folder that")
+def export_no_masks(_: Path) -> list[str]:
+    return ["export", "tiny", *export()[2:]]
+
+
+@row("a dataset into a used folder", 2, r"the folder tiny is not empty: give a new one as --out\.")
+def export_used_folder(_: Path) -> list[str]:
+    return export("--out", "tiny")
+
+
+@row("a class name that VOC cannot hold", 2, r"the class 'a:b' cannot stand in VOC's labelmap\.txt")
+def export_voc_name(_: Path) -> list[str]:
+    return export("--label", "a:b", kind="voc")
+
+
+@row(
+    "scores that are none",
+    2,
+    r"mask\.png holds no scores \(.*\): give what likewise segment --json",
+)
+def export_scores(_: Path) -> list[str]:
+    return export("--scores", "mask.png")
+
+
+@row("annotations of another image", 2, r"m\.json cannot be used \(it lists no images called refe")
+def annotations_of_another(_: Path) -> list[str]:
+    Path("m.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    return segment(mask="m.json")
+
+
+@row(
+    "annotations of several classes", 2, r"m\.json marks cat, dog in reference\.png: say which is "
+)
+def annotations_of_several(_: Path) -> list[str]:
+    shapes = [{"label": name, "points": [[1, 1], [9, 1], [9, 9]]} for name in ("cat", "dog")]
+    Path("m.json").write_text(json.dumps({"shapes": shapes}))
+    return segment(mask="m.json")
+
+
 # --- judging ------------------------------------------------------------------------------------
 
 
