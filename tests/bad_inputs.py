@@ -511,8 +511,8 @@ def resume_with_other_labels(_: Path) -> list[str]:
 @row("labels.json over an input", 2, r"the result of tiny.keep.labels\.json would overwrite ")
 def labels_over_an_input(_: Path) -> list[str]:
     Path("tiny/keep").mkdir()
-    shutil.copy("mask.png", "tiny/keep/labels.json")
-    more = ["--reference", "b.jpg", "--mask", "tiny/keep/labels.json"]
+    shutil.copy("b.jpg", "tiny/keep/labels.json")
+    more = ["--reference", "tiny/keep/labels.json", "--mask", "mask.png"]
     return segment(out="tiny/keep", more=[*more, "--label", "dog", "--label", "cat"])
 
 
