@@ -298,6 +298,30 @@ def test_the_report_stands_alone(scene: Path) -> None:
     assert "done<td" in page
 
 
+def test_a_project_is_exported(scene: Path) -> None:
+    annotate = make("work", "--label", "cat")
+    Path("in/05.png").write_bytes(b"no picture")
+    run(annotate)
+    run(["review", "work", "--reject", "in/03.png"])
+    ran = run(["export", "work", "--format", "coco", "--out", "dataset"])
+    assert (ran.code, ran.err) == (0, "")
+    dataset = json.loads(Path("dataset/annotations.json").read_text())
+    names = [image["file_name"] for image in dataset["images"]]
+    assert names == [f"{n:02d}.png" for n in range(COUNT) if n not in (3, 5)]
+    assert [c["name"] for c in dataset["categories"]] == ["cat"]
+    confidences = {Path(row.path).name: row.confidence for row in Project(Path("work")).rows()}
+    assert dataset["annotations"]
+    for found in dataset["annotations"]:
+        name = names[found["image_id"] - 1]
+        assert found["score"] == pytest.approx(confidences[name])
+        with Image.open(f"work/masks/{name}") as mask:
+            assert found["area"] <= (np.asarray(mask) == 1).sum()
+    ran = run(["export", "work", "-i", "in", "--format", "coco", "--out", "other"])
+    assert "work is a project, which knows its images" in ran.err
+    ran = run(["export", "in", "--format", "coco", "--out", "other"])
+    assert "in is no project: give the images of its masks as --images." in ran.err
+
+
 def test_ten_thousand_rows_are_listed_at_once(scene: Path) -> None:
     run([*make(), "--limit", "1"])
     project = Project(Path("work"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 @app.command()
 def export(
-    masks: Annotated[Path, typer.Argument(help="Folder that `likewise segment` wrote to.")],
-    images: Annotated[
-        list[str],
-        typer.Option("--images", "-i", help="Their images: files, a folder or a pattern."),
+    masks: Annotated[
+        Path, typer.Argument(help="A project, or a folder that `likewise segment` wrote to.")
     ],
     kind: Annotated[str, typer.Option("--format", "-f", help="coco, yolo, voc or labelme.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the dataset.")],
+    images: Annotated[
+        list[str],
+        typer.Option("--images", "-i", help="Their images: files, a folder or a pattern."),
+    ] = [],  # noqa: B006 (typer copies it)
     val: Annotated[
         float, typer.Option(help="Share of the images for validation; their content decides.")
     ] = 0.0,
@@ -43,17 +45,35 @@ def export(
 ) -> None:
     """Write a dataset of finished masks: COCO, YOLO, VOC or Labelme, one instance a piece."""
     from .batch.folder import claim
+    from .batch.settings import CONFIG
     from .batch.targets import find_images
-    from .export.annotations import find_pairs, read_annotation, read_classes, read_scores
+    from .export.annotations import Pair, find_pairs, read_annotation, read_classes, read_scores
     from .export.dataset import Settings, check_folder, find_writer, write_dataset
 
     # Everything that can be wrong with the call, before anything is written.
-    classes, label_maps = read_classes(masks, label)
+    confidences: Mapping[str, Mapping[str, float] | float]
+    if (masks / CONFIG).is_file():
+        if images or label is not None or scores is not None:
+            raise LikewiseError(
+                f"{masks} is a project, which knows its images, classes and scores: leave "
+                "--images, --label and --scores away."
+            )
+        from .batch.project import MASKS, Project
+
+        finished = Project(masks).finished()
+        files = [image for image, _, _ in finished]
+        pairs = [Pair(image, mask) for image, mask, _ in finished]
+        confidences = {mask.stem: classes for _, mask, classes in finished}
+        classes, label_maps = read_classes(masks / MASKS, None)
+    else:
+        if not images:
+            raise LikewiseError(f"{masks} is no project: give the images of its masks as --images.")
+        classes, label_maps = read_classes(masks, label)
+        files = find_images(images)
+        pairs = find_pairs(masks, files)
+        confidences = {} if scores is None else read_scores(scores)
     settings = Settings(classes, val, min_area, simplify)
     find_writer(kind, settings)
-    files = find_images(images)
-    pairs = find_pairs(masks, files)
-    confidences = {} if scores is None else read_scores(scores)
     check_folder(out)
     claim(out, [], [])
 

@@ -294,6 +294,20 @@ class Project:
         )
         return [Row(*[*values, tuple(json.loads(reasons or "[]"))]) for *values, reasons in found]
 
+    def finished(self) -> list[tuple[Path, Path, dict[str, float]]]:
+        """(image, mask, class → confidence) of all but what failed or was rejected, by path."""
+        confidences: dict[str, dict[str, float]] = {}
+        for path, label, confidence, _ in self.class_rows():
+            confidences.setdefault(path, {})[label] = confidence
+        return [
+            (
+                Path(os.path.normpath(self.folder / row.path)),
+                self.folder / MASKS / f"{Path(row.path).stem}.png",
+                confidences.get(row.path, {}),
+            )
+            for row in sorted(self.rows(("done", "accepted", "corrected")), key=lambda r: r.path)
+        ]
+
     def class_rows(self) -> list[tuple[str, str, float, float]]:
         """(path, label, confidence, area) of everything that was found or not."""
         return self._select("SELECT path, label, confidence, area FROM classes ORDER BY path")

@@ -130,7 +130,11 @@ def read_scores(file: Path) -> dict[str, float]:
 
 
 def read_annotation(
-    pair: Pair, classes: tuple[str, ...], *, label_maps: bool, score: float | None = None
+    pair: Pair,
+    classes: tuple[str, ...],
+    *,
+    label_maps: bool,
+    score: Mapping[str, float] | float | None = None,
 ) -> Annotation:
     """One image with its mask; the image is decoded too, so that none is damaged.
 
@@ -138,7 +142,7 @@ def read_annotation(
         pair: the files.
         classes: of the dataset.
         label_maps: the mask holds 0 and numbers of classes; else 0 and one other value.
-        score: of all the classes in this image.
+        score: of all the classes in this image, or of each.
 
     Raises:
         ImageError: a file cannot be read, the mask's size is not the image's, or a label has no
@@ -173,7 +177,8 @@ def read_annotation(
             f"{pair.mask} is {label_map.shape[1]} × {label_map.shape[0]} pixels, but "
             f"{pair.image} is {size[1]} × {size[0]}: give the images that the masks were made from."
         )
-    scores = {} if score is None else dict.fromkeys(classes, score)
+    each = score if isinstance(score, Mapping) else dict.fromkeys(classes, score)
+    scores = {name: value for name, value in each.items() if value is not None}
     return Annotation(pair.image, label_map, classes, scores)
 
 
