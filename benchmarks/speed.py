@@ -42,6 +42,7 @@ from likewise.features.clustering import MergeTree, average_linkage, reciprocal_
 from likewise.features.debias import debias
 from likewise.features.encoded import Encoded
 from likewise.features.grid import mask_to_grid
+from likewise.features.shared import Shared
 from likewise.images import read_image, write_mask
 from likewise.masks import read_mask
 from likewise.methods import insid3
@@ -163,8 +164,8 @@ def stage_row(encoder: Encoder, name: str, args: argparse.Namespace) -> dict[str
         grid_mask = mask_to_grid(read_mask(MASK, size=shown.shape[:2]), encoder.grid)
         mask = grid_mask.to(encoder.device)
         model = ReferenceSet((Shot(reference, mask),)), insid3.Params(tau=encoder.spec.tau)
-        tree = average_linkage(target.features)
-        scores = insid3.score(model, target, tree).patches.reshape(target.grid)
+        known = Shared(target)
+        scores = insid3.score(model, target, known).patches.reshape(target.grid)
         found = refine(scores, image, encoder.input_size)
         similarity = target.debiased @ target.debiased[0]
         jobs: dict[str, Callable[[], object]] = {
@@ -174,7 +175,7 @@ def stage_row(encoder: Encoder, name: str, args: argparse.Namespace) -> dict[str
             "debias": lambda: debias(target.features, encoder.basis),
             "match": lambda: insid3.candidate_patches([reference], [mask], target, similarity),
             "cluster": lambda: average_linkage(target.features),
-            "match and select": lambda: insid3.score(model, target, tree),
+            "match and select": lambda: insid3.score(model, target, known),
             "refine": lambda: refine(scores, image, encoder.input_size),
             "refine guided": lambda: refine(scores, image, encoder.input_size, "guided"),
             "write": lambda: write_mask(out, found),

@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from likewise.features.correspondence import nearest
 from likewise.features.encoded import Encoded
 from likewise.features.shared import Shared
-from likewise.methods.insid3 import INSID3Params, INSID3Trace, candidate_patches, insid3
+from likewise.methods.insid3 import (
+    INSID3Params,
+    INSID3Trace,
+    candidate_patches,
+    insid3,
+    nearest_is_masked,
+)
 from likewise.methods.keypoints import MatchParams, match_keypoints
 
 X, Y, Z, W = torch.eye(4)
@@ -222,6 +229,20 @@ def test_references_may_have_grids_of_their_own() -> None:
     masks = [on(1, 0, 0), on(0, 1), on(1, 1, 0, 0)]
     trace = insid3(references, masks, encode([Y, X, Y, X], grid=(2, 2)))
     assert trace.scores.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.97, 1.0])
+def test_nearest_is_masked_as_by_looking_at_all(share: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for seed in range(5):
+        keys = torch.nn.functional.normalize(torch.randn(90, 5, generator=generator), dim=1)
+        keys[45:60] = keys[:15]  # ties
+        queries = torch.cat([keys[::3], torch.randn(40, 5, generator=generator)])
+        queries = torch.nn.functional.normalize(queries, dim=1)
+        mask = torch.rand(90, generator=generator) < share
+        found = nearest_is_masked(queries, keys, mask)
+        assert torch.equal(found, mask[nearest(queries, keys)[1]]), seed
+    assert nearest_is_masked(queries[:0], keys, mask).shape == (0,)
 
 
 # --- the tree and the parameters ----------------------------------------------------------------

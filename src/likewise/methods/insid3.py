@@ -86,10 +86,35 @@ def candidate_patches(
     patches = target.debiased[forward]  # the others need no vote
     votes = torch.zeros(len(patches), dtype=torch.int64, device=patches.device)
     for reference, mask in zip(references, masks, strict=True):
-        votes += mask[nearest(patches, reference.debiased)[1]]
+        votes += nearest_is_masked(patches, reference.debiased, mask)
     candidates = forward.clone()
     candidates[forward] = votes >= (len(references) + 1) // 2
     return candidates
+
+
+def nearest_is_masked(
+    queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """Whether the most similar key of each query is a masked one: (N,) bool.
+
+    As ``mask[nearest(queries, keys)[1]]``, at less than half the cost: for most queries a quarter
+    of the unmasked keys already holds one that is more similar than all masked ones.
+
+    Args:
+        queries: (N, D) float32, unit rows.
+        keys: (M, D) float32, unit rows.
+        mask: (M,) bool.
+    """
+    import torch
+
+    found = torch.zeros(len(queries), dtype=torch.bool, device=queries.device)
+    inside, some = keys[mask], keys[~mask][::4]
+    undecided = torch.ones_like(found)
+    if len(inside) and len(some):
+        # Rounding may differ between products of different sizes; what is that near is looked at.
+        undecided = nearest(queries, inside)[0] >= nearest(queries, some)[0] - 1e-6
+    found[undecided] = mask[nearest(queries[undecided], keys)[1]]
+    return found
 
 
 def insid3(
