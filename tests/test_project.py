@@ -23,7 +23,7 @@ from bad_inputs import make_scene, run, sandbox
 from helpers import refusal
 from likewise.batch.project import DATABASE, Project
 from likewise.batch.settings import CONFIG, Marked, read_settings, write_settings
-from likewise.quality import doubt, validate_mask_quality, verdicts
+from likewise.quality import doubt, steadiness, validate_mask_quality, verdicts
 
 COUNT = 12
 
@@ -385,18 +385,33 @@ def test_the_words_of_the_wiki() -> None:
 
 def test_verdicts_say_everything() -> None:
     mask = np.zeros((100, 100), bool)
-    assert verdicts(mask, 0.1) == ("empty",)
+    assert verdicts(mask) == ("empty",)
     mask[10:40, 10:40] = True
     assert verdicts(mask, 0.9) == ()
-    assert verdicts(mask, 0.6) == ("unsure",)
+    assert verdicts(mask, 0.4) == ("unsure",)
     frame = np.zeros((100, 100), bool)
     frame[0] = frame[-1] = frame[:, 0] = True
-    assert verdicts(frame, 0.5) == ("touches_border", "unsure")
+    assert verdicts(frame, 0.4) == ("touches_border", "unsure")
     assert verdicts(mask, 0.9, min_area_ratio=0.5) == ("too_small",)
 
 
+def test_steadiness_is_how_little_a_mask_hangs_on_its_threshold() -> None:
+    scores = np.full((10, 10), 0.1)
+    assert steadiness(scores) == 1  # nothing was found
+    scores[:4] = 0.9
+    assert steadiness(scores) == 1
+    scores[4] = 0.51  # just found
+    assert steadiness(scores) == pytest.approx(0.8)
+    scores[5] = 0.49  # just not
+    assert steadiness(scores) == pytest.approx(4 / 6)
+    scores[scores > 0.5] = 0.55
+    assert steadiness(scores) == 0
+    assert steadiness((scores > 0.5).astype(float)) == 1
+
+
 def test_doubt_orders_the_queue() -> None:
-    sure = doubt(0.95, ())
-    assert sure < doubt(0.95, ("fragmented",)) < doubt(0.5, ("fragmented", "unsure"))
-    assert doubt(0.01, ("empty",)) < doubt(0.4, ("empty",))  # how near it came to being found
-    assert 0 <= sure <= doubt(0.0, ("too_large", "touches_border", "unsure")) <= 1
+    sure = doubt(0.95, 0.9, ())
+    assert sure < doubt(0.95, 0.9, ("fragmented",)) < doubt(0.95, 0.3, ("fragmented", "unsure"))
+    assert doubt(0.9, 1.0, ()) < doubt(0.2, 1.0, ())  # methods that decide on 0 or 1
+    assert doubt(0.01, 1.0, ("empty",)) < doubt(0.4, 1.0, ("empty",))  # how near it came
+    assert 0 <= sure <= doubt(0.0, 0.0, ("too_large", "touches_border", "unsure")) <= 1

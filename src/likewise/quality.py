@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-UNSURE = 0.7
-"""Confidence below which a mask is worth a look."""
+UNSURE = 0.5
+"""Steadiness below which a mask is called unsure."""
+STEP = 0.075
+"""Share of the scores by which the threshold is moved: 1.5 of the 20 nats of ``likewise``."""
 
 
 def validate_mask_quality(
@@ -36,17 +38,33 @@ def validate_mask_quality(
     return "fragmented" if ndimage.label(foreground)[1] > max_components else "ok"
 
 
-def verdicts(mask: npt.NDArray[np.bool_], confidence: float, **limits: Any) -> tuple[str, ...]:
+def steadiness(scores: npt.NDArray[np.floating[Any]]) -> float:
+    """How little a mask hangs on where exactly its threshold lies, 0..1.
+
+    IoU of the masks a little above and below the threshold (1.5 nats of ``likewise``). Of what was
+    looked at, it tells best which masks are wrong: see benchmarks/NOTES.md.
+
+    Args:
+        scores: (h, w) in 0..1, 0.5 is the threshold.
+
+    Returns:
+        1 also where scores are 0 or 1 only, or nothing was found.
+    """
+    smaller, larger = scores > 0.5 + STEP, scores > 0.5 - STEP
+    return float(smaller.sum() / larger.sum()) if (scores > 0.5).any() else 1.0
+
+
+def verdicts(mask: npt.NDArray[np.bool_], steady: float = 1.0, **limits: Any) -> tuple[str, ...]:
     """Everything that speaks against one class's mask; nothing of what is fine.
 
     Args:
         mask: (H, W) bool.
-        confidence: 0..1 of the method.
+        steady: its ``steadiness``.
         limits: of ``validate_mask_quality``.
 
     Returns:
         Some of ``empty``, ``too_small``, ``too_large``, ``fragmented``, ``touches_border`` (three
-        sides of the image or more, of a mask that is not large) and ``unsure``, of what is found.
+        sides of the image or more, of a mask that is not large) and ``unsure``.
     """
     found = []
     word = "empty" if not mask.any() else validate_mask_quality(mask, **limits)
@@ -55,16 +73,22 @@ def verdicts(mask: npt.NDArray[np.bool_], confidence: float, **limits: Any) -> t
     sides = [mask[0].any(), mask[-1].any(), mask[:, 0].any(), mask[:, -1].any()]
     if sum(map(bool, sides)) >= 3 and mask.mean() < 0.5:
         found.append("touches_border")
-    if confidence < UNSURE and word != "empty":
+    if steady < UNSURE:
         found.append("unsure")
     return tuple(found)
 
 
-def doubt(confidence: float, reasons: tuple[str, ...]) -> float:
+def doubt(confidence: float, steady: float, reasons: tuple[str, ...]) -> float:
     """How much a mask is worth a look, 0..1: the review queue is ordered by it.
 
-    An empty mask of low confidence is a finding (it is not there) and doubted by how near it came.
+    Of an empty mask: how near the confidence came to finding something.
+
+    Args:
+        confidence: 0..1 of the method; it decides between masks that are equally steady.
+        steady: ``steadiness`` of its scores.
+        reasons: its ``verdicts``.
     """
     if "empty" in reasons:
         return 1 - 2 * abs(confidence - 0.5)
-    return min(1.0, 1 - confidence + 0.2 * len([r for r in reasons if r != "unsure"]))
+    looks_wrong = len([reason for reason in reasons if reason != "unsure"])
+    return min(1.0, 1 - steady * (0.9 + 0.1 * confidence) + 0.2 * looks_wrong)

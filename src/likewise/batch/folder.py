@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from ..errors import LikewiseError, WriteError, explained_memory
 from ..images import read_image, write_image, write_label_map, write_mask
 from ..prefetch import ahead, batched
-from ..quality import verdicts
+from ..quality import steadiness, verdicts
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..result import Result
+    from ..result import ClassResult, Result
     from ..segmenter import Segmenter
 
 
@@ -41,6 +41,8 @@ class ClassOutcome:
     """Share of the image, 0..1."""
     confidence: float
     """0..1."""
+    steadiness: float
+    """0..1: how little it hangs on the threshold, see ``quality.steadiness``."""
     reasons: tuple[str, ...]
     """What speaks against it, see ``quality.verdicts``."""
 
@@ -257,12 +259,7 @@ def _write(
     start = time.perf_counter()
     classes: tuple[ClassOutcome, ...] = ()
     if limits is not None:
-        classes = tuple(
-            ClassOutcome(
-                label, float(c.mask.mean()), c.confidence, verdicts(c.mask, c.confidence, **limits)
-            )
-            for label, c in result.classes.items()
-        )
+        classes = tuple(_judged(label, c, limits) for label, c in result.classes.items())
     try:
         with explained_memory(str(job.target)):
             if job.overlay is not None:
@@ -282,6 +279,12 @@ def _write(
     seconds += time.perf_counter() - start
     area, confidence = result.area, result.confidence
     return Outcome(job.target, job.mask, job.overlay, area, confidence, seconds, classes=classes)
+
+
+def _judged(label: str, found: ClassResult, limits: Mapping[str, float]) -> ClassOutcome:
+    steady = steadiness(found.scores)
+    reasons = verdicts(found.mask, steady, **limits)
+    return ClassOutcome(label, float(found.mask.mean()), found.confidence, steady, reasons)
 
 
 def _key(path: Path) -> str:

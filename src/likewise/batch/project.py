@@ -228,7 +228,10 @@ class Project:
             "seconds": outcome.seconds,
             "confidence": outcome.confidence,
             "area": outcome.area,
-            "doubt": max((doubt(c.confidence, c.reasons) for c in outcome.classes), default=None),
+            "doubt": max(
+                (doubt(c.confidence, c.steadiness, c.reasons) for c in outcome.classes),
+                default=None,
+            ),
             "reasons": json.dumps(
                 [f"{c.label}: {r}" if several else r for c in outcome.classes for r in c.reasons]
             ),
