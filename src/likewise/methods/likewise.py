@@ -40,8 +40,8 @@ UNFAMILIAR = 0.5
 """References that know each other less are taken for this familiar."""
 REACH, STEPS = 10.0, 41
 """Thresholds tried: evenly from -REACH to REACH nats."""
-POOL = 32768
-"""Patches of references that are compared with: of five shots all; of more, those that differ."""
+POOL = 16384
+"""Patches of references that are compared with: of two shots all; of more, those that differ."""
 FAMILIAR, SLOPE = 0.65, 0.05
 """Familiarity, as a share of the references' own, at confidence ½; and how soft that is."""
 
