@@ -206,17 +206,14 @@ class Segmenter:
         Raises:
             LikewiseError: if there is no reference yet or the method has no consensus.
         """
+        if consensus:
+            check_consensus(self.method)
         references = self._fitted()
         encoded = list(self.encoder.encode_many(images))
         if not consensus:
-            found = [self._score(target) for target in encoded]
-            return [
-                self._decide(pixels, target, scores)
-                for pixels, target, scores in zip(images, encoded, found, strict=True)
-            ]
+            return [self.segment_encoded(*pair) for pair in zip(images, encoded, strict=True)]
         from .methods.consensus import consensus as agree
 
-        check_consensus(self.method)
         found = [
             agree(references.of(label), model, encoded) for label, model in self._models.items()
         ]

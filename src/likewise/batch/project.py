@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..backbones.download import sha256_of
 from ..errors import LikewiseError
 from ..quality import doubt
 from .folder import LABELS, Job, Outcome, plan, segment_files
@@ -121,6 +122,10 @@ class Project:
         files = [self.folder / f for r in self.settings.references for f in (r.image, r.mask) if f]
         return plan(targets, self.folder / MASKS, overlay=False, inputs=files)
 
+    def mask(self, target: Path) -> Path:
+        """Where the mask of a target is, as ``plan`` names it."""
+        return self.folder / MASKS / f"{target.stem}.png"
+
     def key(self, job: Job) -> str:
         """How a target is known in the database."""
         return relative(job.target, self.folder)
@@ -155,12 +160,11 @@ class Project:
             again = not known or (state == "failed" and retry)
             if again or (state != "failed" and not job.mask.is_file()):
                 left.append(job)
-            elif (size, changed) != stamp(job.target):  # touched: is it the same picture?
+            elif (now := stamp(job.target)) != (size, changed):  # touched: is it the same picture?
                 if content is None or content != file_hash(job.target):
                     left.append(job)
                 else:
-                    new_size, new_changed = stamp(job.target)
-                    self._set(self.key(job), {"bytes": new_size, "changed": new_changed})
+                    self._set(self.key(job), {"bytes": now[0], "changed": now[1]})
         return left
 
     def begin(self, run: str, backbone: str, jobs: Sequence[Job]) -> None:
@@ -188,12 +192,11 @@ class Project:
                 "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)",
                 (run, started, __version__, backbone, settings),
             )
-            self._db.execute("BEGIN")
-            self._db.executemany(
-                "INSERT OR IGNORE INTO images (path, state) VALUES (?, 'pending')",
-                [(self.key(job),) for job in jobs],
-            )
-            self._db.execute("COMMIT")
+            with self._transaction():
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO images (path, state) VALUES (?, 'pending')",
+                    [(self.key(job),) for job in jobs],
+                )
         for part in (self.folder / MASKS).glob(PARTS):  # of a run that was killed
             part.unlink(missing_ok=True)
         write_json(path, labels)
@@ -305,7 +308,7 @@ class Project:
         return [
             (
                 Path(os.path.normpath(self.folder / row.path)),
-                self.folder / MASKS / f"{Path(row.path).stem}.png",
+                self.mask(Path(row.path)),
                 confidences.get(row.path, {}),
             )
             for row in sorted(self.rows(("done", "accepted", "corrected")), key=lambda r: r.path)
@@ -332,7 +335,6 @@ def stamp(path: Path) -> tuple[int | None, int | None]:
 def file_hash(path: Path) -> str:
     """sha256 of its bytes; empty where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
+        return sha256_of(path)
     except OSError:
         return ""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ..errors import LikewiseError, WriteError
+from ..errors import LikewiseError
 from ..images import read_image
 from ..pictures import overlay_labels
-from ..writing import whole_file
-from .project import MASKS, Project, Row
+from ..writing import write_whole
+from .project import Project, Row
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,13 +62,7 @@ def write_report(project: Project, path: Path) -> None:
         items = "".join(f"<li>{html.escape(r.path)}: {html.escape(r.error or '')}" for r in failed)
         parts.append(f"<h2>Failed</h2><ul>{items}</ul>")
     title = html.escape(f"likewise: {project.folder.resolve().name}")
-    try:
-        with whole_file(path) as file:
-            file.write(PAGE.format(title=title, body="".join(parts)).encode())
-    except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written ({error.strerror}): free some space."
-        ) from error
+    write_whole(path, PAGE.format(title=title, body="".join(parts)).encode())
 
 
 def _counts(rows: Sequence[Row]) -> str:
@@ -129,7 +123,7 @@ def _sheet(project: Project, title: str, rows: Sequence[Row]) -> str:
 
 def _thumbnail(target: Path, project: Project) -> str:
     image = read_image(target)
-    with Image.open(project.folder / MASKS / f"{target.stem}.png") as mask:
+    with Image.open(project.mask(target)) as mask:
         labels: NDArray[np.uint8] = np.asarray(mask)
     size = (max(1, round(image.shape[1] * THUMBNAIL / image.shape[0])), THUMBNAIL)
     small = np.asarray(Image.fromarray(image).resize(size))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backbones.encoder import Encoder, cache_folder, save_quietly
+from ..backbones.encoder import BATCH, Encoder, cache_folder, save_quietly
 from ..backbones.loading import Backbone
 from ..features.encoded import Encoded
 from ..prefetch import batched
@@ -58,7 +58,7 @@ class CachedEncoder(Encoder):
         self, images: Iterable[np.ndarray], batch_size: int | None = None
     ) -> Iterator[Encoded]:
         """As ``Encoder.encode_many``: one ``Encoded`` for each image, in order."""
-        for batch in batched(images, batch_size or 8):
+        for batch in batched(images, batch_size or BATCH):
             if self.keep:
                 yield from self._through_cache(batch)
             else:
