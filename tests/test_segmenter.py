@@ -628,6 +628,22 @@ def test_a_method_without_consensus(encoder: Encoder, method: str) -> None:
 # --- references ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("consensus", [False, True])
+def test_the_tree_is_kept_when_asked_for(encoder: Encoder, consensus: bool) -> None:
+    image = read_image(EXAMPLE / "coin_1.png")
+    mask = np.zeros(image.shape[:2], dtype=bool)
+    mask[:40, :40] = True
+    patches = (SIDE // PATCH) ** 2
+    for keep in (False, True):
+        segmenter = Segmenter(encoder, keep_tree=keep).fit((image, mask))
+        for result in segmenter.segment_batch([image, image], consensus=consensus):
+            assert (result.tree is not None) == keep
+            if result.tree is not None:
+                labels = result.tree.cut(-1)
+                assert labels.shape == (patches,)
+                assert set(labels.tolist()) == {0}
+
+
 def test_fit_replaces(segmenter: Segmenter) -> None:
     target = picture(RIGHT)
     thing = segmenter.fit(pair()).segment(target).mask

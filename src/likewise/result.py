@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .features.clustering import MergeTree
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,8 @@ class Result:
     """(H, W) uint8 (uint16 for more than 255 classes): 0 unknown, k the k-th of ``labels``."""
     classes: Mapping[str, ClassResult]
     """Label → what was found of it, in the order of ``labels``."""
+    tree: MergeTree | None = None
+    """The clustering of the image's patches, where the segmenter was told to keep it."""
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from .result import ClassResult, Result
 if TYPE_CHECKING:
     from .backbones.loading import Backbone
     from .features.encoded import Encoded
+    from .features.shared import Shared
     from .methods import Scores
     from .tune import Tuning
 
@@ -47,6 +48,7 @@ class Segmenter:
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16`` for the backbone.
         block: 1-based block whose features are read; the last by default.
         offline: never touch the network.
+        keep_tree: results keep the clustering of their image (``Result.tree``), to cut it later.
         settings: of the method, fields of its ``Params``, such as ``tau`` of ``insid3``; None
             stands for the default.
 
@@ -66,6 +68,7 @@ class Segmenter:
         dtype: str = "auto",
         block: int | None = None,
         offline: bool = False,
+        keep_tree: bool = False,
         **settings: float | None,
     ) -> None:
         check_refiner(refiner)
@@ -87,6 +90,7 @@ class Segmenter:
         self.encoder = backbone
         self.refiner = refiner
         self.method = method
+        self.keep_tree = keep_tree
         self.params = make_params(method, settings, self.encoder.spec.tau)
         self.references: ReferenceSet | None = None
         self._models: dict[str, Any] = {}
@@ -212,13 +216,14 @@ class Segmenter:
         encoded = list(self.encoder.encode_many(images))
         if not consensus:
             return [self.segment_encoded(*pair) for pair in zip(images, encoded, strict=True)]
+        from .features.shared import Shared
         from .methods.consensus import consensus as agree
 
         found = [
             agree(references.of(label), model, encoded) for label, model in self._models.items()
         ]
         return [
-            self._decide(pixels, target, list(scores))
+            self._decide(pixels, Shared(target), list(scores))
             for pixels, target, *scores in zip(images, encoded, *found, strict=True)
         ]
 
@@ -228,18 +233,23 @@ class Segmenter:
         Raises:
             LikewiseError: if there is no reference yet.
         """
+        from .features.shared import Shared
+
         self._fitted()
-        return self._decide(pixels, target, self._score(target))
+        shared, method = Shared(target), get_method(self.method)
+        # What one class worked out of the target alone serves the next.
+        found = [method.score(model, target, shared) for model in self._models.values()]
+        return self._decide(pixels, shared, found)
 
     def _fitted(self) -> ReferenceSet:
         if self.references is None:
             raise LikewiseError("no reference yet: give at least one (image, mask) pair first.")
         return self.references
 
-    def _decide(self, pixels: np.ndarray, target: Encoded, found: Sequence[Scores]) -> Result:
+    def _decide(self, pixels: np.ndarray, shared: Shared, found: Sequence[Scores]) -> Result:
         """From every class's patch scores to one result."""
         size = self.encoder.input_size
-        scores = [f.patches.reshape(target.grid) for f in found]
+        scores = [f.patches.reshape(shared.target.grid) for f in found]
         masks = [refine(s, pixels, size, self.refiner) for s in scores]
         label_map = compete(masks, scores, [f.confidence for f in found], size)
         classes = {
@@ -248,14 +258,8 @@ class Segmenter:
         }
         best = max(classes.values(), key=lambda c: c.confidence)
         highest = np.maximum.reduce([c.scores for c in classes.values()])
-        return Result(label_map > 0, highest, best.confidence, best.trace, label_map, classes)
-
-    def _score(self, target: Encoded) -> list[Scores]:
-        """Scores of every class; what one worked out of the target alone serves the next."""
-        from .features.shared import Shared
-
-        shared, method = Shared(target), get_method(self.method)
-        return [method.score(model, target, shared) for model in self._models.values()]
+        tree = shared.tree if self.keep_tree else None
+        return Result(label_map > 0, highest, best.confidence, best.trace, label_map, classes, tree)
 
     def match(
         self,
