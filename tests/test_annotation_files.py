@@ -53,7 +53,7 @@ def marked(*boxes: tuple[int, int, int, int]) -> np.ndarray:
 CAT, KITTEN, DOG = (1, 2, 5, 7), (6, 2, 8, 4), (10, 5, 15, 12)
 
 
-def read(folder: Path, content: Any, label: str | None = None) -> np.ndarray:
+def read(folder: Path, content: Any, label: str = "object") -> np.ndarray:
     (folder / "a.json").write_text(content if isinstance(content, str) else json.dumps(content))
     return read_annotated(folder / "a.json", folder / "a.png", SIZE, label)
 
@@ -117,31 +117,35 @@ CATS = {"segmentation": [flat(box(*CAT))]}
 @pytest.mark.parametrize(
     ("content", "label", "words"),
     [
-        ("{", None, "a.json cannot be used (Expecting"),
-        ("[]", None, "a.json is neither COCO nor Labelme JSON (at "),
-        ("3", None, "a.json is neither COCO nor Labelme JSON (at "),
-        ({"images": []}, None, "a.json cannot be used (it lists no images called a.png)"),
-        ({"shapes": [{"label": "cat"}]}, None, "neither COCO nor Labelme JSON (at 'points')"),
-        ({"shapes": []}, None, "a.json marks nothing in "),
-        (coco(), None, "a.json marks nothing in "),
-        (coco(CATS, {**CATS, "category_id": 4}), None, "marks cat, dog in"),
+        ("{", "object", "a.json cannot be used (Expecting"),
+        ("[]", "object", "a.json is neither COCO nor Labelme JSON (at "),
+        ("3", "object", "a.json is neither COCO nor Labelme JSON (at "),
+        ({"images": []}, "object", "a.json cannot be used (it lists no images called a.png)"),
+        ({"shapes": [{"label": "cat"}]}, "object", "neither COCO nor Labelme JSON (at 'points')"),
+        ({"shapes": []}, "object", "a.json marks nothing in "),
+        (coco(), "object", "a.json marks nothing in "),
+        (coco(CATS, {**CATS, "category_id": 4}), "object", "marks cat, dog in"),
         (coco(CATS), "dog", "marks no dog in"),
-        (coco(CATS, names=("a.png", "a.png")), None, "it lists 2 images called a.png"),
-        (labelme(("cat", [[1, 2], [3, 4]]), kind="line"), None, "it holds a line, and only polyg"),
-        (labelme(("cat", [[1, 2], [3, 4]])), None, "a.json is not a usable COCO mask"),
+        (coco(CATS, names=("a.png", "a.png")), "object", "it lists 2 images called a.png"),
+        (
+            labelme(("cat", [[1, 2], [3, 4]]), kind="line"),
+            "object",
+            "it holds a line, and only polyg",
+        ),
+        (labelme(("cat", [[1, 2], [3, 4]])), "object", "a.json is not a usable COCO mask"),
         (
             coco(CATS, {"segmentation": {"size": [1, 2], "counts": [1, 1]}}),
-            None,
+            "object",
             "several sizes: export the annotations again",
         ),
     ],
 )
-def test_refusals(tmp_path: Path, content: Any, label: str | None, words: str) -> None:
+def test_refusals(tmp_path: Path, content: Any, label: str, words: str) -> None:
     assert words in refusal(read, tmp_path, content, label)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    text = refusal(read_annotated, tmp_path / "n.json", tmp_path / "a.png", SIZE, None)
+    text = refusal(read_annotated, tmp_path / "n.json", tmp_path / "a.png", SIZE)
     assert "n.json cannot be used (No such file" in text
 
 

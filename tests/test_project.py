@@ -158,6 +158,24 @@ def test_what_changes_is_done_again_and_nothing_else(scene: Path) -> None:
     assert run(annotate).out == "11 of 12 images annotated in work, 1 kept\n"  # another reference
 
 
+def test_annotations_of_another_tool_are_a_reference(scene: Path) -> None:
+    with Image.open("mask.png") as image:
+        rows, columns = np.nonzero(np.asarray(image.convert("L")))
+        size = {"imageHeight": image.height, "imageWidth": image.width}
+    box = [[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]]
+    shape = {"label": "cat", "shape_type": "rectangle", "points": np.array(box).tolist()}
+    Path("cat.json").write_text(json.dumps({"shapes": [shape], **size}))
+    with Image.open("mask.png") as image:
+        whole = np.zeros((image.height, image.width), np.uint8)
+    whole[box[0][1] : box[1][1], box[0][0] : box[1][0]] = 255
+    Image.fromarray(whole).save("box.png")
+    for name, mask in (("of_json", "cat.json"), ("of_png", "box.png")):
+        words = ["init", name, "-r", "reference.png", "-m", mask, "-t", "in", "-b", "tiny"]
+        assert run([*words, "--image-size", "64"]).code == 0
+        assert run(["annotate", name]).out == f"12 of 12 images annotated in {name}\n"
+    assert masks("of_json") == masks("of_png")
+
+
 def test_bad_files_among_good(scene: Path) -> None:
     annotate = make()
     for number in (2, 7):

@@ -1,4 +1,4 @@
-"""Masks out of the annotation files of other tools: COCO and Labelme JSON."""
+"""References from files: masks are images, or COCO and Labelme JSON of other tools."""
 
 from __future__ import annotations
 
@@ -11,15 +11,46 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ImageError
-from .images import why
-from .masks import read_coco
+from .images import read_image, why
+from .masks import read_coco, read_mask
+from .reference import LABEL, Reference
 
 Shape = tuple[str, dict[str, Any]]
 """A label and a COCO annotation, see `read_mask`."""
 
 
+def read_reference(
+    image: Path,
+    mask: Path | None,
+    value: int | None = None,
+    label: str = LABEL,
+    negative: bool = False,
+) -> Reference:
+    """One reference, its files read and checked; for the meaning of all see ``Reference``.
+
+    Args:
+        image: the picture.
+        mask: an image, or .json of COCO or Labelme (then without ``value``); None marks everything,
+            of a negative reference.
+        value: the one label of a label map.
+        label: the class; LABEL, if .json does not know it, is the only class marked there.
+        negative: whether it marks what is not to be found.
+
+    Raises:
+        ImageError: if a file cannot be used.
+    """
+    pixels = read_image(image)
+    size = pixels.shape[0], pixels.shape[1]
+    marked = None
+    if mask is not None and mask.suffix.lower() == ".json":
+        marked = read_mask(read_annotated(mask, image, size, label), size=size, name=str(mask))
+    elif mask is not None:
+        marked = read_mask(mask, size=size, value=value)
+    return Reference(pixels, marked, label=label, negative=negative)
+
+
 def read_annotated(
-    file: Path, image: Path, size: tuple[int, int], label: str | None
+    file: Path, image: Path, size: tuple[int, int], label: str = LABEL
 ) -> npt.NDArray[np.bool_]:
     """All that a file marks in an image as one class.
 
@@ -27,14 +58,14 @@ def read_annotated(
         file: COCO JSON, in which ``image`` is known by its name, or Labelme JSON of that image.
         image: the picture.
         size: its (H, W), for files that name no size.
-        label: the class; may be left out where the file marks only one in that image.
+        label: the class; LABEL, if the file does not know it, is the only one in that image.
 
     Returns:
         (H, W) bool of the size that the file names, else ``size``.
 
     Raises:
         ImageError: the file cannot be read, does not mark the image or the class, or marks several
-            and ``label`` does not say which.
+            and ``label`` says none of them.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -49,19 +80,20 @@ def read_annotated(
     found = sorted({name for name, _ in shapes})
     if not found:
         raise ImageError(f"{file} marks nothing in {image}: mark the example there.")
-    if label is None and len(found) > 1:
-        raise ImageError(
-            f"{file} marks {', '.join(found)} in {image}: say which is the example with --label."
-        )
-    if label is not None and label not in found:
+    if label == LABEL and label not in found:
+        if len(found) > 1:
+            raise ImageError(
+                f"{file} marks {', '.join(found)} in {image}: say which is the example by its "
+                "label."
+            )
+        label = found[0]
+    if label not in found:
         raise ImageError(
             f"{file} marks no {label} in {image}, only {', '.join(found)}: give one of these as "
-            "--label."
+            "its label."
         )
     masks = [
-        read_coco(entry, size, f"a shape of {file}")
-        for name, entry in shapes
-        if label in (None, name)
+        read_coco(entry, size, f"a shape of {file}") for name, entry in shapes if label == name
     ]
     if len({mask.shape for mask in masks}) > 1:
         raise ImageError(f"{file} gives {image} several sizes: export the annotations again.")

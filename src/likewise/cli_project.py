@@ -64,6 +64,7 @@ def init(
     from .batch.targets import find_images
     from .cli_references import read_references
     from .methods import check_consensus, get_method
+    from .reference import LABEL
     from .refine import check_refiner
 
     read_references(reference, mask, mask_value, label, negative, negative_mask)  # all is well
@@ -78,7 +79,7 @@ def init(
             relative(image, project),
             relative(mask[number], project),
             values[number] if values else None,
-            label[number] if label else "object",
+            label[number] if label else LABEL,
         )
         for number, image in enumerate(reference)
     ]

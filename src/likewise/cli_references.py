@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .annotation_files import read_annotated
+from .annotation_files import read_reference
 from .errors import LikewiseError
-from .images import read_image
-from .masks import read_mask
-from .reference import Reference
+from .reference import LABEL, Reference
 
 if TYPE_CHECKING:
     from .reference_file import Info
@@ -76,21 +74,12 @@ def read_references(
     if negative_masks:
         _check_count("--negative", negatives, "--negative-mask", negative_masks)
     each = values if len(values) > 1 else [values[0] if values else None] * len(images)
-    references = []
-    for number, (path, mask, value) in enumerate(zip(images, masks, each, strict=True)):
-        image = read_image(path)
-        size = image.shape[0], image.shape[1]
-        if mask.suffix.lower() == ".json":
-            shapes = read_annotated(mask, path, size, labels[number] if labels else None)
-            marked = read_mask(shapes, size=size, name=str(mask))
-        else:
-            marked = read_mask(mask, size=size, value=value)
-        references.append(Reference(image, marked, label=labels[number] if labels else "object"))
-    for number, path in enumerate(negatives):
-        image = read_image(path)
-        where = negative_masks[number] if negative_masks else None
-        wrong = None if where is None else read_mask(where, size=image.shape[:2])
-        references.append(Reference(image, wrong, negative=True))
+    names = labels or [LABEL] * len(images)
+    references = [read_reference(*files) for files in zip(images, masks, each, names, strict=True)]
+    wrong: Sequence[Path | None] = negative_masks or [None] * len(negatives)
+    references += [
+        read_reference(*files, negative=True) for files in zip(negatives, wrong, strict=True)
+    ]
     return references
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 THUMBNAIL = 256
+LABEL = "object"
+"""The class of references that name none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,7 @@ class Reference:
     image: ImageLike
     mask: MaskLike | None
     value: int | None = None
-    label: str = "object"
+    label: str = LABEL
     negative: bool = False
 
 
@@ -51,7 +53,7 @@ class Shot:
     """(N,) bool, never empty: the patches of the concept, or of what it is not."""
     views: Mapping[str, tuple[Encoded, torch.Tensor]] = field(default_factory=dict)
     """The same reference seen otherwise (see ``views.py``), each with its mask."""
-    label: str = "object"
+    label: str = LABEL
     negative: bool = False
     thumbnail: tuple[np.ndarray, np.ndarray] | None = None
     """(h, w, 3) uint8 RGB and (h, w) bool, at most THUMBNAIL a side: to show what it was."""

@@ -102,19 +102,18 @@ class Project:
 
     def references(self) -> list[Reference]:
         """Read from their files. Raises LikewiseError if one cannot be used."""
-        from ..images import read_image
-        from ..masks import read_mask
-        from ..reference import Reference
+        from ..annotation_files import read_reference
 
-        found = []
-        for marked in self.settings.references:
-            image = read_image(self.folder / marked.image)
-            mask = None
-            if marked.mask is not None:
-                where = self.folder / marked.mask
-                mask = read_mask(where, size=image.shape[:2], value=marked.value)
-            found.append(Reference(image, mask, label=marked.label, negative=marked.negative))
-        return found
+        return [
+            read_reference(
+                self.folder / marked.image,
+                None if marked.mask is None else self.folder / marked.mask,
+                marked.value,
+                marked.label,
+                marked.negative,
+            )
+            for marked in self.settings.references
+        ]
 
     def jobs(self) -> list[Job]:
         """One for every target, in order. Raises LikewiseError as ``plan`` does."""

@@ -40,8 +40,10 @@ UNFAMILIAR = 0.5
 """References that know each other less are taken for this familiar."""
 REACH, STEPS = 10.0, 41
 """Thresholds tried: evenly from -REACH to REACH nats."""
-POOL = 16384
-"""Patches of references that are compared with: of two shots all; of more, those that differ."""
+KEPT, POOL = 1 / 3, 16384
+"""Share of the references' patches that is compared with, near-identical ones merged; and the most.
+
+Twice as fast as with all of them, and no less accurate: see benchmarks/NOTES.md."""
 FAMILIAR, SLOPE = 0.65, 0.05
 """Familiarity, as a share of the references' own, at confidence ½; and how soft that is."""
 
@@ -198,7 +200,7 @@ def score(model: Model, target: Encoded, shared: Shared | None = None) -> Scores
 def pool_of(views: Sequence[View]) -> Pool:
     """Two groups a view: its masked patches, then the others."""
     groups = [v.encoded.debiased[m] for v in views for m in (v.mask, ~v.mask)]
-    return Pool.of(groups, POOL)
+    return Pool.of(groups, min(POOL, round(KEPT * sum(map(len, groups)))))
 
 
 def iou(a: torch.Tensor, b: torch.Tensor) -> float:
