@@ -174,7 +174,9 @@ def test_a_joint_mask_that_is_something_else_is_not_taken() -> None:
         assert torch.equal(settled.patches, own.patches) != torch.equal(
             settled.patches, joint.patches
         )
-        return torch.equal(settled.patches, joint.patches)
+        followed = torch.equal(settled.patches, joint.patches)
+        assert settled.disputed != followed
+        return followed
 
     assert taken(scores(4), scores(6, confidence=0.1))  # IoU 2/3
     assert taken(scores(6), scores(4))

@@ -411,6 +411,10 @@ def test_verdicts_say_everything() -> None:
     frame[0] = frame[-1] = frame[:, 0] = True
     assert verdicts(frame, 0.4) == ("touches_border", "unsure")
     assert verdicts(mask, 0.9, min_area_ratio=0.5) == ("too_small",)
+    assert verdicts(mask, confidence=0.7) == ()
+    assert verdicts(mask, confidence=0.7, min_confidence=0.8) == ("unlike_references",)
+    assert verdicts(~mask & mask, confidence=0.7, min_confidence=0.8) == ("empty",)
+    assert verdicts(mask, 0.4, 1.0, True) == ("disputed", "unsure")
 
 
 def test_steadiness_is_how_little_a_mask_hangs_on_its_threshold() -> None:

@@ -24,6 +24,8 @@ class ClassResult:
     """0..1: how sure the method is that the target shows the class at all."""
     trace: Any = None
     """What the method saw, to look inside."""
+    disputed: bool = False
+    """Whether the consensus of a batch found something else, and was not followed."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -253,7 +253,7 @@ class Segmenter:
         masks = [refine(s, pixels, size, self.refiner) for s in scores]
         label_map = compete(masks, scores, [f.confidence for f in found], size)
         classes = {
-            label: ClassResult(label_map == k, s.cpu().numpy(), f.confidence, f.trace)
+            label: ClassResult(label_map == k, s.cpu().numpy(), f.confidence, f.trace, f.disputed)
             for k, (label, s, f) in enumerate(zip(self._models, scores, found, strict=True), 1)
         }
         best = max(classes.values(), key=lambda c: c.confidence)

@@ -180,7 +180,7 @@ def segment_files(
         resume: keep masks that are there already.
         label_maps: write which class each pixel is (palette, 0 unknown), not masks of 0 and 255.
         consensus: let targets that follow each other become references of each other.
-        limits: judge masks too, by these limits of ``quality.validate_mask_quality``.
+        limits: judge masks too, by these limits of ``quality.verdicts``.
 
     Yields:
         One outcome a job, its files already whole on disk.
@@ -283,7 +283,7 @@ def _write(
 
 def _judged(label: str, found: ClassResult, limits: Mapping[str, float]) -> ClassOutcome:
     steady = steadiness(found.scores)
-    reasons = verdicts(found.mask, steady, **limits)
+    reasons = verdicts(found.mask, steady, found.confidence, found.disputed, **limits)
     return ClassOutcome(label, float(found.mask.mean()), found.confidence, steady, reasons)
 
 

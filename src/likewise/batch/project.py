@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backbones.download import sha256_of
 from ..errors import LikewiseError
-from ..quality import doubt
+from ..quality import MIN_CONFIDENCE, doubt
 from .folder import LABELS, Job, Outcome, plan, segment_files
 from .settings import Settings, read_settings, relative
 from .targets import find_images
@@ -211,7 +211,8 @@ class Project:
             jobs,
             label_maps=True,
             consensus=self.settings.consensus,
-            limits=self.settings.quality,
+            limits={"min_confidence": MIN_CONFIDENCE.get(self.settings.method, 0.0)}
+            | dict(self.settings.quality),
         )
         for job, outcome in zip(jobs, outcomes, strict=True):
             self._record(job, outcome, run)

@@ -20,8 +20,8 @@ else:
     import tomli as tomllib
 
 CONFIG = "likewise.toml"
-LIMITS = ("min_area_ratio", "max_area_ratio", "max_components")
-"""What `[quality]` may hold, see ``quality.validate_mask_quality``."""
+LIMITS = ("min_area_ratio", "max_area_ratio", "max_components", "min_confidence")
+"""What `[quality]` may hold, see ``quality.verdicts``."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,7 @@ def write_settings(
         "# min_area_ratio = 0.001   # smaller is too_small",
         "# max_area_ratio = 0.9     # larger is too_large",
         "# max_components = 10      # more parts are fragmented",
+        "# min_confidence = 0.8     # less is unlike_references",
         "",
     ]
     try:

@@ -36,6 +36,8 @@ class Scores:
     """0..1: how sure it is that the target shows the concept at all."""
     trace: Any = None
     """Intermediate results, for people who want to look inside."""
+    disputed: bool = False
+    """Whether the other targets of a batch, as references, find something else in it."""
 
 
 class Method(Protocol):

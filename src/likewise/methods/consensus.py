@@ -83,10 +83,10 @@ def consensus(
 
 
 def _settled(own: Scores, joint: Scores) -> Scores:
-    """The joint result, unless something else was found with the references alone."""
+    """The joint result, unless something else was found with the references alone: disputed."""
     alone, together = own.patches > 0.5, joint.patches > 0.5
     if alone.any() and likewise.iou(alone, together) <= AGREES:
-        return own
+        return replace(own, disputed=True)
     return replace(joint, confidence=own.confidence)
 
 
