@@ -59,6 +59,12 @@ HERE, THERE, WIDE = box(3, 7, 3, 8), box(6, 10, 5, 10), box(1, 9, 1, 7)
 SHOT = Shot(scene(HERE, seed=1), HERE)
 
 
+@pytest.fixture
+def every_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is merged in pools, so that formulas over all patches hold exactly."""
+    monkeypatch.setattr(method, "KEPT", 1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Known:
     """Patches of some views, as a pool of two groups a view: the concept, then the rest."""
@@ -380,6 +386,7 @@ def test_other_grids_and_a_reference_of_another_grid() -> None:
     assert torch.equal(found(score(fit(both, Params()), target)), place)
 
 
+@pytest.mark.usefixtures("every_patch")
 def test_evidence_is_the_density_ratio_plus_the_discriminant() -> None:
     params = Params(temperature=0.07, linear=3.0, ridge=0.4)
     target = scene(THERE, seed=2)
@@ -432,6 +439,7 @@ def test_a_higher_threshold_gives_a_smaller_mask() -> None:
         assert smaller.sum() < larger.sum()
 
 
+@pytest.mark.usefixtures("every_patch")
 def test_negatives_take_away_what_is_found_wrongly() -> None:
     lookalike = unit(0.7 * THING + 0.7 * OTHER)
     rows = scene(THERE, seed=2).debiased.clone()
@@ -504,6 +512,18 @@ def test_everything_is_repeatable_and_inputs_stay() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_a_third_of_the_patches_stands_for_all() -> None:
+    views = {"far": (scene(WIDE, seed=5), WIDE)}
+    model = fit(ReferenceSet((dataclasses.replace(SHOT, views=views),)), Params())
+    counts = [int(HERE.sum()), int((~HERE).sum()), int(WIDE.sum()), int((~WIDE).sum())]
+    weights = model.pool.weight.split(model.pool.sizes)
+    assert [int(w.sum()) for w in weights] == counts
+    for size, count in zip(model.pool.sizes, counts, strict=True):
+        assert size <= max(16, count // 3 + 1)
+    assert torch.equal(found(score(model, scene(THERE, seed=2))), THERE)
+
+
+@pytest.mark.usefixtures("every_patch")
 def test_extending_adds_evidence_and_keeps_what_is_trusted() -> None:
     references = ReferenceSet((SHOT,))
     model = dataclasses.replace(fit(references, Params()), trust=0.004, familiarity=0.9)
@@ -649,6 +669,7 @@ def test_what_is_trusted_is_learnt_without_what_is_found(monkeypatch: pytest.Mon
         assert model.familiarity < 1
 
 
+@pytest.mark.usefixtures("every_patch")
 def test_no_view_tests_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Views that only look like themselves: one that knew itself would be familiar."""
     asked = []
