@@ -139,6 +139,15 @@ def test_an_instance_knows_its_class_score_and_place() -> None:
     )
 
 
+def test_a_whole_has_the_pixels_of_its_parts() -> None:
+    label_map = picture("1122", ".133")
+    named = Annotation(Path("image.png"), label_map, ("cat/ear", "cat", "cats"), {})
+    found = {i.label: int(i.area) for i in find_instances(named)}
+    assert found == {"cat/ear": 3, "cat": 5, "cats": 2}
+    drawn = draw(list(find_instances(named)), label_map.shape)
+    np.testing.assert_array_equal(drawn, label_map)
+
+
 def test_specks_are_left_out() -> None:
     found = annotation(picture("11.1", "11..", "...1"))
     assert [i.area for i in find_instances(found, 1)] == [4, 1, 1]
@@ -568,7 +577,7 @@ def test_masks_of_one_class(tmp_path: Path) -> None:
     ran = attempt(tmp_path, images=f"{tmp_path}/*.jpg")
     assert (ran.code, ran.err) == (0, "")
     dataset = json.loads((tmp_path / "out" / "annotations.json").read_text())
-    assert dataset["categories"] == [{"id": 1, "name": "object"}]
+    assert dataset["categories"] == [{"id": 1, "name": "object", "supercategory": ""}]
     areas = [(a["image_id"], a["area"]) for a in dataset["annotations"]]
     assert areas == [(1, 18), (1, 2), (3, 56)]
 

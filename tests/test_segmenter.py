@@ -30,8 +30,8 @@ from likewise.methods import get_method
 from likewise.methods import likewise as likewise_method
 from likewise.methods.consensus import consensus
 from likewise.methods.keypoints import match_keypoints
-from likewise.reference import as_references
-from likewise.refine import compete, refine, resize
+from likewise.reference import as_references, wholes_of
+from likewise.refine import compete, compete_inside, refine, resize
 from likewise.result import Result
 from likewise.segmenter import CONSENSUS_BATCH
 from likewise.views import VIEWS
@@ -993,6 +993,63 @@ def test_classes_share_one_match_and_one_set_of_matrices(
     assert (matches.call_count, softmax.call_count) == (1, 1)
     for one, other in zip(result.classes.values(), alone, strict=True):
         np.testing.assert_array_equal(one.scores.ravel(), other.patches.numpy())
+
+
+def test_parts_are_found_inside_their_whole(encoder: Encoder) -> None:
+    image = paint(PAIR)
+    both = Reference(image, inside(PAIR["red"]) | inside(PAIR["green"]), label="pair")
+    parts = [Reference(r.image, r.mask, label=f"pair/{r.label}") for r in two_classes()]
+    result = Segmenter(encoder).fit([both, *parts]).segment(paint(MIXED, seed=5))
+    whole = result.classes["pair"].mask
+    assert iou(whole, inside(MIXED["red"]) | inside(MIXED["green"])) > 0.5  # yellow is like red
+    covered = np.zeros_like(whole)
+    for k, name in enumerate(("red", "green"), 2):
+        part = result.classes[f"pair/{name}"].mask
+        assert iou(part, inside(MIXED[name])) > 0.9 or name == "red"
+        assert part[inside(MIXED[name])].mean() > 0.9
+        assert not (part & ~whole).any()
+        assert not (part & covered).any()
+        np.testing.assert_array_equal(result.label_map == k, part)
+        covered |= part
+    np.testing.assert_array_equal(result.label_map == 1, whole & ~covered)
+    np.testing.assert_array_equal(result.mask, whole)
+
+
+def test_what_is_marked_as_a_part_is_not_against_its_whole(encoder: Encoder) -> None:
+    red, green = two_classes()
+    named = [
+        Reference(r.image, r.mask, label=name)
+        for r, name in ((red, "a"), (green, "a/b"), (green, "a/b/c"), (red, "ab"))
+    ]
+    references = Segmenter(encoder).fit([*named, not_yellow()]).references
+    assert references is not None
+    known = {
+        label: [(s.label, s.negative) for s in references.of(label).shots]
+        for label in references.labels
+    }
+    wrong = ("object", True)
+    assert known == {
+        "a": [("a", False), ("ab", True), wrong],
+        "a/b": [("a/b", False), ("ab", True), wrong],
+        "a/b/c": [("a/b/c", False), ("ab", True), wrong],
+        "ab": [("a", True), ("a/b", True), ("a/b/c", True), ("ab", False), wrong],
+    }
+    assert wholes_of(references.labels) == [None, 0, 1, None]
+    assert wholes_of(["x/y", "z", "x/y/q/r"]) == [None, None, 0]
+
+
+def test_parts_of_parts_compete_inside_them() -> None:
+    def half(start: int, stop: int) -> np.ndarray:
+        mask = np.zeros((1, 8), bool)
+        mask[:, start:stop] = True
+        return mask
+
+    # A part may come before its whole; two parts overlap; what is outside the whole goes.
+    masks = [half(2, 8), half(0, 6), half(4, 5), half(5, 8)]
+    scores = [torch.full((1, 8), s) for s in (0.9, 0.6, 0.9, 0.7)]
+    label_map, found = compete_inside(masks, scores, [1.0] * 4, [1, None, 0, None], (1, 8))
+    assert label_map.tolist() == [[2, 2, 1, 1, 3, 4, 4, 4]]  # 4 takes from 2 by its score
+    assert [m.nonzero()[1].tolist() for m in found] == [[2, 3, 4], [0, 1, 2, 3, 4], [4], [5, 6, 7]]
 
 
 def test_overlaps_go_to_the_higher_score() -> None:

@@ -33,7 +33,9 @@ class Reference:
     """One example: an image and the mask of the thing in it.
 
     ``value`` picks one label of a label map (palette or grey); see ``masks.read_mask``. With
-    several ``label``s the classes compete for every pixel. ``negative`` says that the mask (None:
+    several ``label``s the classes compete for every pixel; one called ``person/hair`` is a part of
+    ``person``, if that is a class too: it is only looked for inside what is found of it, and its
+    pixels are in both. ``negative`` says that the mask (None:
     the whole image) marks what is *not* to be found; it speaks against every class.
     """
 
@@ -91,14 +93,36 @@ class ReferenceSet:
         return tuple(dict.fromkeys(s.label for s in self.positives))
 
     def of(self, label: str) -> ReferenceSet:
-        """The references of one class; what the other classes mark is what it is not."""
+        """The references of one class; what the other classes mark is what it is not.
+
+        Its parts and what it is a part of say neither: their references are left out.
+        """
+        related = {k for k in self.labels if is_part(k, label) or is_part(label, k)}
+        kept = self._kept
+        if related:  # what is kept is of other shots then
+            kept = self.kept(f"without {sorted(related)}", dict)
         return ReferenceSet(
             tuple(
                 s if s.negative or s.label == label else replace(s, negative=True)
                 for s in self.shots
+                if s.negative or s.label not in related
             ),
-            self._kept,
+            kept,
         )
+
+
+def is_part(label: str, whole: str) -> bool:
+    """Whether a class is a part of another by its name: ``person/hair`` of ``person``."""
+    return label.startswith(f"{whole}/")
+
+
+def wholes_of(labels: Sequence[str]) -> list[int | None]:
+    """For each of the classes the number, from 0, of the nearest that it is a part of."""
+    wholes = []
+    for label in labels:
+        longer = [k for k, whole in enumerate(labels) if is_part(label, whole)]
+        wholes.append(max(longer, key=lambda k: len(labels[k]), default=None))
+    return wholes
 
 
 Example: TypeAlias = "Reference | tuple[ImageLike, MaskLike]"

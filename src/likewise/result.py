@@ -17,7 +17,7 @@ class ClassResult:
     """What was found of one class in one target."""
 
     mask: np.ndarray
-    """(H, W) bool at the target's own size; no pixel is in two classes."""
+    """(H, W) bool at the target's own size, with its parts; no pixel is in two other classes."""
     scores: np.ndarray
     """(h, w) float32 in 0..1 on the patch grid, before the classes compete."""
     confidence: float
@@ -43,7 +43,8 @@ class Result:
     trace: Any
     """What the method saw (for INSID3 candidates, clusters, seed, scores), of the surest class."""
     label_map: np.ndarray
-    """(H, W) uint8 (uint16 for more than 255 classes): 0 unknown, k the k-th of ``labels``."""
+    """(H, W) uint8 (uint16 for more than 255 classes): 0 unknown, k the k-th of ``labels``;
+    a part lies over its whole."""
     classes: Mapping[str, ClassResult]
     """Label → what was found of it, in the order of ``labels``."""
     tree: MergeTree | None = None

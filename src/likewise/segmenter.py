@@ -14,8 +14,8 @@ from .images import ImageLike, read_image
 from .methods import DEFAULT, check_consensus, check_negatives, get_method, make_params
 from .methods.keypoints import match_keypoints
 from .prefetch import ahead, batched
-from .reference import Example, ReferenceSet, as_references, encode_references
-from .refine import check_refiner, compete, refine
+from .reference import Example, ReferenceSet, as_references, encode_references, wholes_of
+from .refine import check_refiner, compete_inside, refine
 from .result import ClassResult, Result
 
 if TYPE_CHECKING:
@@ -251,10 +251,11 @@ class Segmenter:
         size = self.encoder.input_size
         scores = [f.patches.reshape(shared.target.grid) for f in found]
         masks = [refine(s, pixels, size, self.refiner) for s in scores]
-        label_map = compete(masks, scores, [f.confidence for f in found], size)
+        confidences, wholes = [f.confidence for f in found], wholes_of(list(self._models))
+        label_map, masks = compete_inside(masks, scores, confidences, wholes, size)
         classes = {
-            label: ClassResult(label_map == k, s.cpu().numpy(), f.confidence, f.trace, f.disputed)
-            for k, (label, s, f) in enumerate(zip(self._models, scores, found, strict=True), 1)
+            label: ClassResult(mask, s.cpu().numpy(), f.confidence, f.trace, f.disputed)
+            for label, mask, s, f in zip(self._models, masks, scores, found, strict=True)
         }
         best = max(classes.values(), key=lambda c: c.confidence)
         highest = np.maximum.reduce([c.scores for c in classes.values()])

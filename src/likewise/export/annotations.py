@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ..batch.folder import LABELS
 from ..errors import ImageError, LikewiseError
 from ..images import read_pillow, why
+from ..reference import is_part
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,12 @@ class Annotation:
     """All the classes of the dataset, whether this image shows them or not."""
     scores: Mapping[str, float]
     """Class → 0..1, how sure the method is that the image shows it; 1 where nothing is said."""
+
+    def mask_of(self, number: int) -> npt.NDArray[np.bool_]:
+        """(H, W) bool: the class of that number, with its parts (``person/hair`` of ``person``)."""
+        whole = self.classes[number - 1]
+        parts = [k for k, name in enumerate(self.classes, 1) if is_part(name, whole)]
+        return np.isin(self.label_map, [number, *parts]) if parts else self.label_map == number
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,10 @@ def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
         root = os.path.commonpath(folders)
     except ValueError:  # no images at all, or on several drives of Windows
         root = ""
-    categories = [{"id": k, "name": name} for k, name in enumerate(settings.classes, 1)]
+    categories = [
+        {"id": k, "name": name, "supercategory": name.rpartition("/")[0]}
+        for k, name in enumerate(settings.classes, 1)
+    ]
     make_folder(out)
     for split in ("train", "val") if settings.val else ("train",):
         listed = [

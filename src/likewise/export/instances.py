@@ -44,7 +44,7 @@ def find_instances(annotation: Annotation, min_area: int = 1) -> Iterator[Instan
     from scipy.ndimage import find_objects, label
 
     for number, name in enumerate(annotation.classes, 1):
-        pieces, _ = label(annotation.label_map == number, structure=np.ones((3, 3)))
+        pieces, _ = label(annotation.mask_of(number), structure=np.ones((3, 3)))
         for piece, (rows, columns) in enumerate(find_objects(pieces), 1):
             mask = pieces[rows, columns] == piece
             if mask.sum() >= min_area:
@@ -53,9 +53,9 @@ def find_instances(annotation: Annotation, min_area: int = 1) -> Iterator[Instan
 
 
 def draw(instances: list[Instance], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """(H, W) label map of these instances only; classes up to 255."""
+    """(H, W) label map of these instances only, parts over wholes; classes up to 255."""
     drawn = np.zeros(shape, np.uint8)
-    for instance in instances:
+    for instance in sorted(instances, key=lambda i: i.label.count("/")):
         h, w = instance.mask.shape
         window = drawn[instance.top : instance.top + h, instance.left : instance.left + w]
         window[instance.mask] = instance.number

@@ -96,6 +96,42 @@ def compete(
     return label_map
 
 
+def compete_inside(
+    masks: Sequence[np.ndarray],
+    scores: Sequence[torch.Tensor],
+    confidences: Sequence[float],
+    wholes: Sequence[int | None],
+    input_size: tuple[int, int],
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """``compete`` where classes may be parts of others: inside these, and among themselves.
+
+    Args:
+        masks, scores, confidences, input_size: of ``compete``.
+        wholes: for each class the number, from 0, of the one it is a part of; None of most.
+
+    Returns:
+        The label map, in which a part lies over its whole, and C of (H, W) bool: every class, with
+        its parts.
+    """
+    label_map = np.zeros(masks[0].shape, np.uint8 if len(masks) < 256 else np.uint16)
+    found = list(masks)
+    level: list[int | None] = [None]
+    while level:
+        for whole in level:
+            parts = [k for k, of in enumerate(wholes) if of == whole]
+            if not parts:
+                continue
+            own = [masks[k] if whole is None else masks[k] & found[whole] for k in parts]
+            won = compete(
+                own, [scores[k] for k in parts], [confidences[k] for k in parts], input_size
+            )
+            for n, k in enumerate(parts, 1):
+                found[k] = won == n
+                label_map[found[k]] = k + 1
+        level = [k for k, of in enumerate(wholes) if of in level]
+    return label_map, found
+
+
 def resize(values: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     """Bilinear (h, w) → (H, W), aligned at pixel areas (not corners)."""
     import torch
