@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -256,6 +257,37 @@ def test_a_full_disk_keeps_what_is_done(scene: Path) -> None:
     assert counts() == {"done": 2, "pending": 10}
     assert len(masks()) == 2
     assert run(annotate).out == "10 of 12 images annotated in work, 2 kept\n"
+
+
+SMALL = """
+set -e; mkdir disk; mount -t tmpfs -o size=260k tmpfs disk; cp -r work disk/work
+run() { $PYTHON -c "from likewise.cli import main; main()" annotate disk/work || echo "exit $?"; }
+dd if=/dev/zero of=disk/fill bs=1k count=200 status=none || true
+run; rm disk/fill; mount -o remount,size=9m disk; run; mount -o remount,ro disk; run
+cp -r disk/work/masks all
+"""
+
+
+def test_a_disk_that_is_really_full_then_read_only(scene: Path) -> None:
+    """On a file system of its own, as any user may mount one in a namespace of Linux."""
+    mount = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c"]
+    trial = [*mount, "mkdir d && mount -t tmpfs tmpfs d"]
+    if shutil.which("unshare") is None or subprocess.run(trial, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    run(make("calm"))
+    make()
+    source = str(Path(likewise.__file__).parents[1])
+    env = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable}
+    config = Path("work", CONFIG)  # which is to be read from disk/work too
+    config.write_text(config.read_text().replace('"../', f'"{scene.as_posix()}/'))
+    done = subprocess.run([*mount, SMALL], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    full, read_only = done.stderr.strip().splitlines()
+    assert any(why in full for why in ("No space left", "disk is full"))
+    assert "cannot be" in read_only
+    assert done.stdout.count("exit ") == 2
+    assert {p.name: p.read_bytes() for p in Path("all").glob("*.png")} == masks("calm")
+    assert {p.name for p in Path("all").iterdir()} == {*masks("calm"), "labels.json"}
 
 
 def test_a_database_that_is_none(scene: Path) -> None:
