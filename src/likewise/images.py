@@ -43,7 +43,7 @@ _DAMAGE = (
 )
 
 
-def read_image(source: ImageLike) -> npt.NDArray[np.uint8]:
+def read_image(source: ImageLike, *, name: str | None = None) -> npt.NDArray[np.uint8]:
     """Any picture as 8-bit RGB, upright.
 
     Args:
@@ -51,6 +51,7 @@ def read_image(source: ImageLike) -> npt.NDArray[np.uint8]:
             (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); torch tensor of those shapes or with the
             channels first, which wins where both readings fit. Arrays and tensors are bool, uint8,
             uint16, or floats in 0..1.
+        name: what messages call an image that is no file; default "the image array" and the like.
 
     Returns:
         (H, W, 3) uint8, C-contiguous, never sharing memory with `source`.
@@ -69,7 +70,7 @@ def read_image(source: ImageLike) -> npt.NDArray[np.uint8]:
         ImageError: missing, unreadable, empty, damaged or over-large file, NaN or infinity, or an
             array of another shape, dtype or range.
     """
-    name = source_name(source, None, "image")
+    name = source_name(source, name, "image")
     if isinstance(source, (Image.Image, *PATH)):
         image = read_pillow(source, name)
         if image.mode[0] not in "IF":  # I, F, and I;16 in its byte orders
@@ -214,7 +215,7 @@ def read_pillow(source: Any, name: str) -> Image.Image:
     if isinstance(source, Image.Image):
         return _decode(source, name)
     with _opened(Path(source), name) as file:
-        return _decode(_open_header(file, name), name)
+        return _decode(open_image(file, name), name)
 
 
 def is_turned(path: Path) -> bool:
@@ -224,7 +225,7 @@ def is_turned(path: Path) -> bool:
         ImageError: the file cannot be opened.
     """
     with _opened(path, str(path)) as file:
-        image = _open_header(file, str(path))
+        image = open_image(file, str(path))
         try:
             return image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
         except _DAMAGE:
@@ -267,11 +268,20 @@ def _no_pillow_limit() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _open_header(file: BinaryIO, name: str) -> Image.Image:
-    """The size and mode of an image file, nothing decoded yet."""
+def open_image(file: BinaryIO, name: str, formats: tuple[str, ...] | None = None) -> Image.Image:
+    """The size and mode of an image file, nothing decoded yet.
+
+    Args:
+        file: stays open for as long as the image is used.
+        name: of it in messages.
+        formats: Pillow's names of those that are read; None for all that it knows.
+
+    Raises:
+        ImageError: it is none of these, or its header is damaged.
+    """
     try:
         with _no_pillow_limit():
-            return Image.open(file)
+            return Image.open(file, formats=formats)
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name} is not an image that can be read: its kind or its kind of pixels is unknown "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +127,19 @@ class Segmenter:
         }
         self.references = encoded
         return self
+
+    def with_threshold(self, threshold: float) -> Segmenter:
+        """The same references with another ``threshold``; nothing is encoded or learnt again.
+
+        Raises:
+            LikewiseError: if the method has no threshold, or it is no finite number.
+        """
+        known = vars(self.params) | {"threshold": threshold}
+        other = copy.copy(self)
+        other.params = make_params(self.method, known, self.encoder.spec.tau)
+        # Methods that have one use it when they score only.
+        other._models = {k: replace(m, params=other.params) for k, m in self._models.items()}
+        return other
 
     def save_references(self, path: str | Path, *, half: bool = False) -> None:
         """Write the references to one ``.safetensors`` file; see ``reference_file.py``.
