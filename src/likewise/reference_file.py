@@ -210,6 +210,7 @@ def load_references(path: str | Path, encoder: Encoder, method: str) -> Referenc
 
     info, tensors = _read(Path(path), whole=True)
     _check_same(info, encoder)
+    _check_tensors(info, tensors, encoder)
     views = get_method(method).VIEWS
     if not set(views) <= set(info.views):
         raise LikewiseError(
@@ -315,6 +316,38 @@ def _check_same(info: Info, encoder: Encoder) -> None:
         raise LikewiseError(f"{info.path} was made {was}, not {instead}: give {options}.")
 
 
+def _check_tensors(info: Info, tensors: Mapping[str, np.ndarray], encoder: Encoder) -> None:
+    """Raises LikewiseError unless all is there and fits: a digest keeps out no malice."""
+    n = encoder.grid[0] * encoder.grid[1]
+
+    def numbers(name: str, columns: int) -> bool:
+        values = tensors[name]
+        small = values.dtype in (np.float16, np.float32) and (np.abs(values) < 1.01).all()  # no NaN
+        return bool(small) and values.shape == (n, columns)
+
+    def marks(name: str) -> bool:
+        mask = tensors[name]
+        return mask.dtype == bool and mask.shape == (n,) and bool(mask.any())
+
+    try:
+        fits = any(not shot["negative"] for shot in info.shots)
+        for p, (height, width) in enumerate(info.pictures):
+            fits &= height > 0 and width > 0 and numbers(f"picture.{p}.features", encoder.spec.dim)
+            colour = f"picture.{p}.colour"
+            fits &= colour not in tensors or numbers(colour, 3)
+        for s, shot in enumerate(info.shots):
+            fits &= isinstance(shot["label"], str) and "plain" in shot["pictures"]
+            for view, p in shot["pictures"].items():
+                fits &= 0 <= p < len(info.pictures) and marks(f"shot.{s}.mask.{view}")
+    except (LookupError, TypeError, ValueError, AttributeError):
+        fits = False
+    if not fits:
+        raise LikewiseError(
+            f"{info.path} is no usable references file (its parts do not fit each other): save it "
+            "again with `likewise references save`."
+        )
+
+
 def _side(size: tuple[int, int]) -> int | tuple[int, int]:
     """One number for a square, as options take it."""
     return size[0] if size[0] == size[1] else size
@@ -335,7 +368,7 @@ def _read(path: Path, *, whole: bool) -> tuple[Info, dict[str, np.ndarray]]:
             text = (file.metadata() or {}).get(ENTRY)
             if whole and text is not None:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise LikewiseError(f"{path} is no whole references file ({error}): {mend}.") from error
     if text is None:
         raise LikewiseError(
@@ -352,7 +385,8 @@ def _read(path: Path, *, whole: bool) -> tuple[Info, dict[str, np.ndarray]]:
                 f"{FORMAT}): update likewise, or save it again with this one."
             )
         info = Info(**{name: _fixed(value) for name, value in facts.items()}, path=path)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        _ = len(info.shots), info.classes, info.negatives, set(info.views)  # are what they should
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LikewiseError(damaged) from error
     if whole and digest != _digest(facts, tensors):
         raise LikewiseError(damaged)
