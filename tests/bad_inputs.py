@@ -13,6 +13,7 @@ import os
 import pickle
 import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -1324,6 +1325,24 @@ def references_changed(_: Path) -> list[str]:
 
 
 @row(
+    "references file made to mislead", 2, r"r\.safetensors is no usable references file \(its part"
+)
+def references_forged(_: Path) -> list[str]:
+    """Its digest is right: whoever writes a file can compute it."""
+    from likewise import reference_file
+
+    digest = reference_file._digest
+
+    def spoilt(facts: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
+        tensors["shot.0.mask.plain"] = np.zeros(3, bool)
+        return digest(facts, tensors)
+
+    with mock.patch.object(reference_file, "_digest", spoilt):
+        keep()
+    return segment_kept()
+
+
+@row(
     "references file of a newer likewise", 2, r"r\.safetensors was written by a newer likewise \(f"
 )
 def references_newer(_: Path) -> list[str]:
@@ -1754,6 +1773,83 @@ def annotations_of_several(_: Path) -> list[str]:
     shapes = [{"label": name, "points": [[1, 1], [9, 1], [9, 9]]} for name in ("cat", "dog")]
     Path("m.json").write_text(json.dumps({"shapes": shapes}))
     return segment(mask="m.json")
+
+
+# --- serving ------------------------------------------------------------------------------------
+
+
+def serve(*more: str) -> list[str]:
+    return ["serve", "--port", "0", *TINY, *more]
+
+
+@contextmanager
+def taken_port() -> Iterator[None]:
+    """Port 47321 is listened on."""
+    with socket.create_server(("127.0.0.1", 47321)):
+        yield
+
+
+@row("server open to all without a token", 2, r"--host 0\.0\.0\.0 lets other machines in: give a -")
+def serve_without_token(_: Path) -> list[str]:
+    return serve("--host", "0.0.0.0")
+
+
+@row(
+    "server on a taken port",
+    2,
+    r"cannot listen on 127\.0\.0\.1 port 47321 \(.*--port",
+    fault=taken_port,
+)
+def serve_on_taken_port(_: Path) -> list[str]:
+    return serve("--port", "47321")
+
+
+@row("server on a port that is none", 2, r"'--port'", usage=True)
+def serve_on_no_port(_: Path) -> list[str]:
+    return serve("--port", "70000")
+
+
+@row(
+    "server on an unknown address", 2, r"--host no\.such\.invalid is no address of this machine: gi"
+)
+def serve_nowhere(_: Path) -> list[str]:
+    return serve("--host", "no.such.invalid")
+
+
+@row(
+    "server with a root that is none", 2, r"--root nowhere is no folder: give the folder of the im"
+)
+def serve_missing_root(_: Path) -> list[str]:
+    return serve("--root", "nowhere")
+
+
+@row(
+    "server with a token of two words", 2, r"the token holds spaces or characters that no header c"
+)
+def serve_odd_token(_: Path) -> list[str]:
+    return serve("--token", "two words")
+
+
+@row(
+    "server for an origin that is none", 2, r"--allow-origin example\.org is no origin: write it li"
+)
+def serve_odd_origin(_: Path) -> list[str]:
+    return serve("--allow-origin", "example.org")
+
+
+@row("server with an unknown method", 2, r"method 'best' is unknown; use one of likewise")
+def serve_unknown_method(_: Path) -> list[str]:
+    return serve("--method", "best")
+
+
+@row(
+    "server without FastAPI",
+    2,
+    r"the server needs FastAPI, uvicorn and python-multipart: pip install 'likewise\[serve\]'",
+    fault=lambda: mock.patch.dict(sys.modules, {"fastapi": None}),
+)
+def serve_without_fastapi(_: Path) -> list[str]:
+    return serve()
 
 
 # --- judging ------------------------------------------------------------------------------------

@@ -486,5 +486,6 @@ from . import (  # noqa: E402 (they need the app and options)
     cli_export,  # noqa: F401
     cli_project,  # noqa: F401
     cli_reference_file,  # noqa: F401
+    cli_serve,  # noqa: F401
     cli_tune,  # noqa: F401
 )

@@ -1,0 +1,224 @@
+"""``likewise serve``: the HTTP API."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from .cli import (
+    AlphaOption,
+    BackboneOption,
+    BlockOption,
+    DeviceOption,
+    DtypeOption,
+    ImageSizeOption,
+    MethodOption,
+    OfflineOption,
+    RankOption,
+    TauOption,
+    ThresholdOption,
+    _rank,
+    app,
+)
+from .errors import LikewiseError
+from .methods import DEFAULT, get_method
+from .refine import check_refiner
+
+if TYPE_CHECKING:
+    import uvicorn
+
+CONNECTIONS = 256
+"""At a time; further ones are answered 503."""
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="LIKEWISE_TOKEN", help="What clients must send; needed but on loopback."
+        ),
+    ] = "",
+    root: Annotated[
+        Path | None, typer.Option(help="Folder whose images requests may name as path.")
+    ] = None,
+    allow_origin: Annotated[
+        list[str], typer.Option(help="Origin whose web pages may ask; may be repeated.")
+    ] = [],  # noqa: B006 (typer copies it)
+    keep: Annotated[int, typer.Option(min=1, help="Sets of references kept in memory.")] = 16,
+    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait.")] = 32,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for an answer.")] = 60,
+    upload_timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds for a request to arrive.")
+    ] = 30,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Largest request.")] = 32_000_000,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Largest image.")] = 40_000_000,
+    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
+    method: MethodOption = DEFAULT,
+    threshold: ThresholdOption = None,
+    tau: TauOption = None,
+    alpha: AlphaOption = None,
+    backbone: BackboneOption = "embedded",
+    image_size: ImageSizeOption = None,
+    block: BlockOption = None,
+    svd_components: RankOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    offline: OfflineOption = False,
+) -> None:
+    """Answer over HTTP: send references once, then images (docs/server.md)."""
+    check_installed()
+    check_token(token)
+    for origin in allow_origin:
+        check_origin(origin)
+    if root is not None and not root.is_dir():
+        raise LikewiseError(f"--root {root} is no folder: give the folder of the images.")
+    get_method(method)
+    check_refiner(refine)
+    listener = bind(host, port, bool(token))
+
+    from .backbones.encoder import Encoder
+    from .segmenter import Segmenter
+    from .server.app import Settings, make_app
+
+    encoder = Encoder(
+        backbone,
+        image_size=image_size,
+        svd_components=_rank(svd_components),
+        device=device,
+        dtype=dtype,
+        block=block,
+        offline=offline,
+    )
+    given: dict[str, Any] = {"threshold": threshold, "tau": tau, "alpha": alpha}
+    settings = Settings(
+        token=token or None,
+        origins=tuple(allow_origin),
+        root=None if root is None else root.resolve(),
+        keep=keep,
+        queue=queue,
+        timeout=timeout,
+        upload_timeout=upload_timeout,
+        max_bytes=max_bytes,
+        max_pixels=max_pixels,
+    )
+    served = make_app(lambda: Segmenter(encoder, method=method, refiner=refine, **given), settings)
+    _ = encoder.basis  # or else the first request waits for it
+    listen(served, listener, encoder.spec.name, timeout + upload_timeout)
+
+
+def check_installed() -> None:
+    """Raises LikewiseError unless what the server needs is there."""
+    for name in ("fastapi", "uvicorn", "python_multipart"):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise LikewiseError(
+                "the server needs FastAPI, uvicorn and python-multipart: "
+                "pip install 'likewise[serve]'."
+            ) from error
+
+
+def check_token(token: str) -> None:
+    """Raises LikewiseError unless it can be sent in a header; none is fine."""
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise LikewiseError(
+            "the token holds spaces or characters that no header can carry: use letters and digits."
+        )
+
+
+def check_origin(origin: str) -> None:
+    """Raises LikewiseError unless it is what browsers send as Origin."""
+    try:
+        parts = urlsplit(origin)
+        fine = parts.scheme in ("http", "https") and f"{parts.scheme}://{parts.netloc}" == origin
+    except ValueError:
+        fine = False
+    if not fine or not parts.hostname or "*" in origin:
+        raise LikewiseError(
+            f"--allow-origin {origin} is no origin: write it like https://example.org, without a "
+            "path and without *."
+        )
+
+
+def bind(host: str, port: int, has_token: bool) -> socket.socket:
+    """A socket on that address, not listening yet.
+
+    Raises:
+        LikewiseError: if the address is unknown, taken, or open to others without a token.
+    """
+    import ipaddress
+
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host or "0.0.0.0", port, type=socket.SOCK_STREAM
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise LikewiseError(
+            f"--host {host} is no address of this machine: give another."
+        ) from error
+    if not has_token and not ipaddress.ip_address(str(address[0]).split("%")[0]).is_loopback:
+        raise LikewiseError(
+            f"--host {host} lets other machines in: give a --token (or set LIKEWISE_TOKEN), or "
+            "listen on 127.0.0.1."
+        )
+    listener = socket.socket(family, kind)
+    if os.name == "posix":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise LikewiseError(
+            f"cannot listen on {host} port {port} ({error.strerror}): give another --port or "
+            "--host."
+        ) from error
+    return listener
+
+
+def listen(served: Any, listener: socket.socket, name: str, patience: float) -> None:
+    """Serve until SIGTERM or Ctrl-C; what was asked by then is still answered.
+
+    Args:
+        served: the ASGI application.
+        listener: bound.
+        name: of the backbone.
+        patience: seconds after which every request has been answered.
+    """
+    listener.listen()
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"likewise serves {name} on http://{shown}:{port} (Ctrl-C stops it)", flush=True)
+    for number in (signal.SIGINT, signal.SIGTERM):  # raised again by uvicorn when all is answered
+        signal.signal(number, lambda *_: sys.exit(0))
+    make_server(served, patience).run(sockets=[listener])
+
+
+def make_server(served: Any, patience: float) -> uvicorn.Server:
+    """See ``listen``."""
+    import uvicorn
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            served,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=round(patience) + 5,
+        )
+    )

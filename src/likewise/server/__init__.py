@@ -1,0 +1,1 @@
+"""Over HTTP: the API of `likewise serve`."""

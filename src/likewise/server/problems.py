@@ -1,0 +1,100 @@
+"""Every refusal is JSON: {"error": one sentence}, with a status that is in the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
+
+from ..errors import LikewiseError
+
+MEANINGS = {
+    400: "The body is no whole multipart form.",
+    401: "The token is missing or wrong.",
+    403: "Not from this host or origin, or the server reads no files of its own.",
+    404: "There is no such set of references, or no such file below the root.",
+    408: "The body took too long to arrive.",
+    413: "The body has too many bytes, or an image too many pixels.",
+    415: "The body is no multipart form.",
+    422: "A field is missing or wrong, or an image, mask or references file cannot be used.",
+    429: "The queue is full: come back after Retry-After seconds.",
+    504: "It took longer than the server's --timeout.",
+}
+NO_ROUTE = {
+    "Not Found": "there is nothing at this address: see /openapi.json.",
+    "Method Not Allowed": "this address does not take that method: see /openapi.json.",
+}
+"""What Starlette says → what we say."""
+
+
+class Problem(BaseModel):
+    """What is wrong and how to mend it."""
+
+    error: str
+
+
+class RefusedError(LikewiseError):
+    """A request is refused with this status."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.headers = status, headers
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """``responses`` of a route that may end in these."""
+    # In full: FastAPI would give a "model" the media type of the route's good answer.
+    content = {"application/json": {"schema": Problem.model_json_schema()}}
+    responses: dict[int | str, dict[str, Any]] = {
+        s: {"description": MEANINGS[s], "content": content} for s in statuses
+    }
+    if 429 in responses:
+        seconds = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+        responses[429]["headers"] = {"Retry-After": seconds}
+    return responses
+
+
+def answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The response to a refused request."""
+    return JSONResponse({"error": message}, status, dict(headers or {}))
+
+
+def explain(app: FastAPI) -> None:
+    """Make every error of the app such a response."""
+
+    @app.exception_handler(LikewiseError)
+    def refused(_: Request, error: LikewiseError) -> JSONResponse:
+        if isinstance(error, RefusedError):
+            return answer(error.status, str(error), error.headers)
+        return answer(422, str(error))
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> JSONResponse:
+        message = NO_ROUTE.get(error.detail, f"{error.detail.rstrip('.')}.")
+        headers = error.headers
+        if error.status_code == 405:  # Starlette names the methods of one route only
+            routes = [r for r in app.routes if isinstance(r, Route)]
+            here = [r for r in routes if r.matches(request.scope)[0] is not Match.NONE]
+            methods = {method for route in here for method in route.methods or ()}
+            headers = {"Allow": ", ".join(sorted(methods))}
+        return answer(error.status_code, message, headers)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        sent = request.headers.get("content-type", "")
+        if request.method == "POST" and not sent.startswith("multipart/form-data"):
+            return answer(415, "the body is no form: send it as multipart/form-data.")
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:]) or "body"
+        said = " ".join(str(first["msg"]).split()).rstrip(".")
+        return answer(422, f"{field} is missing or wrong ({said}): see /openapi.json.")
+
+    @app.exception_handler(Exception)
+    def broken(_: Request, error: Exception) -> JSONResponse:
+        return answer(500, "this is a mistake of likewise: its log says more.")  # uvicorn logs it

@@ -1,0 +1,752 @@
+"""`likewise serve` over real connections, with a tiny random backbone."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+from safetensors.numpy import load_file, save_file
+
+import likewise
+from bad_inputs import make_scene, write_bomb
+from helpers import refusal
+from likewise import Reference, Segmenter
+from likewise import reference_file as files
+from likewise.backbones.encoder import Encoder
+from likewise.cli_serve import bind, check_origin, check_token
+from likewise.masks import read_mask
+from likewise.server.access import host_of, is_loopback
+from live import Live, form, read_raw, serving
+
+EXAMPLE = Path(likewise.__file__).parent / "example"
+CLIENT = Path(__file__).parents[1] / "examples" / "client.py"
+NOBODY = "0" * 32
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
+    """reference.png, mask.png and a.jpg, b.jpg, c.jpg of 48 × 40 pixels."""
+    return make_scene(tmp_path_factory.mktemp("serve") / "scene", tiny)
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encoder]:
+    cache = str(tmp_path_factory.mktemp("cache"))
+    with mock.patch.dict(os.environ, {"LIKEWISE_CACHE": cache}):
+        yield Encoder(tiny, image_size=64, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def live(encoder: Encoder, scene: Path) -> Iterator[Live]:
+    """A server with the scene as its root."""
+    settings = {"keep": 3, "max_pixels": 1_000_000, "max_bytes": 2_000_000}
+    with serving(lambda: Segmenter(encoder), root=scene.resolve(), **settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def example(scene: Path) -> list[tuple[str, Path]]:
+    return [("images", scene / "reference.png"), ("masks", scene / "mask.png")]
+
+
+@pytest.fixture
+def known(live: Live, example: Any) -> str:
+    """Id of the scene's reference on the server."""
+    return live.ask("POST", "/v1/references", example).json["id"]
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+class Gated(Segmenter):
+    """Segments nothing before the gate opens."""
+
+    gate = threading.Event()
+    begun = threading.Event()
+    count = 0
+
+    def segment(self, image: Any) -> Any:
+        Gated.count += 1
+        Gated.begun.set()
+        assert Gated.gate.wait(60)
+        return super().segment(image)
+
+
+@pytest.fixture
+def gated(encoder: Encoder) -> Iterator[Callable[[], Segmenter]]:
+    Gated.gate.clear()
+    Gated.begun.clear()
+    Gated.count = 0
+    yield lambda: Gated(encoder)
+    Gated.gate.set()
+
+
+# --- what it is for -------------------------------------------------------------------------------
+
+
+def test_masks_are_those_of_the_segmenter(live: Live, encoder: Encoder, scene: Path):
+    parts = np.array(Image.open(scene / "mask.png")) // 255
+    parts[32:, 36:] = 2
+    image = scene / "reference.png"
+    eye, corner = (Reference(image, parts, v, label) for v, label in ((1, "eye"), (2, "corner")))
+    negative = np.zeros((30, 30, 3), np.uint8)
+    fitted = Segmenter(encoder).fit([eye, corner, Reference(negative, None, negative=True)])
+    truth = fitted.segment(scene / "a.jpg")
+    assert truth.classes["eye"].mask.any()
+
+    fields = [("images", image), ("masks", png(parts)), ("labels", "eye"), ("values", "1")]
+    fields += [("images", image), ("masks", png(parts)), ("labels", "corner"), ("values", "2")]
+    sent = live.ask("POST", "/v1/references", [*fields, ("negative", png(negative))])
+    assert sent.status == 201
+    assert sent.json["negatives"] == 1
+    assert [c["label"] for c in sent.json["classes"]] == ["eye", "corner"]
+    both = [("reference", sent.json["id"]), ("image", scene / "a.jpg")]
+    answer = live.ask("POST", "/v1/segment", both).json
+    assert (answer["width"], answer["height"]) == (48, 40)
+    for found, (label, expected) in zip(answer["classes"], truth.classes.items(), strict=True):
+        assert found["label"] == label
+        assert found["confidence"] == expected.confidence
+        assert found["present"] == expected.mask.any()
+        assert found["area"] == expected.mask.mean()
+        if expected.mask.any():
+            np.testing.assert_array_equal(read_mask(found["rle"]), expected.mask)
+    in_base64 = live.ask("POST", "/v1/segment?format=base64", [*both, ("classes", "eye")]).json
+    (only,) = in_base64["classes"]
+    assert "rle" not in only
+    mask = np.array(Image.open(io.BytesIO(base64.b64decode(only["png"]))))
+    np.testing.assert_array_equal(mask, truth.classes["eye"].mask * np.uint8(255))
+    whole = live.ask("POST", "/v1/segment?format=png", both)
+    assert whole.headers["content-type"] == "image/png"
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(whole.body))), truth.label_map)
+    one = live.ask("POST", "/v1/segment?format=png", [*both, ("classes", "corner")])
+    shown = np.where(truth.label_map == 2, 2, 0)
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(one.body))), shown)
+
+
+def test_threshold_is_that_of_the_segmenter(live: Live, encoder: Encoder, scene: Path, known: str):
+    pair = (scene / "reference.png", scene / "mask.png")
+    areas = []
+    for threshold in (-3.0, 3.0):
+        expected = Segmenter(encoder, threshold=threshold).fit([pair]).segment(scene / "a.jpg")
+        fields = [("reference", known), ("path", "a.jpg"), ("threshold", str(threshold))]
+        (found,) = live.ask("POST", "/v1/segment", fields).json["classes"]
+        np.testing.assert_array_equal(read_mask(found["rle"]), expected.mask)
+        areas.append(found["area"])
+    assert areas[0] > areas[1]
+
+
+def test_a_method_without_threshold_says_so(encoder: Encoder, example: Any, scene: Path):
+    with serving(lambda: Segmenter(encoder, method="insid3")) as server:
+        known = server.ask("POST", "/v1/references", example).json["id"]
+        fields = [("reference", known), ("image", scene / "a.jpg")]
+        assert server.ask("POST", "/v1/segment", fields).status == 200
+        answer = server.ask("POST", "/v1/segment", [*fields, ("threshold", "1")])
+        assert answer.status == 422
+        assert answer.error.startswith("method insid3 has no setting threshold")
+
+
+def test_a_references_file_finds_the_same(
+    live: Live, encoder: Encoder, scene: Path, tmp_path: Path, example: Any
+):
+    pair = (scene / "reference.png", scene / "mask.png")
+    fitted = Segmenter(encoder).fit([pair])
+    fitted.save_references(tmp_path / "r.safetensors")
+    sent = live.ask("POST", "/v1/references", [("file", tmp_path / "r.safetensors")])
+    assert sent.json["classes"] == [{"label": "object", "value": 1, "references": 1}]
+    fields = [("reference", sent.json["id"]), ("path", "b.jpg")]
+    (found,) = live.ask("POST", "/v1/segment", fields).json["classes"]
+    np.testing.assert_array_equal(read_mask(found["rle"]), fitted.segment(scene / "b.jpg").mask)
+
+
+def test_points_are_those_of_the_segmenter(live: Live, encoder: Encoder, scene: Path):
+    points = [[10, 10], [30.5, 20]]
+    found, similarity = Segmenter(encoder).match(scene / "reference.png", points, scene / "a.jpg")
+    fields = [("reference", scene / "reference.png"), ("image", scene / "a.jpg")]
+    answer = live.ask("POST", "/v1/match", [*fields, ("points", json.dumps(points))])
+    assert answer.json == {"points": found.tolist(), "similarity": similarity.tolist()}
+    for wrong in (
+        "[[1,2,3]]",
+        "[[1,1e999]]",
+        "[[NaN,1]]",
+        "[[99,1]]",
+        "[]",
+        "x",
+        "5",
+        '[["a",1]]',
+        "{}",
+        "[" * 9999,
+    ):
+        assert live.ask("POST", "/v1/match", [*fields, ("points", wrong)]).status == 422
+    many = json.dumps([[1, 1]] * 1001)
+    assert live.ask("POST", "/v1/match", [*fields, ("points", many)]).status == 413
+
+
+def test_the_example_client(encoder: Encoder, tmp_path: Path):
+    """The program of examples/, on the bundled pictures, with a token."""
+    pictures = [EXAMPLE / f"coin_{name}.png" for name in ("reference", "reference_mask", "1")]
+    expected = Segmenter(encoder).fit([tuple(pictures[:2])]).segment(pictures[2])
+    with serving(lambda: Segmenter(encoder), token="secret") as server:
+        words = [*map(str, pictures), "--url", f"http://127.0.0.1:{server.port}"]
+        words += ["--out", str(tmp_path / "found.png")]
+        environment = {**os.environ, "LIKEWISE_TOKEN": "secret"}
+        command = [sys.executable, str(CLIENT), *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["area"] == expected.area
+        with Image.open(tmp_path / "found.png") as image:
+            np.testing.assert_array_equal(np.array(image), expected.label_map)
+        environment["LIKEWISE_TOKEN"] = "other"
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr.startswith("401: the token is missing or wrong")
+    assert len(CLIENT.read_text("utf-8").splitlines()) <= 60
+
+
+# --- references -----------------------------------------------------------------------------------
+
+
+def test_the_set_not_used_for_longest_goes(encoder: Encoder, example: Any, scene: Path):
+    with serving(lambda: Segmenter(encoder), keep=2) as server:
+
+        def send(label: str) -> str:
+            return server.ask("POST", "/v1/references", [*example, ("labels", label)]).json["id"]
+
+        def kept() -> list[str]:
+            listed = server.ask("GET", "/v1/references").json
+            assert listed["most"] == 2
+            return [references["id"] for references in listed["references"]]
+
+        first, second = send("a"), send("b")
+        assert first != second
+        assert send("a") == first  # the same content; used last now
+        third = send("c")
+        assert kept() == [first, third]
+        fields = [("reference", first), ("image", scene / "a.jpg")]
+        assert server.ask("POST", "/v1/segment", fields).status == 200
+        assert kept() == [third, first]
+        assert server.ask("GET", f"/v1/references/{second}").status == 404
+        assert server.metric("likewise_reference_sets") == 2
+        gone = server.ask("DELETE", f"/v1/references/{first}")
+        assert (gone.status, gone.body) == (204, b"")
+        assert server.ask("DELETE", f"/v1/references/{first}").status == 404
+        assert "send them" in server.ask("POST", "/v1/segment", fields).error
+        assert kept() == [third]
+
+
+def test_the_same_references_are_encoded_once(encoder: Encoder, example: Any):
+    with (
+        serving(lambda: Segmenter(encoder)) as server,
+        mock.patch.object(Segmenter, "fit", autospec=True, side_effect=Segmenter.fit) as fit,
+    ):
+        for _ in range(2):
+            assert server.ask("POST", "/v1/references", example).status == 201
+        assert fit.call_count == 1
+
+
+def test_references_that_cannot_be_used(live: Live, example: Any, scene: Path):
+    image, mask = example
+    rows: list[tuple[list[Any], int, str]] = [
+        ([("labels", "a")], 422, "no reference was sent"),
+        ([image], 422, "1 images and 0 masks were sent"),
+        ([*example, ("labels", "a"), ("labels", "b")], 422, "1 images and 2 labels"),
+        ([*example, ("labels", "a\nb")], 422, "a label must be"),
+        ([*example, ("labels", "a" * 101)], 422, "a label must be"),
+        ([*example, ("values", "7")], 422, "masks[0] does not hold the value 7"),
+        ([*example, ("values", "x")], 422, "values.0 is missing or wrong"),
+        ([image, ("masks", b"no image")], 422, "masks[0] is not an image"),
+        ([image, ("masks", "a text")], 422, "masks.0 is missing or wrong"),
+        ([("images", b""), mask], 422, "images[0] is not an image"),
+        ([image, ("masks", png(np.zeros((40, 48), np.uint8)))], 422, "masks[0] marks nothing"),
+        ([image, ("masks", png(np.eye(40, dtype=np.uint8)))], 422, "masks[0] is 40 × 40"),
+        ([("images", (scene / "a.jpg").read_bytes()[:700]), mask], 422, "images[0] is cut short"),
+        ([*example, ("file", b"x")], 422, "file holds all references"),
+        ([("file", b"x")], 422, "file is no whole references file"),
+        ([image] * 33 + [mask] * 33, 413, "a set has at most 32"),
+        ([*example, ("negative", b"GIF89a")], 422, "negative[0]"),
+    ]
+    for fields, status, start in rows:
+        answer = live.ask("POST", "/v1/references", fields)
+        assert answer.status == status, (start, answer)
+        assert answer.error.startswith(start), answer.error
+    assert live.ask("POST", "/v1/references", example).status == 201
+
+
+def test_hostile_references_files(live: Live, encoder: Encoder, scene: Path, tmp_path: Path):
+    """Their digest is right, for whoever writes a file can compute it; their content is not."""
+    path = tmp_path / "r.safetensors"
+    Segmenter(encoder).fit([(scene / "reference.png", scene / "mask.png")]).save_references(path)
+    good, facts = load_file(path), read_facts(path)
+    features = good["picture.0.features"]
+    (shot,) = facts["shots"]
+    changes: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"picture.0.features": features[:3]}, {}),
+        ({"picture.0.features": features * np.float32(np.nan)}, {}),
+        ({"picture.0.features": features * np.float32(1e30)}, {}),
+        ({"picture.0.features": features.astype(np.float64)}, {}),
+        ({"picture.0.colour": np.zeros((2, 3), np.float32)}, {}),
+        ({"shot.0.mask.plain": np.zeros(16, bool)}, {}),
+        ({"shot.0.mask.plain": np.ones(15, bool)}, {}),
+        ({"shot.0.mask.plain": None}, {}),
+        ({"picture.0.features": None}, {}),
+        ({}, {"shots": []}),
+        ({}, {"shots": 5}),
+        ({}, {"shots": ["x"]}),
+        ({}, {"shots": [shot | {"negative": True}]}),
+        ({}, {"shots": [shot | {"label": 7}]}),
+        ({}, {"shots": [shot | {"label": ["a", ["b"]]}]}),
+        ({}, {"shots": [shot | {"label": "\ud800"}]}),
+        ({}, {"shots": [shot | {"pictures": {"plain": 99}}]}),
+        ({}, {"shots": [shot | {"pictures": {"plain": "x"}}]}),
+        ({}, {"shots": [shot | {"pictures": {}}]}),
+        ({}, {"shots": [shot | {"pictures": None}]}),
+        ({}, {"shots": [shot] * 33}),
+        ({}, {"pictures": [[0, 0]] * len(facts["pictures"])}),
+        ({}, {"pictures": "ab"}),
+        ({}, {"views": [["x"]]}),
+        ({}, {"views": 3}),
+        ({}, {"image_size": "big"}),
+        ({}, {"format": "x"}),
+    ]
+    for tensors, more in changes:
+        changed = {k: v for k, v in (good | tensors).items() if v is not None}
+        new = facts | more
+        new["digest"] = files._digest(new, changed)
+        save_file(changed, path, {files.ENTRY: json.dumps(new)})
+        answer = live.ask("POST", "/v1/references", [("file", path)])
+        assert answer.status in (413, 422), (more, list(tensors), answer)
+        assert str(tmp_path) not in answer.error
+        assert "likewise-" not in answer.error  # nor where the server had put it
+    save_file(good, path, {files.ENTRY: "[" * 100_000})
+    assert live.ask("POST", "/v1/references", [("file", path)]).status == 422
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What a references file says of itself, without its digest."""
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])
+    facts = json.loads(header["__metadata__"][files.ENTRY])
+    del facts["digest"]
+    return facts
+
+
+# --- images that nobody should open ---------------------------------------------------------------
+
+
+def huge_png(side: int) -> bytes:
+    """A whole, valid PNG of side × side pixels of one bit, all black."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        whole = kind + data
+        return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    packer = zlib.compressobj(1)
+    rows = bytes(100 * (side // 8 + 1))
+    data = b"".join(packer.compress(rows) for _ in range(side // 100)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    return start + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def test_huge_images_are_refused_before_they_are_decoded(
+    live: Live, example: Any, known: str, tmp_path: Path
+):
+    write_bomb(str(tmp_path / "bomb.png"))
+    bomb, whole = (tmp_path / "bomb.png").read_bytes(), huge_png(50_000)
+    assert len(whole) < 2_000_000
+    image, mask = example
+    forms: list[tuple[str, list[Any]]] = []
+    for huge in (bomb, whole):
+        forms += [
+            ("segment", [("reference", known), ("image", huge)]),
+            ("references", [("images", huge), mask]),
+            ("references", [image, ("masks", huge)]),
+            ("references", [*example, ("negative", huge)]),
+            ("match", [("reference", huge), ("image", image[1]), ("points", "[[1,1]]")]),
+            ("match", [("reference", image[1]), ("image", huge), ("points", "[[1,1]]")]),
+        ]
+    loads = []
+    with mock.patch.object(PngImagePlugin.PngImageFile, "load", lambda self: loads.append(self)):
+        for route, fields in forms:
+            answer = live.ask("POST", f"/v1/{route}", fields)
+            assert answer.status == 413
+            assert "pixels, over the limit of 1000000" in answer.error
+    assert loads == []
+
+
+def test_all_images_of_a_request_together_are_limited(live: Live, example: Any):
+    big = png(np.zeros((1000, 1000), np.uint8))
+    fields = [*example, *[("negative", big)] * 4]
+    answer = live.ask("POST", "/v1/references", fields)
+    assert answer.status == 413
+    assert "4000000 pixels together" in answer.error
+
+
+def test_kinds_of_files_that_start_programs_are_refused(live: Live, known: str, tmp_path: Path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.eps")
+    answer = live.ask("POST", "/v1/segment", [("reference", known), ("image", tmp_path / "a.eps")])
+    assert answer.status == 422
+    assert "image is not an image that can be read" in answer.error
+
+
+def test_what_does_not_fit_together(live: Live, known: str, scene: Path):
+    image, reference = ("image", scene / "a.jpg"), ("reference", known)
+    rows: list[tuple[list[Any], int]] = [
+        ([reference], 422),
+        ([reference, image, ("path", "a.jpg")], 422),
+        ([image], 422),
+        ([("reference", NOBODY), image], 404),
+        ([("reference", "../x"), image], 422),
+        ([reference, ("image", "a text")], 422),
+        ([reference, image, ("classes", "other")], 422),
+        ([reference, image, ("threshold", "nan")], 422),
+        ([reference, image, ("threshold", "1e999")], 422),
+    ]
+    for fields, status in rows:
+        answer = live.ask("POST", "/v1/segment", fields)
+        assert (answer.status, bool(answer.error)) == (status, True), fields
+    assert live.ask("POST", "/v1/segment?format=gif", [reference, image]).status == 422
+    assert live.ask("GET", "/v1/references/x").status == 422
+    assert live.ask("GET", "/v1/nothing").status == 404
+    assert live.ask("PUT", "/v1/references").status == 405
+
+
+# --- files of the server --------------------------------------------------------------------------
+
+
+def test_paths_do_not_leave_the_root(encoder: Encoder, example: Any, tmp_path: Path, scene: Path):
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    outside = tmp_path / "outside.jpg"
+    outside.write_bytes((scene / "a.jpg").read_bytes())
+    inside = root / "sub" / "inside.jpg"
+    inside.write_bytes(outside.read_bytes())
+    (tmp_path / "root2").mkdir()
+    (tmp_path / "root2" / "a.jpg").write_bytes(outside.read_bytes())
+    (root / "link.jpg").symlink_to(outside)
+    (root / "up").symlink_to(tmp_path)
+    (root / "ring").symlink_to(root / "ring")
+    (root / "fine.jpg").symlink_to(inside)
+    os.mkfifo(root / "pipe")
+    with serving(lambda: Segmenter(encoder), root=root.resolve()) as server:
+        known = server.ask("POST", "/v1/references", example).json["id"]
+
+        def ask(path: str) -> tuple[int, str]:
+            answer = server.ask("POST", "/v1/segment", [("reference", known), ("path", path)])
+            return answer.status, "" if answer.status == 200 else answer.error
+
+        for path in ("sub/inside.jpg", "fine.jpg", "sub/../fine.jpg"):
+            assert ask(path) == (200, "")
+        refusals = {
+            ask(path)
+            for path in (
+                *("../outside.jpg", str(outside), "sub/../../outside.jpg", "../root2/a.jpg"),
+                *("link.jpg", "up/outside.jpg", "ring", "pipe", "sub", ".", "none.jpg"),
+                *("a\0b", "a" * 5000, "/etc/passwd", "\\..\\outside.jpg", "sub/inside.jpg/x"),
+            )
+        }
+        assert len(refusals) == 1  # what is elsewhere cannot be told from what is nowhere
+        assert refusals.pop()[0] == 404
+        (root / "note.jpg").write_text("no image")
+        assert ask("note.jpg")[0] == 422
+
+
+def test_without_a_root_no_file_is_read(encoder: Encoder, example: Any):
+    with serving(lambda: Segmenter(encoder)) as server:
+        known = server.ask("POST", "/v1/references", example).json["id"]
+        answer = server.ask("POST", "/v1/segment", [("reference", known), ("path", "a.jpg")])
+        assert answer.status == 403
+
+
+# --- bodies ---------------------------------------------------------------------------------------
+
+
+def head(route: str, *more: str) -> bytes:
+    lines = [f"POST /v1/{route} HTTP/1.1", "Host: localhost", *more]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+MULTIPART = "Content-Type: multipart/form-data; boundary=x"
+FILE = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "image/png", ""])
+def test_another_content_type(live: Live, kind: str):
+    assert live.ask("POST", "/v1/segment", [], content_type=kind).status == 415
+
+
+def test_a_broken_form(live: Live):
+    for kind in ("multipart/form-data", "multipart/form-data; boundary=other"):
+        answer = live.ask("POST", "/v1/references", [("labels", "a")], content_type=kind)
+        assert answer.status in (400, 422)
+        assert answer.error
+
+
+def send_for_ever(connection: socket.socket, part: bytes) -> None:
+    while True:
+        connection.sendall(part)
+
+
+def test_a_body_that_is_too_large_is_not_read_to_its_end(live: Live):
+    start, part = (b"%x\r\n" % len(x) + x + b"\r\n" for x in (FILE, bytes(100_000)))
+    declared = live.raw(head("references", MULTIPART, "Content-Length: 99999999999"), FILE)
+    chunked = live.raw(head("references", MULTIPART, "Transfer-Encoding: chunked"), start)
+    with chunked, pytest.raises(OSError):  # it hangs up on us
+        send_for_ever(chunked, part)
+    with declared:
+        answer = read_raw(declared)
+        assert (answer.status, answer.headers["connection"]) == (413, "close")
+        assert declared.recv(1) == b""
+    # With less, the answer can be read.
+    more = (head("references", MULTIPART, "Transfer-Encoding: chunked"), start, *[part] * 30)
+    with live.raw(*more, b"0\r\n\r\n") as chunked:
+        answer = read_raw(chunked)
+    assert answer.status == 413
+    assert "more than 2000000 bytes" in answer.error
+    assert live.ask("GET", "/v1/health").status == 200
+
+
+def test_a_large_upload_is_refused_before_it_is_sent(live: Live):
+    more = (MULTIPART, "Content-Length: 9000000", "Expect: 100-continue")
+    with live.raw(head("references", *more)) as connection:
+        answer = read_raw(connection)
+    assert answer.status == 413
+
+
+def test_a_body_that_trickles_in(encoder: Encoder):
+    with serving(lambda: Segmenter(encoder), upload_timeout=0.4) as server:
+        connection = server.raw(head("references", MULTIPART, "Content-Length: 100000"), FILE)
+        with connection:
+            stop = threading.Event()
+
+            def trickle() -> None:
+                while not stop.wait(0.05):
+                    try:
+                        connection.sendall(b".")
+                    except OSError:
+                        return
+
+            thread = threading.Thread(target=trickle)
+            thread.start()
+            answer = read_raw(connection)
+            stop.set()
+            thread.join()
+        assert answer.status == 408
+        assert answer.headers["connection"] == "close"
+        assert "0.4 seconds" in answer.error
+
+
+# --- who may ask ----------------------------------------------------------------------------------
+
+
+def test_the_token(encoder: Encoder, example: Any):
+    with serving(lambda: Segmenter(encoder), token="sesame") as server:
+        for wrong in ("", "Bearer", "Bearer ", "Bearer esame", "Bearer sesame2", "Basic sesame"):
+            answer = server.ask("GET", "/v1/references", authorization=wrong)
+            assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+            refused = server.ask("POST", "/v1/references", example, authorization=wrong)
+            assert refused.status == 401
+        assert server.ask("GET", "/v1/metrics", authorization="").status == 401
+        assert server.ask("GET", "/v1/nothing", authorization="").status == 401
+        assert server.ask("GET", "/v1/health", authorization="").status == 200
+        document = server.ask("GET", "/openapi.json", authorization="").json
+        assert document["paths"]["/v1/segment"]["post"]["security"] == [{"HTTPBearer": []}]
+        assert "security" not in document["paths"]["/v1/health"]["get"]
+        assert server.ask("GET", "/v1/references", authorization="bearer sesame").status == 200
+        # Whoever has the token may call the server by any name, from any page.
+        strange = {"host": "example.org", "origin": "https://example.org"}
+        assert server.ask("GET", "/v1/references", **strange).status == 200
+
+
+def test_other_names_and_origins_without_a_token(live: Live, known: str, scene: Path):
+    fields = [("reference", known), ("image", scene / "a.jpg")]
+    for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "["):
+        assert live.ask("GET", "/v1/health", host=host).status == 403
+    for host in ("localhost", "LOCALHOST:8000", f"127.0.0.1:{live.port}", "[::1]:8000"):
+        assert live.ask("GET", "/v1/health", host=host).status == 200
+    for origin in ("https://evil.example", "null", "http://localhost.evil.example", "http://["):
+        assert live.ask("POST", "/v1/segment", fields, origin=origin).status == 403
+        assert live.ask("DELETE", f"/v1/references/{known}", origin=origin).status == 403
+    answer = live.ask("POST", "/v1/segment", fields, origin="http://localhost:3000")
+    assert answer.status == 200
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_an_origin_that_is_allowed(encoder: Encoder):
+    page = "https://app.example"
+    with serving(lambda: Segmenter(encoder), origins=(page,)) as server:
+        answer = server.ask("GET", "/v1/references", origin=page)
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, page)
+        assert server.ask("GET", "/v1/references", origin="https://other.example").status == 403
+        headers = {"access_control_request_method": "POST"}
+        asked = server.ask("OPTIONS", "/v1/segment", origin=page, **headers)
+        assert (asked.status, asked.headers["access-control-allow-origin"]) == (200, page)
+
+
+def test_names_of_this_machine():
+    assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.9.9.9", "::1")))
+    assert not any(map(is_loopback, ("", "0.0.0.0", "10.0.0.1", "localhost.x", "0x7f000001")))
+    assert host_of("http://[") == ""
+
+
+# --- more than it can do --------------------------------------------------------------------------
+
+
+def test_a_full_queue(gated: Callable[[], Segmenter], example: Any, scene: Path):
+    with serving(gated, queue=2) as server, ThreadPoolExecutor(3) as pool:
+        known = server.ask("POST", "/v1/references", example).json["id"]
+        fields = [("reference", known), ("image", scene / "a.jpg")]
+        asked = [pool.submit(server.ask, "POST", "/v1/segment", fields)]
+        assert Gated.begun.wait(60)
+        asked += [pool.submit(server.ask, "POST", "/v1/segment", fields) for _ in range(2)]
+        while server.metric("likewise_queue_length") < 2:
+            time.sleep(0.01)
+        for _ in range(3):
+            answer = server.ask("POST", "/v1/segment", fields)
+            assert answer.status == 429
+            assert int(answer.headers["retry-after"]) >= 1
+        assert server.ask("GET", "/v1/health").status == 200
+        Gated.gate.set()
+        assert [f.result().status for f in asked] == [200] * 3
+        name = 'likewise_requests_total{method="POST",route="/v1/segment",status="429"}'
+        assert server.metric(name) == 3
+        assert server.ask("POST", "/v1/segment", fields).status == 200
+
+
+def test_a_request_that_takes_too_long(gated: Callable[[], Segmenter], example: Any, scene: Path):
+    with serving(gated, timeout=1.0) as server, ThreadPoolExecutor(3) as pool:
+        known = server.ask("POST", "/v1/references", example).json["id"]
+        fields = [("reference", known), ("image", scene / "a.jpg")]
+        asked = [pool.submit(server.ask, "POST", "/v1/segment", fields) for _ in range(3)]
+        assert [f.result().status for f in asked] == [504] * 3
+        assert "1 seconds" in asked[0].result().error
+        assert server.metric("likewise_queue_length") == 0
+        Gated.gate.set()
+        assert server.ask("POST", "/v1/segment", fields).status == 200
+        assert Gated.count == 2  # the first, and this one: what had not begun was dropped
+
+
+def test_a_mistake_of_ours_is_an_answer_too(encoder: Encoder, example: Any, scene: Path):
+    with serving(lambda: Segmenter(encoder)) as server:
+        known = server.ask("POST", "/v1/references", example).json["id"]
+        body, kind = form([("reference", known), ("image", scene / "a.jpg")])
+        length = f"Content-Length: {len(body)}"
+        with (
+            mock.patch.object(Segmenter, "segment", side_effect=ZeroDivisionError("secret")),
+            server.raw(head("segment", f"Content-Type: {kind}", length), body) as connection,
+        ):
+            answer = read_raw(connection)
+        assert answer.status == 500
+        assert "secret" not in answer.error
+        fields = [("reference", known), ("image", scene / "a.jpg")]
+        assert server.ask("POST", "/v1/segment", fields).status == 200
+
+
+def test_metrics(encoder: Encoder, example: Any, scene: Path):
+    with serving(lambda: Segmenter(encoder)) as server:
+        known = server.ask("POST", "/v1/references", example).json["id"]
+        fields = [("reference", known), ("image", scene / "a.jpg")]
+        for _ in range(2):
+            server.ask("POST", "/v1/segment", fields)
+        server.ask("GET", f"/v1/references/{NOBODY}")
+        server.ask("GET", "/v1/made-up")
+        count = "likewise_requests_total{{method={},route={},status={}}}".format
+        assert server.metric(count('"POST"', '"/v1/segment"', '"200"')) == 2
+        assert server.metric(count('"GET"', '"/v1/references/{id}"', '"404"')) == 1
+        assert server.metric(count('"GET"', '"other"', '"404"')) == 1
+        assert server.metric("likewise_segment_seconds_count") == 2
+        assert server.metric('likewise_segment_seconds_bucket{le="+Inf"}') == 2
+        assert server.metric("likewise_segment_seconds_sum") > 0
+        text = server.ask("GET", "/v1/metrics")
+        assert text.headers["content-type"].startswith("text/plain; version=0.0.4")
+        lines = text.body.decode().splitlines()
+        assert all(line.startswith("# ") or len(line.rsplit(" ", 1)) == 2 for line in lines)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_answers_what_was_asked_before_it_is_stopped(
+    scene: Path, tmp_path: Path, example: Any
+):
+    start = "import sys; from likewise.cli import main; sys.argv[0] = 'likewise'; main()"
+    words = ["serve", "--port", "0", "--backbone", str(scene / "tiny"), "--image-size", "64"]
+    source = str(Path(likewise.__file__).parents[1])
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": source, "LIKEWISE_CACHE": str(tmp_path)},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("likewise serves tiny on http://127.0.0.1:")
+        server = Live(int(line.split(":")[2].split()[0]))
+        known = server.ask("POST", "/v1/references", example).json["id"]
+        body, kind = form([("reference", known), ("image", scene / "a.jpg")])
+        lines = (f"Content-Type: {kind}", f"Content-Length: {len(body)}")
+        with server.raw(head("segment", *lines), body[:200]) as connection:
+            server.ask("GET", "/v1/health")  # by now the first half has been seen
+            process.send_signal(signal.SIGTERM)
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", server.port)).close()
+                except ConnectionRefusedError:
+                    break
+                time.sleep(0.02)
+            connection.sendall(body[200:])
+            answer = read_raw(connection)
+        assert answer.status == 200
+        (found,) = answer.json["classes"]
+        assert found["present"]
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_addresses_and_tokens():
+    for host in ("127.0.0.1", "localhost"):
+        bind(host, 0, has_token=False).close()
+    assert "--token" in refusal(bind, "0.0.0.0", 0, False)
+    bind("0.0.0.0", 0, has_token=True).close()
+    with bind("127.0.0.1", 0, False) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port}" in refusal(bind, "127.0.0.1", port, False)
+    assert "no address" in refusal(bind, "no.such.host.invalid", 0, True)
+    for token in ("two words", "tab\t", "é"):
+        refusal(check_token, token)
+    for origin in (
+        "example.org",
+        "https://a.b/c",
+        "*",
+        "https://*",
+        "ftp://a",
+        "https://[",
+        "null",
+    ):
+        refusal(check_origin, origin)
+    check_origin("http://localhost:3000")
