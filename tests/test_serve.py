@@ -273,6 +273,7 @@ def test_references_that_cannot_be_used(live: Live, example: Any, scene: Path):
         ([*example, ("labels", "a\nb")], 422, "a label must be"),
         ([*example, ("labels", "a" * 101)], 422, "a label must be"),
         ([*example, ("values", "7")], 422, "masks[0] does not hold the value 7"),
+        ([*example, ("values", "9" * 30)], 422, "masks[0] does not hold the value 999"),
         ([*example, ("values", "x")], 422, "values.0 is missing or wrong"),
         ([image, ("masks", b"no image")], 422, "masks[0] is not an image"),
         ([image, ("masks", "a text")], 422, "masks.0 is missing or wrong"),
@@ -426,6 +427,9 @@ def test_what_does_not_fit_together(live: Live, known: str, scene: Path):
         answer = live.ask("POST", "/v1/segment", fields)
         assert (answer.status, bool(answer.error)) == (status, True), fields
     assert live.ask("POST", "/v1/segment?format=gif", [reference, image]).status == 422
+    for threshold, area in (("1e308", 0), ("-1e308", 1)):
+        answer = live.ask("POST", "/v1/segment", [reference, image, ("threshold", threshold)])
+        assert answer.json["classes"][0]["area"] == area
     assert live.ask("GET", "/v1/references/x").status == 422
     assert live.ask("GET", "/v1/nothing").status == 404
     assert live.ask("PUT", "/v1/references").status == 405

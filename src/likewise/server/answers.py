@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -141,7 +141,7 @@ def _grey(mask: npt.NDArray[np.bool_]) -> Image.Image:
     return Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
 
 
-def _png(image: Any) -> bytes:
+def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()

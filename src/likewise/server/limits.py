@@ -41,12 +41,9 @@ class LimitBody:
             await send(message)
 
         if body.declared > self.most:
-            await answer(413, self._too_large())(scope, body.receive, reply)
+            await answer(413, _too_large(self.most))(scope, body.receive, reply)
         else:
             await self.app(scope, body.receive, reply)
-
-    def _too_large(self) -> str:
-        return _too_large(self.most)
 
 
 def _too_large(most: int) -> str:

@@ -88,7 +88,7 @@ def explain(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         sent = request.headers.get("content-type", "")
-        if request.method == "POST" and not sent.startswith("multipart/form-data"):
+        if request.method == "POST" and not sent.lower().startswith("multipart/form-data"):
             return answer(415, "the body is no form: send it as multipart/form-data.")
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"][1:]) or "body"

@@ -66,11 +66,12 @@ def open_below(root: Path | None, path: str) -> BinaryIO:
     """
     if root is None:
         raise RefusedError(403, "this server reads no files of its own: send the image itself.")
+    # The same words for all, so that nobody learns what lies elsewhere.
+    missing = RefusedError(404, "there is no such file below the server's root: check path.")
     try:
         file = (root / path).resolve(strict=True)
         if file.is_relative_to(root) and file.is_file():
             return file.open("rb")
-    except (OSError, ValueError, RuntimeError):  # also NUL in it, or a ring of links
-        file = root
-    # The same words for all, so that nobody learns what lies elsewhere.
-    raise RefusedError(404, "there is no such file below the server's root: check path.")
+    except (OSError, ValueError, RuntimeError) as error:  # also NUL in it, or a ring of links
+        raise missing from error
+    raise missing
