@@ -49,6 +49,8 @@ class Result:
     """Label → what was found of it, in the order of ``labels``."""
     tree: MergeTree | None = None
     """The clustering of the image's patches, where the segmenter was told to keep it."""
+    glimpse: np.ndarray | None = None
+    """(h, w, 3) uint8 RGB, the image at most 320 pixels a side: what notebooks draw on."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -64,3 +66,23 @@ class Result:
     def area(self) -> float:
         """Share of the image that is foreground, 0..1; 0 means that nothing was found."""
         return float(self.mask.mean())
+
+    def to_supervision(self, *, min_area: int = 1) -> Any:
+        """As ``supervision.Detections``, one for every object; see ``integrations.supervision``.
+
+        Raises:
+            LikewiseError: if supervision is not installed.
+        """
+        from .integrations.supervision import to_detections
+
+        return to_detections(self, min_area=min_area)
+
+    def _repr_png_(self) -> bytes:
+        from .integrations.notebook import to_png
+
+        return to_png(self)
+
+    def _repr_html_(self) -> str:
+        from .integrations.notebook import to_html
+
+        return to_html(self)

@@ -15,6 +15,7 @@ from .errors import LikewiseError
 from .images import ImageLike, read_image
 from .methods import DEFAULT, check_consensus, check_negatives, get_method, make_params
 from .methods.keypoints import match_keypoints
+from .pictures import glimpse
 from .prefetch import ahead, batched
 from .reference import Example, ReferenceSet, as_references, encode_references, wholes_of
 from .refine import check_refiner, compete_inside, refine
@@ -275,7 +276,16 @@ class Segmenter:
         best = max(classes.values(), key=lambda c: c.confidence)
         highest = np.maximum.reduce([c.scores for c in classes.values()])
         tree = shared.tree if self.keep_tree else None
-        return Result(label_map > 0, highest, best.confidence, best.trace, label_map, classes, tree)
+        return Result(
+            mask=label_map > 0,
+            scores=highest,
+            confidence=best.confidence,
+            trace=best.trace,
+            label_map=label_map,
+            classes=classes,
+            tree=tree,
+            glimpse=glimpse(pixels),
+        )
 
     def match(
         self,

@@ -1,0 +1,30 @@
+"""The objects in a result, as annotation tools want them: one mask each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import LikewiseError
+from ..export.annotations import Annotation
+from ..export.instances import Instance, find_instances
+from ..result import Result
+
+
+def find_pieces(result: Result, min_area: int = 1) -> list[Instance]:
+    """The objects of a result, class by class, each with the confidence of its class.
+
+    Args:
+        result: of one image.
+        min_area: smaller ones are left out, in pixels.
+    """
+    scores = {label: found.confidence for label, found in result.classes.items()}
+    annotation = Annotation(Path(), result.label_map, result.labels, scores)
+    return list(find_instances(annotation, min_area))
+
+
+def check_outline(min_area: int, simplify: float) -> None:
+    """Raises LikewiseError for numbers out of range."""
+    if min_area < 1:
+        raise LikewiseError(f"min_area {min_area} is no area: give at least 1 pixel.")
+    if not 0 <= simplify < float("inf"):
+        raise LikewiseError(f"simplify {simplify:g} is no distance: give 0 (exact) or more pixels.")
