@@ -6,6 +6,7 @@ file (or the array), says what is wrong with it and how to mend it.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import threading
@@ -100,6 +101,21 @@ def read_image(source: ImageLike, *, name: str | None = None) -> npt.NDArray[np.
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     return np.array(pixels, dtype=np.uint8, order="C")
+
+
+def read_image_bytes(content: bytes, name: str) -> npt.NDArray[np.uint8]:
+    """``read_image`` of a file's content that came from elsewhere, such as over a network.
+
+    Args:
+        content: of any file Pillow opens.
+        name: what messages call it.
+
+    Raises:
+        ImageError: as for a file.
+    """
+    if not content:
+        raise ImageError(f"{name} is empty (0 bytes): copy or download it again.")
+    return read_image(_decode(_open_header(io.BytesIO(content), name), name))
 
 
 def write_mask(path: str | os.PathLike[str], mask: npt.NDArray[np.bool_]) -> None:

@@ -1,0 +1,103 @@
+"""The command that serves masks to Label Studio: ``likewise label-studio``."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .cli import DeviceOption, DtypeOption, OfflineOption, app
+from .errors import LikewiseError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@app.command()
+def label_studio(
+    references: Annotated[Path, typer.Argument(help="What `likewise references save` wrote.")],
+    label_studio: Annotated[
+        str | None, typer.Option(help="Its address, to fetch images: http://localhost:8080.")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="LABEL_STUDIO_API_KEY", help="A user's token there.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of its local files, where that is here too.")
+    ] = None,
+    learn: Annotated[
+        int, typer.Option(help="Keep so many finished annotations as further references.")
+    ] = 0,
+    min_area: Annotated[int, typer.Option(help="Leave out polygons of fewer pixels.")] = 1,
+    simplify: Annotated[
+        float, typer.Option(help="Pixels that polygons may stray, at IoU 0.98; 0 is exact.")
+    ] = 1.0,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 9090,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="LIKEWISE_TOKEN", help="Password that Label Studio must give."),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", "-b", help="A file or folder, if it has no name."),
+    ] = None,
+    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    offline: OfflineOption = False,
+) -> None:
+    """Serve a references file to Label Studio as an ML backend."""
+    from .integrations import needs, open_references
+    from .reference_file import read_info
+
+    if host not in LOOPBACK and not token:
+        raise LikewiseError(
+            f"--host {host} lets others in: give a password as --token, and tell it Label Studio."
+        )
+    with needs("label-studio"):
+        import uvicorn
+
+        from .integrations.label_studio.app import make_app
+        from .integrations.label_studio.backend import Backend, file_name
+        from .integrations.label_studio.images import Images
+    images = Images(label_studio, api_key, root)
+    read_info(references)
+    with _listen(host, port) as listener:
+        segmenter = open_references(
+            references,
+            backbone=backbone,
+            refiner=refine,
+            device=device,
+            dtype=dtype,
+            offline=offline,
+        )
+        backend = Backend(
+            segmenter,
+            images,
+            file_name(references),
+            learn=learn,
+            min_area=min_area,
+            simplify=simplify,
+        )
+        name = f"[{host}]" if ":" in host else host
+        where = f"http://{name}:{listener.getsockname()[1]}"
+        config = uvicorn.Config(make_app(backend, token), log_level="warning")
+        config.load()  # seconds, which whoever asks now would wait
+        print(f"{where} serves {', '.join(backend.classes)}; Ctrl-C stops it", flush=True)
+        with suppress(KeyboardInterrupt):  # uvicorn has answered what was asked before
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The port, taken before the seconds that a backbone takes."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LikewiseError(
+            f"{host}:{port} cannot be listened at ({reason}): give another --host or --port."
+        ) from error
