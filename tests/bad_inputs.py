@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -1709,6 +1710,58 @@ def malformed_coco(_: Path) -> Callable[[], object]:
 )
 def keypoints_no_pairs(_: Path) -> Callable[[], object]:
     return lambda: _segmenter().match("reference.png", [1, 2, 3], "a.jpg")
+
+
+# --- serving Label Studio ------------------------------------------------------------------------
+
+SERVING = all(importlib.util.find_spec(name) for name in ("fastapi", "uvicorn", "httpx"))
+
+
+def label_studio(*more: str) -> list[str]:
+    keep()
+    return ["label-studio", "r.safetensors", "--backbone", "tiny", *more]
+
+
+@row("Label Studio: missing references", 2, r"r\.safetensors does not exist", when=SERVING)
+def label_studio_missing(_: Path) -> list[str]:
+    return ["label-studio", "r.safetensors"]
+
+
+@row(
+    "Label Studio: open to all", 2, r"--host 0\.0\.0\.0 lets others in: give a password as --token"
+)
+def label_studio_open(_: Path) -> list[str]:
+    return label_studio("--host", "0.0.0.0")
+
+
+@row("Label Studio: no address", 2, r"localhost:8080 is no address of Label Studio", when=SERVING)
+def label_studio_address(_: Path) -> list[str]:
+    return label_studio("--label-studio", "localhost:8080")
+
+
+@row("Label Studio: root that is a file", 2, r"a\.jpg is no folder: give the one", when=SERVING)
+def label_studio_root(_: Path) -> list[str]:
+    return label_studio("--root", "a.jpg")
+
+
+@row("Label Studio: no such port", 2, r"127\.0\.0\.1:70000 cannot be listened at", when=SERVING)
+def label_studio_port(_: Path) -> list[str]:
+    return label_studio("--port", "70000")
+
+
+@row("Label Studio: learn from fewer than none", 2, r"learn -1 is no number of", when=SERVING)
+def label_studio_learn(_: Path) -> list[str]:
+    return label_studio("--learn", "-1", "--port", "0")
+
+
+@row(
+    "Label Studio: package missing",
+    2,
+    r"label-studio needs the package uvicorn, which is not installed: pip install 'likewise\[label",
+    fault=lambda: mock.patch.dict("sys.modules", {"uvicorn": None}),
+)
+def label_studio_extra(_: Path) -> list[str]:
+    return label_studio()
 
 
 # --- exporting ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ bits of a value, less one. Four times 4 bits: sizes that a length can have, less
 bit that says whether one value is repeated (1) or each is given (0), 2 bits for the size of the
 length, the length less one, and the value or values.
 
-(label-studio-sdk does the same, but brings 400 MB of other packages and takes seconds to import.)
+(label-studio-sdk does the same, but takes seconds to import and brings OpenCV, pandas and NLTK.)
 """
 
 from __future__ import annotations
