@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +23,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
+import likewise
 from bad_inputs import make_scene, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter
@@ -602,3 +607,37 @@ def test_numbers_out_of_range(backend: Backend) -> None:
     for host in ("localhost:8080", "ftp://x", "http://me:secret@x"):
         assert "is no address of Label Studio" in refusal(Images, host)
     assert "is no folder" in refusal(Images, None, None, Path("a.jpg"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are other there")
+def test_the_command_serves_until_ctrl_c(studio: Any) -> None:
+    start = "import sys; from likewise.cli import main; sys.argv[0] = 'likewise'; main()"
+    words = ["label-studio", "r.safetensors", "--backbone", "tiny", "--port", "0"]
+    words += ["--label-studio", studio.url, "--device", "cpu"]
+    source = str(Path(likewise.__file__).parents[1])
+    variables = {"PYTHONPATH": source, "LABEL_STUDIO_API_KEY": "legacy", "LIKEWISE_TOKEN": "hush"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | variables,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.endswith(" serves thing, <edge> & more; Ctrl-C stops it\n"), (
+            process.communicate()
+        )
+        answer = httpx.post(
+            f"{line.split()[0]}/predict", json=request("a.jpg"), headers=HEADERS, timeout=60
+        )
+        (prediction,) = answer.json()["results"]
+        found = expected("a.jpg").classes["thing"].mask
+        np.testing.assert_array_equal(drawn(prediction["result"], "thing", found.shape), found)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "")
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()

@@ -70,19 +70,24 @@ def load(annotations: str | Path, images: str | Path) -> Any:
     """
     with needs("supervision"):
         import supervision
-    scores: dict[str, list[float]] = defaultdict(list)
+    scores: dict[Path, list[float]] = defaultdict(list)
     try:
-        dataset = supervision.DetectionDataset.from_coco(str(images), str(annotations))
+        dataset = supervision.DetectionDataset.from_coco(
+            str(images), str(annotations), force_masks=True
+        )
         coco = json.loads(Path(annotations).read_text(encoding="utf-8"))
-        # Its paths are these, and it keeps the order in which the file lists them.
-        paths = {i["id"]: str((Path(images) / i["file_name"]).resolve()) for i in coco["images"]}
+        paths = {i["id"]: (Path(images) / i["file_name"]).resolve() for i in coco["images"]}
         for entry in coco["annotations"]:
             scores[paths[entry["image_id"]]].append(float(entry.get("score", 1.0)))
+        # Within an image it keeps the order of the file.
+        for path, detections in dataset.annotations.items():
+            found = np.array(scores[Path(path).resolve()], np.float32)
+            if len(found) != len(detections):
+                raise ValueError(f"supervision reads {len(detections)} of {len(found)} objects")
+            detections.confidence = found
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise LikewiseError(
             f"{annotations} cannot be loaded ({why(error)}): give the JSON that likewise export "
             "--format coco wrote, and the folder that its images are in."
         ) from error
-    for path, detections in dataset.annotations.items():
-        detections.confidence = np.array(scores[path], np.float32)
     return dataset
