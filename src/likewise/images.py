@@ -115,7 +115,7 @@ def read_image_bytes(content: bytes, name: str) -> npt.NDArray[np.uint8]:
     """
     if not content:
         raise ImageError(f"{name} is empty (0 bytes): copy or download it again.")
-    return read_image(_decode(_open_header(io.BytesIO(content), name), name))
+    return read_image(open_image(io.BytesIO(content), name), name=name)
 
 
 def write_mask(path: str | os.PathLike[str], mask: npt.NDArray[np.bool_]) -> None:
