@@ -120,29 +120,18 @@ def annotate(
     """Annotate what is not done yet; may be stopped at any moment and run again."""
     from .backbones.encoder import Encoder
     from .batch.project import Project
-    from .segmenter import Segmenter
 
     work = Project(project)
-    settings = work.settings
     jobs = work.jobs()
     references = work.references()
-    beside = project / settings.backbone  # a file or folder, or a name
-    encoder = Encoder(
-        beside if beside.exists() else settings.backbone,
-        image_size=settings.image_size,
-        device=device,
-        dtype=dtype,
-        offline=offline,
-    )
-    run = work.run_key(f"{encoder.backbone.identity} {encoder.input_size} {encoder.rank} {dtype}")
+    encoder, backbone = work.encoder(Encoder, device=device, dtype=dtype, offline=offline)
+    run = work.run_key(backbone)
     left = work.todo(jobs, run, retry)
     kept, left = len(jobs) - len(left), left[:limit]
     failed, stopped = 0, ""
     done = 0
     if left and not dry_run:
-        segmenter = Segmenter(
-            encoder, method=settings.method, refiner=settings.refine, **settings.options
-        ).fit(references)
+        segmenter = work.segmenter(encoder).fit(references)
         work.begin(run, encoder.spec.name, left)
         try:
             with _progress(len(left)) as advance:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import LikewiseError, WriteError, explained_memory
 from ..images import read_image, write_image, write_label_map, write_mask
@@ -66,6 +67,20 @@ class Outcome:
     classes: tuple[ClassOutcome, ...] = ()
     """Every class looked for, where masks are judged."""
 
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """One job between segmenting and writing."""
+
+    job: Job
+    image: np.ndarray
+    """(H, W, 3) uint8 RGB."""
+    result: Result
+    seconds: float
+
+
+Around: TypeAlias = "Callable[[Segmented], AbstractContextManager[Result | None]]"
+"""Holds while the files of a job are written, and says what to write; None leaves them alone."""
 
 LABELS = "labels.json"
 """Beside label maps: {"1": first class, "2": second, ...}; 0 is unknown."""
@@ -171,6 +186,7 @@ def segment_files(
     label_maps: bool = False,
     consensus: bool = False,
     limits: Mapping[str, float] | None = None,
+    around: Around | None = None,
 ) -> Iterator[Outcome]:
     """Segment job after job; a target that cannot be read becomes an ``Outcome`` with its error.
 
@@ -181,6 +197,7 @@ def segment_files(
         label_maps: write which class each pixel is (palette, 0 unknown), not masks of 0 and 255.
         consensus: let targets that follow each other become references of each other.
         limits: judge masks too, by these limits of ``quality.verdicts``.
+        around: has the last word on what is written.
 
     Yields:
         One outcome a job, its files already whole on disk.
@@ -192,17 +209,13 @@ def segment_files(
     read = ahead(partial(_read, resume=resume), jobs, depth)
     segmented = _segmented(segmenter, read, consensus)
     # On the CPU each is written before the next is segmented; an accelerator need not wait.
-    yield from ahead(partial(_write, label_maps=label_maps, limits=limits), segmented, depth - 1)
+    write = partial(write_result, label_maps=label_maps, limits=limits, around=around or _as_it_is)
+    yield from ahead(write, segmented, depth - 1)
 
 
-@dataclass(frozen=True, eq=False)
-class _Segmented:
-    """One job between reading and writing."""
-
-    job: Job
-    image: np.ndarray
-    result: Result
-    seconds: float
+@contextmanager
+def _as_it_is(done: Segmented) -> Iterator[Result]:
+    yield done.result
 
 
 def _read(job: Job, resume: bool) -> tuple[Job, np.ndarray | Outcome]:
@@ -217,7 +230,7 @@ def _read(job: Job, resume: bool) -> tuple[Job, np.ndarray | Outcome]:
 
 def _segmented(
     segmenter: Segmenter, read: Iterator[tuple[Job, np.ndarray | Outcome]], consensus: bool
-) -> Iterator[_Segmented | Outcome]:
+) -> Iterator[Segmented | Outcome]:
     """Segment as many as go together; what was kept or cannot be read keeps its place."""
     for batch in batched(read, segmenter.batch_size(consensus)):
         images = {job: image for job, image in batch if not isinstance(image, Outcome)}
@@ -229,7 +242,7 @@ def _segmented(
             if isinstance(result, Outcome):
                 yield result
             else:
-                yield _Segmented(job, images[job], result, shared)
+                yield Segmented(job, images[job], result, shared)
 
 
 def _try(
@@ -247,38 +260,56 @@ def _try(
         return [_try(segmenter, {job: image}, False)[0] for job, image in images.items()]
 
 
-def _write(
-    done: _Segmented | Outcome, label_maps: bool, limits: Mapping[str, float] | None
+def write_result(
+    done: Segmented | Outcome,
+    *,
+    label_maps: bool,
+    limits: Mapping[str, float] | None,
+    around: Around = _as_it_is,
 ) -> Outcome:
-    """The overlay first: the mask is what says that a target is done."""
+    """Write the files of one job, as ``segment_files`` says.
+
+    The overlay first: the mask is what says that a target is done.
+    """
     if isinstance(done, Outcome):
         return done
-    job, image, result, seconds = done.job, done.image, done.result, done.seconds
-    from ..pictures import class_colour, overlay, overlay_labels
-
     start = time.perf_counter()
-    classes: tuple[ClassOutcome, ...] = ()
-    if limits is not None:
-        classes = tuple(_judged(label, c, limits) for label, c in result.classes.items())
     try:
-        with explained_memory(str(job.target)):
-            if job.overlay is not None:
-                if label_maps:
-                    write_image(job.overlay, overlay_labels(image, result.label_map))
-                else:
-                    write_image(job.overlay, overlay(image, result.mask))
-            if label_maps:
-                colours = [class_colour(k) for k in range(1, len(result.labels) + 1)]
-                write_label_map(job.mask, result.label_map, [(0, 0, 0), *colours])
-            else:
-                write_mask(job.mask, result.mask)
+        with explained_memory(str(done.job.target)), around(done) as result:
+            if result is None:
+                return Outcome(done.job.target, done.job.mask, skipped=True)
+            _write_files(done.job, done.image, result, label_maps)
     except WriteError:
         raise
     except LikewiseError as error:
-        return Outcome(job.target, error=str(error))
-    seconds += time.perf_counter() - start
-    area, confidence = result.area, result.confidence
-    return Outcome(job.target, job.mask, job.overlay, area, confidence, seconds, classes=classes)
+        return Outcome(done.job.target, error=str(error))
+    classes: tuple[ClassOutcome, ...] = ()
+    if limits is not None:
+        classes = tuple(_judged(label, c, limits) for label, c in result.classes.items())
+    return Outcome(
+        done.job.target,
+        done.job.mask,
+        done.job.overlay,
+        result.area,
+        result.confidence,
+        done.seconds + time.perf_counter() - start,
+        classes=classes,
+    )
+
+
+def _write_files(job: Job, image: np.ndarray, result: Result, label_maps: bool) -> None:
+    from ..pictures import class_colour, overlay, overlay_labels
+
+    if job.overlay is not None:
+        if label_maps:
+            write_image(job.overlay, overlay_labels(image, result.label_map))
+        else:
+            write_image(job.overlay, overlay(image, result.mask))
+    if label_maps:
+        colours = [class_colour(k) for k in range(1, len(result.labels) + 1)]
+        write_label_map(job.mask, result.label_map, [(0, 0, 0), *colours])
+    else:
+        write_mask(job.mask, result.mask)
 
 
 def _judged(label: str, found: ClassResult, limits: Mapping[str, float]) -> ClassOutcome:

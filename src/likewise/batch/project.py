@@ -11,24 +11,32 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from ..backbones.download import sha256_of
 from ..errors import LikewiseError
 from ..quality import MIN_CONFIDENCE, doubt
-from .folder import LABELS, Job, Outcome, plan, segment_files
+from .folder import LABELS, Job, Outcome, Segmented, plan, segment_files, write_result
+from .layers import NEUTRAL, Layers, Sliders, read_layers
 from .settings import Settings, read_settings, relative
 from .targets import find_images
 
 if TYPE_CHECKING:
+    from ..backbones.encoder import Encoder
     from ..reference import Reference
+    from ..result import Result
     from ..segmenter import Segmenter
 
-DATABASE, MASKS = "likewise.sqlite", "masks"
+Claim: TypeAlias = "Callable[[Job], AbstractContextManager[bool]]"
+"""Holds while the files of a job are written; false leaves them alone."""
+
+DATABASE, MASKS, LAYERS = "likewise.sqlite", "masks", "layers"
 STATES = ("pending", "done", "failed", "accepted", "rejected", "corrected")
 JUDGED = ("accepted", "rejected", "corrected")
 """States that a person gave; a run leaves them alone."""
@@ -68,13 +76,17 @@ class Row:
 class Project:
     """A folder with a `likewise.toml`.
 
+    Args:
+        folder: the project.
+        unfinished: it may have no targets and no references yet.
+
     Raises:
         LikewiseError: if it has none, or its database cannot be used.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, unfinished: bool = False) -> None:
         self.folder = folder
-        self.settings: Settings = read_settings(folder)
+        self.settings: Settings = read_settings(folder, unfinished=unfinished)
         path = folder / DATABASE
         with self._explained():
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
@@ -99,6 +111,12 @@ class Project:
                 f"{self.folder / DATABASE} cannot be used ({error}): free some space, check its "
                 "permissions, or move it away to begin anew."
             ) from error
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Of ``quality.verdicts``."""
+        known = {"min_confidence": MIN_CONFIDENCE.get(self.settings.method, 0.0)}
+        return known | dict(self.settings.quality)
 
     def references(self) -> list[Reference]:
         """Read from their files. Raises LikewiseError if one cannot be used."""
@@ -125,6 +143,57 @@ class Project:
         """Where the mask of a target is, as ``plan`` names it."""
         return self.folder / MASKS / f"{target.stem}.png"
 
+    def layers(self, target: Path) -> Path:
+        """Where the layers of a target are, if the project keeps them; see ``layers.py``."""
+        return self.folder / LAYERS / f"{target.stem}.npz"
+
+    @property
+    def keeps_layers(self) -> bool:
+        """Whether it was opened in `likewise ui`, which moves masks by their layers."""
+        return (self.folder / LAYERS).is_dir()
+
+    @property
+    def sliders(self) -> Sliders:
+        """Those of the page."""
+        page = self.settings.page
+        return Sliders(page.get("threshold", 0.0), page.get("granularity", 0.0))
+
+    def encoder(
+        self, kind: type[Encoder], *, device: str, dtype: str, offline: bool
+    ) -> tuple[Encoder, str]:
+        """Load the backbone of the settings.
+
+        Returns:
+            It, and how ``run_key`` knows it.
+
+        Raises:
+            BackboneError: as ``Encoder`` does.
+        """
+        settings = self.settings
+        beside = self.folder / settings.backbone  # a file or folder, or a name
+        encoder = kind(
+            beside if beside.exists() else settings.backbone,
+            image_size=settings.image_size,
+            device=device,
+            dtype=dtype,
+            offline=offline,
+        )
+        identity = encoder.backbone.identity
+        return encoder, f"{identity} {encoder.input_size} {encoder.rank} {dtype}"
+
+    def segmenter(self, encoder: Encoder) -> Segmenter:
+        """With the method and refiner of the settings, not fitted yet."""
+        from ..segmenter import Segmenter
+
+        settings = self.settings
+        return Segmenter(
+            encoder,
+            method=settings.method,
+            refiner=settings.refine,
+            keep_tree=self.keeps_layers,
+            **settings.options,
+        )
+
     def key(self, job: Job) -> str:
         """How a target is known in the database."""
         return relative(job.target, self.folder)
@@ -133,6 +202,7 @@ class Project:
         """A hash of everything that masks depend on but the targets: settings, files, weights."""
         digest = hashlib.sha256(backbone.encode())
         settings = asdict(self.settings) | {"targets": None, "quality": None}
+        del settings["page"]  # its sliders move what is segmented already
         digest.update(json.dumps(settings, sort_keys=True).encode())
         for marked in self.settings.references:
             for name in (marked.image, marked.mask):
@@ -200,21 +270,84 @@ class Project:
             part.unlink(missing_ok=True)
         write_json(path, labels)
 
-    def annotate(self, segmenter: Segmenter, jobs: Sequence[Job], run: str) -> Iterator[Outcome]:
+    def annotate(
+        self, segmenter: Segmenter, jobs: Sequence[Job], run: str, claim: Claim | None = None
+    ) -> Iterator[Outcome]:
         """Segment jobs with fitted references; each is recorded before it is yielded.
+
+        Layers are written too if the segmenter keeps the trees of images.
+
+        Args:
+            segmenter: fitted.
+            jobs: from ``todo``.
+            run: from ``run_key``.
+            claim: decides, when a job is to be written, whether it still may be.
 
         Raises:
             LikewiseError: if the disk refuses a mask or a row.
         """
+        sliders = self.sliders
+        free: Claim = claim or (lambda _: nullcontext(True))
+
+        @contextmanager
+        def around(done: Segmented) -> Iterator[Result | None]:
+            with free(done.job) as yes:
+                result: Result | None = done.result if yes else None
+                if result is not None and segmenter.keep_tree:
+                    layers = Layers.of(result, segmenter.encoder.input_size)
+                    layers.write(self.layers(done.job.target), sliders)
+                    if sliders != NEUTRAL:
+                        result = layers.result(
+                            result.labels, sliders, segmenter.refiner, done.image
+                        )
+                yield result
+
         outcomes = segment_files(
             segmenter,
             jobs,
             label_maps=True,
             consensus=self.settings.consensus,
-            limits={"min_confidence": MIN_CONFIDENCE.get(self.settings.method, 0.0)}
-            | dict(self.settings.quality),
+            limits=self.limits,
+            around=around,
         )
         for job, outcome in zip(jobs, outcomes, strict=True):
+            if not outcome.skipped:
+                self._record(job, outcome, run)
+            yield outcome
+
+    def redraw(self, jobs: Sequence[Job], claim: Claim) -> Iterator[Outcome]:
+        """Write masks anew that no person judged and that the sliders have moved since.
+
+        Args:
+            jobs: from ``jobs``; those without layers are passed over.
+            claim: as for ``annotate``.
+
+        Raises:
+            LikewiseError: if the disk refuses a mask or a row.
+        """
+        from ..images import read_image
+
+        labels, refiner, sliders = self.settings.labels, self.settings.refine, self.sliders
+        done = {
+            path: (run, seconds)
+            for path, run, seconds in self._select(
+                "SELECT path, run, seconds FROM images WHERE state = 'done'"
+            )
+        }
+        for job in jobs:
+            found = read_layers(self.layers(job.target)) if self.key(job) in done else None
+            if found is None or found[1] == sliders or len(labels) != len(found[0].scores):
+                continue
+            run, seconds = done[self.key(job)]
+            with claim(job) as free:
+                if not free:
+                    continue
+                image = None if refiner == "none" else read_image(job.target)
+                result = found[0].result(labels, sliders, refiner, image)
+                segmented = Segmented(job, np.empty(0), result, seconds)
+                outcome = write_result(segmented, label_maps=True, limits=self.limits)
+                # Last: it says with which sliders the mask was written.
+                found[0].write(self.layers(job.target), sliders)
             self._record(job, outcome, run)
             yield outcome
 
@@ -271,6 +404,14 @@ class Project:
                     f"INSERT INTO images (path, {names}) VALUES (:path, {marks})",
                     {**values, "path": key},
                 )
+
+    def states(self) -> dict[str, str]:
+        """Of every image that is known, by ``key``."""
+        return dict(self._select("SELECT path, state FROM images"))
+
+    def set_pending(self, key: str) -> None:
+        """Note that an image is to be done, or is being done: nobody can judge it meanwhile."""
+        self._set(key, {"state": "pending"})
 
     def judge(self, targets: Sequence[Path], state: str) -> None:
         """Note what a person says of masks: one of JUDGED, or ``done`` to take it back.

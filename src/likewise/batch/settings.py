@@ -23,6 +23,10 @@ CONFIG = "likewise.toml"
 LIMITS = ("min_area_ratio", "max_area_ratio", "max_components", "min_confidence")
 """What `[quality]` may hold, see ``quality.verdicts``."""
 
+PAGE = {"threshold": float, "granularity": float, "classes": list, "colours": list}
+"""What `[page]` may hold: the sliders, see ``layers.Sliders``, and the classes of the page with
+their colours (#rrggbb), which need not have a reference yet."""
+
 
 @dataclass(frozen=True)
 class Marked:
@@ -50,6 +54,8 @@ class Settings:
     """`[method_settings]`: fields of the method's ``Params``."""
     quality: Mapping[str, float] = field(default_factory=dict)
     """`[quality]`: some of LIMITS."""
+    page: Mapping[str, Any] = field(default_factory=dict)
+    """`[page]`: what was set in `likewise ui`, some of PAGE."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -57,8 +63,12 @@ class Settings:
         return tuple(dict.fromkeys(r.label for r in self.references if not r.negative))
 
 
-def read_settings(folder: Path) -> Settings:
+def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
     """A project's settings.
+
+    Args:
+        folder: the project.
+        unfinished: it may have no targets and no references yet.
 
     Raises:
         LikewiseError: if the file is missing, is no TOML, or says what nobody understands.
@@ -82,10 +92,11 @@ def read_settings(folder: Path) -> Settings:
         "consensus": bool,
         "method_settings": dict,
         "quality": dict,
+        "page": dict,
     }
     _check(path, "", values, known)
     targets = values.pop("targets", [])
-    if not targets or not all(isinstance(t, str) for t in targets):
+    if not (targets or unfinished) or not all(isinstance(t, str) for t in targets):
         raise LikewiseError(f'{path} names no targets: write targets = ["folder"].')
     references = []
     for number, entry in enumerate(values.pop("reference", []), 1):
@@ -98,12 +109,19 @@ def read_settings(folder: Path) -> Settings:
         if not reference.image or not (reference.mask or reference.negative):
             raise LikewiseError(f"{path}: {where}give an image and a mask.")
         references.append(reference)
-    if all(r.negative for r in references):
+    if all(r.negative for r in references) and not unfinished:
         raise LikewiseError(f"{path} has no [[reference]] of the thing: add one, image and mask.")
     options, quality = values.pop("method_settings", {}), values.pop("quality", {})
     _check(path, "[method_settings] ", options, dict.fromkeys(options, float))
     _check(path, "[quality] ", quality, dict.fromkeys(LIMITS, float))
-    return Settings(tuple(targets), tuple(references), options=options, quality=quality, **values)
+    page = values.pop("page", {})
+    _check(path, "[page] ", page, PAGE)
+    for key in ("classes", "colours"):
+        if not all(isinstance(value, str) for value in page.get(key, [])):
+            raise LikewiseError(f"{path}: [page] {key} holds what is no text: put it in quotes.")
+    return Settings(
+        tuple(targets), tuple(references), options=options, quality=quality, page=page, **values
+    )
 
 
 def _check(path: Path, where: str, values: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
@@ -136,6 +154,31 @@ def write_settings(
     path = folder / CONFIG
     if path.exists():
         raise LikewiseError(f"{path} is there already: edit it, or give another folder.")
+    return _write(folder, settings, references, {})
+
+
+def replace_settings(folder: Path, settings: Settings) -> Path:
+    """Write a project's `likewise.toml` anew, with the usual comments; other ones are lost.
+
+    Raises:
+        LikewiseError: if it cannot be written.
+    """
+    values = [(key, getattr(settings, key)) for key in COMMENTS]
+    tables = {
+        "method_settings": settings.options,
+        "quality": settings.quality,
+        "page": settings.page,
+    }
+    return _write(folder, values, settings.references, tables)
+
+
+def _write(
+    folder: Path,
+    settings: Sequence[tuple[str, Any]],
+    references: Sequence[Marked],
+    tables: Mapping[str, Mapping[str, Any]],
+) -> Path:
+    path = folder / CONFIG
     lines = ["# A likewise project. Paths are relative to this file.", ""]
     for key, value in settings:
         comment = COMMENTS[key]
@@ -150,16 +193,13 @@ def write_settings(
     lines += [
         "# More classes: further [[reference]]s with another label. Not the thing: negative = true",
         "",
-        "# [method_settings]",
-        "# threshold = 1.0          # likewise: above 0 gives smaller masks",
-        "",
-        "# [quality]",
-        "# min_area_ratio = 0.001   # smaller is too_small",
-        "# max_area_ratio = 0.9     # larger is too_large",
-        "# max_components = 10      # more parts are fragmented",
-        "# min_confidence = 0.8     # less is unlike_references",
-        "",
     ]
+    for table, hints in HINTS.items():
+        given = tables.get(table, {})
+        if given or hints:
+            lines.append(f"{'' if given else '# '}[{table}]")
+            lines += [f"{key} = {_toml(value)}" for key, value in given.items()]
+            lines += [f"# {hint}" for key, hint in hints.items() if key not in given] + [""]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
@@ -170,6 +210,18 @@ def write_settings(
         ) from error
     return path
 
+
+HINTS: Mapping[str, Mapping[str, str]] = {
+    "method_settings": {"threshold": "threshold = 1.0          # likewise: above 0: smaller masks"},
+    "quality": {
+        "min_area_ratio": "min_area_ratio = 0.001   # smaller is too_small",
+        "max_area_ratio": "max_area_ratio = 0.9     # larger is too_large",
+        "max_components": "max_components = 10      # more parts are fragmented",
+        "min_confidence": "min_confidence = 0.8     # less is unlike_references",
+    },
+    "page": {},
+}
+"""Tables at the end of the file, with what is written as comments where it is not given."""
 
 COMMENTS = {
     "targets": "Files, folders or patterns of images to annotate.",

@@ -1,0 +1,232 @@
+"""What a mask was made of: kept beside it, so that sliders need no backbone.
+
+Of each image a small file holds the scores of every class on the patch grid and the clustering of
+the patches. The page (page/static/layers.js) and this file do the same arithmetic on them, in the
+same order in float64, so that what is seen is what is written; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import WriteError
+from ..writing import whole_file
+
+if TYPE_CHECKING:
+    from ..features.clustering import MergeTree
+    from ..result import Result
+
+NATS = 20.0
+"""Scores of 0 to 1 are so many nats of ``likewise``: the unit of the threshold."""
+
+
+@dataclass(frozen=True)
+class Sliders:
+    """What a person can move without segmenting again; 0 leaves masks as they were."""
+
+    threshold: float = 0.0
+    """Further nats that a patch needs; above 0 gives smaller masks."""
+    granularity: float = 0.0
+    """Cosine distance, 0..2, below which patches are merged and share their mean score."""
+
+
+NEUTRAL = Sliders()
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """Of one image with C classes on a grid of N = h·w patches."""
+
+    scores: npt.NDArray[np.float32]
+    """(C, h, w); above 0.5 is foreground. Of a class that is absent: lower by what its confidence
+    lacks to ½, so that the threshold must go down the further, the surer it is absent."""
+    confidences: tuple[float, ...]
+    """C numbers, 0..1."""
+    pairs: npt.NDArray[np.uint32]
+    """(N-1, 2) of the merge tree: the two that are merged, patches first, then merges in order."""
+    distances: npt.NDArray[np.float32]
+    """(N-1,) at which they are, rising."""
+    size: tuple[int, int]
+    """(H, W) pixels of the image."""
+    input_size: tuple[int, int]
+    """(H', W') of the encoder's input."""
+
+    @classmethod
+    def of(cls, result: Result, input_size: tuple[int, int]) -> Layers:
+        """What to keep of a result that has its tree."""
+        assert result.tree is not None
+        classes = result.classes.values()
+        scores = [
+            c.scores - np.float32(0 if (c.scores > 0.5).any() else max(0.0, 0.5 - c.confidence))
+            for c in classes
+        ]
+        size = result.label_map.shape
+        return cls(
+            np.stack(scores),
+            tuple(c.confidence for c in classes),
+            *tree_arrays(result.tree),
+            (size[0], size[1]),
+            input_size,
+        )
+
+    def write(self, path: Path, drawn: Sliders) -> None:
+        """Write to a ``.npz`` that is whole at every moment.
+
+        Args:
+            path: its folder is made.
+            drawn: the sliders that the mask beside it is written with.
+
+        Raises:
+            WriteError: if it cannot be written.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as file:
+                np.savez_compressed(
+                    file,
+                    scores=self.scores,
+                    confidences=np.array(self.confidences),
+                    pairs=self.pairs,
+                    distances=self.distances,
+                    sizes=np.array([self.size, self.input_size]),
+                    drawn=np.array([drawn.threshold, drawn.granularity]),
+                )
+        except OSError as error:
+            raise WriteError(
+                f"{path} cannot be written ({error.strerror}): free some space, or check the "
+                "permissions of its folder."
+            ) from error
+
+    def blob(self) -> bytes:
+        """For the page: 6 uint32 (C, h, w, H, W, merges), then float32 scores, confidences and
+        distances, then uint32 pairs; little-endian."""
+        return blob(self.scores, self.confidences, self.pairs, self.distances, self.size)
+
+    def moved(self, sliders: Sliders) -> npt.NDArray[np.float32]:
+        """(C, h, w) scores as the sliders say; above 0.5 is foreground."""
+        flat = self.scores.reshape(len(self.scores), -1).astype(np.float64)
+        made = int(np.searchsorted(self.distances, np.float32(sliders.granularity)))
+        if made:
+            labels = clusters(self.pairs[:made], flat.shape[1])
+            count = np.maximum(np.bincount(labels), 1)
+            flat = np.stack([(np.bincount(labels, row) / count)[labels] for row in flat])
+        return (flat - sliders.threshold / NATS).astype(np.float32).reshape(self.scores.shape)
+
+    def shown(self, sliders: Sliders, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """(H, W) what the page draws at any size: 0 nothing, k the k-th class; see layers.js."""
+        shown = np.zeros(size, np.uint8)
+        best = np.full(size, 0.5)
+        scores = self.moved(sliders)
+        for k in sorted(range(len(scores)), key=lambda k: -self.confidences[k]):
+            values = upsample(scores[k], size)
+            won = values > best
+            shown[won], best[won] = k + 1, values[won]
+        return shown
+
+    def result(
+        self,
+        labels: Sequence[str],
+        sliders: Sliders,
+        refiner: str,
+        image: npt.NDArray[np.uint8] | None = None,
+    ) -> Result:
+        """What the segmenter would have said with these sliders.
+
+        Args:
+            labels: of the C classes.
+            sliders: neutral ones give the segmenter's own masks, to the pixel.
+            refiner: as for the segmenter.
+            image: (H, W, 3) RGB; only refiners other than ``none`` look at it.
+        """
+        import torch
+
+        from ..refine import compete, refine
+        from ..result import ClassResult, Result
+
+        if image is None:
+            image = np.broadcast_to(np.uint8(0), (*self.size, 3))
+        scores = self.moved(sliders)
+        tensors = [torch.from_numpy(s) for s in scores]
+        masks = [refine(s, image, self.input_size, refiner) for s in tensors]
+        label_map = compete(masks, tensors, self.confidences, self.input_size)
+        classes = {
+            label: ClassResult(label_map == k, s, confidence)
+            for k, (label, s, confidence) in enumerate(
+                zip(labels, scores, self.confidences, strict=True), 1
+            )
+        }
+        confidence = max(self.confidences)
+        return Result(label_map > 0, scores.max(axis=0), confidence, None, label_map, classes)
+
+
+def read_layers(path: Path) -> tuple[Layers, Sliders] | None:
+    """Layers and the sliders that the mask beside them was written with; None if unreadable.
+
+    What is missing or damaged can be made again.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            height, width = file["scores"].shape[1:]
+            layers = Layers(
+                file["scores"],
+                tuple(file["confidences"].tolist()),
+                file["pairs"],
+                file["distances"],
+                *(tuple(size) for size in file["sizes"].tolist()),
+            )
+            whole = len(layers.pairs) == len(layers.distances) == height * width - 1
+            return (layers, Sliders(*file["drawn"].tolist())) if whole else None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def tree_arrays(tree: MergeTree) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]:
+    """``pairs`` and ``distances`` of a merge tree."""
+    return tree.merges[:, :2].astype(np.uint32), tree.merges[:, 2].astype(np.float32)
+
+
+def blob(
+    scores: npt.NDArray[np.float32],
+    confidences: Sequence[float],
+    pairs: npt.NDArray[np.uint32],
+    distances: npt.NDArray[np.float32],
+    size: tuple[int, int],
+) -> bytes:
+    """See ``Layers.blob``; a picture that was only clustered has (0, h, w) scores."""
+    parts: list[tuple[str, Any]] = [
+        ("<u4", [*scores.shape, *size, len(pairs)]),
+        *(("<f4", values) for values in (scores, confidences, distances)),
+        ("<u4", pairs),
+    ]
+    return b"".join(np.ascontiguousarray(values, kind).tobytes() for kind, values in parts)
+
+
+def clusters(pairs: npt.NDArray[np.uint32], n: int) -> npt.NDArray[np.int64]:
+    """(n,) the cluster of every patch, after the first merges: the number of its last merge."""
+    top = np.arange(n + len(pairs))
+    for k in range(len(pairs) - 1, -1, -1):
+        top[pairs[k]] = top[n + k]
+    return top[:n]
+
+
+def upsample(values: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """(h, w) → (H, W) bilinear, aligned at pixel areas; along the rows first."""
+    (y, below, v), (x, right, u) = (_between(n, m) for n, m in zip(values.shape, size, strict=True))
+    rows = values.astype(np.float64)
+    rows = rows[:, x] + (rows[:, right] - rows[:, x]) * u
+    return np.asarray(rows[y] + (rows[below] - rows[y]) * v[:, None])
+
+
+def _between(n: int, m: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Any]:
+    """For each of m places: the one of n before it, the next, and how far it is on the way."""
+    place = np.maximum((np.arange(m) + 0.5) * n / m - 0.5, 0.0)
+    before = place.astype(np.int64)
+    return before, np.minimum(before + 1, n - 1), place - before
