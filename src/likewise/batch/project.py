@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..result import Result
     from ..segmenter import Segmenter
 
+E = TypeVar("E", bound="Encoder")
 Claim: TypeAlias = "Callable[[Job], AbstractContextManager[bool]]"
 """Holds while the files of a job are written; false leaves them alone."""
 
@@ -158,10 +159,8 @@ class Project:
         page = self.settings.page
         return Sliders(page.get("threshold", 0.0), page.get("granularity", 0.0))
 
-    def encoder(
-        self, kind: type[Encoder], *, device: str, dtype: str, offline: bool
-    ) -> tuple[Encoder, str]:
-        """Load the backbone of the settings.
+    def encoder(self, kind: type[E], *, device: str, dtype: str, offline: bool) -> tuple[E, str]:
+        """Load the backbone of the settings into an Encoder or a class made of it.
 
         Returns:
             It, and how ``run_key`` knows it.
@@ -408,6 +407,24 @@ class Project:
     def states(self) -> dict[str, str]:
         """Of every image that is known, by ``key``."""
         return dict(self._select("SELECT path, state FROM images"))
+
+    def facts(self, key: str | None = None) -> dict[str, dict[str, Any]]:
+        """Column → value of every image that is known, or of one, by ``key``."""
+        names = ("path", "hash", "state", "error", "run", "confidence", "doubt", "reasons")
+        found = self._select(
+            f"SELECT {', '.join(names)} FROM images WHERE ? IS NULL OR path = ?", (key, key)
+        )
+        return {row[0]: dict(zip(names, row, strict=True)) for row in found}
+
+    def rename_classes(self, renamed: Mapping[str, str]) -> None:
+        """Give classes other names (old → new) in what is known of images."""
+        with self._explained(), self._transaction():
+            found = self._select("SELECT path, label, confidence, area, reasons FROM classes")
+            self._db.execute("DELETE FROM classes")
+            self._db.executemany(
+                "INSERT INTO classes VALUES (?, ?, ?, ?, ?)",
+                [(path, renamed.get(label, label), *rest) for path, label, *rest in found],
+            )
 
     def set_pending(self, key: str) -> None:
         """Note that an image is to be done, or is being done: nobody can judge it meanwhile."""

@@ -1,0 +1,1 @@
+"""What answers over HTTP: the API and the page. Needs the extra ``ui`` or ``server``."""

@@ -1,0 +1,190 @@
+// The targets: cards that fill in as results come, and one of them large.
+
+import { binary, labelMap, toast } from "./api.js";
+import { heat, parse, shown } from "./layers.js";
+import { nearest, thermal, tint } from "./view.js";
+
+const JUDGED = ["accepted", "rejected", "corrected"];
+const RANK = ["failed", "done", "pending", "corrected", "accepted", "rejected"];
+const PAGE = 300; // cards at first
+const LARGE = 800; // pixels of the longer side of what is drawn over a large picture
+
+export class Grid {
+  // `state` is the page's: classes, labels, sliders, mode; `onOpen(id)` when a card is chosen.
+  constructor(box, more, state, onOpen) {
+    Object.assign(this, { box, more, state, onOpen, cards: new Map(), limit: PAGE, focused: null });
+    this.watch = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        const card = this.cards.get(target.dataset.id);
+        if (card && (card.visible = isIntersecting)) this.show(card);
+      }
+    }, { rootMargin: "80px" });
+    more.onclick = () => { this.limit += PAGE; this.arrange(); };
+  }
+
+  get order() { return [...this.cards.values()].sort(compare).map((card) => card.target.id); }
+
+  replace(targets) {
+    const known = new Set(targets.map((target) => target.id));
+    for (const [id, card] of this.cards) if (!known.has(id)) { card.box.remove(); this.cards.delete(id); }
+    for (const target of targets) this.put(target);
+    this.arrange();
+  }
+
+  // One target is new or changed.
+  put(target) {
+    const card = this.cards.get(target.id) ?? this.make(target);
+    card.target = target;
+    const { state, reasons, doubt, error } = target;
+    card.box.className = `card ${state}`;
+    card.badge.className = `badge ${state}`;
+    card.badge.textContent = state === "done" ? reasons[0]?.replaceAll("_", " ") ?? `doubt ${(doubt ?? 0).toFixed(2)}` : state;
+    card.box.setAttribute("aria-label", `${target.name}, ${card.badge.textContent}`);
+    card.box.title = error ?? `${target.path}${reasons.length ? `: ${reasons.join(", ")}` : ""}`;
+    if (card.visible) this.show(card);
+    this.arrangeSoon();
+  }
+
+  make(target) {
+    const box = document.createElement("button"), card = { box };
+    box.dataset.id = target.id;
+    box.innerHTML = '<span class="shot"><img alt="" draggable="false"><canvas></canvas></span><span class="line"><span class="name"></span><span class="badge"></span></span>';
+    [card.img, card.canvas, card.badge] = ["img", "canvas", ".badge"].map((what) => box.querySelector(what));
+    box.querySelector(".name").textContent = target.name;
+    card.img.onload = () => this.draw(card);
+    box.onclick = () => this.onOpen(target.id);
+    box.onfocus = () => { this.focused = target.id; };
+    this.cards.set(target.id, card);
+    this.watch.observe(box);
+    return card;
+  }
+
+  arrangeSoon() { this.timer ??= setTimeout(() => this.arrange(), 200); }
+
+  arrange() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    const boxes = this.order.slice(0, this.limit).map((id) => this.cards.get(id).box);
+    this.more.hidden = this.cards.size <= this.limit;
+    if (boxes.every((box, k) => this.box.children[k] === box) && boxes.length === this.box.children.length) return;
+    const active = document.activeElement;
+    this.box.replaceChildren(...boxes);
+    if (boxes.includes(active)) active.focus({ preventScroll: true });
+  }
+
+  // Get what a card shows, then draw it.
+  async show(card) {
+    const { id, state, changed } = card.target, base = `/api/targets/${id}`;
+    const address = `${base}/picture?side=320&v=${changed}`;
+    if (card.img.getAttribute("src") !== address && state !== "failed") card.img.src = address;
+    try {
+      if (await this.fetch(card)) this.draw(card);
+    } catch (error) { toast(error.message); }
+  }
+
+  // True once the card has its layers, or the mask of one that was judged.
+  async fetch(card) {
+    const { id, state, version, mask } = card.target, judged = JUDGED.includes(state);
+    if (!judged && state !== "done") return Boolean(card.layers);
+    const key = judged ? mask : version;
+    if (card.key !== key) {
+      const base = `/api/targets/${id}`;
+      const found = judged ? await labelMap(`${base}/mask?v=${key}`) : parse(await binary(`${base}/layers?v=${key}`));
+      Object.assign(card, { key, layers: judged ? null : found, mask: judged ? found : null });
+    }
+    return true;
+  }
+
+  draw(card) {
+    const { naturalWidth: width, naturalHeight: height } = card.img;
+    if (!width) return;
+    const image = this.image(card, height, width);
+    card.canvas.width = width;
+    card.canvas.height = height;
+    if (image) card.canvas.getContext("2d").putImageData(image, 0, 0);
+  }
+
+  // What lies over the picture in this mode, at that size.
+  image(card, height, width) {
+    const { mode, sliders, classes } = this.state, { layers, mask } = card;
+    if (mode === "original" || !(layers || mask) || card.target.state === "failed") return null;
+    if (mode === "heat" && layers) return thermal(heat(layers, sliders, height, width), height, width);
+    return tint(this.labels(card, height, width), height, width, classes, mode);
+  }
+
+  // (height, width) numbers of the page's classes.
+  labels({ layers, mask }, height, width) {
+    if (mask) return nearest(mask.labels, mask.height, mask.width, height, width);
+    const found = shown(layers, this.state.sliders, height, width);
+    const numbers = this.state.labels.map((label) => this.state.classes.findIndex((c) => c.label === label) + 1);
+    return found.map((k) => (k ? numbers[k - 1] : 0));
+  }
+
+  // The sliders, the mode or the colours changed: all that can be seen, now.
+  redraw() {
+    for (const card of this.cards.values()) if (card.visible) this.draw(card);
+  }
+}
+
+function compare({ target: a }, { target: b }) {
+  return RANK.indexOf(a.state) - RANK.indexOf(b.state) || (b.doubt ?? 0) - (a.doubt ?? 0) || a.path.localeCompare(b.path);
+}
+
+export class Viewer {
+  constructor(dialog, painter, grid) {
+    Object.assign(this, { dialog, painter, grid, id: null, editing: false });
+  }
+
+  get card() { return this.grid.cards.get(this.id); }
+
+  async open(id) {
+    Object.assign(this, { id, editing: false });
+    if (!this.dialog.open) this.dialog.showModal();
+    const { target } = this.card, picture = new Image();
+    this.tell();
+    if (target.state === "failed") {
+      this.painter.clear();
+      return toast(target.error);
+    }
+    picture.src = `/api/targets/${id}/picture?side=1600&v=${target.changed}`;
+    try {
+      await Promise.all([picture.decode(), this.grid.fetch(this.card)]);
+    } catch (error) {
+      return toast(`${target.name} cannot be shown (${error.message}).`);
+    }
+    if (this.id === id && !this.editing) { this.painter.open(picture); this.draw(); }
+  }
+
+  draw() {
+    const { picture } = this.painter;
+    if (!this.card || !picture || this.editing) return;
+    const scale = Math.min(1, LARGE / Math.max(picture.width, picture.height));
+    this.painter.cover(this.grid.image(this.card, Math.round(picture.height * scale), Math.round(picture.width * scale)));
+  }
+
+  tell() {
+    const { target } = this.card, $ = (what) => this.dialog.querySelector(what);
+    $("#title").textContent = target.name;
+    $("#badge").className = `badge ${target.state}`;
+    const sure = target.confidence === null ? "" : `, confidence ${target.confidence.toFixed(2)}`;
+    $("#badge").textContent = [target.state + sure, ...target.reasons].join(", ").replaceAll("_", " ");
+    $("#correcting").hidden = !this.editing;
+    $("#verdicts").hidden = this.editing;
+    const none = ["pending", "failed"].includes(target.state);
+    for (const button of this.dialog.querySelectorAll("#verdicts button")) button.disabled = none;
+    $("#takeback").disabled = !JUDGED.includes(target.state);
+  }
+
+  // Paint over the mask as it is on disk.
+  async edit() {
+    const { labels } = await labelMap(`/api/targets/${this.id}/mask?at=${Date.now()}`);
+    this.editing = true;
+    this.painter.open(this.painter.picture, labels);
+    this.tell();
+  }
+
+  // The id some places further on, in the order of the grid.
+  step(by, order = this.grid.order) {
+    return order[(order.indexOf(this.id) + by + order.length) % order.length];
+  }
+}

@@ -1,0 +1,111 @@
+// The same arithmetic as batch/layers.py, in the same order: what is seen is what is written.
+
+const NATS = 20;
+
+// See Layers.blob: C classes on a grid of h × w patches, and the tree of their merges.
+export function parse(data) {
+  const [C, h, w, height, width, merges] = new Uint32Array(data, 0, 6);
+  let at = 24;
+  const next = (Kind, count) => new Kind(data, (at += 4 * count) - 4 * count, count);
+  return {
+    C, h, w, height, width,
+    scores: next(Float32Array, C * h * w),
+    confidences: next(Float32Array, C),
+    distances: next(Float32Array, merges),
+    pairs: next(Uint32Array, 2 * merges),
+  };
+}
+
+// How many merges lie below a distance (they rise).
+export function mergesBelow(layers, granularity) {
+  const limit = Math.fround(granularity);
+  let low = 0, high = layers.distances.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (layers.distances[middle] < limit) low = middle + 1; else high = middle;
+  }
+  return low;
+}
+
+// The cluster of every patch after the first merges: the number of its last merge.
+export function clusters(layers, made) {
+  const n = layers.h * layers.w, top = new Int32Array(n + made);
+  for (let k = 0; k < top.length; k++) top[k] = k;
+  for (let k = made - 1; k >= 0; k--) {
+    top[layers.pairs[2 * k]] = top[n + k];
+    top[layers.pairs[2 * k + 1]] = top[n + k];
+  }
+  return top.subarray(0, n);
+}
+
+// Scores as the sliders say; above 0.5 is foreground.
+export function moved(layers, { threshold, granularity }) {
+  const n = layers.h * layers.w, made = mergesBelow(layers, granularity);
+  const result = new Float32Array(layers.C * n), less = threshold / NATS;
+  const label = made ? clusters(layers, made) : null;
+  for (let c = 0; c < layers.C; c++) {
+    const scores = layers.scores.subarray(c * n, (c + 1) * n);
+    if (!label) {
+      for (let i = 0; i < n; i++) result[c * n + i] = scores[i] - less;
+      continue;
+    }
+    const sum = new Float64Array(n + made), count = new Float64Array(n + made);
+    for (let i = 0; i < n; i++) { sum[label[i]] += scores[i]; count[label[i]]++; }
+    for (let i = 0; i < n; i++) result[c * n + i] = sum[label[i]] / count[label[i]] - less;
+  }
+  return result;
+}
+
+function between(n, m) {
+  const before = new Int32Array(m), after = new Int32Array(m), share = new Float64Array(m);
+  for (let k = 0; k < m; k++) {
+    const place = Math.max(((k + 0.5) * n) / m - 0.5, 0);
+    before[k] = Math.floor(place);
+    after[k] = Math.min(before[k] + 1, n - 1);
+    share[k] = place - before[k];
+  }
+  return { before, after, share };
+}
+
+// (h, w) → (height, width) bilinear, aligned at pixel areas; along the rows first.
+export function upsample(values, h, w, height, width) {
+  const x = between(w, width), y = between(h, height);
+  const rows = new Float64Array(h * width), result = new Float64Array(height * width);
+  for (let r = 0; r < h; r++) {
+    for (let k = 0; k < width; k++) {
+      const left = values[r * w + x.before[k]];
+      rows[r * width + k] = left + (values[r * w + x.after[k]] - left) * x.share[k];
+    }
+  }
+  for (let k = 0; k < height; k++) {
+    const above = y.before[k] * width, below = y.after[k] * width, share = y.share[k];
+    for (let c = 0; c < width; c++) {
+      result[k * width + c] = rows[above + c] + (rows[below + c] - rows[above + c]) * share;
+    }
+  }
+  return result;
+}
+
+// What is drawn at any size: 0 nothing, k the k-th class; the highest score wins.
+export function shown(layers, sliders, height, width) {
+  const scores = moved(layers, sliders), n = layers.h * layers.w;
+  const labels = new Uint8Array(height * width), best = new Float64Array(height * width).fill(0.5);
+  const order = [...layers.confidences.keys()];
+  order.sort((a, b) => layers.confidences[b] - layers.confidences[a]);
+  for (const c of order) {
+    const own = scores.subarray(c * n, (c + 1) * n);
+    if (!own.some((value) => value > 0.5)) continue;
+    const values = upsample(own, layers.h, layers.w, height, width);
+    for (let i = 0; i < values.length; i++) {
+      if (values[i] > best[i]) { labels[i] = c + 1; best[i] = values[i]; }
+    }
+  }
+  return labels;
+}
+
+// The highest score of any class, at any size.
+export function heat(layers, sliders, height, width) {
+  const scores = moved(layers, sliders), n = layers.h * layers.w, top = scores.slice(0, n);
+  for (let i = n; i < scores.length; i++) top[i % n] = Math.max(top[i % n], scores[i]);
+  return upsample(top, layers.h, layers.w, height, width);
+}

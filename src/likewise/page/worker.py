@@ -1,0 +1,223 @@
+"""The model's thread: it fits, segments and draws what the project lacks; the newest wish wins."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ..batch.folder import Job, Outcome
+from ..batch.layers import blob, tree_arrays
+from ..batch.project import Claim, Project, stamp
+from ..errors import LikewiseError
+from ..features.clustering import average_linkage
+from ..images import read_image
+from ..segmenter import Segmenter
+from ..views import make_views
+from .feed import Feed
+from .keeping import KeepingEncoder
+from .workspace import Workspace
+
+T = TypeVar("T")
+
+
+class Worker(threading.Thread):
+    """Does what is to be done, image by image, as long as nobody wishes otherwise.
+
+    Args:
+        workspace: the project.
+        feed: where it says what it does.
+        device, dtype, offline: as for ``Encoder``.
+    """
+
+    def __init__(
+        self, workspace: Workspace, feed: Feed, *, device: str, dtype: str, offline: bool
+    ) -> None:
+        super().__init__(name="likewise-model", daemon=True)
+        self.workspace, self.feed = workspace, feed
+        self._device, self._dtype, self._offline = device, dtype, offline
+        self._encoder: tuple[object, KeepingEncoder, str] | None = None
+        self._fitted: tuple[str, Segmenter] | None = None
+        self._wishes = 1
+        """How often something changed."""
+        self._granted = 0
+        self._asked: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._awake = threading.Event()
+        self._seen: set[object] = set()
+        self._ends = False
+        self.doing = {"doing": "loading", "left": 0, "total": 0}
+
+    def wish(self) -> None:
+        """Look again what is to be done: something changed."""
+        self._wishes += 1
+        self._awake.set()
+
+    def ask(self, function: Callable[[], T]) -> T:
+        """What a function says that is called in this thread, between two images."""
+        answer: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(function())
+            except BaseException as error:
+                answer.set_exception(error)
+
+        self._asked.put(run)
+        self._awake.set()
+        return answer.result()
+
+    def stop(self) -> None:
+        """End soon, after the image in work."""
+        self._ends = True
+        self._awake.set()
+
+    def run(self) -> None:
+        """Until ``stop``."""
+        while not self._ends:
+            self._awake.clear()
+            self._answer()
+            try:
+                wish = self._wishes
+                if wish != self._granted:
+                    self._granted = wish  # also if it fails: only another change can help
+                    self._work()
+                    self._say("idle")
+                for _ in self._ahead():
+                    if self._awake.is_set():
+                        break
+            except LikewiseError as error:
+                self._say("idle")
+                self.feed.say("error", text=str(error))
+            except Exception as error:  # a fault of ours must not end the thread in silence
+                self._say("idle")
+                self.feed.say("error", text=f"likewise failed ({error!r}): please report it.")
+            self._awake.wait()
+
+    def _say(self, doing: str, left: int = 0, total: int = 0) -> None:
+        self.doing = {"doing": doing, "left": left, "total": total}
+        self.feed.say("work", **self.doing)
+
+    def _answer(self) -> None:
+        while not self._asked.empty():
+            self._asked.get()()
+
+    def _stale(self) -> bool:
+        return self._ends or self._wishes != self._granted
+
+    def _load(self, project: Project) -> tuple[KeepingEncoder, str]:
+        wanted = project.settings.backbone, project.settings.image_size
+        if self._encoder is None or self._encoder[0] != wanted:
+            self._say("loading")
+            encoder, key = project.encoder(
+                KeepingEncoder, device=self._device, dtype=self._dtype, offline=self._offline
+            )
+            self._encoder = wanted, encoder, key
+        return self._encoder[1:]
+
+    def _work(self) -> None:
+        with self.workspace.opened() as project:
+            encoder, backbone = self._load(project)
+            if not project.settings.labels or not project.settings.targets:
+                return
+            jobs = project.jobs()
+            run = project.run_key(backbone)
+            states = project.states()
+            todo = set(project.todo(jobs, run))
+            left = [
+                job
+                for job in jobs
+                if job in todo
+                or (states[project.key(job)] == "done" and not project.layers(job.target).is_file())
+            ]
+            if left:
+                segmenter = self._fit(project, encoder, run)
+                if self._stale():
+                    return
+                project.begin(run, encoder.spec.name, left)
+                claim = self._claim(project.states())
+                outcomes = project.annotate(segmenter, left, run, claim)
+                self._say("segmenting", len(left), len(left))
+                for done, outcome in enumerate(outcomes, 1):
+                    self._tell(project, outcome.target)
+                    self._say("segmenting", len(left) - done, len(left))
+                    self._answer()
+                    if self._stale():
+                        return
+            for outcome in self._redraw(project, jobs):
+                self._tell(project, outcome.target)
+                self._answer()
+                if self._stale():
+                    return
+
+    def settle(self) -> None:
+        """Wait until all masks that nobody judged are as the sliders say."""
+
+        def settled() -> None:
+            with self.workspace.opened() as project:
+                for outcome in self._redraw(project, project.jobs()):
+                    self._tell(project, outcome.target)
+
+        self.ask(settled)
+
+    def regions(self, picture: Path) -> bytes:
+        """A picture's clustering as a blob of no classes, see ``layers.blob``."""
+
+        def clustered() -> bytes:
+            with self.workspace.opened() as project:
+                encoder, _ = self._load(project)
+            image = read_image(picture)
+            encoded = encoder.encode(image)
+            tree = tree_arrays(average_linkage(encoded.features))
+            nothing = np.empty((0, *encoded.grid), np.float32)
+            return blob(nothing, (), *tree, (image.shape[0], image.shape[1]))
+
+        return self.ask(clustered)
+
+    def _tell(self, project: Project, target: Path) -> None:
+        self.feed.say("target", target=self.workspace.describe(project, target))
+
+    def _redraw(self, project: Project, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        return project.redraw(jobs, self._claim(dict.fromkeys(map(project.key, jobs), "done")))
+
+    def _fit(self, project: Project, encoder: KeepingEncoder, run: str) -> Segmenter:
+        if self._fitted is None or self._fitted[0] != run:
+            self._say("learning")
+            self._fitted = run, project.segmenter(encoder).fit(project.references())
+        return self._fitted[1]
+
+    def _claim(self, states: Mapping[str, str]) -> Claim:
+        """Jobs are free unless a person said something of them since they had these states."""
+
+        @contextmanager
+        def claim(job: Job) -> Iterator[bool]:
+            with self.workspace.lock, self.workspace.opened() as project:
+                key = project.key(job)
+                free = project.states().get(key) == states.get(key)
+                if free:
+                    project.set_pending(key)
+                yield free
+
+        return claim
+
+    def _ahead(self) -> Iterator[None]:
+        """Encode what will be needed first: pictures to paint on as ``fit`` sees them, targets."""
+        with self.workspace.opened() as project:
+            encoder, _ = self._load(project)
+            pictures = self.workspace.pictures(project)
+            targets = [job.target for job in project.jobs()]
+        steps = [(path, ("flip", "far")) for path in pictures] + [(path, ()) for path in targets]
+        for path, views in steps[: encoder.room // 3]:
+            if (mark := (path, stamp(path))) not in self._seen:
+                self._seen.add(mark)
+                with suppress(LikewiseError):  # said when it is used
+                    image = read_image(path)
+                    shown = make_views(image, np.ones(image.shape[:2], bool), views)
+                    for picture in (image, *(view for view, _ in shown.values())):
+                        encoder.encode(picture)
+                        yield
