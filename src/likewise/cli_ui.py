@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -47,4 +48,7 @@ def ui(
 
             webbrowser.open(address)
 
-    serve(project, host=host, port=port, device=device, dtype=dtype, offline=offline, ready=ready)
+    with suppress(KeyboardInterrupt):
+        serve(
+            project, host=host, port=port, device=device, dtype=dtype, offline=offline, ready=ready
+        )

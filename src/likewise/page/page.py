@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from ..batch.layers import Sliders, read_layers
 from ..errors import LikewiseError
 from ..export.dataset import FORMATS
 from ..images import read_image
+from . import datasets, marks
 from .feed import Feed
 from .guard import Guard
 from .worker import Worker
-from .workspace import GoneError, LabelMap, Workspace, working_size
+from .workspace import GoneError, Workspace
 
 STATIC = Path(__file__).resolve().parent / "static"
 MAX_UPLOAD = 256 * 2**20
@@ -124,7 +126,7 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed)
     @app.post("/api/export")
     def export(kind: str, zipped: bool) -> Response:
         worker.settle()
-        made = workspace.export(kind, zipped)
+        made = datasets.export(workspace, kind, zipped)
         if isinstance(made, Path):
             return JSONResponse({"path": str(made.resolve())})
         name = {"content-disposition": f'attachment; filename="{kind}.zip"'}
@@ -146,18 +148,18 @@ def _add_references(app: FastAPI, workspace: Workspace, worker: Worker, feed: Fe
 
     @app.get("/api/references/{wanted}/painted")
     def painted(wanted: str) -> Response:
-        return _raw(workspace.painted(path_of(wanted)))
+        return _raw(marks.read_painted(workspace, path_of(wanted)))
 
     @app.put("/api/references/{wanted}")
     async def save(request: Request, wanted: str, width: int, height: int) -> dict[str, Any]:
         values = _label_map(await _body(request, "what was painted"), width, height)
         path = await run_in_threadpool(path_of, wanted)
-        await run_in_threadpool(workspace.save_reference, path, values)
+        await run_in_threadpool(marks.save_reference, workspace, path, values)
         return await run_in_threadpool(changed)
 
     @app.delete("/api/references/{wanted}")
     def remove(wanted: str) -> dict[str, Any]:
-        workspace.remove_reference(path_of(wanted))
+        marks.remove_reference(workspace, path_of(wanted))
         return changed()
 
     def changed() -> dict[str, Any]:
@@ -189,7 +191,7 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed)
 
     @app.get("/api/targets/{wanted}/mask")
     def mask(wanted: str) -> Response:
-        return _raw(workspace.mask(wanted))
+        return _raw(marks.read_mask_of(workspace, wanted))
 
     @app.put("/api/targets/{wanted}/state")
     def judge(
@@ -202,13 +204,13 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed)
     @app.put("/api/targets/{wanted}/mask")
     async def correct(request: Request, wanted: str, width: int, height: int) -> dict[str, Any]:
         values = _label_map(await _body(request, "the mask"), width, height)
-        return told(await run_in_threadpool(workspace.correct, wanted, values))
+        return told(await run_in_threadpool(marks.correct, workspace, wanted, values))
 
     @app.post("/api/targets/{wanted}/promote")
-    def promote(wanted: str) -> None:
-        workspace.promote(wanted)
+    def promote(wanted: str) -> dict[str, Any]:
+        target = marks.promote(workspace, wanted)
         feed.say("reload")
-        worker.wish()
+        return told(target)
 
 
 async def _body(request: Request, name: str) -> bytes:
@@ -223,13 +225,13 @@ async def _body(request: Request, name: str) -> bytes:
     return bytes(content)
 
 
-def _label_map(content: bytes, width: int, height: int) -> LabelMap:
+def _label_map(content: bytes, width: int, height: int) -> marks.LabelMap:
     if min(width, height) < 1 or len(content) != width * height:
         raise LikewiseError("what was painted came in pieces: try again.")
     return np.frombuffer(content, np.uint8).reshape(height, width)
 
 
-def _raw(values: LabelMap) -> Response:
+def _raw(values: marks.LabelMap) -> Response:
     """2 uint32 (height, width), then the bytes."""
     return _binary(np.array(values.shape, "<u4").tobytes() + values.tobytes())
 
@@ -241,7 +243,7 @@ def _binary(content: bytes) -> Response:
 def _jpeg(path: Path, side: int) -> Response:
     """A picture, upright, shrunk to one of SIDES."""
     image = read_image(path)
-    large = working_size(image.shape)
+    large = marks.working_size(image.shape)
     scale = min(1.0, min(max(side, SIDES[0]), SIDES[1]) / max(large))
     size = max(1, round(large[1] * scale)), max(1, round(large[0] * scale))
     data = io.BytesIO()
@@ -281,13 +283,19 @@ def serve(
     worker = Worker(workspace, feed, device=device, dtype=dtype, offline=offline)
     app = make_app(workspace, worker, feed, token, host, port)
     settings = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on"
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, lifespan="on"
     )
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            feed.closed = True  # or the server would wait for pages that listen
+            worker.stop()
+            super().handle_exit(sig, frame)
+
     shown = f"[{host}]" if ":" in host else host
     with listening:
         ready(f"http://{shown}:{port}/?token={token}")
-        uvicorn.Server(settings).run(sockets=[listening])
-    worker.stop()
+        Server(settings).run(sockets=[listening])
     worker.join(timeout=30)
 
 

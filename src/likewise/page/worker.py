@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -70,7 +71,12 @@ class Worker(threading.Thread):
 
         self._asked.put(run)
         self._awake.set()
-        return answer.result()
+        while True:
+            try:
+                return answer.result(timeout=1)
+            except FutureTimeoutError:
+                if self._ends:
+                    raise LikewiseError("likewise ui ends: start it again.") from None
 
     def stop(self) -> None:
         """End soon, after the image in work."""

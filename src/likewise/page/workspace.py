@@ -9,15 +9,11 @@ import json
 import re
 import shutil
 import threading
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from ..batch.folder import LABELS, Job
@@ -26,8 +22,7 @@ from ..batch.project import LAYERS, MASKS, Project
 from ..batch.settings import CONFIG, Marked, Settings, read_settings, relative, replace_settings
 from ..batch.targets import IMAGE_SUFFIXES
 from ..errors import LikewiseError
-from ..images import read_image, read_pillow, write_label_map
-from ..masks import read_mask
+from ..images import read_image
 from ..pictures import class_colour
 from ..writing import write_json, write_whole
 
@@ -35,9 +30,6 @@ IMAGES, REFERENCES, MASK = "images", "references", ".mask.png"
 """Folders of a project for what is uploaded and painted, and how painted masks end."""
 NEGATIVE = 255
 """In label maps of references: what none of the classes is."""
-WORKING = 1600
-"""Pixels of the longer side at which larger pictures are shown and painted."""
-LabelMap = npt.NDArray[np.uint8]
 
 
 class GoneError(LikewiseError):
@@ -51,6 +43,7 @@ class Workspace:
         self.folder = folder
         self.lock = threading.RLock()
         """Held while files that a person and the worker both may write are written."""
+        self._targets: dict[str, Job] = {}
         if not (folder / CONFIG).exists():
             replace_settings(folder, Settings((), ()))
         try:
@@ -74,13 +67,14 @@ class Workspace:
             project.close()
 
     def change(self, **fields: Any) -> None:
-        """Write likewise.toml with other values; as before if the targets cannot be used."""
+        """Write likewise.toml with other values; as before if new targets cannot be used."""
         with self.lock:
             before = read_settings(self.folder, unfinished=True)
             replace_settings(self.folder, dataclasses.replace(before, **fields))
             try:
-                with self.opened() as project:
-                    project.jobs()
+                if "targets" in fields:
+                    with self.opened() as project:
+                        project.jobs()
             except LikewiseError:
                 replace_settings(self.folder, before)
                 raise
@@ -105,17 +99,17 @@ class Workspace:
             }
 
     def pictures(self, project: Project) -> list[Path]:
-        """Reference pictures: those of the settings, then those not painted yet."""
-        named = [self.folder / r.image for r in project.settings.references]
-        found = sorted(
+        """Reference pictures, those without a mask too: of the project, then of other places."""
+        own = sorted(
             path
             for path in (self.folder / REFERENCES).iterdir()
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.endswith(MASK)
         )
-        return list({path.resolve(): path for path in [*named, *found]}.values())
+        named = [self.folder / r.image for r in project.settings.references]
+        return list({path.resolve(): path for path in [*own, *named][::-1]}.values())[::-1]
 
     def _picture(self, project: Project, path: Path) -> dict[str, Any]:
-        marked = [r for r in project.settings.references if self._shows(r, path)]
+        marked = [r for r in project.settings.references if self.shows(r, path)]
         return {
             "id": identity(relative(path, self.folder)),
             "name": path.name,
@@ -131,9 +125,10 @@ class Workspace:
 
     def target(self, project: Project, wanted: str) -> Job:
         """By its id. Raises GoneError."""
-        for job in project.jobs():
-            if identity(project.key(job)) == wanted:
-                return job
+        if wanted not in self._targets:
+            self._targets = {identity(project.key(job)): job for job in project.jobs()}
+        if wanted in self._targets:
+            return self._targets[wanted]
         raise GoneError("this target is no longer in the project: reload the page.")
 
     def picture(self, project: Project, wanted: str) -> Path:
@@ -143,7 +138,8 @@ class Workspace:
                 return path
         raise GoneError("this reference is no longer in the project: reload the page.")
 
-    def _shows(self, reference: Marked, path: Path) -> bool:
+    def shows(self, reference: Marked, path: Path) -> bool:
+        """Whether a reference marks that picture."""
         return (self.folder / reference.image).resolve() == path.resolve()
 
     # --- targets and classes ---------------------------------------------------------------------
@@ -211,8 +207,11 @@ class Workspace:
         """
         labels = [str(c["label"]).strip() for c in wanted]
         renamed = {str(c.get("was") or c["label"]): str(c["label"]).strip() for c in wanted}
+        colours = [str(c["colour"]) for c in wanted]
         if not all(labels) or len(set(labels)) < len(labels) or len(labels) >= NEGATIVE:
             raise LikewiseError("every class needs a name of its own: change one of them.")
+        if not all(re.fullmatch("#[0-9a-fA-F]{6}", colour) for colour in colours):
+            raise LikewiseError("a colour is none: reload the page.")
         with self.lock, self.opened() as project:
             settings = project.settings
             if lost := [label for label in settings.labels if label not in renamed]:
@@ -221,7 +220,6 @@ class Workspace:
                 dataclasses.replace(r, label=renamed.get(r.label, r.label))
                 for r in settings.references
             ]
-            colours = [str(c["colour"]) for c in wanted]
             page = {**settings.page, "classes": labels, "colours": colours}
             self.change(references=tuple(references), page=page)
             path = self.folder / MASKS / LABELS
@@ -238,6 +236,19 @@ class Workspace:
 
     # --- verdicts --------------------------------------------------------------------------------
 
+    def masked(self, project: Project, wanted: str) -> Job:
+        """A target by its id whose mask is there, and as the sliders say.
+
+        Raises:
+            LikewiseError: it has none (yet).
+        """
+        job = self.target(project, wanted)
+        if project.states().get(project.key(job), "pending") in ("pending", "failed"):
+            raise LikewiseError(f"{job.target.name} has no mask at the moment: wait for it.")
+        for _ in project.redraw([job], lambda _: nullcontext(True)):
+            pass  # the worker has not come to it yet
+        return job
+
     def judge(self, wanted: str, state: str, version: str) -> dict[str, Any]:
         """Note what a person says of a target's mask as they saw it.
 
@@ -245,180 +256,14 @@ class Workspace:
             LikewiseError: it has no mask, or a newer one.
         """
         with self.lock, self.opened() as project:
-            job = self.target(project, wanted)
+            job = self.masked(project, wanted)
             if self.describe(project, job.target)["version"] != version:
                 raise LikewiseError(f"{job.target.name} was masked anew meanwhile: look again.")
-            for _ in project.redraw([job], lambda _: nullcontext(True)):
-                pass  # as the sliders say, which the worker may not have come to yet
-            was = project.states().get(project.key(job))
+            was = project.states()[project.key(job)]
             project.judge([job.target], state)
             if was == "corrected" and state == "done":
                 project.set_pending(project.key(job))  # the mask that was painted over comes back
             return self.describe(project, job.target)
-
-    def mask(self, wanted: str) -> LabelMap:
-        """(h, w) a target's mask at working size: 0 nothing, k the k-th class of the page."""
-        with self.opened() as project:
-            job = self.target(project, wanted)
-            label_map = read_label_map(job.mask)
-            table = np.zeros(256, np.uint8)
-            names = [c["label"] for c in classes(project.settings)]
-            for k, label in enumerate(project.settings.labels, 1):
-                table[k] = names.index(label) + 1
-            return table[_nearest(label_map, working_size(label_map.shape))]
-
-    def correct(self, wanted: str, painted: LabelMap) -> dict[str, Any]:
-        """Keep a mask that a person painted, as ``mask`` has it; finer detail stays where it can.
-
-        Raises:
-            LikewiseError: it shows a class without references, or has another size.
-        """
-        before = self.mask(wanted)
-        with self.lock, self.opened() as project:
-            job, labels = self.target(project, wanted), project.settings.labels
-            if painted.shape != before.shape:
-                raise LikewiseError(f"the mask of {job.target.name} has another size: look again.")
-            table = np.zeros(256, np.uint8)
-            for k, found in enumerate(classes(project.settings), 1):
-                if found["label"] in labels:
-                    table[k] = labels.index(found["label"]) + 1
-                elif (painted == k).any():
-                    raise LikewiseError(f"{found['label']} has no reference yet: paint one first.")
-            whole = read_label_map(job.mask)
-            changed = _nearest((painted != before).astype(np.uint8), whole.shape) > 0
-            whole[changed] = _nearest(table[painted], whole.shape)[changed]
-            colours = [class_colour(k) for k in range(1, len(labels) + 1)]
-            write_label_map(job.mask, whole, [(0, 0, 0), *colours])
-            project.judge([job.target], "corrected")
-            return self.describe(project, job.target)
-
-    def promote(self, wanted: str) -> None:
-        """Make a target and its mask a reference; the mask counts as accepted.
-
-        Raises:
-            LikewiseError: it has no mask, or an empty one.
-        """
-        painted = self.mask(wanted)
-        with self.lock, self.opened() as project:
-            job = self.target(project, wanted)
-            if not painted.any():
-                raise LikewiseError(f"the mask of {job.target.name} is empty: paint it first.")
-            if project.states()[project.key(job)] != "corrected":
-                project.judge([job.target], "accepted")
-            self.save_reference(job.target, painted)
-
-    # --- references ------------------------------------------------------------------------------
-
-    def painted(self, path: Path) -> LabelMap:
-        """(h, w) of a reference picture at working size: 0, classes of the page, or NEGATIVE."""
-        with self.opened() as project:
-            names = [c["label"] for c in classes(project.settings)]
-            image = read_image(path)
-            painted = np.zeros(image.shape[:2], np.uint8)
-            for r in project.settings.references:
-                if self._shows(r, path):
-                    value = NEGATIVE if r.negative else names.index(r.label) + 1
-                    if r.mask is None:
-                        painted[:] = value
-                    else:
-                        mask = self.folder / r.mask
-                        painted[read_mask(mask, size=image.shape[:2], value=r.value)] = value
-        return _nearest(painted, working_size(painted.shape))
-
-    def save_reference(self, path: Path, painted: LabelMap) -> None:
-        """Make what is painted on a picture references, in place of what was; none if nothing is.
-
-        Args:
-            path: the picture.
-            painted: as ``painted`` gives it.
-        """
-        with self.lock, self.opened() as project:
-            settings = project.settings
-            names = [c["label"] for c in classes(settings)]
-            values = [int(k) for k in np.unique(painted) if k]
-            if any(k > len(names) and k != NEGATIVE for k in values):
-                raise LikewiseError("a class that is painted is no longer there: reload the page.")
-            size = read_image(path).shape[:2]
-            if painted.shape != working_size(size):
-                raise LikewiseError(f"what was painted does not fit {path.name}: reload the page.")
-            old = [r for r in settings.references if self._shows(r, path)]
-            kept = [r for r in settings.references if not self._shows(r, path)]
-            mask = self._mask_file(path, old)
-            new = []
-            if values:
-                palette = [(0, 0, 0), *(class_colour(k) for k in range(1, NEGATIVE)), (90, 90, 90)]
-                write_label_map(mask, _nearest(painted, size), palette)
-            for k in values:
-                image, where = relative(path, self.folder), relative(mask, self.folder)
-                label = "object" if k == NEGATIVE else names[k - 1]
-                new.append(Marked(image, where, k, label, negative=k == NEGATIVE))
-            # Classes stay in their order: masks that were judged have their numbers.
-            rank = {label: n for n, label in enumerate([*settings.labels, *names][::-1])}
-            references = sorted([*kept, *new], key=lambda r: (r.negative, -rank.get(r.label, 0)))
-            self.change(references=tuple(references))
-            if not values:
-                mask.unlink(missing_ok=True)
-
-    def _mask_file(self, path: Path, old: Sequence[Marked]) -> Path:
-        """Where the painted mask of a picture goes: where it was, or to a name that is free."""
-        folder = self.folder / REFERENCES
-        for reference in old:
-            before = self.folder / (reference.mask or "")
-            if before.name.endswith(MASK) and before.resolve().parent == folder.resolve():
-                return before
-        count, mask = 2, folder / f"{path.stem}{MASK}"
-        while mask.exists():
-            mask, count = folder / f"{path.stem}-{count}{MASK}", count + 1
-        return mask
-
-    def remove_reference(self, path: Path) -> None:
-        """Take a picture out of the references; the file goes too if it was uploaded."""
-        with self.lock:
-            size = working_size(read_image(path).shape)
-            self.save_reference(path, np.zeros(size, np.uint8))
-            if path.resolve().parent == (self.folder / REFERENCES).resolve():
-                path.unlink(missing_ok=True)
-
-    # --- datasets --------------------------------------------------------------------------------
-
-    def export(self, kind: str, zipped: bool) -> bytes | Path:
-        """Make a dataset of all masks that were not rejected.
-
-        Args:
-            kind: one of ``export.dataset.FORMATS``.
-            zipped: give a zip instead of a new folder of the project; its images are in it too.
-
-        Raises:
-            LikewiseError: there is no mask yet, or as for ``write_dataset``.
-        """
-        from ..export.annotations import Pair, read_annotation, read_classes
-        from ..export.dataset import Settings as Options
-        from ..export.dataset import write_dataset
-
-        with self.opened() as project:
-            found = project.finished()
-            if not found:
-                raise LikewiseError("there is no mask to export yet: paint a reference first.")
-            names, label_maps = read_classes(self.folder / MASKS, None)
-            annotations = (
-                read_annotation(Pair(image, mask), names, label_maps=label_maps, score=scores)
-                for image, mask, scores in found
-            )
-            if not zipped:
-                count, out = 2, self.folder / f"dataset-{kind}"
-                while out.exists():
-                    out, count = self.folder / f"dataset-{kind}-{count}", count + 1
-                write_dataset(annotations, out, kind, Options(names))
-                return out
-            with TemporaryDirectory() as folder:
-                out = Path(folder) / "dataset"
-                write_dataset(annotations, out, kind, Options(names))
-                data = io.BytesIO()
-                with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-                    for path in sorted(out.rglob("*")):
-                        if path.is_file():
-                            archive.write(path, path.relative_to(out))
-                return data.getvalue()
 
 
 def classes(settings: Settings) -> list[dict[str, str]]:
@@ -437,26 +282,6 @@ def classes(settings: Settings) -> list[dict[str, str]]:
 def identity(key: str) -> str:
     """How the page calls a picture; it never names a path."""
     return hashlib.sha256(key.encode()).hexdigest()[:20]
-
-
-def working_size(size: Sequence[int]) -> tuple[int, int]:
-    """(h, w) at which a picture of (H, W) is shown and painted."""
-    scale = min(1.0, WORKING / max(size[:2]))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def read_label_map(path: Path) -> LabelMap:
-    """(H, W) uint8. Raises LikewiseError if it cannot be read or has too many classes."""
-    label_map = np.array(read_pillow(path, str(path)))
-    if label_map.dtype != np.uint8 or label_map.ndim != 2:
-        raise LikewiseError(f"{path} has more classes than the page can show: use the commands.")
-    return label_map
-
-
-def _nearest(values: LabelMap, size: Sequence[int]) -> LabelMap:
-    if values.shape == tuple(size):
-        return values
-    return np.asarray(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def _target(project: Project, target: Path, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -39,6 +39,8 @@ export function send(method, path, body) {
   return sent;
 }
 
+export const settled = () => queue;
+
 // A label map as the server sends it: height, width, bytes.
 export async function labelMap(path) {
   const data = await binary(path);

@@ -1,6 +1,6 @@
 // The targets: cards that fill in as results come, and one of them large.
 
-import { binary, labelMap, toast } from "./api.js";
+import { binary, labelMap, settled, toast } from "./api.js";
 import { heat, parse, shown } from "./layers.js";
 import { nearest, thermal, tint } from "./view.js";
 
@@ -140,6 +140,7 @@ export class Viewer {
   async open(id) {
     Object.assign(this, { id, editing: false });
     if (!this.dialog.open) this.dialog.showModal();
+    this.painter.canvas.focus();
     const { target } = this.card, picture = new Image();
     this.tell();
     if (target.state === "failed") {
@@ -177,6 +178,7 @@ export class Viewer {
 
   // Paint over the mask as it is on disk.
   async edit() {
+    await settled();
     const { labels } = await labelMap(`/api/targets/${this.id}/mask?at=${Date.now()}`);
     this.editing = true;
     this.painter.open(this.painter.picture, labels);

@@ -113,7 +113,7 @@ const save = tried(async () => {
 
 function showClasses() {
   const chips = state.classes.map(({ label, colour }, k) => chip(label, k + 1, colour));
-  const add = Object.assign(document.createElement("button"), { textContent: "＋ class", onclick: () => rename(null) });
+  const add = Object.assign(document.createElement("button"), { textContent: "+ class", onclick: () => rename(null) });
   $("classes").replaceChildren(...chips, chip("not it", NEGATIVE, null), add);
   $("correctclasses").replaceChildren(...state.classes.map(({ label }, k) => chip(label, k + 1, null, look)));
 }

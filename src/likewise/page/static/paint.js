@@ -86,7 +86,7 @@ export class Painter {
     if (this.stale && this.labels) this.cover(tint(this.labels, height, width, this.classes));
     this.stale = false;
     pen.setTransform(this.scale, 0, 0, this.scale, this.x, this.y);
-    pen.imageSmoothingEnabled = this.scale < 3;
+    pen.imageSmoothingEnabled = this.scale < 12;
     pen.drawImage(this.picture, 0, 0);
     pen.drawImage(this.layer, 0, 0, width, height);
     pen.setTransform(1, 0, 0, 1, 0, 0);

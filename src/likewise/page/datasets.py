@@ -1,0 +1,50 @@
+"""Datasets of a project's masks, as the page hands them out."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..batch.project import MASKS
+from ..errors import LikewiseError
+from ..export.annotations import Pair, read_annotation, read_classes
+from ..export.dataset import Settings, write_dataset
+from .workspace import Workspace
+
+
+def export(workspace: Workspace, kind: str, zipped: bool) -> bytes | Path:
+    """Make a dataset of all masks that were not rejected.
+
+    Args:
+        kind: one of ``export.dataset.FORMATS``.
+        zipped: give a zip instead of a new folder of the project; its images are in it too.
+
+    Raises:
+        LikewiseError: there is no mask yet, or as for ``write_dataset``.
+    """
+    with workspace.opened() as project:
+        found = project.finished()
+        if not found:
+            raise LikewiseError("there is no mask to export yet: paint a reference first.")
+        names, label_maps = read_classes(workspace.folder / MASKS, None)
+        annotations = (
+            read_annotation(Pair(image, mask), names, label_maps=label_maps, score=scores)
+            for image, mask, scores in found
+        )
+        if not zipped:
+            count, out = 2, workspace.folder / f"dataset-{kind}"
+            while out.exists():
+                out, count = workspace.folder / f"dataset-{kind}-{count}", count + 1
+            write_dataset(annotations, out, kind, Settings(names))
+            return out
+        with TemporaryDirectory() as folder:
+            out = Path(folder) / "dataset"
+            write_dataset(annotations, out, kind, Settings(names))
+            data = io.BytesIO()
+            with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+                for path in sorted(out.rglob("*")):
+                    if path.is_file():
+                        archive.write(path, path.relative_to(out))
+            return data.getvalue()
