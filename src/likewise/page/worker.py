@@ -51,6 +51,7 @@ class Worker(threading.Thread):
         self._asked: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._awake = threading.Event()
         self._seen: set[object] = set()
+        self._opened: Path | None = None
         self._ends = False
         self.doing = {"doing": "loading", "left": 0, "total": 0}
 
@@ -174,6 +175,8 @@ class Worker(threading.Thread):
     def regions(self, picture: Path) -> bytes:
         """A picture's clustering as a blob of no classes, see ``layers.blob``."""
 
+        self._opened = picture
+
         def clustered() -> bytes:
             with self.workspace.opened() as project:
                 encoder, _ = self._load(project)
@@ -217,7 +220,10 @@ class Worker(threading.Thread):
             encoder, _ = self._load(project)
             pictures = self.workspace.pictures(project)
             targets = [job.target for job in project.jobs()]
-        steps = [(path, ("flip", "far")) for path in pictures] + [(path, ()) for path in targets]
+        pictures.sort(key=lambda path: path != self._opened)
+        # What makes the first result come soon, then the rest.
+        paths = [*pictures[:1], *targets[:4], *pictures[1:], *targets[4:]]
+        steps = [(path, ("flip", "far") if path in pictures else ()) for path in paths]
         for path, views in steps[: encoder.room // 3]:
             if (mark := (path, stamp(path))) not in self._seen:
                 self._seen.add(mark)

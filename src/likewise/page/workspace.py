@@ -106,7 +106,10 @@ class Workspace:
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.endswith(MASK)
         )
         named = [self.folder / r.image for r in project.settings.references]
-        return list({path.resolve(): path for path in [*own, *named][::-1]}.values())[::-1]
+        found: dict[Path, Path] = {}
+        for path in [*own, *named]:
+            found.setdefault(path.resolve(), path)
+        return list(found.values())
 
     def _picture(self, project: Project, path: Path) -> dict[str, Any]:
         marked = [r for r in project.settings.references if self.shows(r, path)]

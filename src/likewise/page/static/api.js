@@ -4,7 +4,9 @@ export function toast(text, calm = false) {
   const note = document.createElement("div");
   note.className = calm ? "toast calm" : "toast";
   note.textContent = text;
-  document.getElementById("toasts").append(note);
+  const box = document.getElementById("toasts");
+  box.append(note);
+  if (box.children.length > 4) box.firstChild.remove();
   setTimeout(() => note.remove(), calm ? 4000 : 9000);
 }
 
@@ -55,7 +57,9 @@ export function listen(hear, renew) {
   line.onmessage = (message) => hear(JSON.parse(message.data));
   line.onopen = () => { lost = false; renew(); };
   line.onerror = () => {
-    if (!lost) toast("The connection to the server is lost: it comes back by itself if likewise ui runs.");
+    const ended = line.readyState === EventSource.CLOSED;
+    if (ended) toast("The server was started anew: open the address that it printed.");
+    else if (!lost) toast("The connection to the server is lost: is likewise ui still running?");
     lost = true;
   };
 }

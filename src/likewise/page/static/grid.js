@@ -174,6 +174,7 @@ export class Viewer {
     const none = ["pending", "failed"].includes(target.state);
     for (const button of this.dialog.querySelectorAll("#verdicts button")) button.disabled = none;
     $("#takeback").disabled = !JUDGED.includes(target.state);
+    for (const what of ["#previous", "#next", "#close"]) $(what).disabled = this.editing;
   }
 
   // Paint over the mask as it is on disk.

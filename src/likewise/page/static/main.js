@@ -50,8 +50,9 @@ const renew = tried(async () => {
 function hear(event) {
   if (event.kind === "work") showWork(event);
   if (event.kind === "error") toast(event.text);
-  if (event.kind === "reload") renew();
+  if (event.kind === "reload") state.timer ??= setTimeout(() => { state.timer = null; renew(); }, 100);
   if (event.kind === "target") {
+    if (event.target.error && event.target.state === "failed") toast(event.target.error);
     grid.put(event.target);
     if (viewer.id === event.target.id && $("viewer").open) {
       viewer.tell();
@@ -272,7 +273,7 @@ document.addEventListener("keydown", (event) => {
   if (key === "Enter" && active.polygon.length > 2) return active.closePolygon();
   if (key === "Enter" && viewer.editing && !target.matches("button")) return keepMask();
   if (key === "Enter" && !viewer.id && !target.matches("button") && state.unsaved) return save();
-  if (viewer.editing && "axur".includes(key)) return;
+  if (viewer.editing && ["a", "x", "u", "r", "c", "ArrowLeft", "ArrowRight"].includes(key)) return;
   if (keys[key]) { event.preventDefault(); keys[key](); }
 });
 

@@ -17,7 +17,7 @@ export class Painter {
     this.tree = null;
     this.layer = document.createElement("canvas");
     this.clear();
-    for (const kind of ["pointerdown", "pointermove", "pointerup", "pointerleave", "dblclick", "wheel"]) {
+    for (const kind of ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave", "dblclick", "wheel"]) {
       canvas.addEventListener(kind, (event) => this[kind](event), { passive: false });
     }
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
@@ -153,6 +153,8 @@ export class Painter {
     if (this.stroke) this.onChange();
     this.stroke = this.drag = null;
   }
+
+  pointercancel() { this.pointerup(); }
 
   pointerleave() {
     this.pointer = null;

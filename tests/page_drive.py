@@ -1,0 +1,386 @@
+"""The page in a real browser, from a clean start to a dataset, as a person would use it.
+
+``python tests/page_drive.py FOLDER`` prints what was measured and writes a screenshot of each step
+to the folder; test_page_browser.py runs the same steps in pytest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PATIENCE = 120  # seconds
+READY = "[...likewise.grid.cards.values()].every(c => c.target.state === 'done' && c.layers)"
+LATENCY = """() => {
+  const {grid, state} = likewise, times = [];
+  const cards = [...grid.cards.values()].filter(card => card.visible && card.layers);
+  for (let k = 0; k < 40; k++) {
+    state.sliders = {threshold: (k % 9) - 4, granularity: k % 2 ? 0.1 : 0};
+    for (const card of cards) {
+      const start = performance.now();
+      grid.draw(card);
+      card.canvas.getContext('2d').getImageData(0, 0, 1, 1);  // nothing is left to be drawn
+      times.push(performance.now() - start);
+    }
+  }
+  times.sort((a, b) => a - b);
+  return [times[times.length >> 1], times[Math.floor(times.length * 0.95)], cards.length];
+}"""
+SHOWN = """async ([threshold, granularity, height, width]) => {
+  const {shown} = await import('/layers.js'), sliders = {threshold, granularity};
+  return [...likewise.grid.cards.values()].filter(card => card.layers).map(card =>
+    [card.target.name, Array.from(shown(card.layers, sliders, height, width))]);
+}"""
+
+
+def lacking() -> str | None:
+    """Why there is no browser to drive; None if there is one."""
+    try:
+        import playwright.sync_api  # noqa: F401
+    except ImportError:
+        return "playwright is not installed"
+    return None if shutil.which("chromium") else "there is no chromium"
+
+
+@contextmanager
+def serving(project: Path) -> Iterator[tuple[str, int]]:
+    """`likewise ui` in a process of its own; yields the address that it printed and its id."""
+    source = str(Path(__file__).resolve().parents[1] / "src")
+    words = ["ui", str(project), "--port", "0", "--no-browser", "--offline", "--device", "cpu"]
+    with subprocess.Popen(
+        [sys.executable, "-c", "from likewise.cli import main; main()", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": source},
+    ) as server:
+        assert server.stdout is not None
+        try:
+            found = (re.search(r"http://\S+", line) for line in server.stdout)
+            yield next(match[0] for match in found if match), server.pid
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def processor_seconds(process: int) -> float:
+    """What a process has used so far: other work on the machine does not count; 0 if unknown."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Visit:
+    """A browser on the page, with what one does there more than once."""
+
+    def __init__(self, page: Any, shots: Path | None) -> None:
+        self.page, self.shots, self.count = page, shots, 0
+        self.wrong: list[str] = []
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("console", lambda m: self.wrong.append(m.text) if m.type == "error" else None)
+
+    def shot(self, name: str) -> None:
+        """Keep a picture of the page."""
+        self.count += 1
+        if self.shots is not None:
+            self.page.wait_for_timeout(250)
+            self.page.screenshot(path=self.shots / f"{self.count:02d}_{name}.png")
+
+    def until(self, expression: str) -> None:
+        """Wait till it is true; wait_for_function is barred by the page's own security policy."""
+        end = time.monotonic() + PATIENCE
+        while not self.page.evaluate(f"Boolean({expression})"):
+            assert time.monotonic() < end, f"never came: {expression}, {self.wrong}"
+            time.sleep(0.01)
+
+    def place(self, painter: str, x: float, y: float) -> list[float]:
+        """Where on the screen a place of a picture is, given in shares of its sides."""
+        found: list[float] = self.page.evaluate(
+            """([name, fx, fy]) => {
+              const p = likewise[name], box = p.canvas.getBoundingClientRect();
+              return [box.left + (p.x + fx * p.picture.width * p.scale) / devicePixelRatio,
+                      box.top + (p.y + fy * p.picture.height * p.scale) / devicePixelRatio];
+            }""",
+            [painter, x, y],
+        )
+        return found
+
+    def stroke(self, painter: str, places: list[tuple[float, float]]) -> None:
+        """One stroke of the mouse through these places."""
+        self.page.mouse.move(*self.place(painter, *places[0]))
+        self.page.mouse.down()
+        for x, y in places[1:]:
+            self.page.mouse.move(*self.place(painter, x, y))
+        self.page.mouse.up()
+
+    def slide(self, name: str, value: float) -> None:
+        """Move a slider and let it go."""
+        self.page.locator(f"#{name}").fill(str(value))
+
+
+def spiral(x: float, y: float, radius: float, turns: int = 5) -> list[tuple[float, float]]:
+    """A way that covers a disc."""
+    steps = 24 * turns
+    return [
+        (
+            x + radius * k / steps * math.cos(2 * math.pi * k / 24),
+            y + radius * k / steps * math.sin(2 * math.pi * k / 24),
+        )
+        for k in range(steps + 1)
+    ]
+
+
+def drive(
+    project: Path, shots: Path | None = None, image_size: int | None = None
+) -> dict[str, Any]:
+    """Load the example, paint, wait, slide, judge, correct, promote, export; check each step.
+
+    Args:
+        project: folder that is not there yet.
+        shots: where screenshots go.
+        image_size: smaller than the backbone's own, to be quicker.
+
+    Returns:
+        What was measured.
+    """
+    from playwright.sync_api import sync_playwright
+
+    from likewise.batch.settings import Settings, replace_settings
+
+    figures: dict[str, Any] = {}
+    if image_size is not None:
+        replace_settings(project, Settings((), (), image_size=image_size))
+    with serving(project) as (address, server), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        visit = Visit(page, shots)
+        page.goto(address)
+        visit.until("window.likewise && likewise.state.project")
+        assert "token" not in page.url
+        visit.shot("empty")
+        page.locator("#example").click()
+        visit.until("likewise.grid.cards.size === 4 && likewise.painter.tree")
+        page.get_by_label("Reference coin_reference.png").click()
+        visit.until("likewise.painter.tree && likewise.painter.picture.width === 70")
+        paint(visit)
+        visit.until("document.getElementById('work').textContent === ''")
+        page.wait_for_timeout(6000 if shots else 0)  # a person needs as long, and the server works
+        start, used = time.monotonic(), processor_seconds(server)
+        page.locator("#save").click()
+        visit.until("[...likewise.grid.cards.values()].some(c => c.target.state === 'done')")
+        figures["seconds to the first result"] = time.monotonic() - start
+        figures["… of processor time"] = processor_seconds(server) - used
+        visit.until(READY)
+        figures["seconds to all four"] = time.monotonic() - start
+        visit.until("document.getElementById('work').textContent === ''")
+        visit.shot("results")
+        board(visit)
+        modes(visit)
+        figures |= sliders(visit, project)
+        figures |= judging(visit, project)
+        figures |= exporting(visit, project)
+        page.set_viewport_size({"width": 390, "height": 844})
+        visit.shot("phone")
+        page.locator(".card").first.click()
+        visit.until("likewise.look.picture")
+        visit.shot("phone_viewer")
+        page.keyboard.press("Escape")
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.emulate_media(color_scheme="dark")
+        visit.shot("dark")
+        assert visit.wrong == []
+        browser.close()
+    return figures
+
+
+def paint(visit: Visit) -> None:
+    """Paint the coin; undo and redo; click a region."""
+    page = visit.page
+    visit.slide("size", 60)
+    visit.stroke("painter", spiral(0.5, 0.5, 0.27))
+    share = "likewise.painter.labels.reduce((n, k) => n + (k === 1), 0) / (70 * 73)"
+    painted = page.evaluate(share)
+    assert 0.25 < painted < 0.7
+    visit.shot("painted")
+    page.keyboard.press("Control+z")
+    assert page.evaluate(share) == 0
+    page.keyboard.press("Control+y")
+    assert page.evaluate(share) == painted
+    page.get_by_label("Click a region").click()
+    page.mouse.click(*visit.place("painter", 0.04, 0.04))
+    region = page.evaluate(share)
+    assert region > painted
+    page.keyboard.press("Control+z")
+    page.get_by_label("Polygon").click()
+    for x, y in ((0.02, 0.02), (0.12, 0.02), (0.02, 0.12)):
+        page.mouse.click(*visit.place("painter", x, y))
+    visit.shot("polygon")
+    page.keyboard.press("Enter")
+    assert painted < page.evaluate(share) < painted + 0.02
+    page.keyboard.press("Control+z")
+    page.keyboard.press("b")
+
+
+def board(visit: Visit) -> None:
+    """Mark the board in the other picture with a polygon, as a second class."""
+    page = visit.page
+    page.get_by_label("Reference board_reference.jpg").click()
+    visit.until("likewise.painter.picture.width === 640")
+    page.get_by_role("radio", name="board").first.click()
+    page.keyboard.press("p")
+    for x, y in ((0.34, 0.1), (0.87, 0.075), (0.86, 0.64), (0.345, 0.6)):
+        page.mouse.click(*visit.place("painter", x, y))
+    page.keyboard.press("Enter")
+    visit.shot("second_class")
+    page.keyboard.press("b")
+    page.keyboard.press("Enter")
+    visit.until("likewise.state.labels.length === 2")
+    visit.until(
+        "document.getElementById('work').textContent.startsWith('4 of') || "
+        f"({READY} && document.getElementById('work').textContent === '')"
+    )
+    visit.until("document.getElementById('work').textContent === ''")
+    areas = "Object.fromEntries([...likewise.grid.cards.values()].map(c => [c.target.name, 1]))"
+    assert len(page.evaluate(areas)) == 4
+    visit.shot("two_classes")
+
+
+def modes(visit: Visit) -> None:
+    """Look at heat and outlines."""
+    for key, name in (("2", "outline"), ("3", "heat"), ("4", "original"), ("1", "overlay")):
+        visit.page.keyboard.press(key)
+        assert visit.page.evaluate("likewise.state.mode") == name
+        visit.shot(name)
+
+
+def sliders(visit: Visit, project: Path) -> dict[str, Any]:
+    """What the browser draws is what Python draws; how fast; and that it is kept."""
+    from likewise.batch.layers import Sliders, read_layers
+    from likewise.batch.settings import read_settings
+
+    page, differ = visit.page, 0
+    for threshold, granularity in ((0.0, 0.0), (2.5, 0.0), (-3.1, 0.08), (1.0, 0.35)):
+        given = Sliders(threshold, granularity)
+        for name, labels in page.evaluate(SHOWN, [threshold, granularity, 123, 171]):
+            found = read_layers(project / "layers" / f"{Path(name).stem}.npz")
+            assert found is not None
+            differ += int((found[0].shown(given, (123, 171)).ravel() != np.array(labels)).sum())
+    assert differ == 0
+    median, high, cards = page.evaluate(LATENCY)
+    before = (project / "masks" / "coin_1.png").read_bytes()
+    visit.slide("threshold", 1.5)
+    visit.slide("granularity", 40)
+    drawn = "document.getElementById('granularitysays').value === '0.063'"
+    visit.until(drawn)
+    visit.shot("sliders")
+    end = time.monotonic() + PATIENCE
+    while (project / "masks" / "coin_1.png").read_bytes() == before:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert read_settings(project).page["threshold"] == 1.5
+    visit.slide("threshold", -0.5)
+    visit.slide("granularity", 0)
+    return {
+        "pixels that browser and Python draw otherwise": differ,
+        "milliseconds of a slider's step on one of the visible images, median": median,
+        "… 95 of 100": high,
+        "visible images": cards,
+    }
+
+
+def judging(visit: Visit, project: Path) -> dict[str, Any]:
+    """Accept one, correct one with the brush, make one a reference, take one back."""
+    page = visit.page
+    open_card(visit, "coin_1.png")
+    visit.shot("viewer")
+    page.keyboard.press("a")
+    visit.until(state_of("coin_1.png", "accepted"))
+    page.keyboard.press("Escape")
+    open_card(visit, "coin_2.png")
+    before = (project / "masks" / "coin_2.png").read_bytes()
+    page.keyboard.press("c")
+    visit.until("likewise.viewer.editing && likewise.look.labels")
+    visit.stroke("look", spiral(0.245, 0.31, 0.13))
+    visit.shot("correcting")
+    page.keyboard.press("Enter")
+    visit.until(state_of("coin_2.png", "corrected"))
+    assert (project / "masks" / "coin_2.png").read_bytes() != before
+    visit.until("!likewise.viewer.editing")
+    visit.shot("corrected")
+    start = time.monotonic()
+    page.keyboard.press("r")
+    visit.until("likewise.state.pictures.some(p => p.name === 'coin_2.png')")
+    visit.until("document.getElementById('work').textContent !== ''")
+    page.keyboard.press("Escape")
+    visit.until("document.getElementById('work').textContent === ''")
+    figures = {"seconds to all others with a second reference": time.monotonic() - start}
+    open_card(visit, "board_1.jpg")
+    page.keyboard.press("x")
+    visit.until(state_of("board_1.jpg", "rejected"))
+    page.keyboard.press("Escape")
+    visit.shot("judged")
+    return figures
+
+
+def open_card(visit: Visit, name: str) -> None:
+    """Make one image large."""
+    visit.page.get_by_role("button", name=f"{name},").click()
+    visit.until("likewise.look.picture && likewise.viewer.id")
+    visit.page.wait_for_timeout(300)
+
+
+def state_of(name: str, state: str) -> str:
+    """An expression that is true once a target is in that state."""
+    return (
+        "[...likewise.grid.cards.values()].some("
+        f"c => c.target.name === {name!r} && c.target.state === {state!r})"
+    )
+
+
+def exporting(visit: Visit, project: Path) -> dict[str, Any]:
+    """Download the COCO dataset and read it as others do."""
+    page = visit.page
+    page.get_by_role("button", name="Export").click()
+    visit.shot("export")
+    with page.expect_download() as waiting:
+        page.locator("#zip").click()
+    saved = project / "coco.zip"
+    waiting.value.save_as(saved)
+    with zipfile.ZipFile(saved) as archive:
+        archive.extract("annotations.json", project)
+    from pycocotools.coco import COCO
+
+    coco = COCO(str(project / "annotations.json"))
+    names = sorted(image["file_name"] for image in coco.imgs.values())
+    assert names == ["board_2.jpg", "coin_1.png", "coin_2.png"]  # not the rejected
+    assert all(coco.annToMask(a).sum() == a["area"] for a in coco.anns.values())
+    return {"instances in the COCO file": len(coco.anns)}
+
+
+def main(run: Callable[..., dict[str, Any]] = drive) -> None:
+    """Print the figures."""
+    shots = Path(sys.argv[1])
+    shots.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(run(Path(folder) / "project", shots), indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
