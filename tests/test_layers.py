@@ -1,0 +1,167 @@
+"""Layers: sliders move masks; neutral ones leave them as the segmenter made them."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from likewise.batch.layers import NEUTRAL, Layers, Sliders, clusters, read_layers, upsample
+from likewise.batch.project import LAYERS, Project
+from likewise.batch.settings import Marked, Settings, read_settings, replace_settings
+from likewise.demo import FOLDER
+from likewise.images import read_image
+from likewise.reference import Reference
+from likewise.result import Result
+from likewise.segmenter import Segmenter
+
+TARGETS = ("coin_1.png", "board_1.jpg")
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Segmenter:
+    """Two classes, at a size at which an image takes a tenth of a second."""
+    marked = [
+        Reference(
+            FOLDER / f"{name}_reference{suffix}", FOLDER / f"{name}_reference_mask.png", None, name
+        )
+        for name, suffix in (("coin", ".png"), ("board", ".jpg"))
+    ]
+    return Segmenter(image_size=266, device="cpu", keep_tree=True).fit(marked)
+
+
+@pytest.fixture(scope="module")
+def results(fitted: Segmenter) -> list[Result]:
+    return [fitted.segment(FOLDER / name) for name in TARGETS]
+
+
+def test_neutral_sliders_give_the_segmenters_own_masks(
+    fitted: Segmenter, results: list[Result], tmp_path: Path
+) -> None:
+    for name, result in zip(TARGETS, results, strict=True):
+        Layers.of(result, fitted.encoder.input_size).write(tmp_path / "l" / "a.npz", NEUTRAL)
+        found = read_layers(tmp_path / "l" / "a.npz")
+        assert found is not None
+        assert found[1] == NEUTRAL
+        again = found[0].result(result.labels, NEUTRAL, "none")
+        np.testing.assert_array_equal(again.label_map, result.label_map)
+        assert again.confidence == pytest.approx(result.confidence)
+        assert result.mask.any()
+        own = Segmenter(fitted.encoder, refiner="guided")._learn(fitted.references)
+        image = read_image(FOLDER / name)
+        refined = found[0].result(result.labels, NEUTRAL, "guided", image)
+        np.testing.assert_array_equal(refined.label_map, own.segment(image).label_map)
+
+
+def test_what_is_shown_is_what_is_written(fitted: Segmenter, results: list[Result]) -> None:
+    # The page goes to its size at once, masks by way of the encoder's input.
+    for result in results:
+        layers = Layers.of(result, fitted.encoder.input_size)
+        shown = layers.shown(NEUTRAL, layers.size)
+        assert (shown == result.label_map).mean() > 0.99
+        assert set(np.unique(shown)) == set(np.unique(result.label_map))
+
+
+def test_threshold_is_that_of_the_method(fitted: Segmenter, results: list[Result]) -> None:
+    coin = Layers.of(results[0], fitted.encoder.input_size)
+    higher = Segmenter(fitted.encoder, threshold=2.0)._learn(fitted.references)
+    own = higher.segment(FOLDER / TARGETS[0]).classes["coin"]
+    moved = coin.moved(Sliders(threshold=2.0))[0]
+    inside = (coin.scores[0] > 0) & (coin.scores[0] < 1) & (own.scores > 0)  # cut at neither end
+    assert inside.sum() > 20
+    np.testing.assert_allclose(moved[inside], own.scores[inside], atol=1e-5)
+    areas = [(coin.moved(Sliders(t)) > 0.5).sum() for t in (-4, 0, 4)]
+    assert areas[0] > areas[1] > areas[2] > 0
+
+
+def test_granularity_shares_scores_in_clusters(fitted: Segmenter, results: list[Result]) -> None:
+    result = results[0]
+    layers = Layers.of(result, fitted.encoder.input_size)
+    assert result.tree is not None
+    sliders = Sliders(granularity=0.3)
+    moved = layers.moved(sliders)[0].ravel()
+    labels = result.tree.cut(1 - sliders.granularity)  # the tree's own way
+    assert 1 < labels.max() + 1 < len(labels)
+    for k in range(labels.max() + 1):
+        np.testing.assert_allclose(
+            moved[labels == k], layers.scores[0].ravel()[labels == k].mean(), atol=1e-6
+        )
+    np.testing.assert_array_equal(layers.moved(Sliders(granularity=1e-9)), layers.scores)
+    one = layers.moved(Sliders(granularity=2.0))[0]
+    assert np.ptp(one) == 0
+
+
+def test_absent_images_come_back_the_later_the_surer(fitted: Segmenter) -> None:
+    alone = Segmenter(fitted.encoder, keep_tree=True)._learn(fitted.references.of("coin"))
+    result = alone.segment(FOLDER / "board_2.jpg")
+    coin = result.classes["coin"]
+    assert coin.confidence < 0.5
+    layers = Layers.of(result, fitted.encoder.input_size)
+    k = list(result.classes).index("coin")
+    lacks = (0.5 - coin.confidence) * 20
+    assert not (layers.moved(NEUTRAL)[k] > 0.5).any()
+    assert not (layers.moved(Sliders(-0.9 * lacks))[k] > 0.5).any()
+    assert (layers.moved(Sliders(-1.1 * lacks))[k] > 0.5).any()
+
+
+def test_upsampling_is_aligned_as_that_of_torch() -> None:
+    values = np.random.default_rng(0).random((5, 7)).astype(np.float32)
+    for size in ((13, 31), (5, 7), (3, 4)):
+        expected = torch.nn.functional.interpolate(
+            torch.from_numpy(values).double()[None, None], size=size, mode="bilinear"
+        )[0, 0]
+        np.testing.assert_allclose(upsample(values, size), expected, atol=1e-6)
+
+
+def test_clusters_of_no_merge_are_the_patches() -> None:
+    assert clusters(np.empty((0, 2), np.uint32), 4).tolist() == [0, 1, 2, 3]
+    assert len(set(clusters(np.array([[0, 1], [4, 3]], np.uint32), 4).tolist())) == 2
+
+
+def test_damaged_layers_are_none(fitted: Segmenter, results: list[Result], tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    assert read_layers(path) is None
+    Layers.of(results[0], fitted.encoder.input_size).write(path, NEUTRAL)
+    whole = path.read_bytes()
+    assert len(whole) < 40_000
+    for end in (0, 10, len(whole) // 2, len(whole) - 30):
+        path.write_bytes(whole[:end])
+        assert read_layers(path) is None
+    path.write_bytes(whole[:900] + bytes(200) + whole[1100:])
+    assert read_layers(path) is None
+
+
+def test_annotate_keeps_layers_and_sliders_of_a_project(tmp_path: Path, fitted: Segmenter) -> None:
+    reference = Marked(
+        str(FOLDER / "coin_reference.png"), str(FOLDER / "coin_reference_mask.png"), label="coin"
+    )
+    settings = Settings(
+        (str(FOLDER / "coin_1.png"),), (reference,), image_size=266, page={"threshold": 3.0}
+    )
+    replace_settings(tmp_path, settings)
+    assert read_settings(tmp_path) == settings
+    (tmp_path / LAYERS).mkdir()
+    project = Project(tmp_path)
+    segmenter = project.segmenter(fitted.encoder).fit(project.references())
+    jobs = project.jobs()
+    project.begin("run", "embedded", jobs)
+    (outcome,) = project.annotate(segmenter, jobs, "run")
+    found = read_layers(project.layers(jobs[0].target))
+    assert found is not None
+    assert found[1] == Sliders(3.0)
+    smaller = outcome.area
+    assert list(project.redraw(jobs, lambda _: nullcontext(True))) == []  # they are as they say
+    replace_settings(tmp_path, Settings(settings.targets, settings.references, image_size=266))
+    project = Project(tmp_path)
+    (outcome,) = project.redraw(jobs, lambda _: nullcontext(True))
+    own = segmenter.segment(FOLDER / "coin_1.png")
+    np.testing.assert_array_equal(read_image(jobs[0].mask).any(axis=2), own.mask)
+    assert outcome.area == pytest.approx(own.area)
+    assert outcome.area > smaller > 0
+    assert project.rows()[0].area == outcome.area
+    project.judge([jobs[0].target], "accepted")
+    replace_settings(tmp_path, settings)
+    assert list(Project(tmp_path).redraw(jobs, lambda _: nullcontext(True))) == []
