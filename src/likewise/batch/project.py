@@ -347,7 +347,7 @@ class Project:
                 outcome = write_result(segmented, label_maps=True, limits=self.limits)
                 # Last: it says with which sliders the mask was written.
                 found[0].write(self.layers(job.target), sliders)
-            self._record(job, outcome, run)
+                self._record(job, outcome, run)
             yield outcome
 
     def _record(self, job: Job, outcome: Outcome, run: str) -> None:

@@ -86,12 +86,15 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Until ``stop``."""
-        while not self._ends:
+        while True:
             self._awake.clear()
+            if self._ends:
+                return
             self._answer()
             try:
                 wish = self._wishes
                 if wish != self._granted:
+                    self._say("looking")
                     self._granted = wish  # also if it fails: only another change can help
                     self._work()
                     self._say("idle")

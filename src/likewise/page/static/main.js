@@ -62,7 +62,7 @@ function hear(event) {
 }
 
 function showWork({ doing, left, total }) {
-  $("work").textContent = { loading: "loading the model…", learning: "learning from the example…", segmenting: `${total - left} of ${total}`, idle: "" }[doing];
+  $("work").textContent = { loading: "loading the model…", learning: "learning from the example…", segmenting: `${total - left} of ${total}` }[doing] ?? "";
   $("progress").hidden = doing !== "segmenting";
   $("progress").value = total ? (total - left) / total : 0;
 }
