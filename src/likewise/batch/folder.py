@@ -147,7 +147,7 @@ def claim(
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another thread may have asked the same
     except OSError as error:
         raise LikewiseError(
             f"the folder {out} cannot be written to ({error.strerror}): give another {option}."
