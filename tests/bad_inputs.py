@@ -1905,6 +1905,77 @@ def serve_without_fastapi(_: Path) -> list[str]:
     return serve()
 
 
+# --- likewise ui -------------------------------------------------------------------------------
+
+
+def page(*more: str, project: str = "work") -> list[str]:
+    """Arguments of `likewise ui` that would open nothing."""
+    return ["ui", project, "--no-browser", "--port", "0", *more]
+
+
+@row("ui in a file", 2, r"a\.jpg/likewise\.toml cannot be written \(.*\): give another folder\.")
+def page_in_a_file(_: Path) -> list[str]:
+    return page(project="a.jpg")
+
+
+@row("ui of a project of other things", 2, r"work/likewise\.toml: \[page\] colour is unknown; use ")
+def page_of_other_things(_: Path) -> list[str]:
+    Path("work").mkdir()
+    Path("work/likewise.toml").write_text('[page]\ncolour = "red"\n')
+    return page()
+
+
+@row("ui of a project whose targets are gone", 2, r"work/gone does not exist: check its spelling")
+def page_of_gone_targets(_: Path) -> list[str]:
+    Path("work").mkdir()
+    Path("work/likewise.toml").write_text('targets = ["gone"]\n')
+    return page()
+
+
+TAKEN = socket.socket()
+"""Keeps its port while the process lives."""
+
+
+@row(
+    "ui at a port that is taken", 2, r"nothing can listen at 127\.0\.0\.1:\d+ \(.*\): give another"
+)
+def page_at_a_taken_port(_: Path) -> list[str]:
+    if TAKEN.getsockname()[1] == 0:
+        TAKEN.bind(("127.0.0.1", 0))
+        TAKEN.listen()
+    return page("--port", str(TAKEN.getsockname()[1]))
+
+
+@row(
+    "ui at an address of another machine",
+    2,
+    r"nothing can listen at 192\.0\.2\.1:0 \(.*\): give an",
+)
+def page_at_a_foreign_address(_: Path) -> list[str]:
+    return page("--host", "192.0.2.1")
+
+
+@contextmanager
+def no_fastapi() -> Iterator[None]:
+    really = importlib.util.find_spec
+
+    def found(name: str, *rest: Any) -> Any:
+        return None if name == "fastapi" else really(name, *rest)
+
+    with mock.patch("importlib.util.find_spec", found):
+        yield
+
+
+@row(
+    "ui without its extra",
+    2,
+    r"likewise ui needs fastapi, which is not installed: pip install 'likewise\[ui\]'\.",
+    fault=no_fastapi,
+)
+def page_without_fastapi(_: Path) -> list[str]:
+    return page()
+
+
 # --- judging ------------------------------------------------------------------------------------
 
 
