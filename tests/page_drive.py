@@ -259,7 +259,9 @@ def board(visit: Visit) -> None:
     visit.until("document.getElementById('work').textContent === ''")
     areas = "Object.fromEntries([...likewise.grid.cards.values()].map(c => [c.target.name, 1]))"
     assert len(page.evaluate(areas)) == 4
+    visit.page.set_viewport_size({"width": 1180, "height": 560})
     visit.shot("two_classes")
+    visit.page.set_viewport_size({"width": 1280, "height": 800})
 
 
 def modes(visit: Visit) -> None:

@@ -292,7 +292,8 @@ def serve(
             worker.stop()
             super().handle_exit(sig, frame)
 
-    shown = f"[{host}]" if ":" in host else host
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # all addresses: this one too
+    shown = f"[{here}]" if ":" in here else here
     with listening:
         ready(f"http://{shown}:{port}/?token={token}")
         Server(settings).run(sockets=[listening])

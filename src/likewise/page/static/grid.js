@@ -7,7 +7,7 @@ import { nearest, thermal, tint } from "./view.js";
 const JUDGED = ["accepted", "rejected", "corrected"];
 const RANK = ["failed", "done", "pending", "corrected", "accepted", "rejected"];
 const PAGE = 300; // cards at first
-const LARGE = 800; // pixels of the longer side of what is drawn over a large picture
+const LARGE = 640; // pixels of the longer side of what is drawn over a large picture
 
 export class Grid {
   // `state` is the page's: classes, labels, sliders, mode; `onOpen(id)` when a card is chosen.

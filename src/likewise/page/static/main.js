@@ -218,7 +218,7 @@ const clicks = {
   zip: () => dataset(true), tofolder: () => dataset(false),
   previous: () => viewer.open(viewer.step(-1)), next: () => viewer.open(viewer.step(1)), close: () => $("viewer").close(),
   accept: () => judge("accepted"), reject: () => judge("rejected"), takeback: () => judge("done"), promote: () => judge("promote"),
-  correct: tried(() => viewer.edit()), cancel: () => viewer.open(viewer.id), keep: keepMask, undocorrect: () => look.undo(),
+  correct: tried(() => { if (look.tool === "region") useTool("brush"); return viewer.edit(); }), cancel: () => viewer.open(viewer.id), keep: keepMask, undocorrect: () => look.undo(),
 };
 for (const [id, click] of Object.entries(clicks)) $(id).onclick = click;
 for (const button of document.querySelectorAll("[data-tool]")) button.onclick = () => useTool(button.dataset.tool);
@@ -239,7 +239,7 @@ document.addEventListener("drop", (event) => {
 });
 
 const keys = {
-  b: () => useTool("brush"), e: () => useTool("eraser"), p: () => useTool("polygon"), g: () => useTool("region"),
+  b: () => useTool("brush"), e: () => useTool("eraser"), p: () => useTool("polygon"), g: () => viewer.editing || useTool("region"),
   0: () => (viewer.id ? look : painter).fit(), "[": () => resize(-4), "]": () => resize(4),
   a: () => judge("accepted"), x: () => judge("rejected"), u: () => judge("done"), r: () => judge("promote"),
   c: () => viewer.id && !$("correct").disabled && clicks.correct(),
