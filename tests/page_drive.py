@@ -47,6 +47,11 @@ SHOWN = """async ([threshold, granularity, height, width]) => {
 }"""
 
 
+NAMELESS = """() => [...document.querySelectorAll('button, input, select, canvas, dialog')]
+  .filter(e => !(e.ariaLabel || e.textContent.trim() || e.labels?.length) && !e.closest('.card'))
+  .map(e => e.outerHTML)"""
+
+
 def lacking() -> str | None:
     """Why there is no browser to drive; None if there is one."""
     try:
@@ -174,6 +179,7 @@ def drive(
         page.goto(address)
         visit.until("window.likewise && likewise.state.project")
         assert "token" not in page.url
+        assert page.evaluate(NAMELESS) == []
         visit.shot("empty")
         page.locator("#example").click()
         visit.until("likewise.grid.cards.size === 4 && likewise.painter.tree")
@@ -196,6 +202,7 @@ def drive(
         figures |= sliders(visit, project)
         figures |= judging(visit, project)
         figures |= exporting(visit, project)
+        mistakes(visit)
         page.set_viewport_size({"width": 390, "height": 844})
         visit.shot("phone")
         page.locator(".card").first.click()
@@ -374,6 +381,25 @@ def exporting(visit: Visit, project: Path) -> dict[str, Any]:
     assert names == ["board_2.jpg", "coin_1.png", "coin_2.png"]  # not the rejected
     assert all(coco.annToMask(a).sum() == a["area"] for a in coco.anns.values())
     return {"instances in the COCO file": len(coco.anns)}
+
+
+def mistakes(visit: Visit) -> None:
+    """What goes wrong is said in a sentence."""
+    page = visit.page
+    picture = {"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"}
+    page.locator("#addreference").set_input_files(picture)
+    page.get_by_text("x.png cannot be read as a picture").wait_for()
+    page.locator("#add").click()
+    page.locator("#folder").fill("/nowhere/at/all")
+    page.locator("#addfolder").click()
+    page.get_by_text("/nowhere/at/all does not exist").wait_for()
+    open_card(visit, "board_2.jpg")
+    page.evaluate("likewise.viewer.card.target.version = 'old'")
+    page.keyboard.press("a")
+    page.get_by_text("board_2.jpg was masked anew meanwhile").wait_for()
+    visit.shot("mistakes")
+    page.keyboard.press("Escape")
+    visit.wrong = [text for text in visit.wrong if "409" not in text]  # Chromium says so too
 
 
 def main(run: Callable[..., dict[str, Any]] = drive) -> None:

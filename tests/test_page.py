@@ -31,6 +31,7 @@ from likewise.batch.project import DATABASE, Project  # noqa: E402
 from likewise.batch.settings import Settings, read_settings, replace_settings  # noqa: E402
 from likewise.page import page  # noqa: E402
 from likewise.page.feed import Feed  # noqa: E402
+from likewise.page.serving import bind  # noqa: E402
 from likewise.page.worker import Worker  # noqa: E402
 from likewise.page.workspace import Workspace  # noqa: E402
 
@@ -113,7 +114,7 @@ def served(folder: Path) -> Iterator[Site]:
     """The page of a project, in threads of this process."""
     workspace, feed = Workspace(folder), Feed()
     worker = Worker(workspace, feed, device="cpu", dtype="auto", offline=True)
-    listening = page.bind("127.0.0.1", 0)
+    listening = bind("127.0.0.1", 0)
     port = listening.getsockname()[1]
     app = page.make_app(workspace, worker, feed, TOKEN, "127.0.0.1", port)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))

@@ -1,14 +1,11 @@
-"""The page of `likewise ui`: its routes, and the server that answers them on this machine."""
+"""The page of `likewise ui`: what is answered at which address."""
 
 from __future__ import annotations
 
 import io
-import secrets
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import numpy as np
@@ -90,7 +87,11 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed)
 
     @app.get("/api/state")
     def state() -> dict[str, Any]:
-        return workspace.state() | {"work": worker.doing, "formats": FORMATS}
+        return workspace.state() | {
+            "work": worker.doing,
+            "failed": worker.failed,
+            "formats": FORMATS,
+        }
 
     @app.get("/api/events")
     async def events() -> StreamingResponse:
@@ -233,7 +234,9 @@ def _label_map(content: bytes, width: int, height: int) -> marks.LabelMap:
 
 def _raw(values: marks.LabelMap) -> Response:
     """2 uint32 (height, width), then the bytes."""
-    return _binary(np.array(values.shape, "<u4").tobytes() + values.tobytes())
+    content = np.array(values.shape, "<u4").tobytes() + values.tobytes()
+    headers = {"cache-control": "no-store"}  # it changes, and the page keeps it
+    return Response(content, media_type="application/octet-stream", headers=headers)
 
 
 def _binary(content: bytes) -> Response:
@@ -250,73 +253,3 @@ def _jpeg(path: Path, side: int) -> Response:
     shrunk = Image.fromarray(image).resize(size, Image.Resampling.BOX, reducing_gap=2)
     shrunk.save(data, "JPEG", quality=90, subsampling=0)
     return Response(data.getvalue(), media_type="image/jpeg", headers=FOREVER)
-
-
-def serve(
-    folder: Path,
-    *,
-    host: str,
-    port: int,
-    device: str,
-    dtype: str,
-    offline: bool,
-    ready: Callable[[str], None],
-) -> None:
-    """Serve the page of a project until Ctrl-C.
-
-    Args:
-        folder: the project; made if it is not there.
-        host: name or address to bind to.
-        port: 0 for a free one.
-        device, dtype, offline: as for ``Encoder``.
-        ready: called with the address to open, once it can be.
-
-    Raises:
-        LikewiseError: the project cannot be used, or the address not be bound to.
-    """
-    import uvicorn
-
-    workspace = Workspace(folder)
-    listening = bind(host, port)
-    port = listening.getsockname()[1]
-    token, feed = secrets.token_urlsafe(24), Feed()
-    worker = Worker(workspace, feed, device=device, dtype=dtype, offline=offline)
-    app = make_app(workspace, worker, feed, token, host, port)
-    settings = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, lifespan="on"
-    )
-
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            feed.closed = True  # or the server would wait for pages that listen
-            worker.stop()
-            super().handle_exit(sig, frame)
-
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # all addresses: this one too
-    shown = f"[{here}]" if ":" in here else here
-    with listening:
-        ready(f"http://{shown}:{port}/?token={token}")
-        Server(settings).run(sockets=[listening])
-    worker.join(timeout=30)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises LikewiseError if that cannot be."""
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, proto)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen()
-        except OSError:
-            listening.close()
-            raise
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LikewiseError(
-            f"nothing can listen at {host}:{port} ({reason}): give another --port or --host."
-        ) from error
-    return listening

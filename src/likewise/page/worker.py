@@ -54,6 +54,8 @@ class Worker(threading.Thread):
         self._opened: Path | None = None
         self._ends = False
         self.doing = {"doing": "loading", "left": 0, "total": 0}
+        self.failed = ""
+        """Why nothing more is done, for pages that come later."""
 
     def wish(self) -> None:
         """Look again what is to be done: something changed."""
@@ -94,6 +96,7 @@ class Worker(threading.Thread):
             try:
                 wish = self._wishes
                 if wish != self._granted:
+                    self.failed = ""
                     self._say("looking")
                     self._granted = wish  # also if it fails: only another change can help
                     self._work()
@@ -102,12 +105,15 @@ class Worker(threading.Thread):
                     if self._awake.is_set():
                         break
             except LikewiseError as error:
-                self._say("idle")
-                self.feed.say("error", text=str(error))
+                self._fail(str(error))
             except Exception as error:  # a fault of ours must not end the thread in silence
-                self._say("idle")
-                self.feed.say("error", text=f"likewise failed ({error!r}): please report it.")
+                self._fail(f"likewise failed ({error!r}): please report it.")
             self._awake.wait()
+
+    def _fail(self, why: str) -> None:
+        self.failed = why
+        self._say("idle")
+        self.feed.say("error", text=why)
 
     def _say(self, doing: str, left: int = 0, total: int = 0) -> None:
         self.doing = {"doing": doing, "left": left, "total": total}

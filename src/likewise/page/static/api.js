@@ -7,6 +7,8 @@ export function toast(text, calm = false) {
   const box = document.getElementById("toasts");
   box.append(note);
   if (box.children.length > 4) box.firstChild.remove();
+  box.hidePopover();
+  box.showPopover(); // above dialogs
   setTimeout(() => note.remove(), calm ? 4000 : 9000);
 }
 

@@ -38,7 +38,8 @@ export class Grid {
     const { state, reasons, doubt, error } = target;
     card.box.className = `card ${state}`;
     card.badge.className = `badge ${state}`;
-    card.badge.textContent = state === "done" ? reasons[0]?.replaceAll("_", " ") ?? `doubt ${(doubt ?? 0).toFixed(2)}` : state;
+    const why = reasons[0]?.replaceAll("_", " ") ?? `doubt ${(doubt ?? 0).toFixed(2)}`;
+    card.badge.textContent = state === "done" ? why : state;
     card.box.setAttribute("aria-label", `${target.name}, ${card.badge.textContent}`);
     card.box.title = error ?? `${target.path}${reasons.length ? `: ${reasons.join(", ")}` : ""}`;
     if (card.visible) this.show(card);
@@ -48,7 +49,8 @@ export class Grid {
   make(target) {
     const box = document.createElement("button"), card = { box };
     box.dataset.id = target.id;
-    box.innerHTML = '<span class="shot"><img alt="" draggable="false"><canvas></canvas></span><span class="line"><span class="name"></span><span class="badge"></span></span>';
+    box.innerHTML = `<span class="shot"><img alt="" draggable="false"><canvas></canvas></span>
+      <span class="line"><span class="name"></span><span class="badge"></span></span>`;
     [card.img, card.canvas, card.badge] = ["img", "canvas", ".badge"].map((what) => box.querySelector(what));
     box.querySelector(".name").textContent = target.name;
     card.img.onload = () => this.draw(card);
@@ -86,12 +88,10 @@ export class Grid {
   async fetch(card) {
     const { id, state, version, mask } = card.target, judged = JUDGED.includes(state);
     if (!judged && state !== "done") return Boolean(card.layers);
-    const key = judged ? mask : version;
-    if (card.key !== key) {
-      const base = `/api/targets/${id}`;
-      const found = judged ? await labelMap(`${base}/mask?v=${key}`) : parse(await binary(`${base}/layers?v=${key}`));
-      Object.assign(card, { key, layers: judged ? null : found, mask: judged ? found : null });
-    }
+    const key = card.wanted = judged ? mask : version, base = `/api/targets/${id}`;
+    if (card.key === key) return true;
+    const found = judged ? { mask: await labelMap(`${base}/mask`) } : { layers: parse(await binary(`${base}/layers?v=${key}`)) };
+    if (card.wanted === key) Object.assign(card, { key, layers: null, mask: null }, found);
     return true;
   }
 
@@ -180,7 +180,7 @@ export class Viewer {
   // Paint over the mask as it is on disk.
   async edit() {
     await settled();
-    const { labels } = await labelMap(`/api/targets/${this.id}/mask?at=${Date.now()}`);
+    const { labels } = await labelMap(`/api/targets/${this.id}/mask`);
     this.editing = true;
     this.painter.open(this.painter.picture, labels);
     this.tell();

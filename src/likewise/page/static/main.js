@@ -23,6 +23,7 @@ const tried = (doing) => async (...given) => {
 
 const renew = tried(async () => {
   const news = await get("/api/state"), first = !state.project;
+  if (first && news.failed) toast(news.failed);
   Object.assign(state, { classes: news.classes, labels: news.labels, pictures: news.pictures, project: news.project });
   painter.classes = look.classes = state.classes;
   $("project").textContent = $("project").title = news.project;
@@ -62,7 +63,8 @@ function hear(event) {
 }
 
 function showWork({ doing, left, total }) {
-  $("work").textContent = { loading: "loading the model…", learning: "learning from the example…", segmenting: `${total - left} of ${total}` }[doing] ?? "";
+  const words = { loading: "loading the model…", learning: "learning from the example…" };
+  $("work").textContent = doing === "segmenting" ? `${total - left} of ${total}` : words[doing] ?? "";
   $("progress").hidden = doing !== "segmenting";
   $("progress").value = total ? (total - left) / total : 0;
 }
@@ -91,7 +93,7 @@ const choose = tried(async (id) => {
   showPictures();
   const { version } = state.pictures.find((p) => p.id === id), picture = new Image();
   picture.src = `/api/references/${id}/picture?side=1600&v=${version}`;
-  const [, painted] = await Promise.all([picture.decode(), labelMap(`/api/references/${id}/painted?at=${Date.now()}`)]);
+  const [, painted] = await Promise.all([picture.decode(), labelMap(`/api/references/${id}/painted`)]);
   if (state.picture !== id) return;
   painter.open(picture, painted.labels);
   mark(false);
@@ -136,13 +138,18 @@ function chip(label, value, colour, of = painter) {
   return box;
 }
 
-const setClasses = tried(async (classes) => { await send("PUT", "/api/classes", classes); await renew(); painter.picture && painter.tinted(); });
+const setClasses = tried(async (classes) => {
+  await send("PUT", "/api/classes", classes);
+  await renew();
+  if (painter.picture) painter.tinted();
+});
 
 async function rename(label) {
   const name = prompt(label ? `New name of ${label}` : "Name of the new class", label ?? "")?.trim();
   if (!name || name === label) return;
   const colour = ["#2f7fe0", "#1fa866", "#c23fd0", "#e0a800", "#00a5b5"][state.classes.length % 5];
-  await setClasses(label ? state.classes.map((c) => (c.label === label ? { ...c, label: name, was: label } : c)) : [...state.classes, { label: name, colour }]);
+  const renamed = state.classes.map((c) => (c.label === label ? { ...c, label: name, was: label } : c));
+  await setClasses(label ? renamed : [...state.classes, { label: name, colour }]);
   if (!label) { painter.value = state.classes.length; showClasses(); }
 }
 
@@ -153,7 +160,9 @@ function useTool(tool) {
 }
 
 const upload = tried(async (files, reference) => {
-  for (const file of files) await tried(send)("PUT", `/api/uploads?name=${encodeURIComponent(file.name)}&reference=${reference}`, file);
+  for (const file of files) {
+    await tried(send)("PUT", `/api/uploads?name=${encodeURIComponent(file.name)}&reference=${reference}`, file);
+  }
 });
 
 // --- targets ------------------------------------------------------------------------------------
@@ -166,7 +175,8 @@ function saySliders() {
 
 function slide() {
   const place = Number($("granularity").value);
-  state.sliders = { threshold: Number($("threshold").value), granularity: place ? Number((0.01 * 100 ** (place / 100)).toFixed(4)) : 0 };
+  const granularity = place ? Number((0.01 * 100 ** (place / 100)).toFixed(4)) : 0;
+  state.sliders = { threshold: Number($("threshold").value), granularity };
   saySliders();
   state.frame ??= requestAnimationFrame(() => { state.frame = null; grid.redraw(); viewer.draw(); });
 }
@@ -190,7 +200,8 @@ const judge = tried(async (verdict) => {
     return toast(`${card.target.name} is an example now.`, true);
   }
   await send("PUT", `/api/targets/${id}/state`, { state: verdict, version: card.target.version });
-  if (verdict !== "done" && open) await viewer.open(next); else if (!open) grid.cards.get(next).box.focus();
+  if (!open) grid.cards.get(next).box.focus();
+  else if (verdict !== "done" && $("viewer").open && viewer.id === id) await viewer.open(next);
 });
 
 const keepMask = tried(async () => {
@@ -203,7 +214,9 @@ const keepMask = tried(async () => {
 const dataset = tried(async (zipped) => {
   const kind = $("format").value, answer = await send("POST", `/api/export?kind=${kind}&zipped=${zipped}`);
   if (!zipped) return toast(`The dataset is in ${(await answer.json()).path}.`, true);
-  const link = Object.assign(document.createElement("a"), { download: `${kind}.zip`, href: URL.createObjectURL(await answer.blob()) });
+  const link = document.createElement("a");
+  link.download = `${kind}.zip`;
+  link.href = URL.createObjectURL(await answer.blob());
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 });
@@ -213,11 +226,13 @@ const dataset = tried(async (zipped) => {
 const clicks = {
   save, undo: () => painter.undo(), redo: () => painter.redo(), fit: () => painter.fit(),
   add: () => $("adding").showModal(), export: () => $("exporting").showModal(), keys: () => $("help").showModal(),
-  example: tried(() => send("POST", "/api/example")), addfolder: tried(() => send("POST", "/api/folders", { path: $("folder").value })),
+  example: tried(() => send("POST", "/api/example")),
+  addfolder: tried(() => send("POST", "/api/folders", { path: $("folder").value })),
   remove: tried(() => state.picture && send("DELETE", `/api/references/${state.picture}`)),
   zip: () => dataset(true), tofolder: () => dataset(false),
   previous: () => viewer.open(viewer.step(-1)), next: () => viewer.open(viewer.step(1)), close: () => $("viewer").close(),
-  accept: () => judge("accepted"), reject: () => judge("rejected"), takeback: () => judge("done"), promote: () => judge("promote"),
+  accept: () => judge("accepted"), reject: () => judge("rejected"), takeback: () => judge("done"),
+  promote: () => judge("promote"),
   correct: tried(() => { if (look.tool === "region") useTool("brush"); return viewer.edit(); }), cancel: () => viewer.open(viewer.id), keep: keepMask, undocorrect: () => look.undo(),
 };
 for (const [id, click] of Object.entries(clicks)) $(id).onclick = click;

@@ -1,0 +1,89 @@
+"""The server of `likewise ui`, on this machine."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from ..errors import LikewiseError
+from .feed import Feed
+from .page import make_app
+from .worker import Worker
+from .workspace import Workspace
+
+
+def serve(
+    folder: Path,
+    *,
+    host: str,
+    port: int,
+    device: str,
+    dtype: str,
+    offline: bool,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve the page of a project until Ctrl-C.
+
+    Args:
+        folder: the project; made if it is not there.
+        host: name or address to bind to.
+        port: 0 for a free one.
+        device, dtype, offline: as for ``Encoder``.
+        ready: called with the address to open, once it can be.
+
+    Raises:
+        LikewiseError: the project cannot be used, or the address not be bound to.
+    """
+    workspace = Workspace(folder)
+    listening = bind(host, port)
+    port = listening.getsockname()[1]
+    token, feed = secrets.token_urlsafe(24), Feed()
+    worker = Worker(workspace, feed, device=device, dtype=dtype, offline=offline)
+    app = make_app(workspace, worker, feed, token, host, port)
+    settings = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, lifespan="on"
+    )
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            feed.closed = True  # or the server would wait for pages that listen
+            worker.stop()
+            super().handle_exit(sig, frame)
+
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # all addresses: this one too
+    shown = f"[{here}]" if ":" in here else here
+    try:
+        with listening:
+            ready(f"http://{shown}:{port}/?token={token}")
+            Server(settings).run(sockets=[listening])
+    finally:  # torch must not be at work when Python ends
+        worker.stop()
+        if worker.is_alive():
+            worker.join()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises LikewiseError if that cannot be."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, proto)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen()
+        except OSError:
+            listening.close()
+            raise
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LikewiseError(
+            f"nothing can listen at {host}:{port} ({reason}): give another --port or --host."
+        ) from error
+    return listening
