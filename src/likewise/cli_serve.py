@@ -29,8 +29,7 @@ from .cli import (
     app,
 )
 from .errors import LikewiseError
-from .methods import DEFAULT, get_method
-from .refine import check_refiner
+from .methods import DEFAULT
 
 if TYPE_CHECKING:
     import uvicorn
@@ -77,6 +76,9 @@ def serve(
     offline: OfflineOption = False,
 ) -> None:
     """Answer over HTTP: send references once, then images (docs/server.md)."""
+    from .methods import get_method
+    from .refine import check_refiner
+
     check_installed()
     check_token(token)
     for origin in allow_origin:

@@ -38,7 +38,7 @@ def ui(
             raise LikewiseError(
                 f"likewise ui needs {package}, which is not installed: pip install 'likewise[ui]'."
             )
-    from .server.serving import serve
+    from .page.serving import serve
 
     def ready(address: str) -> None:
         print(f"{project} is open at\n\n    {address}\n\nCtrl-C ends it; nothing is lost.")
