@@ -482,6 +482,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 from . import (  # noqa: E402 (they need the app and options)
+    cli_benchmark,  # noqa: F401
     cli_eval,  # noqa: F401
     cli_export,  # noqa: F401
     cli_label_studio,  # noqa: F401

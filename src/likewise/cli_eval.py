@@ -84,7 +84,7 @@ def evaluate(
         path
         for e in listed
         for path in (e.reference, e.reference_mask, e.target, e.target_mask)
-        if path is not None
+        if isinstance(path, Path)
     ]
 
     from .evaluation.report import as_text, describe, make_report

@@ -14,12 +14,27 @@ from ..errors import LikewiseError
 
 
 @dataclass(frozen=True)
+class Runs:
+    """A mask without a file: COCO's compressed run lengths."""
+
+    size: tuple[int, int]
+    """(H, W)."""
+    counts: str
+
+
+@dataclass(frozen=True)
 class Marked:
-    """An image file and the mask file in which ``value`` (None: see ``read_mask``) is the thing."""
+    """An image file and the mask in which ``value`` (None: see ``read_mask``) is the thing."""
 
     image: Path
-    mask: Path
+    mask: Path | Runs
     value: int | None
+    least: int | None = None
+    """Grey from which on a mask is foreground, instead of ``value``."""
+    void: int | None = None
+    """Value of pixels that count neither way."""
+    box: tuple[int, int, int, int] | None = None
+    """Left, top, right and bottom (the last two excluded) of the part of both that is used."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +48,9 @@ class Episode:
     cls: str
     value: int | None
     reference: Path
-    reference_mask: Path
+    reference_mask: Path | Runs
     target: Path
-    target_mask: Path | None
+    target_mask: Path | Runs | None
     """None where ``absent``."""
     absent: bool = False
     """The target does not show the concept: nothing is to be found."""
@@ -54,6 +69,16 @@ class Trial:
 
     episode: Episode
     references: tuple[Marked, ...]
+    target: Marked | None = None
+    """Where the episode alone does not say how to read its target: a crop, void pixels."""
+
+    @property
+    def asked(self) -> Marked | None:
+        """The target with its truth; None where nothing is to be found in it."""
+        e = self.episode
+        if self.target is not None or e.target_mask is None:
+            return self.target
+        return Marked(e.target, e.target_mask, e.value)
 
 
 def read_episodes(file: Path, root: Path) -> list[Episode]:
@@ -181,7 +206,7 @@ def check_files(trials: Sequence[Trial]) -> None:
         files = [path for r in trial.references for path in (r.image, r.mask)]
         files += [p for p in (episode.target, episode.target_mask) if p is not None]
         for path in files:
-            if not path.is_file():
+            if isinstance(path, Path) and not path.is_file():
                 raise _missing(episode, path)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ..images import read_image
-from ..masks import read_mask
 from ..pictures import RGB, contact_sheet, overlay
 from .episodes import Marked, Trial
+from .reading import read_marked
 
 CELL = (320, 240)  # width, height
 LONGEST = 40  # characters of a caption that a cell holds
@@ -27,10 +26,8 @@ def cell(picture: RGB, caption: str) -> tuple[RGB, str]:
 
 def marked_cell(marked: Marked, caption: str) -> tuple[RGB, str]:
     """A reference with its mask. Raises ImageError if a file cannot be used."""
-    image = read_image(marked.image)
-    return cell(
-        overlay(image, read_mask(marked.mask, size=image.shape[:2], value=marked.value)), caption
-    )
+    image, mask, _ = read_marked(marked)
+    return cell(overlay(image, mask), caption)
 
 
 def trial_picture(

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from .episodes import Runs
 from .metrics import auroc, bootstrap_interval, class_ious, mean_miou, set_miou
 from .runner import Outcome
 from .stopwatch import Stopwatch
@@ -129,7 +130,9 @@ def _empty_rate(outcomes: Sequence[Outcome]) -> float | None:
     return sum(o.predicted == 0 for o in outcomes) / len(outcomes) if outcomes else None
 
 
-def _below(path: Path, root: Path) -> str:
+def _below(path: Path | Runs, root: Path) -> str:
+    if isinstance(path, Runs):
+        return "run lengths"
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import LikewiseError, WriteError, explained_memory
-from ..images import read_image, write_image, write_mask
-from ..masks import read_mask
+from ..images import write_image, write_mask
 from ..reference import Reference
-from ..refine import refine
+from ..refine import at_input_size, resize
 from .episodes import Episode, Marked, Trial
 from .metrics import Counts, boundary, count
+from .reading import read_marked, read_pixels
 from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class Outcome:
     trial: Trial
     counts: Counts
     boundary: Counts
+    at_input: Counts
+    """Pixels at the backbone's input size, the truth resized to it by nearest neighbour, as the
+    papers' code counts."""
     confidence: float
     predicted: int
     """Foreground pixels found."""
@@ -79,7 +82,8 @@ def run_trials(
         targets = []
         for trial in window:
             with _explained(trial.episode), watch.stage("read"):
-                targets.append(read_image(trial.episode.target))
+                box = None if trial.target is None else trial.target.box
+                targets.append(read_pixels(trial.episode.target, box))
         encoded = encoder.encode_many(targets, WINDOW)
         for trial, pixels in zip(window, targets, strict=True):
             with _explained(trial.episode):
@@ -91,15 +95,15 @@ def run_trials(
                         segmenter.fit(references)
                     fitted = trial.references
                 with watch.stage("read", 0):
-                    truth = _read_truth(trial.episode, pixels)
+                    truth, void = _read_truth(trial, pixels)
                 with watch.stage("score"):
                     result = segmenter.segment_encoded(pixels, target)
-                mask = result.mask
-                if refiner != "none":
-                    scores = torch.from_numpy(result.scores).to(encoder.device)
-                    with watch.stage("refine"):
-                        mask = refine(scores, pixels, encoder.input_size, refiner)
-                outcome = _judge(trial, pixels, mask, truth, result.confidence, masks, pictures)
+                scores = torch.from_numpy(result.scores).to(encoder.device)
+                with watch.stage("refine", int(refiner != "none")):
+                    fine = at_input_size(scores, pixels, encoder.input_size, refiner)
+                    mask = (resize(fine, pixels.shape[:2]) > 0.5).cpu().numpy()
+                found = Found(mask, (fine > 0.5).cpu().numpy(), truth, void, result.confidence)
+                outcome = _judge(trial, pixels, found, masks, pictures)
             yield outcome
 
 
@@ -109,38 +113,62 @@ def result_file(folder: Path, episode: Episode, suffix: str) -> Path:
     return folder / f"{episode.index:05d}_{name}{suffix}"
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found in one target, and what is there."""
+
+    mask: np.ndarray
+    """(H, W) bool at the target's own size."""
+    at_input: np.ndarray
+    """(H', W') bool at the backbone's input size."""
+    truth: np.ndarray
+    """(H, W) bool."""
+    void: np.ndarray | None
+    """(H, W) bool of what counts neither way; None where everything counts."""
+    confidence: float
+
+
 def _judge(
-    trial: Trial,
-    pixels: np.ndarray,
-    mask: np.ndarray,
-    truth: np.ndarray,
-    confidence: float,
-    masks: Path | None,
-    pictures: Path | None,
+    trial: Trial, pixels: np.ndarray, found: Found, masks: Path | None, pictures: Path | None
 ) -> Outcome:
-    e = trial.episode
+    e, mask, truth = trial.episode, found.mask, found.truth
+    small, small_truth = found.at_input, nearest(truth, found.at_input.shape)
+    if found.void is not None:
+        mask, truth = mask & ~found.void, truth & ~found.void
+        counted = ~nearest(found.void, small.shape)
+        small, small_truth = small & counted, small_truth & counted
     counts = count(e.dataset, e.cls, mask, truth)
     edges = count(e.dataset, e.cls, boundary(mask), boundary(truth))
+    at_input = count(e.dataset, e.cls, small, small_truth)
     file = None if masks is None else result_file(masks, e, ".png")
     if file is not None:
-        write_mask(file, mask)
+        write_mask(file, found.mask)
     if pictures is not None:
         from .grid import trial_picture
 
-        picture = trial_picture(trial, pixels, mask, truth, counts.iou)
+        picture = trial_picture(trial, pixels, found.mask, truth, counts.iou)
         write_image(result_file(pictures, e, ".jpg"), picture)
-    return Outcome(trial, counts, edges, confidence, int(mask.sum()), int(truth.sum()), file)
+    areas = int(mask.sum()), int(truth.sum())
+    return Outcome(trial, counts, edges, at_input, found.confidence, *areas, file)
+
+
+def nearest(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """(H, W) bool → (H', W') bool as torch's ``nearest`` does it, which the papers' code uses."""
+    import torch
+
+    values = torch.from_numpy(mask)[None, None].float()
+    return (torch.nn.functional.interpolate(values, size=size)[0, 0] > 0.5).numpy()
 
 
 def _read_marked(marked: Marked) -> Reference:
-    image = read_image(marked.image)
-    return Reference(image, read_mask(marked.mask, size=image.shape[:2], value=marked.value))
+    image, mask, _ = read_marked(marked)
+    return Reference(image, mask)
 
 
-def _read_truth(episode: Episode, pixels: np.ndarray) -> np.ndarray:
-    if episode.target_mask is None:
-        return np.zeros(pixels.shape[:2], dtype=bool)
-    return read_mask(episode.target_mask, size=pixels.shape[:2], value=episode.value)
+def _read_truth(trial: Trial, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    if trial.asked is None:
+        return np.zeros(pixels.shape[:2], dtype=bool), None
+    return read_marked(trial.asked, pixels)[1:]
 
 
 def _sort_key(trial: Trial) -> list[tuple[str, str, int]]:

@@ -39,29 +39,38 @@ def refine(
     Returns:
         (H, W) bool.
     """
+    fine = at_input_size(scores, image, input_size, refiner)
+    mask: np.ndarray = (resize(fine, image.shape[:2]) > 0.5).cpu().numpy()
+    return mask
+
+
+def at_input_size(
+    scores: torch.Tensor, image: np.ndarray, input_size: tuple[int, int], refiner: str = "none"
+) -> torch.Tensor:
+    """The first half of ``refine``, with its arguments: before the way to the image's own size.
+
+    Returns:
+        (H', W') float32; above 0.5 is foreground.
+    """
     import torch
 
     check_refiner(refiner)
     if not scores.gt(0.5).any():  # nor will any pixel between them be
-        return np.zeros(image.shape[:2], dtype=bool)
+        return scores.new_zeros(input_size)
     upsampled = resize(scores, input_size)
     if refiner == "none" or not upsampled.gt(0.5).any():
-        fine = upsampled.gt(0.5).float()
-    else:
-        small = Image.fromarray(image).resize(input_size[::-1], Image.Resampling.BILINEAR)
-        guide = torch.from_numpy(np.array(small)).to(scores.device).float() / 255
-        if refiner == "guided":
-            from .guided import guided_filter
+        return upsampled.gt(0.5).float()
+    small = Image.fromarray(image).resize(input_size[::-1], Image.Resampling.BILINEAR)
+    guide = torch.from_numpy(np.array(small)).to(scores.device).float() / 255
+    if refiner == "guided":
+        from .guided import guided_filter
 
-            fine = guided_filter(guide, upsampled)
-        else:
-            from .crf import dense_crf
+        return guided_filter(guide, upsampled)
+    from .crf import dense_crf
 
-            # On the CPU where the device has no float64 or sparse matrices (Apple's).
-            device = "cpu" if guide.device.type == "mps" else guide.device
-            fine = dense_crf(guide.to(device), upsampled.to(device) > 0.5).float()
-    mask: np.ndarray = (resize(fine, image.shape[:2]) > 0.5).cpu().numpy()
-    return mask
+    # On the CPU where the device has no float64 or sparse matrices (Apple's).
+    device = "cpu" if guide.device.type == "mps" else guide.device
+    return dense_crf(guide.to(device), upsampled.to(device) > 0.5).float()
 
 
 def compete(

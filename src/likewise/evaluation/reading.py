@@ -1,0 +1,97 @@
+"""Pixels of an episode: image and mask as a ``Marked`` says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..errors import ImageError
+from ..images import read_image, read_pillow
+from ..masks import read_coco, read_mask
+from ..pictures import RGB
+from .episodes import Marked, Runs
+
+Bools = npt.NDArray[np.bool_]
+Box = tuple[int, int, int, int]
+
+
+def read_pixels(image: Path, box: Box | None = None) -> RGB:
+    """(H, W, 3) uint8 of an image file, or of a part of it.
+
+    Raises:
+        ImageError: if it cannot be read, or the part is not in it.
+    """
+    return crop(read_image(image), box, image)
+
+
+def read_marked(marked: Marked, pixels: RGB | None = None) -> tuple[RGB, Bools, Bools | None]:
+    """Image, mask, and the pixels that count neither way.
+
+    A mask whose size is not its image's is resized to it, nearest neighbour. Only masks that
+    ``least``, ``void``, ``box`` and run lengths play no part in must mark something.
+
+    Args:
+        marked: what to read.
+        pixels: the image (or its part), if it was read already.
+
+    Returns:
+        (H, W, 3) uint8, (H, W) bool, and (H, W) bool or None.
+
+    Raises:
+        ImageError: if a file cannot be used.
+    """
+    whole = read_image(marked.image) if pixels is None or marked.box is not None else pixels
+    size = (whole.shape[0], whole.shape[1])
+    image = crop(whole, marked.box, marked.image) if pixels is None else pixels
+    if marked == Marked(marked.image, marked.mask, marked.value) and isinstance(marked.mask, Path):
+        return image, read_mask(marked.mask, size=size, value=marked.value), None
+    if isinstance(marked.mask, Runs):
+        mask, void = read_coco(asdict(marked.mask), size, f"the mask of {marked.image}"), None
+        if mask.shape != size:
+            raise ImageError(f"the mask of {marked.image} is of another size than the image.")
+    else:
+        mask, void = _read_values(marked, marked.mask, size)
+    return (
+        image,
+        crop(mask, marked.box, marked.image),
+        None if void is None else crop(void, marked.box, marked.image),
+    )
+
+
+def read_labels(path: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """(H, W) values of a label map (grey or palette index), resized to that size if it is another.
+
+    Raises:
+        ImageError: if it cannot be read or is a colour picture.
+    """
+    image = read_pillow(path, str(path))
+    if image.mode not in ("L", "P", "1", "I;16", "I"):
+        raise ImageError(f"{path} is a colour picture where a label map is needed: convert it.")
+    if image.size != size[::-1]:
+        image = image.resize(size[::-1], Image.Resampling.NEAREST)
+    return np.asarray(image).astype(np.int64)
+
+
+def _read_values(marked: Marked, path: Path, size: tuple[int, int]) -> tuple[Bools, Bools | None]:
+    if marked.least is not None:
+        grey = read_pillow(path, str(path)).convert("L")
+        if grey.size != size[::-1]:
+            grey = grey.resize(size[::-1], Image.Resampling.NEAREST)
+        return np.asarray(grey) >= marked.least, None
+    values = read_labels(path, size)
+    return values == marked.value, None if marked.void is None else values == marked.void
+
+
+def crop(values: np.ndarray, box: Box | None, name: Path) -> np.ndarray:
+    """The part of an (H, W, ...) array in a box. Raises ImageError if it is empty."""
+    if box is None:
+        return values
+    left, top, right, bottom = box
+    part = values[max(0, top) : bottom, max(0, left) : right]
+    if part.size == 0:
+        raise ImageError(f"the box {box} holds no pixel of {name}: make the manifest again.")
+    return part
