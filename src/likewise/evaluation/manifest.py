@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,14 @@ class Manifest:
     """Label → its references, where the episodes share them."""
     format: int = FORMAT
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """64 hex digits of all that is asked."""
-        return hashlib.sha256(_dumps(asdict(self)).encode()).hexdigest()
+        return hashlib.sha256(_dumps(self.fields()).encode()).hexdigest()
+
+    def fields(self) -> dict[str, Any]:
+        """Name → value, nothing copied."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 def save_manifest(path: Path, manifest: Manifest) -> None:
@@ -44,9 +49,9 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
     Raises:
         WriteError: if it cannot be written.
     """
-    fields = asdict(manifest)
-    entries = ",\n".join(_dumps(entry) for entry in fields.pop("entries"))
-    head = json.dumps(fields, indent=1, sort_keys=True).rstrip("\n}")
+    content = manifest.fields()
+    entries = ",\n".join(_dumps(entry) for entry in content.pop("entries"))
+    head = json.dumps(content, indent=1, sort_keys=True)[: -len("\n}")]
     write_whole(path, f'{head},\n "entries": [\n{entries}\n]\n}}\n'.encode())
 
 
@@ -105,8 +110,8 @@ def marked_entry(
 ) -> dict[str, Any]:
     """A ``Marked`` for a manifest: paths relative to the data root, only what is not None."""
     place: Any = asdict(mask) if isinstance(mask, Runs) else mask.relative_to(root).as_posix()
-    fields = {"image": image.relative_to(root).as_posix(), "mask": place, "value": value, **more}
-    return {name: what for name, what in fields.items() if what is not None}
+    entry = {"image": image.relative_to(root).as_posix(), "mask": place, "value": value, **more}
+    return {name: what for name, what in entry.items() if what is not None}
 
 
 def as_marked(entry: Entry, root: Path) -> Marked:

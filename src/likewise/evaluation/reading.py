@@ -28,15 +28,17 @@ def read_pixels(image: Path, box: Box | None = None) -> RGB:
     return crop(read_image(image), box, image)
 
 
-def read_marked(marked: Marked, pixels: RGB | None = None) -> tuple[RGB, Bools, Bools | None]:
+def read_marked(
+    marked: Marked, pixels: RGB | None = None, *, strict: bool = True
+) -> tuple[RGB, Bools, Bools | None]:
     """Image, mask, and the pixels that count neither way.
 
-    A mask whose size is not its image's is resized to it, nearest neighbour. Only masks that
-    ``least``, ``void``, ``box`` and run lengths play no part in must mark something.
-
     Args:
-        marked: what to read.
+        marked: what to read. A mask of another size than its image is resized to it, nearest
+            neighbour.
         pixels: the image (or its part), if it was read already.
+        strict: a plain mask file (no ``least``, ``void``, ``box`` or run lengths) goes by the rules
+            of ``read_mask``: it must mark something, and not everything.
 
     Returns:
         (H, W, 3) uint8, (H, W) bool, and (H, W) bool or None.
@@ -47,7 +49,8 @@ def read_marked(marked: Marked, pixels: RGB | None = None) -> tuple[RGB, Bools, 
     whole = read_image(marked.image) if pixels is None or marked.box is not None else pixels
     size = (whole.shape[0], whole.shape[1])
     image = crop(whole, marked.box, marked.image) if pixels is None else pixels
-    if marked == Marked(marked.image, marked.mask, marked.value) and isinstance(marked.mask, Path):
+    plain = marked == Marked(marked.image, marked.mask, marked.value)
+    if isinstance(marked.mask, Path) and plain and (strict or marked.value is None):
         return image, read_mask(marked.mask, size=size, value=marked.value), None
     if isinstance(marked.mask, Runs):
         mask, void = read_coco(asdict(marked.mask), size, f"the mask of {marked.image}"), None

@@ -168,7 +168,7 @@ def _read_marked(marked: Marked) -> Reference:
 def _read_truth(trial: Trial, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     if trial.asked is None:
         return np.zeros(pixels.shape[:2], dtype=bool), None
-    return read_marked(trial.asked, pixels)[1:]
+    return read_marked(trial.asked, pixels, strict=trial.target is None)[1:]
 
 
 def _sort_key(trial: Trial) -> list[tuple[str, str, int]]:

@@ -96,7 +96,7 @@ class Task:
                     found = compete(masks, scores, sure, size)
             record = _head(n, self.manifest.entries)
             for number, (label, truth) in enumerate(truths.items(), 1):
-                _, there, void = read_marked(truth, pixels)
+                _, there, void = read_marked(truth, pixels, strict=False)
                 mask = found == number
                 if void is not None:
                     mask = mask & ~void

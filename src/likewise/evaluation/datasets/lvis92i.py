@@ -6,6 +6,7 @@ LVIS/lvis_val.pkl     class → {image: {"annotations": [{"segmentation": ...}, 
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def build(root: Path, shots: int, benchmark: Benchmark) -> Built:
             f"{FOLDS} folds: give a smaller --shots, or complete the download."
         )
 
+    @cache
     def entry(item: tuple[Any, str]) -> dict[str, Any]:
         cls, name = item
         image = folder / name
@@ -55,6 +57,7 @@ def build(root: Path, shots: int, benchmark: Benchmark) -> Built:
     return Built(entries, protocol, [path])
 
 
+@cache
 def size_of(image: Path) -> tuple[int, int]:
     """(H, W) from an image file's header. Raises ImageError if it cannot be read."""
     try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import LikewiseError
+from ...masks import read_coco
 from ..episodes import Runs
 
 
@@ -49,7 +50,7 @@ def merged(segmentations: Sequence[Any], size: tuple[int, int]) -> Runs:
 
 def inside(runs: Runs, box: tuple[int, int, int, int]) -> tuple[int, int]:
     """Foreground pixels of a mask in a box (left, top, right, bottom), and pixels of the box."""
-    mask = pycocotools().decode({"size": list(runs.size), "counts": runs.counts.encode("ascii")})
+    mask = read_coco({"size": runs.size, "counts": runs.counts}, None, "the mask")
     left, top, right, bottom = (max(0, edge) for edge in box)
     part = mask[top:bottom, left:right]
     return int(part.sum()), int(part.size)
