@@ -198,6 +198,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
         write_report,
     )
     from .evaluation.cache import CachedEncoder
+    from .evaluation.manifest import check_images
     from .evaluation.report import describe
     from .evaluation.stopwatch import Stopwatch
     from .evaluation.tasks import Task
@@ -211,6 +212,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
     folder = _folder(o.out / b.name)
     manifest = get_manifest(b, o, folder)
     numbers = choose_numbers(len(manifest.entries), o.episodes)
+    check_images(manifest, numbers, o.data_root)
 
     watch = Stopwatch()
     encoder = CachedEncoder(
@@ -288,9 +290,7 @@ def get_manifest(b: Benchmark, o: Options, folder: Path) -> Manifest:
     own = folder / f"manifest-{o.shots}-shot.json"
     file = o.manifest or own
     if o.manifest is None and not own.exists():
-        manifest = make_manifest(b, o.data_root, o.shots)
-        save_manifest(own, manifest)
-        return manifest
+        save_manifest(own, make_manifest(b, o.data_root, o.shots))
     manifest = load_manifest(file, b.name)
     if manifest.protocol.get("shots") != o.shots:
         raise LikewiseError(

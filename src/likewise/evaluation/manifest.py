@@ -35,7 +35,7 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """64 hex digits of all that is asked."""
+        """64 hex digits of all that is asked; the order of classes counts, for it breaks ties."""
         return hashlib.sha256(_dumps(self.fields()).encode()).hexdigest()
 
     def fields(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
     """
     content = manifest.fields()
     entries = ",\n".join(_dumps(entry) for entry in content.pop("entries"))
-    head = json.dumps(content, indent=1, sort_keys=True)[: -len("\n}")]
+    head = json.dumps(content, indent=1)[: -len("\n}")]
     write_whole(path, f'{head},\n "entries": [\n{entries}\n]\n}}\n'.encode())
 
 
@@ -63,9 +63,11 @@ def load_manifest(path: Path, benchmark: str) -> Manifest:
     """
     try:
         manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        for entry in manifest.entries:
+            files_of(entry, manifest.references)
     except (OSError, ValueError) as error:
         raise LikewiseError(f"{path} cannot be read as a JSON manifest ({error}).") from error
-    except TypeError as error:
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
         raise LikewiseError(
             f"{path} is no manifest of a benchmark: `likewise benchmark` writes one to --out."
         ) from error
@@ -89,6 +91,38 @@ def check_sources(manifest: Manifest, root: Path) -> None:
                 f"{root / name} is not the file that the manifest was made from (its sha256 "
                 "differs): give the right --data-root, or make a new manifest."
             )
+
+
+def check_images(manifest: Manifest, numbers: Sequence[int], root: Path) -> None:
+    """Raises LikewiseError if a file that these episodes need is not there, naming the first."""
+    needed = (files_of(manifest.entries[n], manifest.references) for n in numbers)
+    for name in dict.fromkeys(name for files in needed for name in files):
+        if not (root / name).is_file():
+            raise LikewiseError(
+                f"{root / name} does not exist, but the manifest of {manifest.benchmark} asks for "
+                "it: complete the download, or check --data-root."
+            )
+
+
+def files_of(entry: Entry, references: Mapping[str, Sequence[Entry]]) -> list[str]:
+    """Paths below the data root that an episode needs.
+
+    Raises:
+        KeyError, TypeError, IndexError, AttributeError: if it is no episode of any task.
+    """
+    _ = entry["set"]
+    if "points" in entry:
+        _ = entry["cls"], entry["truth"], entry["side"]
+        return [entry["ref"], entry["tgt"]]
+    if "refs" in entry:
+        trial = as_trial(entry, 0, Path())
+        marked = [trial.target or trial.references[0], *trial.references]
+    else:
+        _ = entry["unit"], entry["score"]
+        listed = [*entry["tgt"].values(), *(r for k in entry["tgt"] for r in references[k])]
+        marked = [as_marked(one, Path()) for one in listed]
+    files = [path for m in marked for path in (m.image, m.mask) if isinstance(path, Path)]
+    return [path.as_posix() for path in files]
 
 
 def sha256(path: Path) -> str:
@@ -149,4 +183,4 @@ def as_trial(entry: Entry, index: int, root: Path) -> Trial:
 
 
 def _dumps(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"))
