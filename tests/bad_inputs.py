@@ -235,6 +235,26 @@ def report(name: str, **changes: Any) -> str:
     return name
 
 
+def benchmark(name: str = "permis", *more: str) -> list[str]:
+    """As `segment`, for two videos of the benchmark PerMIS (or another replica) in data/."""
+    from replicas import REPLICAS
+
+    if name in REPLICAS and not Path("data").exists():
+        REPLICAS[name](Path("data"))
+    words = ["--data-root", "data", "--out", "results", *TINY, "--method", "insid3"]
+    return ["benchmark", name, *words, *more]
+
+
+def part(name: str, *numbers: int, run: str = "1") -> str:
+    """A report of `likewise benchmark` with some of three episodes."""
+    same = {"benchmark": "permis", "run": run, "numbers": [0, 1, 2], "shards": ["0/2"]}
+    records = [{"at": n, "set": "all", "unit": str(n)} for n in numbers]
+    Path(name).write_text(
+        json.dumps({**same, "machines": [{}], "seconds": 1.0, "records": records})
+    )
+    return name
+
+
 def cut(path: str, share: float = 0.5) -> None:
     """Keep the first part of a file."""
     whole = Path(path).read_bytes()
@@ -1631,6 +1651,199 @@ def grid_without_masks(_: Path) -> list[str]:
 @row("grid in an unknown format", 2, r"grid\.xyz has no known suffix: name it with one of \.png")
 def grid_in_an_unknown_format(_: Path) -> list[str]:
     return ["eval-compare", report("a.json"), report("b.json"), "--out", "grid.xyz"]
+
+
+# benchmark
+
+
+@row(
+    "unknown benchmark", 2, r"benchmark 'imagenet' is unknown; use all, list, merge or one of coco"
+)
+def unknown_benchmark(_: Path) -> list[str]:
+    return benchmark("imagenet")
+
+
+@row(
+    "benchmark that is not there",
+    2,
+    r"data/COCO2014/val2014 does not exist: COCO-20i is at https://\S+; docs/benchmarks\.md shows",
+    when=os.sep == "/",
+)
+def benchmark_not_there(_: Path) -> list[str]:
+    return ["benchmark", "coco20i", "--data-root", "data", "--out", "results"]
+
+
+@row("no benchmark at all", 2, r"tiny holds none of the benchmarks: `likewise benchmark list` says")
+def no_benchmark(_: Path) -> list[str]:
+    return ["benchmark", "all", "--data-root", "tiny", "--out", "results"]
+
+
+@row("benchmark with --shots 0", 2, r"--shots 0 leaves nothing to find by: give at least 1\.")
+def benchmark_without_shots(_: Path) -> list[str]:
+    return benchmark("permis", "--shots", "0")
+
+
+@row(
+    "benchmark with too few images",
+    2,
+    r"SUIM: class FV has 3 images, but a target and 5 references need 6: give a smaller --shots",
+)
+def benchmark_with_too_few(_: Path) -> list[str]:
+    return benchmark("suim", "--shots", "5")
+
+
+@row("several shots of a video", 2, r"PerMIS has one reference a video: leave out --shots\.")
+def shots_of_a_video(_: Path) -> list[str]:
+    return benchmark("permis", "--shots", "2")
+
+
+@row("benchmark with --episodes 0", 2, r"--episodes 0 leaves nothing to measure: give at least 1\.")
+def benchmark_of_nothing(_: Path) -> list[str]:
+    return benchmark("permis", "--episodes", "0")
+
+
+@row(
+    "shard that is none", 2, r"--shard 2/2 is no part of the work: give i/n with i from 0 to n - 1"
+)
+def no_shard(_: Path) -> list[str]:
+    return benchmark("permis", "--shard", "2/2")
+
+
+@row(
+    "more shards than work", 2, r"--shard 1/2 has nothing to do: there are 1 blocks of 32 episodes"
+)
+def empty_shard(_: Path) -> list[str]:
+    return benchmark("permis", "--shard", "1/2")
+
+
+@row(
+    "unknown ablation",
+    2,
+    r"ablation 'colour' is unknown; use one of debias, rank, tau, alpha, foris",
+)
+def unknown_ablation(_: Path) -> list[str]:
+    return benchmark("permis", "--ablation", "colour")
+
+
+@row("ablation of one shard", 2, r"--ablation cannot be sharded: run its variants one by one\.")
+def sharded_ablation(_: Path) -> list[str]:
+    return benchmark("permis", "--ablation", "debias", "--shard", "0/2")
+
+
+@row("missing manifest", 2, r"nowhere\.json cannot be read as a JSON manifest \(.*No such file")
+def missing_manifest(_: Path) -> list[str]:
+    return benchmark("permis", "--manifest", "nowhere.json")
+
+
+@row(
+    "manifest that is none",
+    2,
+    r"m\.json is no manifest of a benchmark: `likewise benchmark` writes",
+)
+def no_manifest(_: Path) -> list[str]:
+    Path("m.json").write_text('{"episodes": []}')
+    return benchmark("permis", "--manifest", "m.json")
+
+
+@row("manifest with a broken episode", 2, r"m\.json is no manifest of a benchmark")
+def broken_manifest(_: Path) -> list[str]:
+    content: dict[str, Any] = {"benchmark": "permis", "protocol": {"shots": 1}, "sources": {}}
+    Path("m.json").write_text(json.dumps({**content, "entries": [{"set": "all", "refs": []}]}))
+    return benchmark("permis", "--manifest", "m.json")
+
+
+@row("manifest of another benchmark", 2, r"m\.json is a manifest of suim, not of permis\.")
+def manifest_of_another(_: Path) -> list[str]:
+    content = {"benchmark": "suim", "protocol": {"shots": 1}, "sources": {}, "entries": []}
+    Path("m.json").write_text(json.dumps(content))
+    return benchmark("permis", "--manifest", "m.json")
+
+
+@row(
+    "one manifest for all benchmarks", 2, r"--manifest is of one benchmark: name it instead of all"
+)
+def manifest_for_all(_: Path) -> list[str]:
+    return ["benchmark", "all", "--data-root", "data", "--manifest", "m.json"]
+
+
+@row(
+    "benchmark with a missing image",
+    2,
+    r"data.PerMIRS.4.2\.jpg does not exist, but the manifest of permis asks for it: complete the",
+)
+def benchmark_with_a_missing_image(_: Path) -> list[str]:
+    words = benchmark()
+    Path("data/PerMIRS/4/2.jpg").unlink()
+    return words
+
+
+@row(
+    "pickled list that runs a program",
+    2,
+    r"data.LVIS.lvis_val\.pkl is not read: .*can run any program",
+)
+def list_that_runs_a_program(_: Path) -> list[str]:
+    words = benchmark("lvis92i")
+    Path("data/LVIS/lvis_val.pkl").write_bytes(pickle.dumps({1: Booby()}))
+    return words
+
+
+@row(
+    "half of a pickled list",
+    2,
+    r"data.LVIS.lvis_val\.pkl is not read: it is damaged or no plain list",
+)
+def half_a_list(_: Path) -> list[str]:
+    words = benchmark("lvis92i")
+    cut("data/LVIS/lvis_val.pkl")
+    return words
+
+
+@row("half of an array of masks", 2, r"data.PerMIRS.17.masks\.npz\.npy is not read: it is damaged")
+def half_an_array(_: Path) -> list[str]:
+    words = benchmark()
+    cut("data/PerMIRS/17/masks.npz.npy")
+    return words
+
+
+@row("benchmark into a file", 2, r"the folder mask\.png.permis cannot be written to \(")
+def benchmark_into_a_file(_: Path) -> list[str]:
+    return [*benchmark(), "--out", "mask.png"]
+
+
+@row("merging nothing", 2, r"merge needs reports: give report-i-of-n\.json of every shard\.")
+def merging_nothing(_: Path) -> list[str]:
+    return ["benchmark", "merge"]
+
+
+@row("merging what is no report", 2, r"tiny.config\.json is no report of `likewise benchmark`")
+def merging_no_report(_: Path) -> list[str]:
+    return ["benchmark", "merge", "tiny/config.json"]
+
+
+@row(
+    "merging different runs", 2, r"b\.json is of another run than a\.json: merge shards of the same"
+)
+def merging_different_runs(_: Path) -> list[str]:
+    return ["benchmark", "merge", part("a.json", 0), part("b.json", 1, 2, run="2")]
+
+
+@row(
+    "merging too few shards",
+    2,
+    r"of the run's 3 episodes the reports lack 2 and hold 1 twice: give",
+)
+def merging_too_few(_: Path) -> list[str]:
+    return ["benchmark", "merge", part("a.json", 0), part("b.json", 0)]
+
+
+@row(
+    "report for a benchmark that is run",
+    2,
+    r"a\.json: reports are for `likewise benchmark merge`\.",
+)
+def report_for_a_run(_: Path) -> list[str]:
+    return ["benchmark", "permis", "a.json"]
 
 
 # only from Python
