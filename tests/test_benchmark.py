@@ -406,7 +406,7 @@ def test_another_run_does_not_use_its_blocks(folder: Path) -> None:
     done(run(words("permis")))
     ran = run(words("permis", "--set", "alpha=0.1"))
     assert ran.code == 2
-    assert "holds a run with other settings or episodes: give another --out" in ran.err
+    assert "holds a run with other settings, episodes or code: give another --out" in ran.err
 
 
 def test_an_ablation_compares_on_the_same_episodes(folder: Path) -> None:
@@ -429,6 +429,11 @@ def test_all_runs_what_is_there_and_says_what_is_not(folder: Path) -> None:
     assert "# SPair-71k" in ran.out
     assert "not there: COCO-20i, get it at https://" in ran.err
     assert "PerMIS" not in ran.err
+    Path("data/PerMIRS/4/1.jpg").unlink()
+    ran = run(words("all", "--out", "again"))
+    assert ran.code == 1
+    assert "likewise: PerMIS: data/PerMIRS/4/1.jpg does not exist" in ran.err.replace("\\", "/")
+    assert "# SPair-71k" in ran.out
     listed = json.loads(done(run(["benchmark", "list", "--data-root", "data", "--json"])))
     assert {row["name"] for row in listed if row["here"] == "yes"} == {"permis", "spair"}
     assert len(listed) == len(BENCHMARKS) == 17
@@ -500,7 +505,7 @@ def test_davis_objects_and_frames(tmp_path: Path) -> None:
     frames = [Path(next(iter(e["tgt"].values()))["image"]).stem for e in several.entries]
     assert frames == ["00001", "00002", "00003"] * 2  # neither the first nor the last
     assert list(several.entries[4]["tgt"]) == ["dogs 1", "dogs 2"]
-    assert list(single.entries[4]["tgt"]) == ["dogs None"]
+    assert list(single.entries[4]["tgt"]) == ["dogs"]
     reference = several.references["dogs 2"][0]
     assert (reference["value"], Path(reference["image"]).stem) == (2, "00000")
     # The 2016 download lists its frames instead of its videos.

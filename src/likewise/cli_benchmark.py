@@ -143,19 +143,25 @@ def benchmark(
             f"{data_root} holds none of the benchmarks: `likewise benchmark list` says where to "
             "get them."
         )
-    results = []
+    found = []
     for b in here:
-        results.append(
-            run_one(b, options) if ablation is None else run_ablation(b, options, ablation)
-        )
+        try:
+            ran = run_one(b, options) if ablation is None else run_ablation(b, options, ablation)
+        except LikewiseError as error:
+            if name != "all":
+                raise
+            print(f"likewise: {b.title}: {error}", file=sys.stderr)
+            continue
+        found.append(ran["json"])
         if not as_json:
-            print(results[-1]["text"])
+            print(ran["text"])
     if as_json:
-        found = [r["json"] for r in results]
         print(json.dumps(found if name == "all" else found[0], indent=2))
     for b in chosen:
         if b not in here:
             print(f"not there: {b.title}, get it at {b.where}", file=sys.stderr)
+    if len(found) < len(here):
+        raise typer.Exit(1)
 
 
 def print_list(root: Path | None, as_json: bool) -> None:
@@ -189,7 +195,13 @@ def merge(reports: list[Path], out: Path, as_json: bool) -> None:
 
 def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, Any]:
     """Run one benchmark and write its report; ``json`` and ``text`` of it."""
-    from .evaluation.benchmark import Shard, choose_numbers, fingerprint, run_blocks
+    from .evaluation.benchmark import (
+        Shard,
+        choose_numbers,
+        code_digest,
+        fingerprint,
+        run_blocks,
+    )
     from .evaluation.benchmark_report import (
         commit,
         describe_machine,
@@ -229,8 +241,9 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
     segmenter = Segmenter(encoder, method=o.method, **o.set)
     _ = encoder.basis  # made or read now: it is no part of encoding the first image
     settings = describe(segmenter, refine=o.refine, cache=o.cache)
-    asked = {**settings, "manifest": manifest.digest, "numbers": numbers}
-    run = fingerprint({k: v for k, v in asked.items() if k not in ("versions", "device")})
+    asked = {k: v for k, v in settings.items() if k not in ("versions", "device")}
+    asked |= {"manifest": manifest.digest, "numbers": numbers, "code": code_digest()}
+    run = fingerprint(asked)
     task = Task(segmenter, manifest, b.task, o.data_root, o.refine, watch)
     folder = folder if variant is None else _folder(folder / variant)
     with _progress(len(numbers) // shard.count, b.title) as advance:

@@ -56,6 +56,14 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def code_digest() -> str:
+    """16 hex digits of this package's Python files, so that no run goes on with other code."""
+    digest, package = hashlib.sha256(), Path(__file__).resolve().parents[1]
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def run_blocks(
     task: Task,
     numbers: Sequence[int],
@@ -117,7 +125,7 @@ def _read_block(file: Path, run: str) -> dict[str, Any] | None:
         raise LikewiseError(f"{file} cannot be read as a block of episodes: delete it.") from error
     if other:
         raise LikewiseError(
-            f"{file.parent} holds a run with other settings or episodes: give another --out, or "
-            "delete that folder."
+            f"{file.parent} holds a run with other settings, episodes or code: give another --out, "
+            "or delete that folder."
         )
     return block

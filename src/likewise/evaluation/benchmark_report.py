@@ -147,6 +147,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         + (f" ({rate:.2f} images/s)" if rate else "")
         + f" on {'; '.join(dict.fromkeys(_machine(m) for m in report['machines']))}",
         "",
+        f"Protocol: {', '.join(f'{k} {_brief(v)}' for k, v in report['protocol'].items())}.",
+        "",
         f"Manifest {report['manifest'][:16]}, run {report['run']}, likewise "
         f"{settings['versions']['likewise']} at commit {settings['commit'] or 'unknown'}, "
         + ", ".join(f"{k} {v}" for k, v in settings["versions"].items() if k != "likewise"),
@@ -233,6 +235,13 @@ def commit() -> str | None:
         return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "-uno"))
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _brief(value: Any) -> str:
+    """Of a long list only how long it is; the manifest has all of it."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) if len(value) <= 8 else str(len(value))
+    return str(value)
 
 
 def _machine(machine: Mapping[str, Any]) -> str:

@@ -101,7 +101,9 @@ def run_trials(
                 scores = torch.from_numpy(result.scores).to(encoder.device)
                 with watch.stage("refine", int(refiner != "none")):
                     fine = at_input_size(scores, pixels, encoder.input_size, refiner)
-                    mask = (resize(fine, pixels.shape[:2]) > 0.5).cpu().numpy()
+                    mask = result.mask
+                    if refiner != "none":
+                        mask = (resize(fine, pixels.shape[:2]) > 0.5).cpu().numpy()
                 found = Found(mask, (fine > 0.5).cpu().numpy(), truth, void, result.confidence)
                 outcome = _judge(trial, pixels, found, masks, pictures)
             yield outcome

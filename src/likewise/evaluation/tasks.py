@@ -109,7 +109,7 @@ class Task:
             yield record
 
     def _points(self, numbers: Sequence[int]) -> Iterator[Record]:
-        from ..segmenter import check_keypoints, match_encoded
+        from ..segmenter import match_encoded
 
         encoder = self.segmenter.encoder
         for n in numbers:
@@ -118,7 +118,7 @@ class Task:
                 pair = [read_image(self.root / entry[name]) for name in ("ref", "tgt")]
             first, second = encoder.encode_many(pair)
             with self.watch.stage("score"):
-                points = check_keypoints(entry["points"], first.size)
+                points = np.asarray(entry["points"], dtype=np.float32)
                 found, _ = match_encoded(first, second, points, debiased=True)
             right = correct_keypoints(found, np.asarray(entry["truth"]), entry["side"])
             yield {**_head(n, self.manifest.entries), "points": len(found), "right": right}

@@ -35,8 +35,9 @@ def build(root: Path, shots: int, benchmark: Benchmark) -> Built:
     for sequence in dict.fromkeys(_name(line) for line in read_lines(lists[0])):
         frames = files_in(folder / "JPEGImages" / "480p" / sequence, ".jpg")
         masks = [folder / "Annotations" / "480p" / sequence / f"{f.stem}.png" for f in frames]
-        objects = {f"{sequence} {k}": k for k in ([None] if single else _objects(masks[0]))}
-        truth = {name: {"least": 1} if k is None else {"value": k} for name, k in objects.items()}
+        truth: dict[str, dict[str, int]] = {sequence: {"least": 1}}
+        if not single:
+            truth = {f"{sequence} {k}": {"value": k} for k in _objects(masks[0])}
         for name, how in truth.items():
             references[name] = [marked_entry(frames[0], masks[0], root, **how)]
         for frame, mask in zip(frames[1:-1], masks[1:-1], strict=True):
