@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .features.clustering import MergeTree
+    from .instances import Instance
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,26 @@ class Result:
     def labels(self) -> tuple[str, ...]:
         """The classes looked for, in the order in which the references name them."""
         return tuple(self.classes)
+
+    def instances(self, label: str | None = None) -> list[Instance]:
+        """The objects of one class, or of all in order; see ``instances.find_objects``.
+
+        Raises:
+            LikewiseError: if nobody looked for the label.
+        """
+        from .errors import LikewiseError
+        from .instances import find_objects
+
+        if label is not None and label not in self.classes:
+            raise LikewiseError(
+                f"the class {label!r} was not looked for; use one of {', '.join(self.labels)}."
+            )
+        return [
+            instance
+            for number, (name, c) in enumerate(self.classes.items(), 1)
+            if label in (None, name)
+            for instance in find_objects(c.mask, c.scores, c.confidence, number, name)
+        ]
 
     @property
     def present(self) -> bool:
