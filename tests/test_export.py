@@ -26,10 +26,11 @@ from likewise.export.annotations import (
     read_scores,
 )
 from likewise.export.dataset import FORMATS, Settings, find_writer, write_dataset
-from likewise.export.instances import Instance, draw, find_instances
+from likewise.export.instances import find_instances
 from likewise.export.outlines import MIN_IOU, outline
 from likewise.export.voc import voc_colour
 from likewise.images import read_image, write_label_map, write_mask
+from likewise.instances import Instance, draw
 from likewise.masks import encode_runs, read_mask
 from likewise.pictures import class_colour
 

@@ -103,9 +103,9 @@ def pieces(mask: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int, npt.NDArray[
 def draw(
     instances: Sequence[Instance], shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint16
 ) -> npt.NDArray[np.unsignedinteger[Any]]:
-    """(H, W) label map of these instances only."""
+    """(H, W) label map of these instances only; parts over wholes."""
     drawn = np.zeros(shape, dtype)
-    for instance in instances:
+    for instance in sorted(instances, key=lambda i: i.label.count("/")):
         h, w = instance.mask.shape
         window = drawn[instance.top : instance.top + h, instance.left : instance.left + w]
         window[instance.mask] = instance.number

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from ..batch.folder import LABELS
 from ..errors import ImageError, LikewiseError
 from ..images import read_pillow, why
+from ..instance_file import instances_path, read_instances
+from ..instances import Instance
 from ..reference import is_part
 
 
@@ -29,6 +31,8 @@ class Annotation:
     """All the classes of the dataset, whether this image shows them or not."""
     scores: Mapping[str, float]
     """Class → 0..1, how sure the method is that the image shows it; 1 where nothing is said."""
+    instances: Sequence[Instance] | None = None
+    """Its objects, where they were told apart: they make up ``label_map``, each has its score."""
 
     def mask_of(self, number: int) -> npt.NDArray[np.bool_]:
         """(H, W) bool: the class of that number, with its parts (``person/hair`` of ``person``)."""
@@ -143,7 +147,9 @@ def read_annotation(
     label_maps: bool,
     score: Mapping[str, float] | float | None = None,
 ) -> Annotation:
-    """One image with its mask; the image is decoded too, so that none is damaged.
+    """One image with its mask, and its instances if they are kept beside it and make it up.
+
+    The image is decoded too, so that none is damaged.
 
     Args:
         pair: the files.
@@ -186,7 +192,8 @@ def read_annotation(
         )
     each = score if isinstance(score, Mapping) else dict.fromkeys(classes, score)
     scores = {name: value for name, value in each.items() if value is not None}
-    return Annotation(pair.image, label_map, classes, scores)
+    instances = read_instances(instances_path(pair.mask), label_map, classes)
+    return Annotation(pair.image, label_map, classes, scores, instances)
 
 
 def is_validation(image: Path, share: float) -> bool:

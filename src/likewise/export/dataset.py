@@ -11,9 +11,10 @@ from typing import Any
 
 from ..errors import LikewiseError
 from ..images import is_turned, read_image, write_image
+from ..instances import Instance
 from ..writing import write_whole
 from .annotations import Annotation, is_validation, read_bytes
-from .instances import Instance, find_instances
+from .instances import find_instances
 
 FORMATS = ("coco", "yolo", "voc", "labelme")
 

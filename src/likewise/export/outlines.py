@@ -14,8 +14,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..instances import Instance
 from ..masks import fill_polygon
-from .instances import Instance
 
 Points: TypeAlias = npt.NDArray[np.int64]
 """(n, 2) x, y."""

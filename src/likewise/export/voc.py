@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import LikewiseError
 from ..images import write_label_map
+from ..instances import draw
 from ..writing import write_whole
 from .dataset import Item, Settings, copy_image, make_folder
-from .instances import draw
 
 
 def check(settings: Settings) -> None:
@@ -41,7 +43,7 @@ def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
     palette = [voc_colour(k) for k in range(256)]
     names: dict[str, list[str]] = {"train": [], "val": []}
     for item in items:
-        label_map = draw(item.instances, item.annotation.label_map.shape)
+        label_map = draw(item.instances, item.annotation.label_map.shape, np.uint8)
         write_label_map(masks / f"{item.stem}.png", label_map, palette)
         copy_image(item.annotation.image, pictures)
         names[item.split].append(item.stem)
