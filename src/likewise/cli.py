@@ -80,6 +80,9 @@ RankOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
+InstancesOption = Annotated[
+    bool, typer.Option("--instances", help="Also tell the objects of a class apart, for export.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -154,6 +157,7 @@ def segment(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write <stem>_overlay.jpg pictures.")
     ] = False,
+    instances: InstancesOption = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep masks that are there already.")
     ] = False,
@@ -200,7 +204,8 @@ def segment(
         options = info.options(**{k: v for k, v in options.items() if _is_given(context, k)})
     if consensus:
         check_consensus(options["method"])
-    jobs = plan(find_images(targets), out, overlay=overlay, inputs=inputs)
+    found = find_images(targets)
+    jobs = plan(found, out, overlay=overlay, instances=instances, inputs=inputs)
     labels = dict.fromkeys(label) if info is None else info.classes
     values = {str(k): name for k, name in enumerate(labels, 1)} if len(labels) > 1 else {}
     if values:

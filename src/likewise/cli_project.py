@@ -16,6 +16,7 @@ from .cli import (
     DeviceOption,
     DtypeOption,
     ImageSizeOption,
+    InstancesOption,
     JsonOption,
     LabelOption,
     MaskOption,
@@ -58,6 +59,7 @@ def init(
         bool,
         typer.Option("--consensus", help="Targets of one kind become references of each other."),
     ] = False,
+    instances: InstancesOption = False,
 ) -> None:
     """Write PROJECT/likewise.toml, with comments: references, targets, settings."""
     from .batch.settings import Marked, relative, write_settings
@@ -93,6 +95,7 @@ def init(
         ("image_size", image_size),
         ("refine", refine),
         ("consensus", consensus),
+        ("instances", instances),
     ]
     path = write_settings(project, settings, references)
     print(f"{path} written: {len(references)} references, {len(found)} targets.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import LikewiseError, WriteError, explained_memory
 from ..images import read_image, write_image, write_label_map, write_mask
+from ..instance_file import instances_path, write_instances
 from ..prefetch import ahead, batched
 from ..quality import steadiness, verdicts
 
@@ -31,6 +32,8 @@ class Job:
     target: Path
     mask: Path
     overlay: Path | None
+    instances: Path | None = None
+    """Where the objects go, if they are told apart."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,12 @@ LABELS = "labels.json"
 
 
 def plan(
-    targets: Sequence[Path], out: Path, *, overlay: bool, inputs: Sequence[Path] = ()
+    targets: Sequence[Path],
+    out: Path,
+    *,
+    overlay: bool,
+    instances: bool = False,
+    inputs: Sequence[Path] = (),
 ) -> list[Job]:
     """Name every output and make the folder, before anything expensive starts.
 
@@ -95,6 +103,7 @@ def plan(
         targets: images to segment.
         out: folder for ``<stem>.png`` and, with ``overlay``, ``<stem>_overlay.jpg``.
         overlay: whether pictures are written too.
+        instances: whether ``<stem>.instances.json`` are written too.
         inputs: further files that must not be overwritten (references, masks).
 
     Raises:
@@ -102,10 +111,15 @@ def plan(
             the folder cannot be made or written to.
     """
     jobs = [
-        Job(t, out / f"{t.stem}.png", out / f"{t.stem}_overlay.jpg" if overlay else None)
+        Job(
+            t,
+            out / f"{t.stem}.png",
+            out / f"{t.stem}_overlay.jpg" if overlay else None,
+            instances_path(out / f"{t.stem}.png") if instances else None,
+        )
         for t in targets
     ]
-    pairs = [(j.target, path) for j in jobs for path in (j.mask, j.overlay) if path is not None]
+    pairs = [(j.target, p) for j in jobs for p in (j.mask, j.overlay, j.instances) if p is not None]
     claim(out, pairs, inputs=[*targets, *inputs])
     return jobs
 
@@ -219,7 +233,7 @@ def _as_it_is(done: Segmented) -> Iterator[Result]:
 
 
 def _read(job: Job, resume: bool) -> tuple[Job, np.ndarray | Outcome]:
-    if resume and job.mask.is_file():
+    if resume and job.mask.is_file() and (job.instances is None or job.instances.is_file()):
         return job, Outcome(job.target, job.mask, skipped=True)
     try:
         with explained_memory(str(job.target)):
@@ -269,7 +283,7 @@ def write_result(
 ) -> Outcome:
     """Write the files of one job, as ``segment_files`` says.
 
-    The overlay first: the mask is what says that a target is done.
+    The mask last: it is what says that a target is done.
     """
     if isinstance(done, Outcome):
         return done
@@ -305,6 +319,8 @@ def _write_files(job: Job, image: np.ndarray, result: Result, label_maps: bool) 
             write_image(job.overlay, overlay_labels(image, result.label_map))
         else:
             write_image(job.overlay, overlay(image, result.mask))
+    if job.instances is not None:
+        write_instances(job.instances, result.instances())
     if label_maps:
         colours = [class_colour(k) for k in range(1, len(result.labels) + 1)]
         write_label_map(job.mask, result.label_map, [(0, 0, 0), *colours])

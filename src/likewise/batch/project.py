@@ -138,7 +138,13 @@ class Project:
         """One for every target, in order. Raises LikewiseError as ``plan`` does."""
         targets = find_images([os.path.normpath(self.folder / t) for t in self.settings.targets])
         files = [self.folder / f for r in self.settings.references for f in (r.image, r.mask) if f]
-        return plan(targets, self.folder / MASKS, overlay=False, inputs=files)
+        return plan(
+            targets,
+            self.folder / MASKS,
+            overlay=False,
+            instances=self.settings.instances,
+            inputs=files,
+        )
 
     def mask(self, target: Path) -> Path:
         """Where the mask of a target is, as ``plan`` names it."""

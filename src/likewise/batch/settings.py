@@ -50,6 +50,7 @@ class Settings:
     image_size: int | None = None
     refine: str = "none"
     consensus: bool = False
+    instances: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     """`[method_settings]`: fields of the method's ``Params``."""
     quality: Mapping[str, float] = field(default_factory=dict)
@@ -90,6 +91,7 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
         "image_size": int,
         "refine": str,
         "consensus": bool,
+        "instances": bool,
         "method_settings": dict,
         "quality": dict,
         "page": dict,
@@ -230,6 +232,7 @@ COMMENTS = {
     "image_size": "Side of the square that the backbone sees; its own by default.",
     "refine": "Edges: none, guided or crf.",
     "consensus": "Whether targets of one kind become references of each other.",
+    "instances": "Whether the objects of each class are told apart, for `likewise export`.",
 }
 
 
