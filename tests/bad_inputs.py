@@ -2026,6 +2026,18 @@ def export_scores(_: Path) -> list[str]:
     return export("--scores", "mask.png")
 
 
+@row(
+    "instances that are none",
+    1,
+    r"masks.a\.instances\.json holds no instances \(.*\): delete it to export the pieces of the ",
+    masks="annotations.json",
+)
+def export_instances(_: Path) -> list[str]:
+    words = export()
+    Path("masks/a.instances.json").write_text('{"instances": [{"class": 1}]}')
+    return words
+
+
 @row("annotations of another image", 2, r"m\.json cannot be used \(it lists no images called refe")
 def annotations_of_another(_: Path) -> list[str]:
     Path("m.json").write_text('{"images": [], "annotations": [], "categories": []}')
@@ -2261,7 +2273,8 @@ def _wrong_output(case: Row, ran: Ran) -> list[str]:
             wrong.append(f"no {case.message!r} at the start of {message!r}")
         if len(message) > LONGEST:
             wrong.append(f"a message of {len(message)} characters")
-    summary = r"\d+ of \d+ masks written to out(, \d+ [a-z ]+)+\n" if case.code == 1 else ""
+    what = r"\d+ (of \d+ masks|images with \d+ instances)"
+    summary = what + r" written to out(, \d+ [a-z ]+)+\n" if case.code == 1 else ""
     if not re.fullmatch(summary, ran.out):
         wrong.append(f"on stdout {ran.out!r}")
     return wrong
