@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..errors import LikewiseError
-from ..export.annotations import Annotation
-from ..export.instances import Instance, find_instances
+from ..instances import Instance
 from ..result import Result
 
 
 def find_pieces(result: Result, min_area: int = 1) -> list[Instance]:
-    """The objects of a result, class by class, each with the confidence of its class.
+    """The objects of a result, class by class, each with its score.
 
     Args:
         result: of one image.
         min_area: smaller ones are left out, in pixels.
     """
-    scores = {label: found.confidence for label, found in result.classes.items()}
-    annotation = Annotation(Path(), result.label_map, result.labels, scores)
-    return list(find_instances(annotation, min_area))
+    return [instance for instance in result.instances() if instance.area >= min_area]
 
 
 def check_outline(min_area: int, simplify: float) -> None:
