@@ -443,6 +443,17 @@ def test_failed_images_are_listed_with_the_reason(
     assert "b.jpg" in site.refused("GET", f"/api/targets/{failed['id']}/picture?side=320")
 
 
+def test_a_backbone_that_cannot_be_loaded_is_said_to_pages_that_come_later(scene: Path) -> None:
+    replace_settings(scene / "work", Settings((), (), backbone="nonesuch"))
+    with served(scene / "work") as site:
+        site.wait()
+        assert "nonesuch" in site.state()["failed"]
+        content = (scene / "reference.png").read_bytes()
+        site.do("PUT", "/api/uploads?name=r.png&reference=true", content)
+        picture = site.state()["pictures"][0]["id"]
+        assert "nonesuch" in site.refused("GET", f"/api/references/{picture}/regions")
+
+
 def test_only_the_page_itself_may_ask(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     own = f"http://127.0.0.1:{site.port}"
     allowed = [{}, {"origin": own}, {"cookie": "", "authorization": f"Bearer {TOKEN}"}]

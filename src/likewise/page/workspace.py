@@ -93,9 +93,7 @@ class Workspace:
                 "labels": settings.labels,
                 "sliders": dataclasses.asdict(project.sliders),
                 "pictures": [self._picture(project, path) for path in self.pictures(project)],
-                "folders": settings.targets,
                 "targets": [_target(project, job.target, rows) for job in jobs],
-                "backbone": settings.backbone,
             }
 
     def pictures(self, project: Project) -> list[Path]:
