@@ -427,6 +427,9 @@ def test_what_cannot_be_used_is_said_in_a_sentence(site: Site, scene: Path) -> N
     assert "wrong" in site.refused("PUT", f"/api/references/{picture}", everything)
     gone = "/api/targets/0123456789abcdef0123/picture?side=320"
     assert "no longer in the project" in site.refused("GET", gone)
+    assert "says no number" in site.refused(
+        "PUT", "/api/sliders", {"threshold": float("nan"), "granularity": 0}
+    )
     assert "has no mask" in site.refused("GET", f"/api/targets/{site.target('a.jpg')['id']}/mask")
 
 

@@ -167,8 +167,21 @@ class Layers:
         return Result(label_map > 0, scores.max(axis=0), confidence, None, label_map, classes)
 
 
+DAMAGE = (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading a file that is missing or damaged can raise."""
+
+
+def read_drawn(path: Path) -> Sliders | None:
+    """The sliders that the mask beside layers was written with; None if they are unreadable."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Sliders(*file["drawn"].tolist())
+    except DAMAGE:
+        return None
+
+
 def read_layers(path: Path) -> tuple[Layers, Sliders] | None:
-    """Layers and the sliders that the mask beside them was written with; None if unreadable.
+    """Layers, and what ``read_drawn`` says; None if unreadable.
 
     What is missing or damaged can be made again.
     """
@@ -184,7 +197,7 @@ def read_layers(path: Path) -> tuple[Layers, Sliders] | None:
             )
             whole = len(layers.pairs) == len(layers.distances) == height * width - 1
             return (layers, Sliders(*file["drawn"].tolist())) if whole else None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+    except DAMAGE:
         return None
 
 

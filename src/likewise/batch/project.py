@@ -23,7 +23,7 @@ from ..backbones.download import sha256_of
 from ..errors import LikewiseError
 from ..quality import MIN_CONFIDENCE, doubt
 from .folder import LABELS, Job, Outcome, Segmented, plan, segment_files, write_result
-from .layers import NEUTRAL, Layers, Sliders, read_layers
+from .layers import NEUTRAL, Layers, Sliders, read_drawn, read_layers
 from .settings import Settings, read_settings, relative
 from .targets import find_images
 
@@ -340,8 +340,11 @@ class Project:
             )
         }
         for job in jobs:
-            found = read_layers(self.layers(job.target)) if self.key(job) in done else None
-            if found is None or found[1] == sliders or len(labels) != len(found[0].scores):
+            path = self.layers(job.target)
+            if self.key(job) not in done or read_drawn(path) in (sliders, None):
+                continue
+            found = read_layers(path)
+            if found is None or len(labels) != len(found[0].scores):
                 continue
             run, seconds = done[self.key(job)]
             with claim(job) as free:
@@ -352,7 +355,7 @@ class Project:
                 segmented = Segmented(job, np.empty(0), result, seconds)
                 outcome = write_result(segmented, label_maps=True, limits=self.limits)
                 # Last: it says with which sliders the mask was written.
-                found[0].write(self.layers(job.target), sliders)
+                found[0].write(path, sliders)
                 self._record(job, outcome, run)
             yield outcome
 
@@ -388,7 +391,7 @@ class Project:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN")
+        self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:

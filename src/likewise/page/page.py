@@ -176,7 +176,8 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed)
 
     def told(target: dict[str, Any]) -> dict[str, Any]:
         feed.say("target", target=target)
-        worker.wish()
+        if target["state"] == "pending":
+            worker.wish()
         return target
 
     @app.get("/api/targets/{wanted}/picture")
@@ -209,9 +210,10 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed)
 
     @app.post("/api/targets/{wanted}/promote")
     def promote(wanted: str) -> dict[str, Any]:
-        target = marks.promote(workspace, wanted)
+        target = told(marks.promote(workspace, wanted))
         feed.say("reload")
-        return told(target)
+        worker.wish()
+        return target
 
 
 async def _body(request: Request, name: str) -> bytes:

@@ -26,6 +26,8 @@ from .keeping import KeepingEncoder
 from .workspace import Workspace
 
 T = TypeVar("T")
+AHEAD = 16
+"""Pictures that are encoded before anybody asked."""
 
 
 class Worker(threading.Thread):
@@ -78,6 +80,8 @@ class Worker(threading.Thread):
             try:
                 return answer.result(timeout=1)
             except FutureTimeoutError:
+                if answer.done():
+                    raise
                 if self._ends:
                     raise LikewiseError("likewise ui ends: start it again.") from None
 
@@ -183,7 +187,6 @@ class Worker(threading.Thread):
 
     def regions(self, picture: Path) -> bytes:
         """A picture's clustering as a blob of no classes, see ``layers.blob``."""
-
         self._opened = picture
 
         def clustered() -> bytes:
@@ -216,7 +219,7 @@ class Worker(threading.Thread):
         def claim(job: Job) -> Iterator[bool]:
             with self.workspace.lock, self.workspace.opened() as project:
                 key = project.key(job)
-                free = project.states().get(key) == states.get(key)
+                free = project.facts(key).get(key, {}).get("state") == states.get(key)
                 if free:
                     project.set_pending(key)
                 yield free
@@ -233,12 +236,12 @@ class Worker(threading.Thread):
         # What makes the first result come soon, then the rest.
         paths = [*pictures[:1], *targets[:4], *pictures[1:], *targets[4:]]
         steps = [(path, ("flip", "far") if path in pictures else ()) for path in paths]
-        for path, views in steps[: encoder.room // 3]:
+        for path, views in steps[: min(AHEAD, encoder.room // 3)]:
             if (mark := (path, stamp(path))) not in self._seen:
-                self._seen.add(mark)
                 with suppress(LikewiseError):  # said when it is used
                     image = read_image(path)
                     shown = make_views(image, np.ones(image.shape[:2], bool), views)
                     for picture in (image, *(view for view, _ in shown.values())):
                         encoder.encode(picture)
                         yield
+                self._seen.add(mark)

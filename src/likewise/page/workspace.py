@@ -6,8 +6,8 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import re
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -191,9 +191,9 @@ class Workspace:
 
         with self.lock:
             for _, (reference, _, pattern) in CONCEPTS.items():
-                shutil.copyfile(FOLDER / reference, self.folder / REFERENCES / reference)
+                write_whole(self.folder / REFERENCES / reference, (FOLDER / reference).read_bytes())
                 for path in FOLDER.glob(pattern):
-                    shutil.copyfile(path, self.folder / IMAGES / path.name)
+                    write_whole(self.folder / IMAGES / path.name, path.read_bytes())
             settings = read_settings(self.folder, unfinished=True)
             page = dict(settings.page)
             page.setdefault("classes", list(CONCEPTS))
@@ -209,7 +209,8 @@ class Workspace:
         labels = [str(c["label"]).strip() for c in wanted]
         renamed = {str(c.get("was") or c["label"]): str(c["label"]).strip() for c in wanted}
         colours = [str(c["colour"]) for c in wanted]
-        if not all(labels) or len(set(labels)) < len(labels) or len(labels) >= NEGATIVE:
+        plain = all(label and label.isprintable() for label in labels)
+        if not plain or len(set(labels)) < len(labels) or len(labels) >= NEGATIVE:
             raise LikewiseError("every class needs a name of its own: change one of them.")
         if not all(re.fullmatch("#[0-9a-fA-F]{6}", colour) for colour in colours):
             raise LikewiseError("a colour is none: reload the page.")
@@ -230,7 +231,13 @@ class Workspace:
             project.rename_classes(renamed)
 
     def set_sliders(self, sliders: Sliders) -> None:
-        """Keep what the sliders say; the worker writes the masks."""
+        """Keep what the sliders say; the worker writes the masks.
+
+        Raises:
+            LikewiseError: they say no numbers.
+        """
+        if not (math.isfinite(sliders.threshold) and math.isfinite(sliders.granularity)):
+            raise LikewiseError("a slider says no number: reload the page.")
         with self.lock:
             page = read_settings(self.folder, unfinished=True).page
             self.change(page={**page, **dataclasses.asdict(sliders)})
