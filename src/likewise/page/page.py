@@ -57,7 +57,7 @@ def make_app(
     app = FastAPI(lifespan=life, openapi_url=None)
     _add_errors(app)
     _add_project(app, workspace, worker, feed)
-    _add_references(app, workspace, worker, feed)
+    _add_references(app, workspace, worker)
     _add_targets(app, workspace, worker, feed)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     app.add_middleware(Guard, token=token, host=host, port=port)
@@ -80,11 +80,6 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _add_project(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed) -> None:
-    def changed() -> dict[str, Any]:
-        feed.say("reload")
-        worker.wish()
-        return state()
-
     @app.get("/api/state")
     def state() -> dict[str, Any]:
         return workspace.state() | {
@@ -101,23 +96,23 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed)
     @app.post("/api/example")
     def example() -> dict[str, Any]:
         workspace.add_example()
-        return changed()
+        return worker.changed()
 
     @app.post("/api/folders")
     def folder(path: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
         workspace.add_folder(path)
-        return changed()
+        return worker.changed()
 
     @app.put("/api/uploads")
     async def upload(request: Request, name: str, reference: bool) -> dict[str, Any]:
         content = await _body(request, name)
         await run_in_threadpool(workspace.upload, name, content, reference)
-        return await run_in_threadpool(changed)
+        return worker.changed()
 
     @app.put("/api/classes")
     def classes(wanted: Annotated[list[dict[str, str]], Body()]) -> dict[str, Any]:
         workspace.set_classes(wanted)
-        return changed()
+        return worker.changed()
 
     @app.put("/api/sliders")
     def sliders(threshold: Annotated[float, Body()], granularity: Annotated[float, Body()]) -> None:
@@ -134,7 +129,7 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed)
         return Response(made, media_type="application/zip", headers=name)
 
 
-def _add_references(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed) -> None:
+def _add_references(app: FastAPI, workspace: Workspace, worker: Worker) -> None:
     def path_of(wanted: str) -> Path:
         with workspace.opened() as project:
             return workspace.picture(project, wanted)
@@ -156,17 +151,12 @@ def _add_references(app: FastAPI, workspace: Workspace, worker: Worker, feed: Fe
         values = _label_map(await _body(request, "what was painted"), width, height)
         path = await run_in_threadpool(path_of, wanted)
         await run_in_threadpool(marks.save_reference, workspace, path, values)
-        return await run_in_threadpool(changed)
+        return worker.changed()
 
     @app.delete("/api/references/{wanted}")
     def remove(wanted: str) -> dict[str, Any]:
         marks.remove_reference(workspace, path_of(wanted))
-        return changed()
-
-    def changed() -> dict[str, Any]:
-        worker.wish()
-        feed.say("reload")
-        return {}
+        return worker.changed()
 
 
 def _add_targets(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed) -> None:
@@ -211,8 +201,7 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed)
     @app.post("/api/targets/{wanted}/promote")
     def promote(wanted: str) -> dict[str, Any]:
         target = told(marks.promote(workspace, wanted))
-        feed.say("reload")
-        worker.wish()
+        worker.changed()
         return target
 
 

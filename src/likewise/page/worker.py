@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -63,6 +63,12 @@ class Worker(threading.Thread):
         """Look again what is to be done: something changed."""
         self._wishes += 1
         self._awake.set()
+
+    def changed(self) -> dict[str, Any]:
+        """References, targets or classes changed: pages ask for everything again; nothing."""
+        self.feed.say("reload")
+        self.wish()
+        return {}
 
     def ask(self, function: Callable[[], T]) -> T:
         """What a function says that is called in this thread, between two images."""
