@@ -210,6 +210,62 @@ def test_pascal_part_episodes_are_those_of_the_released_code(tmp_path: Path) -> 
     assert len(entries) == 9
 
 
+def test_lvis_and_isaid_episodes_are_those_of_the_released_code(tmp_path: Path) -> None:
+    manifest = drawn("lvis92i", tmp_path)
+    listed = read_pickle(tmp_path / "LVIS/lvis_val.pkl")
+    kept = [c for c in listed if len(listed[c]) > 1]
+    for fold in range(10):
+        np.random.seed(0)
+        expected = []
+        for _ in range(3):
+            pool = list(listed[kept[fold]])
+            target = reference = choice(pool)
+            while reference == target:
+                reference = choice(pool)
+            expected.append((Path(target).name, Path(reference).name))
+        assert asked_of(manifest, f"fold{fold}") == expected
+    manifest = drawn("isaid5i", tmp_path)
+    lines = (tmp_path / "iSAID/splits/val/fold0.txt").read_text().split()
+    np.random.seed(0)
+    expected = []
+    for line in lines:
+        pool = [other.split("__")[0] for other in lines if other[-2:] == line[-2:]]
+        target = reference = line.split("__")[0]
+        while reference == target:
+            reference = choice(pool)
+        expected.append((f"{target}.png", f"{reference}.png"))
+    assert asked_of(manifest, "fold0") == expected
+
+
+def test_paco_episodes_are_those_of_the_released_code(tmp_path: Path) -> None:
+    """Image, one of its two objects with the part, reference, one of its two objects."""
+    manifest = drawn("paco-part", tmp_path)
+    listed = read_pickle(tmp_path / "PACO-Part/paco/paco_part_val.pkl")
+    order = list(read_pickle(tmp_path / "PACO-Part/paco/paco_part_train.pkl")["cid2img"])
+    classes = [c for c in order[1::4] if len(listed["cid2img"][c]) > 2]
+    entries = [e for e in manifest.entries if e["set"] == "fold1"]
+    assert len(entries) == 12
+    np.random.seed(0)
+    for entry in entries:
+        cls = choice(classes)
+        pool = [next(iter(image)) for image in listed["cid2img"][cls][:3]]
+        things = {k: [a for a in listed["img2anno"][k] if a["category_id"] == cls] for k in pool}
+        target = choice(pool)
+        first = choice([a["obj_ann_id"] for a in things[target]])
+        reference = target
+        while reference == target:
+            reference = choice(pool)
+        second = choice([a["obj_ann_id"] for a in things[reference]])
+        for marked, image, thing in (
+            (entry["tgt"], target, first),
+            (entry["refs"][0], reference, second),
+        ):
+            left, top, width, height = things[image][thing - 1]["obj_bbox"]
+            assert Path(marked["image"]).stem == f"{image:012}"
+            box = int(left), int(top), int(left + width), int(top + height)
+            assert tuple(marked["box"]) == box
+
+
 # --- references -----------------------------------------------------------------------------------
 
 

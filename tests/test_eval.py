@@ -84,7 +84,7 @@ def timeless(report: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in report.items() if k not in ("seconds", "stages", "images", "settings")}
 
 
-@pytest.mark.parametrize("command", ["eval", "eval-compare"])
+@pytest.mark.parametrize("command", ["eval", "eval-compare", "benchmark"])
 def test_help_imports_nothing_heavy(command: str) -> None:
     code = (
         f"import sys; sys.argv = ['likewise', '{command}', '--help']\n"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,36 +23,8 @@ from .cli import (
     _rank,
     app,
 )
-from .cli_eval import parse_settings
 from .errors import LikewiseError
 from .methods import DEFAULT
-
-if TYPE_CHECKING:
-    from .evaluation.datasets import Benchmark
-    from .evaluation.manifest import Manifest
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a run depends on; an ablation replaces some."""
-
-    data_root: Path
-    out: Path
-    shots: int
-    episodes: int | None
-    manifest: Path | None
-    shard: str
-    method: str
-    set: Mapping[str, Any]
-    refine: str
-    cache: bool
-    backbone: str
-    image_size: int | None
-    block: int | None
-    svd_components: float | None
-    device: str
-    dtype: str
-    offline: bool
 
 
 @app.command("benchmark")
@@ -113,6 +82,9 @@ def benchmark(
     if name == "merge":
         merge(reports or [], out, as_json)
         return
+    from .cli_eval import parse_settings  # here: either of both may be the first to be imported
+    from .evaluation.benchmark_run import Options, run_ablation, run_one
+
     options = Options(
         data_root=data_root,
         out=out,
@@ -127,10 +99,11 @@ def benchmark(
         backbone=backbone,
         image_size=image_size,
         block=block,
-        svd_components=svd_components,
+        svd_components=_rank(svd_components),
         device=device,
         dtype=dtype,
         offline=offline,
+        progress=_progress,
     )
     if shots < 1:
         raise LikewiseError(f"--shots {shots} leaves nothing to find by: give at least 1.")
@@ -184,138 +157,12 @@ def print_list(root: Path | None, as_json: bool) -> None:
 
 def merge(reports: list[Path], out: Path, as_json: bool) -> None:
     """Write and print the report of all shards."""
+    from .batch.folder import claim
     from .evaluation.benchmark_report import markdown, merge_reports, write_report
 
     if not reports:
         raise LikewiseError("merge needs reports: give report-i-of-n.json of every shard.")
     merged = merge_reports(reports)
-    write_report(_folder(out), merged)
+    claim(out, [], [])
+    write_report(out, merged)
     print(json.dumps(merged, indent=2) if as_json else markdown(merged))
-
-
-def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, Any]:
-    """Run one benchmark and write its report; ``json`` and ``text`` of it."""
-    from .evaluation.benchmark import (
-        Shard,
-        choose_numbers,
-        code_digest,
-        fingerprint,
-        run_blocks,
-    )
-    from .evaluation.benchmark_report import (
-        commit,
-        describe_machine,
-        make_benchmark_report,
-        markdown,
-        write_report,
-    )
-    from .evaluation.cache import CachedEncoder
-    from .evaluation.manifest import check_images
-    from .evaluation.report import describe
-    from .evaluation.stopwatch import Stopwatch
-    from .evaluation.tasks import Task
-    from .methods import make_params
-    from .refine import check_refiner
-    from .segmenter import Segmenter
-
-    shard = Shard.parse(o.shard)
-    check_refiner(o.refine)
-    make_params(o.method, o.set, tau=0.6)
-    folder = _folder(o.out / b.name)
-    manifest = get_manifest(b, o, folder)
-    numbers = choose_numbers(len(manifest.entries), o.episodes)
-    check_images(manifest, numbers, o.data_root)
-
-    watch = Stopwatch()
-    encoder = CachedEncoder(
-        o.backbone,
-        keep=o.cache,
-        watch=watch,
-        image_size=o.image_size,
-        svd_components=_rank(o.svd_components),
-        device=o.device,
-        dtype=o.dtype,
-        block=o.block,
-        offline=o.offline,
-    )
-    segmenter = Segmenter(encoder, method=o.method, **o.set)
-    _ = encoder.basis  # made or read now: it is no part of encoding the first image
-    settings = describe(segmenter, refine=o.refine, cache=o.cache)
-    asked = {k: v for k, v in settings.items() if k not in ("versions", "device")}
-    asked |= {"manifest": manifest.digest, "numbers": numbers, "code": code_digest()}
-    run = fingerprint(asked)
-    task = Task(segmenter, manifest, b.task, o.data_root, o.refine, watch)
-    folder = folder if variant is None else _folder(folder / variant)
-    with _progress(len(numbers) // shard.count, b.title) as advance:
-
-        def count(done: int) -> None:
-            for _ in range(done):
-                advance(None)
-
-        records, seconds = run_blocks(task, numbers, folder / "blocks", run, shard, count)
-    what = {
-        "run": run,
-        "settings": {**settings, "commit": commit()},
-        "manifest": manifest.digest,
-        "protocol": dict(manifest.protocol),
-        "numbers": numbers,
-        "total": len(manifest.entries),
-        "shards": [str(shard)],
-        "machines": [describe_machine(str(encoder.device))],
-    }
-    report = make_benchmark_report(b, records, what, seconds)
-    write_report(folder, report)
-    return {"json": report, "text": markdown(report)}
-
-
-def run_ablation(b: Benchmark, o: Options, name: str) -> dict[str, Any]:
-    """Run every variant of an ablation on the same episodes and write one table."""
-    from .evaluation.ablations import get_ablation
-    from .evaluation.benchmark_report import table, warnings
-    from .writing import write_json, write_whole
-
-    if o.shard != "0/1":
-        raise LikewiseError("--ablation cannot be sharded: run its variants one by one.")
-    found = {}
-    for variant, change in get_ablation(name).items():
-        changed = {k: v for k, v in change.items() if k != "set"}
-        variant_options = dataclasses.replace(o, **changed, set={**o.set, **change.get("set", {})})
-        found[variant] = run_one(b, variant_options, f"{name} {variant}")["json"]
-    first = next(iter(found.values()))
-    measures = list(first["mean"])
-    rows = [[v, *(r["mean"][m] for m in measures)] for v, r in found.items()]
-    lines = [f"# {b.title}, ablation {name}", "", *warnings(first), *table([name, *measures], rows)]
-    summary = {
-        variant: {k: r[k] for k in ("mean", "interval", "sets", "run", "settings")}
-        for variant, r in found.items()
-    }
-    folder = o.out / b.name
-    write_json(folder / f"ablation-{name}.json", summary)
-    write_whole(folder / f"ablation-{name}.md", ("\n".join(lines) + "\n").encode())
-    return {"json": summary, "text": "\n".join(lines)}
-
-
-def get_manifest(b: Benchmark, o: Options, folder: Path) -> Manifest:
-    """The given one, that of an earlier run in the folder, or a new one, which is written there."""
-    from .evaluation.datasets import make_manifest
-    from .evaluation.manifest import check_sources, load_manifest, save_manifest
-
-    own = folder / f"manifest-{o.shots}-shot.json"
-    file = o.manifest or own
-    if o.manifest is None and not own.exists():
-        save_manifest(own, make_manifest(b, o.data_root, o.shots))
-    manifest = load_manifest(file, b.name)
-    if manifest.protocol.get("shots") != o.shots:
-        raise LikewiseError(
-            f"{file} has {manifest.protocol.get('shots')} references an episode: give that as "
-            "--shots, or leave out --manifest."
-        )
-    check_sources(manifest, o.data_root)
-    return manifest
-
-
-def _folder(path: Path) -> Path:
-    from .batch.folder import claim
-
-    claim(path, [], [])
-    return path
