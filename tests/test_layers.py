@@ -14,6 +14,7 @@ from likewise.batch.project import LAYERS, Project
 from likewise.batch.settings import Marked, Settings, read_settings, replace_settings
 from likewise.demo import FOLDER
 from likewise.images import read_image
+from likewise.masks import read_mask
 from likewise.reference import Reference
 from likewise.result import Result
 from likewise.segmenter import Segmenter
@@ -23,14 +24,17 @@ TARGETS = ("coin_1.png", "board_1.jpg")
 
 @pytest.fixture(scope="module")
 def fitted() -> Segmenter:
-    """Two classes, at a size at which an image takes a tenth of a second."""
+    """Two classes and a part, at a size at which an image takes a tenth of a second."""
     marked = [
         Reference(
             FOLDER / f"{name}_reference{suffix}", FOLDER / f"{name}_reference_mask.png", None, name
         )
         for name, suffix in (("coin", ".png"), ("board", ".jpg"))
     ]
-    return Segmenter(image_size=266, device="cpu", keep_tree=True).fit(marked)
+    mask = read_mask(FOLDER / "coin_reference_mask.png")
+    mask[: mask.shape[0] // 2] = False
+    lower = Reference(FOLDER / "coin_reference.png", mask, label="coin/lower")
+    return Segmenter(image_size=266, device="cpu", keep_tree=True).fit([*marked, lower])
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,8 @@ def test_neutral_sliders_give_the_segmenters_own_masks(
         np.testing.assert_array_equal(again.label_map, result.label_map)
         assert again.confidence == pytest.approx(result.confidence)
         assert result.mask.any()
+        for label, one in result.classes.items():
+            np.testing.assert_array_equal(again.classes[label].mask, one.mask)
         own = Segmenter(fitted.encoder, refiner="guided")._learn(fitted.references)
         image = read_image(FOLDER / name)
         refined = found[0].result(result.labels, NEUTRAL, "guided", image)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import WriteError
+from ..reference import wholes_of
 from ..writing import whole_file
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Layers:
     """(N-1, 2) of the merge tree: the two that are merged, patches first, then merges in order."""
     distances: npt.NDArray[np.float32]
     """(N-1,) at which they are, rising."""
+    wholes: tuple[int, ...]
+    """C numbers, from 0: the class that each is a part of, or -1; see ``reference.wholes_of``."""
     size: tuple[int, int]
     """(H, W) pixels of the image."""
     input_size: tuple[int, int]
@@ -73,6 +76,7 @@ class Layers:
             np.stack(scores),
             tuple(c.confidence for c in classes),
             *tree_arrays(result.tree),
+            tuple(-1 if k is None else k for k in wholes_of(result.labels)),
             (size[0], size[1]),
             input_size,
         )
@@ -96,6 +100,7 @@ class Layers:
                     confidences=np.array(self.confidences),
                     pairs=self.pairs,
                     distances=self.distances,
+                    wholes=np.array(self.wholes, np.int32),
                     sizes=np.array([self.size, self.input_size]),
                     drawn=np.array([drawn.threshold, drawn.granularity]),
                 )
@@ -107,8 +112,9 @@ class Layers:
 
     def blob(self) -> bytes:
         """For the page: 6 uint32 (C, h, w, H, W, merges), then float32 scores, confidences and
-        distances, then uint32 pairs; little-endian."""
-        return blob(self.scores, self.confidences, self.pairs, self.distances, self.size)
+        distances, then uint32 pairs, then int32 wholes; little-endian."""
+        tree = self.pairs, self.distances
+        return blob(self.scores, self.confidences, *tree, self.wholes, self.size)
 
     def moved(self, sliders: Sliders) -> npt.NDArray[np.float32]:
         """(C, h, w) scores as the sliders say; above 0.5 is foreground."""
@@ -122,14 +128,24 @@ class Layers:
 
     def shown(self, sliders: Sliders, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
         """(H, W) what the page draws at any size: 0 nothing, k the k-th class; see layers.js."""
-        shown = np.zeros(size, np.uint8)
-        best = np.full(size, 0.5)
-        scores = self.moved(sliders)
-        for k in sorted(range(len(scores)), key=lambda k: -self.confidences[k]):
-            values = upsample(scores[k], size)
-            won = values > best
-            shown[won], best[won] = k + 1, values[won]
+        shown, scores = np.zeros(size, np.uint8), self.moved(sliders)
+        # Of the classes that are parts of the same: which is where, and with which score.
+        owner: dict[int, npt.NDArray[np.uint8]] = {}
+        best: dict[int, npt.NDArray[np.float64]] = {}
+        for k in sorted(range(len(scores)), key=lambda k: (self._depth(k), -self.confidences[k])):
+            whole, values = self.wholes[k], upsample(scores[k], size)
+            owner.setdefault(whole, np.zeros(size, np.uint8))
+            won = values > best.setdefault(whole, np.full(size, 0.5))
+            if whole >= 0:
+                won &= owner[self.wholes[whole]] == whole + 1
+            owner[whole][won], best[whole][won] = k + 1, values[won]
+        for mine in owner.values():  # parts after their wholes
+            shown[mine > 0] = mine[mine > 0]
         return shown
+
+    def _depth(self, k: int) -> int:
+        """How many wholes a class is inside of."""
+        return 0 if self.wholes[k] < 0 else 1 + self._depth(self.wholes[k])
 
     def result(
         self,
@@ -148,7 +164,7 @@ class Layers:
         """
         import torch
 
-        from ..refine import compete, refine
+        from ..refine import compete_inside, refine
         from ..result import ClassResult, Result
 
         if image is None:
@@ -156,11 +172,12 @@ class Layers:
         scores = self.moved(sliders)
         tensors = [torch.from_numpy(s) for s in scores]
         masks = [refine(s, image, self.input_size, refiner) for s in tensors]
-        label_map = compete(masks, tensors, self.confidences, self.input_size)
+        wholes = [None if k < 0 else k for k in self.wholes]
+        label_map, masks = compete_inside(masks, tensors, self.confidences, wholes, self.input_size)
         classes = {
-            label: ClassResult(label_map == k, s, confidence)
-            for k, (label, s, confidence) in enumerate(
-                zip(labels, scores, self.confidences, strict=True), 1
+            label: ClassResult(mask, s, confidence)
+            for label, mask, s, confidence in zip(
+                labels, masks, scores, self.confidences, strict=True
             )
         }
         confidence = max(self.confidences)
@@ -193,6 +210,7 @@ def read_layers(path: Path) -> tuple[Layers, Sliders] | None:
                 tuple(file["confidences"].tolist()),
                 file["pairs"],
                 file["distances"],
+                tuple(file["wholes"].tolist()),
                 *(tuple(size) for size in file["sizes"].tolist()),
             )
             whole = len(layers.pairs) == len(layers.distances) == height * width - 1
@@ -211,6 +229,7 @@ def blob(
     confidences: Sequence[float],
     pairs: npt.NDArray[np.uint32],
     distances: npt.NDArray[np.float32],
+    wholes: Sequence[int],
     size: tuple[int, int],
 ) -> bytes:
     """See ``Layers.blob``; a picture that was only clustered has (0, h, w) scores."""
@@ -218,6 +237,7 @@ def blob(
         ("<u4", [*scores.shape, *size, len(pairs)]),
         *(("<f4", values) for values in (scores, confidences, distances)),
         ("<u4", pairs),
+        ("<i4", wholes),
     ]
     return b"".join(np.ascontiguousarray(values, kind).tobytes() for kind, values in parts)
 

@@ -202,7 +202,7 @@ class Worker(threading.Thread):
             encoded = encoder.encode(image)
             tree = tree_arrays(average_linkage(encoded.features))
             nothing = np.empty((0, *encoded.grid), np.float32)
-            return blob(nothing, (), *tree, (image.shape[0], image.shape[1]))
+            return blob(nothing, (), *tree, (), (image.shape[0], image.shape[1]))
 
         return self.ask(clustered)
 

@@ -13,6 +13,7 @@ export function parse(data) {
     confidences: next(Float32Array, C),
     distances: next(Float32Array, merges),
     pairs: next(Uint32Array, 2 * merges),
+    wholes: next(Int32Array, C),
   };
 }
 
@@ -86,19 +87,34 @@ export function upsample(values, h, w, height, width) {
   return result;
 }
 
-// What is drawn at any size: 0 nothing, k the k-th class; the highest score wins.
+// What is drawn at any size: 0 nothing, k the k-th class; of the classes that are parts of the same
+// the highest score wins, inside their whole.
 export function shown(layers, sliders, height, width) {
   const scores = moved(layers, sliders), n = layers.h * layers.w;
-  const labels = new Uint8Array(height * width), best = new Float64Array(height * width).fill(0.5);
-  const order = [...layers.confidences.keys()];
-  order.sort((a, b) => layers.confidences[b] - layers.confidences[a]);
+  const labels = new Uint8Array(height * width), { wholes, confidences } = layers;
+  const depth = (c) => (wholes[c] < 0 ? 0 : 1 + depth(wholes[c]));
+  const order = [...confidences.keys()];
+  order.sort((a, b) => depth(a) - depth(b) || confidences[b] - confidences[a]);
+  const owners = new Map(), bests = new Map();
   for (const c of order) {
-    const own = scores.subarray(c * n, (c + 1) * n);
+    const whole = wholes[c], own = scores.subarray(c * n, (c + 1) * n);
+    if (!owners.has(whole)) {
+      owners.set(whole, new Uint8Array(labels.length));
+      bests.set(whole, new Float64Array(labels.length).fill(0.5));
+    }
     if (!own.some((value) => value > 0.5)) continue;
     const values = upsample(own, layers.h, layers.w, height, width);
+    const owner = owners.get(whole), best = bests.get(whole);
+    const around = whole < 0 ? null : owners.get(wholes[whole]);
     for (let i = 0; i < values.length; i++) {
-      if (values[i] > best[i]) { labels[i] = c + 1; best[i] = values[i]; }
+      if (values[i] > best[i] && (!around || around[i] === whole + 1)) {
+        owner[i] = c + 1;
+        best[i] = values[i];
+      }
     }
+  }
+  for (const owner of owners.values()) {  // parts after their wholes
+    for (let i = 0; i < labels.length; i++) if (owner[i]) labels[i] = owner[i];
   }
   return labels;
 }
