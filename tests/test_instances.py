@@ -55,7 +55,7 @@ SHAPES = {
         3,
     ),
     "a big and a small one": (canvas(60, 110, (30, 32, 25, 25), (30, 66, 11, 11)), 2),
-    "two grains tip to tip": (canvas(40, 130, (20, 35, 10, 25), (20, 84, 10, 25)), 2),
+    "two grains tip to tip": (canvas(40, 110, (20, 30, 10, 20), (20, 69, 10, 20)), 2),
     "cut by the border": (canvas(40, 110, (40, 30, 25, 25), (40, 77, 25, 25)), 2),
     "an L": (bar(bar(TWO & False, slice(5, 55), slice(5, 20)), slice(40, 55), slice(5, 100)), 1),
     "a long bar": (bar(TWO & False, slice(20, 30), slice(5, 105)), 1),

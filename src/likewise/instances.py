@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 NECK = 0.6
 """Two parts are two objects if the neck is thinner than this share of the thinner part."""
-ROUND = 0.3
-"""And if the widest circle in each fills this share of it: a disc 1, an ellipse of 3:1 a third."""
+ROUND = 0.45
+"""And if the widest circle in each fills this share of it: a disc 1, an ellipse of 2:1 a half."""
 SHARE = 0.1
 """And if the smaller one has this share of the larger one's area."""
 CELLS = 256
