@@ -22,7 +22,7 @@ LABELS = ("cat", "dog")
 
 def found(label_map: np.ndarray, confidences: tuple[float, float] = (0.75, 0.9)) -> Result:
     classes = {
-        label: ClassResult(label_map == k, np.zeros((2, 2), np.float32), sure)
+        label: ClassResult(label_map == k, np.ones((2, 2), np.float32), sure)
         for k, (label, sure) in enumerate(zip(LABELS, confidences, strict=True), 1)
     }
     mask = label_map > 0

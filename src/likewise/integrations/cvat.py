@@ -107,7 +107,7 @@ class Detector:
         least = self.conf_threshold if least is None else least
         shapes = []
         for piece in find_pieces(result, self.min_area):
-            if piece.score < least:
+            if result.classes[piece.label].confidence < least:
                 continue
             if self.shape == "polygon" or context.conv_mask_to_poly:
                 points = outline(piece, self.simplify).ravel().astype(float).tolist()

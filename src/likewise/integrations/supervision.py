@@ -27,7 +27,7 @@ def to_detections(result: Result, *, min_area: int = 1) -> Any:
 
     Returns:
         Detections of n objects: ``xyxy`` (n, 4) float32, edges of pixels (0 to W and H); ``mask``
-        (n, H, W) bool; ``confidence`` (n,) float32, 0..1, of the class; ``class_id`` (n,) int64,
+        (n, H, W) bool; ``confidence`` (n,) float32, 0..1, of the object; ``class_id`` (n,) int64,
         the place in ``result.labels``, from 0; ``data["class_name"]`` (n,) str.
 
     Raises:
