@@ -17,8 +17,10 @@ from PIL import Image
 from bad_inputs import Booby, Ran, run, sandbox
 from helpers import refusal
 from likewise.evaluation import benchmark as blocks
+from likewise.evaluation.ablations import ABLATIONS
 from likewise.evaluation.benchmark import Shard, choose_numbers
 from likewise.evaluation.benchmark_report import bars
+from likewise.evaluation.benchmark_run import Options
 from likewise.evaluation.datasets import BENCHMARKS, get_benchmark, make_manifest
 from likewise.evaluation.datasets.pickles import read_object_array, read_pickle
 from likewise.evaluation.figures import figures
@@ -27,9 +29,10 @@ from likewise.evaluation.metrics import Counts, bootstrap_interval, set_miou
 from likewise.evaluation.papers import published
 from likewise.evaluation.tasks import Task
 from likewise.images import read_image
+from likewise.methods import make_params
 from likewise.reference import Reference
 from likewise.segmenter import Segmenter
-from replicas import REPLICAS, coco_instances, dump, mask, picture, save
+from replicas import REPLICAS, SIZE, coco_instances, dump, mask, picture, save
 
 FEWER = {"lvis92i": 3, "paco_part": 12, "coco20i": 15}
 """Episodes a fold, where the protocol's many would only take time."""
@@ -409,6 +412,26 @@ def test_semantic_figures_are_those_of_one_confusion_matrix(folder: Path) -> Non
     assert matrix[2].sum() > 0
 
 
+def test_references_and_targets_that_are_foreground_everywhere(folder: Path) -> None:
+    """Some parts fill the box of their object; an empty target is nothing to find."""
+    REPLICAS["chest"](folder / "data")
+    masks = sorted((folder / "data/LungSegmentation/masks").iterdir())
+    save(masks[0], np.full(SIZE, 255, np.uint8))
+    save(masks[1], np.full(SIZE, 255, np.uint8))
+    report = report_of("chest", "--episodes", "20")
+    entries = load_manifest(folder / "benchmark/chest/manifest-1-shot.json", "chest").entries
+    full = {f"LungSegmentation/masks/{p.name}" for p in masks[:2]}
+    asked = [entries[n] for n in report["numbers"]]
+    assert any(e["refs"][0]["mask"] in full for e in asked)
+    for record, entry in zip(report["records"], asked, strict=True):
+        if entry["tgt"]["mask"] in full:
+            assert record["own"][1] == SIZE[0] * SIZE[1]
+    save(masks[2], np.zeros(SIZE, np.uint8))
+    ran = run(words("chest", "--episodes", "20", "--out", "again"))
+    assert ran.code == 2
+    assert "marks nothing of what it is a reference for: check the download." in ran.err
+
+
 # --- the same twice, in parts, and after a crash --------------------------------------------------
 
 
@@ -474,6 +497,24 @@ def test_an_ablation_compares_on_the_same_episodes(folder: Path) -> None:
     assert f"| off    | {found['off']['mean']['mIoU at input size']:.2f}" in text
     manifests = list(Path("benchmark/permis").glob("manifest*"))
     assert len(manifests) == 1
+
+
+def test_ablations_are_options_and_settings_that_exist() -> None:
+    for variants in ABLATIONS.values():
+        for change in variants.values():
+            assert change.keys() <= {*Options.__dataclass_fields__}
+            make_params(change.get("method", "insid3"), change.get("set", {}), tau=0.6)
+    assert len({json.dumps(c, sort_keys=True) for c in ABLATIONS["foris"].values()}) == 4
+
+
+def test_the_page_shows_every_benchmark_and_ablation() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "benchmarks.md").read_text("utf-8")
+    for b in BENCHMARKS.values():
+        assert f"`{b.name}`" in page
+        assert f"{b.folder}/" in page
+        assert b.headline in ("J&F", "mIoU", "mIoU at input size", "PCK@0.10 per image")
+    for name in ABLATIONS:
+        assert f"`{name}`" in page
 
 
 def test_all_runs_what_is_there_and_says_what_is_not(folder: Path) -> None:

@@ -65,6 +65,26 @@ def read_marked(
     )
 
 
+def read_benchmark_reference(marked: Marked) -> tuple[RGB, Bools]:
+    """Image and mask of a reference; one that fills its image is let off its last pixel.
+
+    The papers' lists have such references, and their code takes them.
+
+    Raises:
+        ImageError: if a file cannot be used, or the mask marks nothing.
+    """
+    image, mask, _ = read_marked(marked, strict=False)
+    if not mask.any():
+        raise ImageError(
+            f"the mask of {marked.image} marks nothing of what it is a reference for: check the "
+            "download."
+        )
+    if mask.all():
+        mask = mask.copy()
+        mask[-1, -1] = False
+    return image, mask
+
+
 def read_labels(path: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:
     """(H, W) values of a label map (grey or palette index), resized to that size if it is another.
 

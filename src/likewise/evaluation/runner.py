@@ -17,7 +17,7 @@ from ..reference import Reference
 from ..refine import at_input_size, resize
 from .episodes import Episode, Marked, Trial
 from .metrics import Counts, boundary, count
-from .reading import read_marked, read_pixels
+from .reading import read_benchmark_reference, read_marked, read_pixels
 from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def run_trials(
                 target = next(encoded)
                 if trial.references != fitted:
                     with watch.stage("read", len(trial.references)):
-                        references = [_read_marked(marked) for marked in trial.references]
+                        references = [_read_reference(r, trial) for r in trial.references]
                     with watch.stage("fit"):
                         segmenter.fit(references)
                     fitted = trial.references
@@ -162,9 +162,10 @@ def nearest(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return (torch.nn.functional.interpolate(values, size=size)[0, 0] > 0.5).numpy()
 
 
-def _read_marked(marked: Marked) -> Reference:
-    image, mask, _ = read_marked(marked)
-    return Reference(image, mask)
+def _read_reference(marked: Marked, trial: Trial) -> Reference:
+    if trial.target is not None:
+        return Reference(*read_benchmark_reference(marked))
+    return Reference(*read_marked(marked)[:2])
 
 
 def _read_truth(trial: Trial, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

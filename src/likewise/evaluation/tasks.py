@@ -14,7 +14,7 @@ from ..refine import resize
 from .contours import contour_f
 from .manifest import Entry, Manifest, as_marked, as_trial
 from .metrics import Counts, count
-from .reading import read_marked
+from .reading import read_benchmark_reference, read_marked
 from .runner import run_trials
 from .stopwatch import Stopwatch
 
@@ -134,7 +134,9 @@ class Task:
             if label not in self._shots:
                 with self.watch.stage("read"):
                     references = [
-                        Reference(*read_marked(as_marked(entry, self.root))[:2], label=label)
+                        Reference(
+                            *read_benchmark_reference(as_marked(entry, self.root)), label=label
+                        )
                         for entry in self.manifest.references[label]
                     ]
                 shots = encode_references(self.segmenter.encoder, references, views).shots

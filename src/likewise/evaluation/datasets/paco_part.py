@@ -16,7 +16,7 @@ from ..manifest import marked_entry, mask_entry
 from . import Benchmark, Built
 from .lvis92i import size_of
 from .pickles import read_pickle
-from .runs import inside, merged
+from .runs import any_inside, merged
 from .sampler import Draw, sample
 
 FOLDS, EPISODES = 4, 2500
@@ -63,7 +63,7 @@ def _images(cls: Any, listed: list[dict[Any, str]]) -> list[Item]:
 def _object(
     root: Path, folder: Path, item: Item, annotations: list[Any], draw: Draw
 ) -> dict[str, Any] | None:
-    """One object of the image with the part, or None where the part is empty or fills its box."""
+    """One object of the image with the part, or None where its box holds nothing of it."""
     cls, _, name = item
     parts: dict[Any, list[Any]] = {}
     for a in annotations:
@@ -75,5 +75,4 @@ def _object(
     x, y, w, h = chosen[0]["obj_bbox"]
     box = int(x), int(y), int(x + w), int(y + h)
     runs = merged([a["segmentation"] for a in chosen], size_of(folder / name))
-    marked, pixels = inside(runs, box)
-    return marked_entry(folder / name, runs, root, box=box) if 0 < marked < pixels else None
+    return marked_entry(folder / name, runs, root, box=box) if any_inside(runs, box) else None

@@ -18,7 +18,7 @@ from typing import Any
 from ...errors import LikewiseError
 from ..manifest import marked_entry, mask_entry
 from . import Benchmark, Built
-from .runs import inside, merged
+from .runs import any_inside, merged
 from .sampler import Draw, sample
 
 GROUPS = ("animals", "indoor", "person", "vehicles")
@@ -62,7 +62,7 @@ def _pools(objects: Any) -> tuple[dict[str, list[Item]], int]:
 
 
 def _object(root: Path, folder: Path, item: Item, draw: Draw) -> dict[str, Any] | None:
-    """One such object of the image, or None where it lacks the part, or the part fills its box."""
+    """One such object of the image, or None where it lacks the part."""
     name, part, number = item
     annotation = _read(folder / "Annotations_Part_json_merged_part_classes" / f"{number}.json")
     objects = [o for o in annotation["object"] if o["name"] == name]
@@ -73,11 +73,11 @@ def _object(root: Path, folder: Path, item: Item, draw: Draw) -> dict[str, Any] 
     if not masks:
         return None
     bounds = chosen["bndbox"]
-    box = tuple(int(bounds[edge]) for edge in ("xmin", "ymin", "xmax", "ymax"))
+    left, top, right, bottom = (int(bounds[e]) for e in ("xmin", "ymin", "xmax", "ymax"))
+    box = left, top, right, bottom
     runs = merged(masks, tuple(masks[0]["size"]))
-    marked, pixels = inside(runs, (box[0], box[1], box[2], box[3]))
     image = folder / "JPEGImages" / f"{number}.jpg"
-    return marked_entry(image, runs, root, box=box) if 0 < marked < pixels else None
+    return marked_entry(image, runs, root, box=box) if any_inside(runs, box) else None
 
 
 @lru_cache(maxsize=4096)

@@ -48,9 +48,8 @@ def merged(segmentations: Sequence[Any], size: tuple[int, int]) -> Runs:
     return Runs((int(height), int(width)), union["counts"].decode("ascii"))
 
 
-def inside(runs: Runs, box: tuple[int, int, int, int]) -> tuple[int, int]:
-    """Foreground pixels of a mask in a box (left, top, right, bottom), and pixels of the box."""
-    mask = read_coco({"size": runs.size, "counts": runs.counts}, None, "the mask")
+def any_inside(runs: Runs, box: tuple[int, int, int, int]) -> bool:
+    """Whether a mask marks anything in a box (left, top, right, bottom)."""
     left, top, right, bottom = (max(0, edge) for edge in box)
-    part = mask[top:bottom, left:right]
-    return int(part.sum()), int(part.size)
+    mask = read_coco({"size": runs.size, "counts": runs.counts}, None, "the mask")
+    return bool(mask[top:bottom, left:right].any())
