@@ -129,6 +129,8 @@ class Task:
 
         if labels == self._fitted:
             return
+        if self._shots.keys().isdisjoint(labels):  # those before are of another video
+            self._shots.clear()
         views = get_method(self.segmenter.method).VIEWS
         for label in labels:
             if label not in self._shots:
