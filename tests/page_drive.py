@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -258,14 +258,8 @@ def board(visit: Visit) -> None:
     visit.shot("second_class")
     page.keyboard.press("b")
     page.keyboard.press("Enter")
-    visit.until("likewise.state.labels.length === 2")
-    visit.until(
-        "document.getElementById('work').textContent.startsWith('4 of') || "
-        f"({READY} && document.getElementById('work').textContent === '')"
-    )
+    visit.until("[...likewise.grid.cards.values()].every(c => c.layers && c.layers.C === 2)")
     visit.until("document.getElementById('work').textContent === ''")
-    areas = "Object.fromEntries([...likewise.grid.cards.values()].map(c => [c.target.name, 1]))"
-    assert len(page.evaluate(areas)) == 4
     visit.page.set_viewport_size({"width": 1180, "height": 560})
     visit.shot("two_classes")
     visit.page.set_viewport_size({"width": 1280, "height": 800})
@@ -333,11 +327,13 @@ def judging(visit: Visit, project: Path) -> dict[str, Any]:
     assert (project / "masks" / "coin_2.png").read_bytes() != before
     visit.until("!likewise.viewer.editing")
     visit.shot("corrected")
+    board = "[...likewise.grid.cards.values()].find(c => c.target.name === 'board_2.jpg')"
+    version = page.evaluate(f"{board}.target.version")
     start = time.monotonic()
     page.keyboard.press("r")
     visit.until("likewise.state.pictures.some(p => p.name === 'coin_2.png')")
-    visit.until("document.getElementById('work').textContent !== ''")
     page.keyboard.press("Escape")
+    visit.until(f"{board}.key !== {version!r} && {board}.target.state === 'done'")
     visit.until("document.getElementById('work').textContent === ''")
     figures = {"seconds to all others with a second reference": time.monotonic() - start}
     open_card(visit, "board_1.jpg")
@@ -402,12 +398,12 @@ def mistakes(visit: Visit) -> None:
     visit.wrong = [text for text in visit.wrong if "409" not in text]  # Chromium says so too
 
 
-def main(run: Callable[..., dict[str, Any]] = drive) -> None:
+def main() -> None:
     """Print the figures."""
     shots = Path(sys.argv[1])
     shots.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(run(Path(folder) / "project", shots), indent=2, ensure_ascii=False))
+        print(json.dumps(drive(Path(folder) / "project", shots), indent=2, ensure_ascii=False))
 
 
 if __name__ == "__main__":

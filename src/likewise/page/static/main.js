@@ -7,7 +7,10 @@ import { Painter } from "./paint.js";
 import { MODES, NEGATIVE } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { classes: [], labels: [], sliders: { threshold: 0, granularity: 0 }, mode: "overlay", pictures: [], picture: null, unsaved: false };
+const state = {
+  classes: [], labels: [], pictures: [], picture: null, unsaved: false,
+  sliders: { threshold: 0, granularity: 0 }, mode: "overlay",
+};
 const painter = new Painter($("paint"), { onChange: () => mark(true), granularity: () => state.sliders.granularity });
 const look = new Painter($("look"));
 const grid = new Grid($("grid"), $("more"), state, (id) => viewer.open(id));
