@@ -218,8 +218,12 @@ def drive(
 
 
 def paint(visit: Visit) -> None:
-    """Paint the coin; undo and redo; click a region."""
+    """Rename a class; paint the coin; undo and redo; click a region."""
     page = visit.page
+    page.once("dialog", lambda dialog: dialog.accept("chess board"))
+    page.locator("#classes").get_by_text("board").dblclick()
+    visit.until("likewise.state.classes[1].label === 'chess board'")
+    page.get_by_role("radio", name="coin").click()
     visit.slide("size", 60)
     visit.stroke("painter", spiral(0.5, 0.5, 0.27))
     share = "likewise.painter.labels.reduce((n, k) => n + (k === 1), 0) / (70 * 73)"

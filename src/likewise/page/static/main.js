@@ -92,6 +92,7 @@ function showPictures() {
 
 const choose = tried(async (id) => {
   if (state.unsaved && id !== state.picture) await save();
+  if (state.unsaved) return;
   state.picture = id;
   showPictures();
   const { version } = state.pictures.find((p) => p.id === id), picture = new Image();
@@ -113,7 +114,12 @@ const save = tried(async () => {
   const { picture, labels } = painter;
   if (!picture || !state.picture) return;
   mark(false);
-  await send("PUT", `/api/references/${state.picture}?width=${picture.width}&height=${picture.height}`, labels.slice());
+  try {
+    await send("PUT", `/api/references/${state.picture}?width=${picture.width}&height=${picture.height}`, labels.slice());
+  } catch (error) {
+    mark(true);
+    throw error;
+  }
   if (!grid.cards.size) toast("The example is kept: now add the images to find it in.", true);
 });
 
@@ -130,8 +136,12 @@ function chip(label, value, colour, of = painter) {
   box.role = "radio";
   box.ariaChecked = String(of.value === value);
   box.textContent = label;
-  box.title = value === NEGATIVE ? "Paint what it is not" : `Paint ${label}; a double click renames it`;
-  box.onclick = () => { of.value = value; if (of.tool === "eraser") useTool("brush"); showClasses(); };
+  box.title = value === NEGATIVE ? "Paint what it is not" : `Paint ${label}; a double click or n renames it`;
+  box.onclick = () => {
+    of.value = value;
+    if (of.tool === "eraser") useTool("brush");
+    for (const other of box.parentNode.querySelectorAll(".chip")) other.ariaChecked = String(other === box);
+  };
   if (of === painter && value !== NEGATIVE) box.ondblclick = () => rename(label);
   if (!colour) return box;
   const input = Object.assign(document.createElement("input"), { type: "color", value: colour, ariaLabel: `Colour of ${label}` });
@@ -195,7 +205,7 @@ function setMode(mode) {
 
 // A verdict on the image that is open or has the focus; the next one follows.
 const judge = tried(async (verdict) => {
-  const open = $("viewer").open, id = open ? viewer.id : grid.focused, card = grid.cards.get(id);
+  const open = $("viewer").open, id = open ? viewer.id : document.activeElement.dataset.id, card = grid.cards.get(id);
   if (!card || ["pending", "failed"].includes(card.target.state)) return;
   const order = grid.order, next = order[(order.indexOf(id) + 1) % order.length];
   if (verdict === "promote") {
@@ -231,12 +241,17 @@ const clicks = {
   add: () => $("adding").showModal(), export: () => $("exporting").showModal(), keys: () => $("help").showModal(),
   example: tried(() => send("POST", "/api/example")),
   addfolder: tried(() => send("POST", "/api/folders", { path: $("folder").value })),
-  remove: tried(() => state.picture && send("DELETE", `/api/references/${state.picture}`)),
+  remove: tried(async () => {
+    if (!state.picture || !confirm("Take this picture, and what is painted on it, out of the references?")) return;
+    mark(false);
+    await send("DELETE", `/api/references/${state.picture}`);
+  }),
   zip: () => dataset(true), tofolder: () => dataset(false),
   previous: () => viewer.open(viewer.step(-1)), next: () => viewer.open(viewer.step(1)), close: () => $("viewer").close(),
   accept: () => judge("accepted"), reject: () => judge("rejected"), takeback: () => judge("done"),
   promote: () => judge("promote"),
-  correct: tried(() => { if (look.tool === "region") useTool("brush"); return viewer.edit(); }), cancel: () => viewer.open(viewer.id), keep: keepMask, undocorrect: () => look.undo(),
+  correct: tried(() => { if (look.tool === "region") useTool("brush"); return viewer.edit(); }),
+  cancel: () => viewer.open(viewer.id), keep: keepMask, undocorrect: () => look.undo(),
 };
 for (const [id, click] of Object.entries(clicks)) $(id).onclick = click;
 for (const button of document.querySelectorAll("[data-tool]")) button.onclick = () => useTool(button.dataset.tool);
@@ -257,7 +272,9 @@ document.addEventListener("drop", (event) => {
 });
 
 const keys = {
-  b: () => useTool("brush"), e: () => useTool("eraser"), p: () => useTool("polygon"), g: () => viewer.editing || useTool("region"),
+  b: () => useTool("brush"), e: () => useTool("eraser"), p: () => useTool("polygon"),
+  g: () => viewer.editing || useTool("region"),
+  n: () => viewer.id || (state.classes[painter.value - 1] && rename(state.classes[painter.value - 1].label)),
   0: () => (viewer.id ? look : painter).fit(), "[": () => resize(-4), "]": () => resize(4),
   a: () => judge("accepted"), x: () => judge("rejected"), u: () => judge("done"), r: () => judge("promote"),
   c: () => viewer.id && !$("correct").disabled && clicks.correct(),
@@ -280,6 +297,7 @@ document.addEventListener("keydown", (event) => {
   if (target.matches("#folder, select, dialog:not(#viewer) *") || (target.type === "range" && key.startsWith("Arrow"))) return;
   if ((event.ctrlKey || event.metaKey) && "zy".includes(key.toLowerCase())) {
     event.preventDefault();
+    if (viewer.id && !viewer.editing) return;
     return key === "y" || event.shiftKey ? active.redo() : active.undo();
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
