@@ -11,6 +11,7 @@ import torch
 
 from likewise.batch.layers import NEUTRAL, Layers, Sliders, clusters, read_layers, upsample
 from likewise.batch.project import LAYERS, Project
+from likewise.batch.redraw import redraw
 from likewise.batch.settings import Marked, Settings, read_settings, replace_settings
 from likewise.demo import FOLDER
 from likewise.images import read_image
@@ -159,10 +160,10 @@ def test_annotate_keeps_layers_and_sliders_of_a_project(tmp_path: Path, fitted: 
     assert found is not None
     assert found[1] == Sliders(3.0)
     smaller = outcome.area
-    assert list(project.redraw(jobs, lambda _: nullcontext(True))) == []  # they are as they say
+    assert list(redraw(project, jobs, lambda _: nullcontext(True))) == []  # they are as they say
     replace_settings(tmp_path, Settings(settings.targets, settings.references, image_size=266))
     project = Project(tmp_path)
-    (outcome,) = project.redraw(jobs, lambda _: nullcontext(True))
+    (outcome,) = redraw(project, jobs, lambda _: nullcontext(True))
     own = segmenter.segment(FOLDER / "coin_1.png")
     np.testing.assert_array_equal(read_image(jobs[0].mask).any(axis=2), own.mask)
     assert outcome.area == pytest.approx(own.area)
@@ -170,4 +171,4 @@ def test_annotate_keeps_layers_and_sliders_of_a_project(tmp_path: Path, fitted: 
     assert project.rows()[0].area == outcome.area
     project.judge([jobs[0].target], "accepted")
     replace_settings(tmp_path, settings)
-    assert list(Project(tmp_path).redraw(jobs, lambda _: nullcontext(True))) == []
+    assert list(redraw(Project(tmp_path), jobs, lambda _: nullcontext(True))) == []

@@ -17,13 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import numpy as np
-
 from ..backbones.download import sha256_of
 from ..errors import LikewiseError
 from ..quality import MIN_CONFIDENCE, doubt
-from .folder import LABELS, Job, Outcome, Segmented, plan, segment_files, write_result
-from .layers import NEUTRAL, Layers, Sliders, read_drawn, read_layers
+from .folder import LABELS, Job, Outcome, Segmented, plan, segment_files
+from .layers import NEUTRAL, Layers, Sliders
 from .settings import Settings, read_settings, relative
 from .targets import find_images
 
@@ -317,49 +315,11 @@ class Project:
         )
         for job, outcome in zip(jobs, outcomes, strict=True):
             if not outcome.skipped:
-                self._record(job, outcome, run)
+                self.record(job, outcome, run)
             yield outcome
 
-    def redraw(self, jobs: Sequence[Job], claim: Claim) -> Iterator[Outcome]:
-        """Write masks anew that no person judged and that the sliders have moved since.
-
-        Args:
-            jobs: from ``jobs``; those without layers are passed over.
-            claim: as for ``annotate``.
-
-        Raises:
-            LikewiseError: if the disk refuses a mask or a row.
-        """
-        from ..images import read_image
-
-        labels, refiner, sliders = self.settings.labels, self.settings.refine, self.sliders
-        done = {
-            path: (run, seconds)
-            for path, run, seconds in self._select(
-                "SELECT path, run, seconds FROM images WHERE state = 'done'"
-            )
-        }
-        for job in jobs:
-            path = self.layers(job.target)
-            if self.key(job) not in done or read_drawn(path) in (sliders, None):
-                continue
-            found = read_layers(path)
-            if found is None or len(labels) != len(found[0].scores):
-                continue
-            run, seconds = done[self.key(job)]
-            with claim(job) as free:
-                if not free:
-                    continue
-                image = None if refiner == "none" else read_image(job.target)
-                result = found[0].result(labels, sliders, refiner, image)
-                segmented = Segmented(job, np.empty(0), result, seconds)
-                outcome = write_result(segmented, label_maps=True, limits=self.limits)
-                # Last: it says with which sliders the mask was written.
-                found[0].write(path, sliders)
-                self._record(job, outcome, run)
-            yield outcome
-
-    def _record(self, job: Job, outcome: Outcome, run: str) -> None:
+    def record(self, job: Job, outcome: Outcome, run: str) -> None:
+        """Note what became of a job whose files are written."""
         size, changed = stamp(job.target)
         several = len(outcome.classes) > 1
         values = {
@@ -419,10 +379,19 @@ class Project:
 
     def facts(self, key: str | None = None) -> dict[str, dict[str, Any]]:
         """Column → value of every image that is known, or of one, by ``key``."""
-        names = ("path", "hash", "state", "error", "run", "confidence", "doubt", "reasons")
-        found = self._select(
-            f"SELECT {', '.join(names)} FROM images WHERE ? IS NULL OR path = ?", (key, key)
+        names = (
+            "path",
+            "hash",
+            "state",
+            "error",
+            "run",
+            "seconds",
+            "confidence",
+            "doubt",
+            "reasons",
         )
+        where, values = ("", ()) if key is None else (" WHERE path = ?", (key,))
+        found = self._select(f"SELECT {', '.join(names)} FROM images{where}", values)
         return {row[0]: dict(zip(names, row, strict=True)) for row in found}
 
     def rename_classes(self, renamed: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from ..batch.folder import Job, Outcome
 from ..batch.layers import blob, tree_arrays
 from ..batch.project import Claim, Project, stamp
+from ..batch.redraw import redraw
 from ..errors import LikewiseError
 from ..features.clustering import average_linkage
 from ..images import read_image
@@ -210,7 +211,7 @@ class Worker(threading.Thread):
         self.feed.say("target", target=self.workspace.describe(project, target))
 
     def _redraw(self, project: Project, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        return project.redraw(jobs, self._claim(dict.fromkeys(map(project.key, jobs), "done")))
+        return redraw(project, jobs, self._claim(dict.fromkeys(map(project.key, jobs), "done")))
 
     def _fit(self, project: Project, encoder: KeepingEncoder, run: str) -> Segmenter:
         if self._fitted is None or self._fitted[0] != run:

@@ -19,6 +19,7 @@ from PIL import Image
 from ..batch.folder import LABELS, Job
 from ..batch.layers import Sliders
 from ..batch.project import LAYERS, MASKS, Project
+from ..batch.redraw import redraw
 from ..batch.settings import CONFIG, Marked, Settings, read_settings, relative, replace_settings
 from ..batch.targets import IMAGE_SUFFIXES
 from ..errors import LikewiseError
@@ -253,7 +254,7 @@ class Workspace:
         job = self.target(project, wanted)
         if project.states().get(project.key(job), "pending") in ("pending", "failed"):
             raise LikewiseError(f"{job.target.name} has no mask at the moment: wait for it.")
-        for _ in project.redraw([job], lambda _: nullcontext(True)):
+        for _ in redraw(project, [job], lambda _: nullcontext(True)):
             pass  # the worker has not come to it yet
         return job
 

@@ -1,0 +1,45 @@
+"""Masks written anew from their layers, when sliders were moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..images import read_image
+from .folder import Job, Outcome, Segmented, write_result
+from .layers import read_drawn, read_layers
+from .project import Claim, Project
+
+
+def redraw(project: Project, jobs: Sequence[Job], claim: Claim) -> Iterator[Outcome]:
+    """Write masks anew that no person judged and that the sliders have moved since.
+
+    Args:
+        project: whose sliders they are.
+        jobs: from ``Project.jobs``; those without layers are passed over.
+        claim: decides, when a job is to be written, whether it still may be.
+
+    Raises:
+        LikewiseError: if the disk refuses a mask or a row.
+    """
+    settings, sliders = project.settings, project.sliders
+    for job in jobs:
+        path, key = project.layers(job.target), project.key(job)
+        row = project.facts(key).get(key, {})
+        if row.get("state") != "done" or read_drawn(path) in (sliders, None):
+            continue
+        found = read_layers(path)
+        if found is None or len(settings.labels) != len(found[0].scores):
+            continue
+        with claim(job) as free:
+            if not free:
+                continue
+            image = None if settings.refine == "none" else read_image(job.target)
+            result = found[0].result(settings.labels, sliders, settings.refine, image)
+            segmented = Segmented(job, np.empty(0), result, row["seconds"])
+            outcome = write_result(segmented, label_maps=True, limits=settings.quality)
+            # Last: it says with which sliders the mask was written.
+            found[0].write(path, sliders)
+            project.record(job, outcome, row["run"])
+        yield outcome
