@@ -20,7 +20,7 @@ from likewise.batch.folder import Job, plan
 from likewise.batch.project import Project
 from likewise.batch.targets import find_images
 from likewise.export.annotations import find_pairs
-from likewise.instance_file import instances_path, read_instances, write_instances
+from likewise.instance_file import encode_instances, instances_path, read_instances
 from likewise.instances import CELLS, Instance, draw, find_objects
 from likewise.result import ClassResult, Result
 
@@ -75,6 +75,10 @@ ROUGH = {
     "large blots": ndimage.gaussian_filter(np.random.default_rng(2).random((700, 900)), 6) > 0.5,
     "large noise": np.random.default_rng(3).random((600, 500)) < 0.45,
 }
+
+
+def write_instances(path: Path, instances: list[Instance]) -> None:
+    path.write_bytes(encode_instances(instances))
 
 
 @pytest.mark.parametrize(("mask", "count"), SHAPES.values(), ids=SHAPES.keys())

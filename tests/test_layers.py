@@ -47,8 +47,9 @@ def test_neutral_sliders_give_the_segmenters_own_masks(
     fitted: Segmenter, results: list[Result], tmp_path: Path
 ) -> None:
     for name, result in zip(TARGETS, results, strict=True):
-        Layers.of(result, fitted.encoder.input_size).write(tmp_path / "l" / "a.npz", NEUTRAL)
-        found = read_layers(tmp_path / "l" / "a.npz")
+        layers = Layers.of(result, fitted.encoder.input_size)
+        (tmp_path / "a.npz").write_bytes(layers.encode(NEUTRAL))
+        found = read_layers(tmp_path / "a.npz")
         assert found is not None
         assert found[1] == NEUTRAL
         again = found[0].result(result.labels, NEUTRAL, "none")
@@ -131,7 +132,7 @@ def test_clusters_of_no_merge_are_the_patches() -> None:
 def test_damaged_layers_are_none(fitted: Segmenter, results: list[Result], tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     assert read_layers(path) is None
-    Layers.of(results[0], fitted.encoder.input_size).write(path, NEUTRAL)
+    path.write_bytes(Layers.of(results[0], fitted.encoder.input_size).encode(NEUTRAL))
     whole = path.read_bytes()
     assert len(whole) < 40_000
     for end in (0, 10, len(whole) // 2, len(whole) - 30):

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from .errors import ImageError, WriteError
-from .writing import whole_file
+from .errors import ImageError
+from .writing import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,6 +128,11 @@ def write_mask(path: str | os.PathLike[str], mask: npt.NDArray[np.bool_]) -> Non
     Raises:
         ImageError: another suffix, shape or dtype, or the file cannot be written.
     """
+    write_whole(Path(path), encode_mask(path, mask))
+
+
+def encode_mask(path: str | os.PathLike[str], mask: npt.NDArray[np.bool_]) -> bytes:
+    """The file that `write_mask` writes, with the same errors; `path` only gives its name."""
     mask = np.asarray(mask)
     if mask.ndim != 2 or mask.dtype != bool or not mask.size:
         raise ImageError(
@@ -136,7 +141,7 @@ def write_mask(path: str | os.PathLike[str], mask: npt.NDArray[np.bool_]) -> Non
         )
     if Path(path).suffix.lower() != ".png":
         raise ImageError(f"{path} cannot hold a mask: masks are PNG, name it with .png.")
-    _write(Path(path), Image.fromarray(mask.astype(np.uint8) * np.uint8(255)), "PNG")
+    return _encode(path, Image.fromarray(mask.astype(np.uint8) * np.uint8(255)), "PNG")
 
 
 def write_label_map(
@@ -154,10 +159,19 @@ def write_label_map(
     Raises:
         ImageError: the file cannot be written.
     """
+    write_whole(Path(path), encode_label_map(path, label_map, palette))
+
+
+def encode_label_map(
+    path: str | os.PathLike[str],
+    label_map: npt.NDArray[np.unsignedinteger[Any]],
+    palette: Sequence[tuple[int, int, int]],
+) -> bytes:
+    """The file that `write_label_map` writes, with the same errors; `path` only gives its name."""
     image = Image.fromarray(label_map)
     if label_map.dtype == np.uint8:
         image.putpalette([channel for colour in palette[:256] for channel in colour])
-    _write(Path(path), image, "PNG")
+    return _encode(path, image, "PNG")
 
 
 def write_image(path: str | os.PathLike[str], rgb: npt.NDArray[np.uint8]) -> None:
@@ -170,13 +184,18 @@ def write_image(path: str | os.PathLike[str], rgb: npt.NDArray[np.uint8]) -> Non
     Raises:
         ImageError: another suffix, shape or dtype, or the file cannot be written.
     """
+    write_whole(Path(path), encode_image(path, rgb))
+
+
+def encode_image(path: str | os.PathLike[str], rgb: npt.NDArray[np.uint8]) -> bytes:
+    """The file that `write_image` writes, with the same errors; `path` only gives its name."""
     rgb = np.asarray(rgb)
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         raise ImageError(
             f"the image for {path} has the shape {rgb.shape} and dtype {rgb.dtype}: give a "
             "non-empty (H, W, 3) array of uint8."
         )
-    _write(Path(path), Image.fromarray(np.ascontiguousarray(rgb)), picture_format(path))
+    return _encode(path, Image.fromarray(np.ascontiguousarray(rgb)), picture_format(path))
 
 
 def picture_format(path: str | os.PathLike[str]) -> str:
@@ -375,16 +394,13 @@ def _wide_to_uint8(values: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]
     return np.rint(scaled).astype(np.uint8)
 
 
-def _write(path: Path, image: Image.Image, image_format: str) -> None:
-    """Writes beside `path`, then renames: a crash or a full disk leaves the old file whole."""
+def _encode(path: str | os.PathLike[str], image: Image.Image, image_format: str) -> bytes:
+    file = io.BytesIO()
     try:
-        with whole_file(path) as file:
-            image.save(file, format=image_format, quality=95)
+        image.save(file, format=image_format, quality=95)
     except (OSError, ValueError) as error:
-        reason = f"{path} cannot be written ({why(error)})"
-        if getattr(error, "errno", None) is None:  # not the disk but the format said no
-            size = f"{image.width} × {image.height} pixels"
-            raise ImageError(f"{reason}: {size} may be too many for it, so try .png.") from error
-        raise WriteError(
-            f"{reason}: free some space, or give an existing folder that you may write to."
+        size = f"{image.width} × {image.height} pixels"
+        raise ImageError(
+            f"{path} cannot be written ({why(error)}): {size} may be too many for it, so try .png."
         ) from error
+    return file.getvalue()

@@ -14,7 +14,7 @@ from .errors import ImageError
 from .images import why
 from .instances import Instance, draw
 from .masks import encode_runs, read_coco
-from .writing import write_json
+from .writing import encode_json
 
 
 def instances_path(mask: Path) -> Path:
@@ -22,12 +22,8 @@ def instances_path(mask: Path) -> Path:
     return mask.with_name(f"{mask.stem}.instances.json")
 
 
-def write_instances(path: Path, instances: Sequence[Instance]) -> None:
-    """Write objects: class from 1, label, score, box, and COCO run lengths within the box.
-
-    Raises:
-        WriteError: if it cannot be written.
-    """
+def encode_instances(instances: Sequence[Instance]) -> bytes:
+    """The file: class from 1, label, score, box, and COCO run lengths within the box."""
     entries = [
         {
             "class": i.number,
@@ -38,7 +34,7 @@ def write_instances(path: Path, instances: Sequence[Instance]) -> None:
         }
         for i in instances
     ]
-    write_json(path, {"instances": entries})
+    return encode_json({"instances": entries})
 
 
 def read_instances(

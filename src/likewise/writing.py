@@ -45,7 +45,8 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
     except OSError as error:
         raise WriteError(
-            f"{path} cannot be written ({error.strerror}): free some space, or give another --out."
+            f"{path} cannot be written ({error.strerror}): free some space, or give an existing "
+            "folder that you may write to."
         ) from error
 
 
@@ -55,4 +56,9 @@ def write_json(path: Path, report: Mapping[str, Any]) -> None:
     Raises:
         WriteError: if it cannot be written.
     """
-    write_whole(path, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    write_whole(path, encode_json(report))
+
+
+def encode_json(report: Mapping[str, Any]) -> bytes:
+    """What ``write_json`` writes."""
+    return (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()

@@ -6,23 +6,26 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from ..errors import LikewiseError, WriteError, explained_memory
-from ..images import read_image, write_image, write_label_map, write_mask
-from ..instance_file import instances_path, write_instances
+from ..errors import LikewiseError, explained_memory
+from ..images import encode_image, encode_label_map, encode_mask, read_image
+from ..instance_file import encode_instances, instances_path
 from ..prefetch import ahead, batched
 from ..quality import steadiness, verdicts
+from ..writing import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..result import ClassResult, Result
     from ..segmenter import Segmenter
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """One job between segmenting and writing."""
+    """One job between segmenting and encoding."""
 
     job: Job
     image: np.ndarray
@@ -82,8 +85,20 @@ class Segmented:
     seconds: float
 
 
-Around: TypeAlias = "Callable[[Segmented], AbstractContextManager[Result | None]]"
-"""Holds while the files of a job are written, and says what to write; None leaves them alone."""
+@dataclass(frozen=True)
+class Finished:
+    """One job between encoding, maybe on another machine, and writing."""
+
+    job: Job
+    outcome: Outcome
+    files: tuple[tuple[Path, bytes], ...] = ()
+    """What is still to be written, the mask last: it says that a target is done."""
+
+
+Keep: TypeAlias = "Callable[[Segmented], tuple[Result, tuple[Path, bytes]]]"
+"""What a result becomes before it is written, and one more file that is kept of it."""
+Claim: TypeAlias = "Callable[[Job], AbstractContextManager[bool]]"
+"""Holds while the files of a job are written; false leaves them alone."""
 
 LABELS = "labels.json"
 """Beside label maps: {"1": first class, "2": second, ...}; 0 is unknown."""
@@ -200,7 +215,8 @@ def segment_files(
     label_maps: bool = False,
     consensus: bool = False,
     limits: Mapping[str, float] | None = None,
-    around: Around | None = None,
+    keep: Keep | None = None,
+    claim: Claim | None = None,
 ) -> Iterator[Outcome]:
     """Segment job after job; a target that cannot be read becomes an ``Outcome`` with its error.
 
@@ -211,7 +227,8 @@ def segment_files(
         label_maps: write which class each pixel is (palette, 0 unknown), not masks of 0 and 255.
         consensus: let targets that follow each other become references of each other.
         limits: judge masks too, by these limits of ``quality.verdicts``.
-        around: has the last word on what is written.
+        keep: keeps more of a result than its masks.
+        claim: decides, when a job is to be written, whether it still may be.
 
     Yields:
         One outcome a job, its files already whole on disk.
@@ -219,17 +236,50 @@ def segment_files(
     Raises:
         WriteError: if the disk refuses a result (it would refuse every further one too).
     """
+    finish = partial(_finish, label_maps=label_maps, limits=limits, keep=keep)
+    yield from _each(segmenter, jobs, lambda done: store(finish(*done), claim), resume, consensus)
+
+
+def finish_files(
+    segmenter: Segmenter,
+    jobs: Sequence[Job],
+    *,
+    consensus: bool = False,
+    limits: Mapping[str, float] | None = None,
+    keep: Keep | None = None,
+) -> Iterator[Finished]:
+    """As ``segment_files`` of label maps, where somebody else is to ``store`` them."""
+    finish = partial(_finish, label_maps=True, limits=limits, keep=keep)
+    yield from _each(segmenter, jobs, lambda done: finish(*done), False, consensus)
+
+
+def store(finished: Finished, claim: Claim | None = None) -> Outcome:
+    """Write the files of a job, each whole. Raises WriteError if the disk refuses one."""
+    outcome = finished.outcome
+    if not finished.files:
+        return outcome
+    start = time.perf_counter()
+    with nullcontext(True) if claim is None else claim(finished.job) as free:
+        if not free:
+            return Outcome(finished.job.target, finished.job.mask, skipped=True)
+        for path, content in finished.files:
+            write_whole(path, content)
+    return replace(outcome, seconds=outcome.seconds + time.perf_counter() - start)
+
+
+def _each(
+    segmenter: Segmenter,
+    jobs: Sequence[Job],
+    last: Callable[[tuple[Job, Segmented | Outcome]], R],
+    resume: bool,
+    consensus: bool,
+) -> Iterator[R]:
+    """``last`` of every job when it is segmented, in order."""
     depth = segmenter.batch_size(False)
     read = ahead(partial(_read, resume=resume), jobs, depth)
     segmented = _segmented(segmenter, read, consensus)
     # On the CPU each is written before the next is segmented; an accelerator need not wait.
-    write = partial(write_result, label_maps=label_maps, limits=limits, around=around or _as_it_is)
-    yield from ahead(write, segmented, depth - 1)
-
-
-@contextmanager
-def _as_it_is(done: Segmented) -> Iterator[Result]:
-    yield done.result
+    yield from ahead(last, segmented, depth - 1)
 
 
 def _read(job: Job, resume: bool) -> tuple[Job, np.ndarray | Outcome]:
@@ -244,7 +294,7 @@ def _read(job: Job, resume: bool) -> tuple[Job, np.ndarray | Outcome]:
 
 def _segmented(
     segmenter: Segmenter, read: Iterator[tuple[Job, np.ndarray | Outcome]], consensus: bool
-) -> Iterator[Segmented | Outcome]:
+) -> Iterator[tuple[Job, Segmented | Outcome]]:
     """Segment as many as go together; what was kept or cannot be read keeps its place."""
     for batch in batched(read, segmenter.batch_size(consensus)):
         images = {job: image for job, image in batch if not isinstance(image, Outcome)}
@@ -254,9 +304,9 @@ def _segmented(
         for job, image in batch:
             result = image if isinstance(image, Outcome) else results[job]
             if isinstance(result, Outcome):
-                yield result
+                yield job, result
             else:
-                yield Segmented(job, images[job], result, shared)
+                yield job, Segmented(job, images[job], result, shared)
 
 
 def _try(
@@ -274,58 +324,57 @@ def _try(
         return [_try(segmenter, {job: image}, False)[0] for job, image in images.items()]
 
 
-def write_result(
+def redo(done: Segmented, limits: Mapping[str, float] | None) -> Finished:
+    """The label map of a job whose result was drawn anew, to be stored."""
+    return _finish(done.job, done, label_maps=True, limits=limits, keep=None)
+
+
+def _finish(
+    job: Job,
     done: Segmented | Outcome,
     *,
     label_maps: bool,
     limits: Mapping[str, float] | None,
-    around: Around = _as_it_is,
-) -> Outcome:
-    """Write the files of one job, as ``segment_files`` says.
-
-    The mask last: it is what says that a target is done.
-    """
+    keep: Keep | None,
+) -> Finished:
+    """Judge and encode."""
     if isinstance(done, Outcome):
-        return done
+        return Finished(job, done)
     start = time.perf_counter()
+    result, files = done.result, []
     try:
-        with explained_memory(str(done.job.target)), around(done) as result:
-            if result is None:
-                return Outcome(done.job.target, done.job.mask, skipped=True)
-            _write_files(done.job, done.image, result, label_maps)
-    except WriteError:
-        raise
+        with explained_memory(str(job.target)):
+            if keep is not None:
+                result, kept = keep(done)
+                files.append(kept)
+            files += _encoded(job, done.image, result, label_maps)
     except LikewiseError as error:
-        return Outcome(done.job.target, error=str(error))
+        return Finished(job, Outcome(job.target, error=str(error)))
     classes: tuple[ClassOutcome, ...] = ()
     if limits is not None:
         classes = tuple(_judged(label, c, limits) for label, c in result.classes.items())
-    return Outcome(
-        done.job.target,
-        done.job.mask,
-        done.job.overlay,
-        result.area,
-        result.confidence,
-        done.seconds + time.perf_counter() - start,
-        classes=classes,
-    )
+    seconds = done.seconds + time.perf_counter() - start
+    area, confidence = result.area, result.confidence
+    outcome = Outcome(job.target, job.mask, job.overlay, area, confidence, seconds, classes=classes)
+    return Finished(job, outcome, tuple(files))
 
 
-def _write_files(job: Job, image: np.ndarray, result: Result, label_maps: bool) -> None:
+def _encoded(
+    job: Job, image: np.ndarray, result: Result, label_maps: bool
+) -> Iterator[tuple[Path, bytes]]:
     from ..pictures import class_colour, overlay, overlay_labels
 
     if job.overlay is not None:
-        if label_maps:
-            write_image(job.overlay, overlay_labels(image, result.label_map))
-        else:
-            write_image(job.overlay, overlay(image, result.mask))
+        shown = overlay_labels(image, result.label_map) if label_maps else None
+        picture = overlay(image, result.mask) if shown is None else shown
+        yield job.overlay, encode_image(job.overlay, picture)
     if job.instances is not None:
-        write_instances(job.instances, result.instances())
+        yield job.instances, encode_instances(result.instances())
     if label_maps:
         colours = [class_colour(k) for k in range(1, len(result.labels) + 1)]
-        write_label_map(job.mask, result.label_map, [(0, 0, 0), *colours])
+        yield job.mask, encode_label_map(job.mask, result.label_map, [(0, 0, 0), *colours])
     else:
-        write_mask(job.mask, result.mask)
+        yield job.mask, encode_mask(job.mask, result.mask)
 
 
 def _judged(label: str, found: ClassResult, limits: Mapping[str, float]) -> ClassOutcome:

@@ -7,6 +7,7 @@ same order in float64, so that what is seen is what is written; a test holds the
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -17,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import WriteError
 from ..reference import wholes_of
-from ..writing import whole_file
 
 if TYPE_CHECKING:
     from ..features.clustering import MergeTree
     from ..result import Result
+    from .folder import Segmented
 
 NATS = 20.0
 """Scores of 0 to 1 are so many nats of ``likewise``: the unit of the threshold."""
@@ -81,34 +81,24 @@ class Layers:
             input_size,
         )
 
-    def write(self, path: Path, drawn: Sliders) -> None:
-        """Write to a ``.npz`` that is whole at every moment.
+    def encode(self, drawn: Sliders) -> bytes:
+        """A ``.npz`` file.
 
         Args:
-            path: its folder is made.
             drawn: the sliders that the mask beside it is written with.
-
-        Raises:
-            WriteError: if it cannot be written.
         """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as file:
-                np.savez_compressed(
-                    file,
-                    scores=self.scores,
-                    confidences=np.array(self.confidences),
-                    pairs=self.pairs,
-                    distances=self.distances,
-                    wholes=np.array(self.wholes, np.int32),
-                    sizes=np.array([self.size, self.input_size]),
-                    drawn=np.array([drawn.threshold, drawn.granularity]),
-                )
-        except OSError as error:
-            raise WriteError(
-                f"{path} cannot be written ({error.strerror}): free some space, or check the "
-                "permissions of its folder."
-            ) from error
+        file = io.BytesIO()
+        np.savez_compressed(
+            file,
+            scores=self.scores,
+            confidences=np.array(self.confidences),
+            pairs=self.pairs,
+            distances=self.distances,
+            wholes=np.array(self.wholes, np.int32),
+            sizes=np.array([self.size, self.input_size]),
+            drawn=np.array([drawn.threshold, drawn.granularity]),
+        )
+        return file.getvalue()
 
     def blob(self) -> bytes:
         """For the page: 6 uint32 (C, h, w, H, W, merges), then float32 scores, confidences and
@@ -195,6 +185,26 @@ def read_drawn(path: Path) -> Sliders | None:
             return Sliders(*file["drawn"].tolist())
     except DAMAGE:
         return None
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Keeps the layers of each image, and moves its masks as the sliders say."""
+
+    folder: Path
+    """For ``<stem>.npz``."""
+    sliders: Sliders
+    refiner: str
+    input_size: tuple[int, int]
+    """(H', W') of the encoder's input."""
+
+    def __call__(self, done: Segmented) -> tuple[Result, tuple[Path, bytes]]:
+        """The result as it is to be written, and the file of its layers."""
+        layers, result = Layers.of(done.result, self.input_size), done.result
+        if self.sliders != NEUTRAL:
+            result = layers.result(result.labels, self.sliders, self.refiner, done.image)
+        path = self.folder / f"{done.job.target.stem}.npz"
+        return result, (path, layers.encode(self.sliders))
 
 
 def read_layers(path: Path) -> tuple[Layers, Sliders] | None:

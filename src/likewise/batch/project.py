@@ -12,29 +12,25 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..backbones.download import sha256_of
 from ..errors import LikewiseError
 from ..quality import MIN_CONFIDENCE, doubt
-from .folder import LABELS, Job, Outcome, Segmented, plan, segment_files
-from .layers import NEUTRAL, Layers, Sliders
+from .folder import LABELS, Claim, Job, Outcome, plan, segment_files
+from .layers import Keeper, Sliders
 from .settings import Settings, read_settings, relative
 from .targets import find_images
 
 if TYPE_CHECKING:
     from ..backbones.encoder import Encoder
     from ..reference import Reference
-    from ..result import Result
     from ..segmenter import Segmenter
 
 E = TypeVar("E", bound="Encoder")
-Claim: TypeAlias = "Callable[[Job], AbstractContextManager[bool]]"
-"""Holds while the files of a job are written; false leaves them alone."""
-
 DATABASE, MASKS, LAYERS = "likewise.sqlite", "masks", "layers"
 STATES = ("pending", "done", "failed", "accepted", "rejected", "corrected")
 JUDGED = ("accepted", "rejected", "corrected")
@@ -274,7 +270,13 @@ class Project:
         write_json(path, labels)
 
     def annotate(
-        self, segmenter: Segmenter, jobs: Sequence[Job], run: str, claim: Claim | None = None
+        self,
+        segmenter: Segmenter,
+        jobs: Sequence[Job],
+        run: str,
+        *,
+        claim: Claim | None = None,
+        segment: Callable[..., Iterator[Outcome]] = segment_files,
     ) -> Iterator[Outcome]:
         """Segment jobs with fitted references; each is recorded before it is yielded.
 
@@ -285,37 +287,28 @@ class Project:
             jobs: from ``todo``.
             run: from ``run_key``.
             claim: decides, when a job is to be written, whether it still may be.
+            segment: what does as ``segment_files``, maybe elsewhere and in any order.
 
         Raises:
             LikewiseError: if the disk refuses a mask or a row.
         """
-        sliders = self.sliders
-        free: Claim = claim or (lambda _: nullcontext(True))
-
-        @contextmanager
-        def around(done: Segmented) -> Iterator[Result | None]:
-            with free(done.job) as yes:
-                result: Result | None = done.result if yes else None
-                if result is not None and segmenter.keep_tree:
-                    layers = Layers.of(result, segmenter.encoder.input_size)
-                    layers.write(self.layers(done.job.target), sliders)
-                    if sliders != NEUTRAL:
-                        result = layers.result(
-                            result.labels, sliders, segmenter.refiner, done.image
-                        )
-                yield result
-
-        outcomes = segment_files(
+        keep = None
+        if segmenter.keep_tree:
+            size = segmenter.encoder.input_size
+            keep = Keeper(self.folder / LAYERS, self.sliders, segmenter.refiner, size)
+        outcomes = segment(
             segmenter,
             jobs,
             label_maps=True,
             consensus=self.settings.consensus,
             limits=self.limits,
-            around=around,
+            keep=keep,
+            claim=claim,
         )
-        for job, outcome in zip(jobs, outcomes, strict=True):
+        known = {job.target: job for job in jobs}
+        for outcome in outcomes:
             if not outcome.skipped:
-                self.record(job, outcome, run)
+                self.record(known[outcome.target], outcome, run)
             yield outcome
 
     def record(self, job: Job, outcome: Outcome, run: str) -> None:

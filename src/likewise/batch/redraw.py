@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..images import read_image
-from .folder import Job, Outcome, Segmented, write_result
+from ..writing import write_whole
+from .folder import Claim, Job, Outcome, Segmented, redo, store
 from .layers import read_drawn, read_layers
-from .project import Claim, Project
+from .project import Project
 
 
 def redraw(project: Project, jobs: Sequence[Job], claim: Claim) -> Iterator[Outcome]:
@@ -38,8 +39,8 @@ def redraw(project: Project, jobs: Sequence[Job], claim: Claim) -> Iterator[Outc
             image = None if settings.refine == "none" else read_image(job.target)
             result = found[0].result(settings.labels, sliders, settings.refine, image)
             segmented = Segmented(job, np.empty(0), result, row["seconds"])
-            outcome = write_result(segmented, label_maps=True, limits=settings.quality)
+            outcome = store(redo(segmented, project.limits))
             # Last: it says with which sliders the mask was written.
-            found[0].write(path, sliders)
+            write_whole(path, found[0].encode(sliders))
             project.record(job, outcome, row["run"])
         yield outcome

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..batch.folder import Job, Outcome
+from ..batch.folder import Claim, Job, Outcome
 from ..batch.layers import blob, tree_arrays
-from ..batch.project import Claim, Project, stamp
+from ..batch.project import Project, stamp
 from ..batch.redraw import redraw
 from ..errors import LikewiseError
 from ..features.clustering import average_linkage
@@ -168,7 +168,7 @@ class Worker(threading.Thread):
                     return
                 project.begin(run, encoder.spec.name, left)
                 claim = self._claim(project.states())
-                outcomes = project.annotate(segmenter, left, run, claim)
+                outcomes = project.annotate(segmenter, left, run, claim=claim)
                 self._say("segmenting", len(left), len(left))
                 for done, outcome in enumerate(outcomes, 1):
                     self._tell(project, outcome.target)
