@@ -2201,6 +2201,35 @@ def page_without_fastapi(_: Path) -> list[str]:
     return page()
 
 
+# --- on Ray -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def no_ray() -> Iterator[None]:
+    with mock.patch("likewise.batch.distributed.find_spec", return_value=None):
+        yield
+
+
+@row("Ray is not installed", 2, r"--ray needs Ray, .* pip install 'likewise\[ray\]'", fault=no_ray)
+def ray_not_installed(_: Path) -> list[str]:
+    return ["annotate", "work", "--ray", "local"]
+
+
+@row("an address that is none of Ray", 2, r"'here' is no address of Ray: give local, auto or HOST")
+def ray_address(_: Path) -> list[str]:
+    return ["annotate", "work", "--ray", "here"]
+
+
+@row("Ray through its client", 2, r"Ray Data cannot work through ray://h:1: start likewise on a ma")
+def ray_client(_: Path) -> list[str]:
+    return ["annotate", "work", "--ray", "ray://h:1"]
+
+
+@row("workers of no Ray", 2, r"--ray-workers needs --ray: give --ray local to start Ray here")
+def ray_workers_alone(_: Path) -> list[str]:
+    return ["annotate", "work", "--ray-workers", "2"]
+
+
 # --- judging ------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,6 +116,13 @@ def annotate(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     offline: OfflineOption = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="On Ray: local, auto or HOST:PORT of its cluster."),
+    ] = None,
+    ray_workers: Annotated[
+        int | None, typer.Option(min=1, help="On Ray; default one a GPU, else one a few CPUs.")
+    ] = None,
     json_lines: Annotated[
         bool, typer.Option("--json-lines", help="One JSON object a finished image, for scripts.")
     ] = False,
@@ -122,12 +130,18 @@ def annotate(
 ) -> None:
     """Annotate what is not done yet; may be stopped at any moment and run again."""
     from .backbones.encoder import Encoder
+    from .batch.distributed import check_address, on_ray
     from .batch.project import Project
 
+    if ray is not None:
+        check_address(ray)
+    elif ray_workers is not None:
+        raise LikewiseError("--ray-workers needs --ray: give --ray local to start Ray here.")
     work = Project(project)
     jobs = work.jobs()
     references = work.references()
-    encoder, backbone = work.encoder(Encoder, device=device, dtype=dtype, offline=offline)
+    where: dict[str, Any] = {"device": device, "dtype": dtype, "offline": offline}
+    encoder, backbone = work.encoder(Encoder, **where)
     run = work.run_key(backbone)
     left = work.todo(jobs, run, retry)
     kept, left = len(jobs) - len(left), left[:limit]
@@ -135,19 +149,24 @@ def annotate(
     done = 0
     if left and not dry_run:
         segmenter = work.segmenter(encoder).fit(references)
-        work.begin(run, encoder.spec.name, left)
-        try:
-            with _progress(len(left)) as advance:
-                for outcome in work.annotate(segmenter, left, run):
-                    done += outcome.error is None
-                    failed += outcome.error is not None
-                    if json_lines:
-                        print(json.dumps(_plain(dataclasses.asdict(outcome))), flush=True)
-                    advance(outcome.error)
-        except LikewiseError as error:
-            stopped = str(error)
-        except KeyboardInterrupt:
-            stopped = "stopped by Ctrl-C: what is finished stays, the next run goes on from here."
+        options = work.encoder_options(**where) | work.method_options()
+        elsewhere = nullcontext() if ray is None else on_ray(ray, ray_workers, options)
+        with elsewhere as segment:
+            work.begin(run, encoder.spec.name, left)
+            try:
+                with _progress(len(left)) as advance:
+                    for outcome in work.annotate(segmenter, left, run, segment=segment):
+                        done += outcome.error is None
+                        failed += outcome.error is not None
+                        if json_lines:
+                            print(json.dumps(_plain(dataclasses.asdict(outcome))), flush=True)
+                        advance(outcome.error)
+            except LikewiseError as error:
+                stopped = str(error)
+            except KeyboardInterrupt:
+                stopped = (
+                    "stopped by Ctrl-C: what is finished stays, the next run goes on from here."
+                )
     if stopped:
         print(f"likewise: {stopped}", file=sys.stderr)
     counts = Counter(row.state for row in work.rows())

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -168,30 +169,35 @@ class Project:
         Raises:
             BackboneError: as ``Encoder`` does.
         """
-        settings = self.settings
-        beside = self.folder / settings.backbone  # a file or folder, or a name
-        encoder = kind(
-            beside if beside.exists() else settings.backbone,
-            image_size=settings.image_size,
-            device=device,
-            dtype=dtype,
-            offline=offline,
-        )
+        encoder = kind(**self.encoder_options(device=device, dtype=dtype, offline=offline))
         identity = encoder.backbone.identity
         return encoder, f"{identity} {encoder.input_size} {encoder.rank} {dtype}"
+
+    def encoder_options(self, *, device: str, dtype: str, offline: bool) -> dict[str, Any]:
+        """Of an ``Encoder``."""
+        beside = self.folder / self.settings.backbone  # a file or folder, or a name
+        return {
+            "backbone": beside if beside.exists() else self.settings.backbone,
+            "image_size": self.settings.image_size,
+            "device": device,
+            "dtype": dtype,
+            "offline": offline,
+        }
+
+    def method_options(self) -> dict[str, Any]:
+        """Of a ``Segmenter``, but for its encoder."""
+        return {
+            "method": self.settings.method,
+            "refiner": self.settings.refine,
+            "keep_tree": self.keeps_layers,
+            **self.settings.options,
+        }
 
     def segmenter(self, encoder: Encoder) -> Segmenter:
         """With the method and refiner of the settings, not fitted yet."""
         from ..segmenter import Segmenter
 
-        settings = self.settings
-        return Segmenter(
-            encoder,
-            method=settings.method,
-            refiner=settings.refine,
-            keep_tree=self.keeps_layers,
-            **settings.options,
-        )
+        return Segmenter(encoder, **self.method_options())
 
     def key(self, job: Job) -> str:
         """How a target is known in the database."""
@@ -276,7 +282,7 @@ class Project:
         run: str,
         *,
         claim: Claim | None = None,
-        segment: Callable[..., Iterator[Outcome]] = segment_files,
+        segment: Callable[..., Iterator[Outcome]] | None = None,
     ) -> Iterator[Outcome]:
         """Segment jobs with fitted references; each is recorded before it is yielded.
 
@@ -287,29 +293,32 @@ class Project:
             jobs: from ``todo``.
             run: from ``run_key``.
             claim: decides, when a job is to be written, whether it still may be.
-            segment: what does as ``segment_files``, maybe elsewhere and in any order.
+            segment: what does as ``segment_files`` of label maps, elsewhere and in any order.
 
         Raises:
-            LikewiseError: if the disk refuses a mask or a row.
+            LikewiseError: if the disk refuses a mask or a row, or a job comes to nothing.
         """
         keep = None
         if segmenter.keep_tree:
             size = segmenter.encoder.input_size
             keep = Keeper(self.folder / LAYERS, self.sliders, segmenter.refiner, size)
+        segment = segment or partial(segment_files, label_maps=True)
         outcomes = segment(
             segmenter,
             jobs,
-            label_maps=True,
             consensus=self.settings.consensus,
             limits=self.limits,
             keep=keep,
             claim=claim,
         )
-        known = {job.target: job for job in jobs}
+        left = {job.target: job for job in jobs}
         for outcome in outcomes:
+            job = left.pop(outcome.target)
             if not outcome.skipped:
-                self.record(known[outcome.target], outcome, run)
+                self.record(job, outcome, run)
             yield outcome
+        if left:
+            raise LikewiseError(f"{len(left)} pictures came back without a result: run it again.")
 
     def record(self, job: Job, outcome: Outcome, run: str) -> None:
         """Note what became of a job whose files are written."""
