@@ -1987,7 +1987,11 @@ def export(*more: str, kind: str = "coco", images: str = "a.jpg") -> list[str]:
     return ["export", "masks", "--images", images, "--format", kind, "--out", "out", *more]
 
 
-@row("unknown format", 2, r"the format 'mot' is unknown: give one of coco, yolo, voc, labelme\.")
+@row(
+    "unknown format",
+    2,
+    r"the format 'mot' is unknown: give one of coco, yolo, voc, labelme, masks\.",
+)
 def export_format(_: Path) -> list[str]:
     return export(kind="mot")
 

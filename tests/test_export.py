@@ -228,7 +228,7 @@ STEMS = {f"{k:02} {name}": m for k, (name, m) in enumerate(HAND_MADE.items())}
 def finished(tmp_path: Path) -> Path:
     """images/ and masks/ of two classes, with labels.json; one image is stored turned."""
     rng = np.random.default_rng(0)
-    for folder in ("images", "masks"):
+    for folder in ("images", "found"):
         (tmp_path / folder).mkdir()
     colours = [(0, 0, 0), class_colour(1), class_colour(2)]
     for stem, label_map in STEMS.items():
@@ -243,15 +243,15 @@ def finished(tmp_path: Path) -> Path:
             np.testing.assert_array_equal(read_image(tmp_path / "images" / f"{stem}.png"), rgb)
         else:
             image.save(tmp_path / "images" / f"{stem}.png")
-        write_label_map(tmp_path / "masks" / f"{stem}.png", label_map, colours)
-    (tmp_path / "masks" / "labels.json").write_text('{"1": "cat", "2": "dog: \\"big\\""}')
+        write_label_map(tmp_path / "found" / f"{stem}.png", label_map, colours)
+    (tmp_path / "found" / "labels.json").write_text('{"1": "cat", "2": "dog: \\"big\\""}')
     Image.new("RGB", (4, 4)).save(tmp_path / "images" / "without.png")
     return tmp_path
 
 
 def exported(folder: Path, kind: str, *more: str) -> dict[str, Any]:
     """The summary of a run that is right."""
-    words = ["export", f"{folder}/masks", "--images", f"{folder}/images", "--format", kind]
+    words = ["export", f"{folder}/found", "--images", f"{folder}/images", "--format", kind]
     ran = run([*words, "--out", f"{folder}/{kind}", "--json", *more])
     assert (ran.code, ran.err) == (0, "")
     return dict(json.loads(ran.out))
@@ -277,7 +277,7 @@ def test_the_summary(finished: Path) -> None:
 
 
 def test_the_summary_in_words(finished: Path) -> None:
-    words = ["export", f"{finished}/masks", "-i", f"{finished}/images", "-f", "yolo"]
+    words = ["export", f"{finished}/found", "-i", f"{finished}/images", "-f", "yolo"]
     ran = run([*words, "-o", f"{finished}/out", "--val", "0.5"])
     assert ran.code == 0
     pattern = r"17 images with \d+ instances written to .*out, [1-9]\d* of them for validation, "
@@ -449,7 +449,7 @@ def test_copies_are_the_images_but_upright(finished: Path) -> None:
 
 def test_voc_read_back(finished: Path) -> None:
     # VOC cannot hold a colon in a name.
-    (finished / "masks" / "labels.json").write_text('{"1": "cat", "2": "big dog"}')
+    (finished / "found" / "labels.json").write_text('{"1": "cat", "2": "big dog"}')
     report = exported(finished, "voc", "--val", "0.4")
     out = finished / "voc"
     for stem, label_map in STEMS.items():
@@ -473,12 +473,34 @@ def test_voc_read_back(finished: Path) -> None:
 
 
 def test_voc_leaves_specks_out(finished: Path) -> None:
-    (finished / "masks" / "labels.json").write_text('{"1": "cat", "2": "dog"}')
+    (finished / "found" / "labels.json").write_text('{"1": "cat", "2": "dog"}')
     exported(finished, "voc", "--min-area", "2")
     with Image.open(finished / "voc" / "SegmentationClass" / "12 two classes.png") as mask:
         np.testing.assert_array_equal(np.asarray(mask), picture("11222", "11222", "..1.2"))
     with Image.open(finished / "voc" / "SegmentationClass" / "00 one pixel.png") as mask:
         assert not np.asarray(mask).any()
+
+
+def test_label_maps_read_back(finished: Path) -> None:
+    words = ["export", f"{finished}/found", "--images", f"{finished}/images", "--format", "masks"]
+    ran = run([*words, "--out", f"{finished}/maps", "--val", "0.4"])
+    assert (ran.code, ran.err) == (0, "")
+    written = {p.stem: p for p in (finished / "maps").glob("*/*.png")}
+    assert {p.parent.name for p in written.values()} == {"train", "val"}
+    assert set(written) == set(STEMS)
+    for stem, label_map in STEMS.items():
+        with Image.open(written[stem]) as mask:
+            np.testing.assert_array_equal(np.asarray(mask), label_map)
+            assert mask.getpalette()[3:9] == [*class_colour(1), *class_colour(2)]
+    labels = json.loads((finished / "maps" / "labels.json").read_text())
+    assert labels == {"1": "cat", "2": 'dog: "big"'}
+
+
+def test_supervision_has_no_format_of_its_own(finished: Path) -> None:
+    words = ["export", f"{finished}/found", "--images", f"{finished}/images"]
+    ran = run([*words, "--format", "supervision", "-o", f"{finished}/x"])
+    assert ran.code == 2
+    assert "give --format coco, and load that with" in ran.err
 
 
 def test_the_palette_of_voc() -> None:
@@ -539,7 +561,7 @@ def test_the_split_is_by_content(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_inputs_stay_and_nothing_is_half_written(finished: Path, kind: str) -> None:
-    (finished / "masks" / "labels.json").write_text('{"1": "cat", "2": "dog"}')
+    (finished / "found" / "labels.json").write_text('{"1": "cat", "2": "dog"}')
     before = {p: p.read_bytes() for p in finished.rglob("*") if p.is_file()}
     with full_disk(whole=0):
         ran = attempt(finished, "--format", kind, "--json")
@@ -553,7 +575,7 @@ def test_inputs_stay_and_nothing_is_half_written(finished: Path, kind: str) -> N
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_same_files_again(finished: Path, kind: str) -> None:
-    (finished / "masks" / "labels.json").write_text('{"1": "cat", "2": "dog"}')
+    (finished / "found" / "labels.json").write_text('{"1": "cat", "2": "dog"}')
     exported(finished, kind, "--val", "0.3")
     first = {p.relative_to(finished / kind): p for p in (finished / kind).rglob("*")}
     (finished / kind).rename(finished / "first")
@@ -573,8 +595,8 @@ def test_no_images_at_all(tmp_path: Path, kind: str) -> None:
 def test_masks_of_one_class(tmp_path: Path) -> None:
     for name, mask in {"a": RING > 0, "b": RING < 0, "c": RING < 9}.items():
         Image.new("L", RING.shape[::-1]).save(tmp_path / f"{name}.jpg")
-        (tmp_path / "masks").mkdir(exist_ok=True)
-        write_mask(tmp_path / "masks" / f"{name}.png", mask)
+        (tmp_path / "found").mkdir(exist_ok=True)
+        write_mask(tmp_path / "found" / f"{name}.png", mask)
     ran = attempt(tmp_path, images=f"{tmp_path}/*.jpg")
     assert (ran.code, ran.err) == (0, "")
     dataset = json.loads((tmp_path / "out" / "annotations.json").read_text())
@@ -587,12 +609,12 @@ def test_masks_of_one_class(tmp_path: Path) -> None:
 
 
 def attempt(folder: Path, *more: str, images: str = "") -> Ran:
-    words = ["export", f"{folder}/masks", "--images", images or f"{folder}/images"]
+    words = ["export", f"{folder}/found", "--images", images or f"{folder}/images"]
     return run([*words, "--format", "coco", "--out", f"{folder}/out", *more])
 
 
 def test_a_bad_mask_ends_nothing(finished: Path) -> None:
-    (finished / "masks" / "03 a line.png").write_bytes(b"broken")
+    (finished / "found" / "03 a line.png").write_bytes(b"broken")
     ran = attempt(finished, "--json")
     assert ran.code == 1
     assert ran.err.startswith("likewise: ")
@@ -623,7 +645,7 @@ def a_file_for_out(folder: Path) -> None:
 
 
 def no_masks(folder: Path) -> None:
-    for file in (folder / "masks").iterdir():
+    for file in (folder / "found").iterdir():
         file.unlink()
 
 
@@ -631,7 +653,7 @@ def write(name: str, text: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_text(text) and None
 
 
-LABELS = "masks/labels.json"
+LABELS = "found/labels.json"
 
 
 @pytest.mark.parametrize(
@@ -652,7 +674,7 @@ LABELS = "masks/labels.json"
         (two_images, [], "would both have the mask"),
         (not_empty, [], "out is not empty: give a new one as --out"),
         (a_file_for_out, [], "out cannot be a dataset's folder (Not a directory): give another"),
-        (no_masks, [], "masks holds no masks (.png): give the folder that"),
+        (no_masks, [], "found holds no masks (.png): give the folder that"),
         (write(LABELS, "{"), [], "labels.json cannot be used ("),
         (write(LABELS, '{"2": "cat"}'), [], "labels.json cannot be used ('1')"),
         (write(LABELS, "[]"), [], "labels.json names no labels, or one twice"),
@@ -679,7 +701,7 @@ def test_missing_masks(tmp_path: Path) -> None:
 
 
 def test_masks_that_are_their_own_images(finished: Path) -> None:
-    text = refusal(find_pairs, finished / "masks", sorted((finished / "masks").glob("*.png")))
+    text = refusal(find_pairs, finished / "found", sorted((finished / "found").glob("*.png")))
     assert "would be its own image: give the images" in text
 
 

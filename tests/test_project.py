@@ -317,6 +317,37 @@ def test_judgements_stay_and_can_be_taken_back(scene: Path) -> None:
     assert "reference.png has no mask in work: annotate it first." in ran.err
 
 
+def test_a_correction_takes_the_place_of_a_mask(scene: Path) -> None:
+    annotate = make()
+    run([*annotate, "--limit", "2"])
+    with Image.open("in/00.png") as image:
+        right = np.zeros((image.height, image.width), np.uint8)
+    right[3:9, 4:20] = 255
+    Image.fromarray(right).save("right.png")
+    ran = run(["correct", "work", "in/00.png", "right.png"])
+    assert (ran.code, ran.out) == (0, "work/masks/00.png written, corrected.\n")
+    assert run(annotate).code == 0
+    with Image.open("work/masks/00.png") as mask:
+        np.testing.assert_array_equal(np.asarray(mask) == 1, right > 0)
+    assert counts() == {"corrected": 1, "done": COUNT - 1}
+    for words, why in (
+        (["in/00.png", "mask.png", "--label", "dog"], "no class dog: use object."),
+        (["in/00.png", "in/00.png"], "in/00.png is no mask: give a label map"),
+        (["in/00.png", "small.png"], "small.png has 5x4 pixels and in/00.png"),
+        (["in/00.png", "three.png"], "three.png holds the value 3, and the project has 1 classes"),
+        (["reference.png", "right.png"], "reference.png has no mask in work: annotate it first."),
+    ):
+        Image.fromarray(right[:4, :5]).save("small.png")
+        Image.fromarray(right // 85).save("three.png")
+        ran = run(["correct", "work", *words])
+        assert ran.code == 2
+        assert why in ran.err
+    Image.fromarray(right * 0).save("none.png")
+    assert run(["correct", "work", "in/01.png", "none.png", "--label", "object"]).code == 0
+    with Image.open("work/masks/01.png") as mask:
+        assert not np.asarray(mask).any()
+
+
 def test_classes_of_judged_masks_stay_what_they_are(scene: Path) -> None:
     annotate = make("work", "--label", "cat")
     run([*annotate, "--limit", "2"])

@@ -210,6 +210,24 @@ def review(
     print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "nothing yet")
 
 
+@app.command()
+def correct(
+    project: ProjectArgument,
+    image: Annotated[Path, typer.Argument(help="A target of the project.")],
+    mask: Annotated[Path, typer.Argument(help="What is right: a label map, or of --label.")],
+    label: Annotated[
+        str | None, typer.Option(help="The class that a mask of 0 and 255 is of.")
+    ] = None,
+) -> None:
+    """Put a mask that you made in the place of one that was found; no run replaces it."""
+    from .batch.corrections import read_correction
+    from .batch.project import Project
+
+    work = Project(project)
+    work.correct(image, read_correction(image, mask, work.settings.labels, label))
+    print(f"{work.mask(image)} written, corrected.")
+
+
 def _line(row: Row) -> str:
     if row.error:
         return f"failed  {row.path}: {row.error}"

@@ -27,6 +27,9 @@ from .settings import Settings, read_settings, relative
 from .targets import find_images
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from ..backbones.encoder import Encoder
     from ..reference import Reference
     from ..segmenter import Segmenter
@@ -417,11 +420,33 @@ class Project:
             LikewiseError: if one has no mask yet.
         """
         for target in targets:
-            key = relative(target, self.folder)
-            known = self._select("SELECT state FROM images WHERE path = ?", (key,))
-            if not known or known[0][0] in ("pending", "failed"):
-                raise LikewiseError(f"{target} has no mask in {self.folder}: annotate it first.")
-            self._set(key, {"state": state})
+            self._set(self._masked(target), {"state": state})
+
+    def _masked(self, target: Path) -> str:
+        """The key of an image that has a mask. Raises LikewiseError if it has none."""
+        key = relative(target, self.folder)
+        known = self._select("SELECT state FROM images WHERE path = ?", (key,))
+        if not known or known[0][0] in ("pending", "failed"):
+            raise LikewiseError(f"{target} has no mask in {self.folder}: annotate it first.")
+        return key
+
+    def correct(self, target: Path, label_map: npt.NDArray[np.unsignedinteger[Any]]) -> None:
+        """Keep a mask that a person made instead: no run replaces it.
+
+        Args:
+            target: an image that has a mask.
+            label_map: (H, W) of the image: 0 nothing, k the k-th class of the settings.
+
+        Raises:
+            LikewiseError: if it has no mask yet, or this one cannot be written.
+        """
+        from ..images import write_label_map
+        from ..pictures import class_colour
+
+        self._masked(target)
+        colours = [class_colour(k) for k in range(1, len(self.settings.labels) + 1)]
+        write_label_map(self.mask(target), label_map, [(0, 0, 0), *colours])
+        self.judge([target], "corrected")
 
     def rows(self, states: Sequence[str] = STATES, top: int | None = None) -> list[Row]:
         """Images in these states, the most doubtful first.

@@ -16,7 +16,7 @@ from ..writing import write_whole
 from .annotations import Annotation, is_validation, read_bytes
 from .instances import find_instances
 
-FORMATS = ("coco", "yolo", "voc", "labelme")
+FORMATS = ("coco", "yolo", "voc", "labelme", "masks")
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,11 @@ def write_dataset(
 
 def find_writer(kind: str, settings: Settings) -> Any:
     """The module that writes a format. Raises LikewiseError as `write_dataset` does."""
+    if kind == "supervision":
+        raise LikewiseError(
+            "supervision has no format of its own: give --format coco, and load that with "
+            "likewise.integrations.supervision.load, which keeps the scores."
+        )
     if kind not in FORMATS:
         raise LikewiseError(f"the format {kind!r} is unknown: give one of {', '.join(FORMATS)}.")
     settings.check()

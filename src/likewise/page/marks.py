@@ -67,9 +67,7 @@ def correct(workspace: Workspace, wanted: str, painted: LabelMap) -> dict[str, A
         whole = read_label_map(job.mask)
         changed = _nearest((painted != before).astype(np.uint8), whole.shape) > 0
         whole[changed] = _nearest(table[painted], whole.shape)[changed]
-        colours = [class_colour(k) for k in range(1, len(labels) + 1)]
-        write_label_map(job.mask, whole, [(0, 0, 0), *colours])
-        project.judge([job.target], "corrected")
+        project.correct(job.target, whole)
         return workspace.describe(project, job.target)
 
 
