@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from likewise.cli_serve import bind, make_server
+from likewise.cli_serve import make_server
+from likewise.listening import bind
 from likewise.segmenter import Segmenter
 from likewise.server.app import Settings, make_app
 
@@ -121,7 +122,7 @@ def read_raw(connection: socket.socket) -> Answer:
 def serving(make: Callable[[], Segmenter], **settings: Any) -> Iterator[Live]:
     """uvicorn in a thread, as `likewise serve` starts it."""
     chosen = Settings(**settings)
-    listener = bind("127.0.0.1", 0, has_token=True)
+    listener = bind("127.0.0.1", 0, secret=True)
     listener.listen()
     server = make_server(make_app(make, chosen), patience=5)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

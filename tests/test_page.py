@@ -29,9 +29,9 @@ from likewise.backbones.encoder import Encoder  # noqa: E402
 from likewise.batch.layers import Sliders, read_layers  # noqa: E402
 from likewise.batch.project import DATABASE, Project  # noqa: E402
 from likewise.batch.settings import Settings, read_settings, replace_settings  # noqa: E402
+from likewise.listening import bind  # noqa: E402
 from likewise.page import page  # noqa: E402
 from likewise.page.feed import Feed  # noqa: E402
-from likewise.page.serving import bind  # noqa: E402
 from likewise.page.worker import Worker  # noqa: E402
 from likewise.page.workspace import Workspace  # noqa: E402
 
@@ -114,7 +114,7 @@ def served(folder: Path) -> Iterator[Site]:
     """The page of a project, in threads of this process."""
     workspace, feed = Workspace(folder), Feed()
     worker = Worker(workspace, feed, device="cpu", dtype="auto", offline=True)
-    listening = bind("127.0.0.1", 0)
+    listening = bind("127.0.0.1", 0, secret=True)
     port = listening.getsockname()[1]
     app = page.make_app(workspace, worker, feed, TOKEN, "127.0.0.1", port)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))

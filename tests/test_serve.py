@@ -31,7 +31,8 @@ from helpers import refusal
 from likewise import Reference, Segmenter
 from likewise import reference_file as files
 from likewise.backbones.encoder import Encoder
-from likewise.cli_serve import bind, check_origin, check_token
+from likewise.cli_serve import check_origin, check_token
+from likewise.listening import bind
 from likewise.masks import read_mask
 from likewise.server.access import host_of, is_loopback
 from live import Live, form, read_raw, serving
@@ -735,14 +736,14 @@ def test_the_command_answers_what_was_asked_before_it_is_stopped(
 
 def test_addresses_and_tokens():
     for host in ("127.0.0.1", "localhost"):
-        bind(host, 0, has_token=False).close()
-    assert "--token" in refusal(bind, "0.0.0.0", 0, False)
-    bind("0.0.0.0", 0, has_token=True).close()
-    with bind("127.0.0.1", 0, False) as taken:
+        bind(host, 0, secret=False).close()
+    assert "--token" in refusal(bind, "0.0.0.0", 0, secret=False)
+    bind("0.0.0.0", 0, secret=True).close()
+    with bind("127.0.0.1", 0, secret=False) as taken:
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"port {port}" in refusal(bind, "127.0.0.1", port, False)
-    assert "no address" in refusal(bind, "no.such.host.invalid", 0, True)
+        assert f"port {port}" in refusal(bind, "127.0.0.1", port, secret=False)
+    assert "no address" in refusal(bind, "no.such.host.invalid", 0, secret=True)
     for token in ("two words", "tab\t", "é"):
         refusal(check_token, token)
     for origin in (

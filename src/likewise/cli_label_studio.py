@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +9,7 @@ from typing import Annotated
 import typer
 
 from .cli import DeviceOption, DtypeOption, OfflineOption, app
-from .errors import LikewiseError
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from .listening import address_of, bind
 
 
 @app.command()
@@ -35,7 +32,7 @@ def label_studio(
         float, typer.Option(help="Pixels that polygons may stray, at IoU 0.98; 0 is exact.")
     ] = 1.0,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at.")] = 9090,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 9090,
     token: Annotated[
         str | None,
         typer.Option(envvar="LIKEWISE_TOKEN", help="Password that Label Studio must give."),
@@ -53,10 +50,6 @@ def label_studio(
     from .integrations import needs, open_references
     from .reference_file import read_info
 
-    if host not in LOOPBACK and not token:
-        raise LikewiseError(
-            f"--host {host} lets others in: give a password as --token, and tell it Label Studio."
-        )
     with needs("label-studio"):
         import uvicorn
 
@@ -65,7 +58,8 @@ def label_studio(
         from .integrations.label_studio.images import Images
     images = Images(label_studio, api_key, root)
     read_info(references)
-    with _listen(host, port) as listener:
+    with bind(host, port, secret=bool(token)) as listener:
+        listener.listen()
         segmenter = open_references(
             references,
             backbone=backbone,
@@ -82,22 +76,9 @@ def label_studio(
             min_area=min_area,
             simplify=simplify,
         )
-        name = f"[{host}]" if ":" in host else host
-        where = f"http://{name}:{listener.getsockname()[1]}"
+        where = address_of(listener)
         config = uvicorn.Config(make_app(backend, token), log_level="warning")
         config.load()  # seconds, which whoever asks now would wait
         print(f"{where} serves {', '.join(backend.classes)}; Ctrl-C stops it", flush=True)
         with suppress(KeyboardInterrupt):  # uvicorn has answered what was asked before
             uvicorn.Server(config).run(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """The port, taken before the seconds that a backbone takes."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LikewiseError(
-            f"{host}:{port} cannot be listened at ({reason}): give another --host or --port."
-        ) from error

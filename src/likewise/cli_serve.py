@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import signal
 import socket
 import sys
@@ -29,6 +28,7 @@ from .cli import (
     app,
 )
 from .errors import LikewiseError
+from .listening import address_of, bind
 from .methods import DEFAULT
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def serve(
         raise LikewiseError(f"--root {root} is no folder: give the folder of the images.")
     get_method(method)
     check_refiner(refine)
-    listener = bind(host, port, bool(token))
+    listener = bind(host, port, secret=bool(token))
 
     from .backbones.encoder import Encoder
     from .segmenter import Segmenter
@@ -153,41 +153,6 @@ def check_origin(origin: str) -> None:
         )
 
 
-def bind(host: str, port: int, has_token: bool) -> socket.socket:
-    """A socket on that address, not listening yet.
-
-    Raises:
-        LikewiseError: if the address is unknown, taken, or open to others without a token.
-    """
-    import ipaddress
-
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            host or "0.0.0.0", port, type=socket.SOCK_STREAM
-        )[0]
-    except (OSError, UnicodeError) as error:
-        raise LikewiseError(
-            f"--host {host} is no address of this machine: give another."
-        ) from error
-    if not has_token and not ipaddress.ip_address(str(address[0]).split("%")[0]).is_loopback:
-        raise LikewiseError(
-            f"--host {host} lets other machines in: give a --token (or set LIKEWISE_TOKEN), or "
-            "listen on 127.0.0.1."
-        )
-    listener = socket.socket(family, kind)
-    if os.name == "posix":
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise LikewiseError(
-            f"cannot listen on {host} port {port} ({error.strerror}): give another --port or "
-            "--host."
-        ) from error
-    return listener
-
-
 def listen(served: Any, listener: socket.socket, name: str, patience: float) -> None:
     """Serve until SIGTERM or Ctrl-C; what was asked by then is still answered.
 
@@ -198,9 +163,7 @@ def listen(served: Any, listener: socket.socket, name: str, patience: float) -> 
         patience: seconds after which every request has been answered.
     """
     listener.listen()
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    print(f"likewise serves {name} on http://{shown}:{port} (Ctrl-C stops it)", flush=True)
+    print(f"likewise serves {name} on {address_of(listener)} (Ctrl-C stops it)", flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):  # raised again by uvicorn when all is answered
         signal.signal(number, lambda *_: sys.exit(0))
     make_server(served, patience).run(sockets=[listener])

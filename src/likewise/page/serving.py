@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
-from ..errors import LikewiseError
+from ..listening import address_of, bind
 from .feed import Feed
 from .page import make_app
 from .worker import Worker
@@ -40,7 +39,8 @@ def serve(
         LikewiseError: the project cannot be used, or the address not be bound to.
     """
     workspace = Workspace(folder)
-    listening = bind(host, port)
+    listening = bind(host, port, secret=True)
+    listening.listen()
     port = listening.getsockname()[1]
     token, feed = secrets.token_urlsafe(24), Feed()
     worker = Worker(workspace, feed, device=device, dtype=dtype, offline=offline)
@@ -55,35 +55,11 @@ def serve(
             worker.stop()
             super().handle_exit(sig, frame)
 
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # all addresses: this one too
-    shown = f"[{here}]" if ":" in here else here
     try:
         with listening:
-            ready(f"http://{shown}:{port}/?token={token}")
+            ready(f"{address_of(listening)}/?token={token}")
             Server(settings).run(sockets=[listening])
     finally:  # torch must not be at work when Python ends
         worker.stop()
         if worker.is_alive():
             worker.join()
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises LikewiseError if that cannot be."""
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, proto)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen()
-        except OSError:
-            listening.close()
-            raise
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LikewiseError(
-            f"nothing can listen at {host}:{port} ({reason}): give another --port or --host."
-        ) from error
-    return listening
