@@ -115,6 +115,7 @@ def served(folder: Path) -> Iterator[Site]:
     workspace, feed = Workspace(folder), Feed()
     worker = Worker(workspace, feed, device="cpu", dtype="auto", offline=True)
     listening = bind("127.0.0.1", 0, secret=True)
+    listening.listen()
     port = listening.getsockname()[1]
     app = page.make_app(workspace, worker, feed, TOKEN, "127.0.0.1", port)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
