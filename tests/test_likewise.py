@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -637,7 +638,7 @@ def left_out(references: ReferenceSet, params: Params) -> tuple[float, float]:
         concept[::2], rest[1::2] = known, known
         plain[::2] = torch.tensor([v.name == "" for v in views])
         weights = discriminant(pool, concept, rest, params.ridge)
-        model = Model(params, pool, concept, rest, plain, weights)
+        model = Model(params, pool, concept, rest, rest, plain, weights)
         trace = score(model, view.encoded).trace
         tests.append((model, view.encoded, trace))
         row = []
@@ -718,7 +719,7 @@ def test_familiarity_by_hand() -> None:
     half = unit(X + Y)
     pool = Pool.of([torch.stack([X, half]), Y[None]], 10)
     yes, no = torch.tensor([True, False]), torch.tensor([False, True])
-    model = Model(Params(), pool, yes, no, yes, torch.zeros(3))
+    model = Model(Params(), pool, yes, no, no, yes, torch.zeros(3))
     rows = torch.stack([X, Y, -X])
     target = Encoded(rows, rows, (1, 3), (8, 24))
     mask = torch.tensor([True, False, False])
@@ -731,6 +732,25 @@ def test_familiarity_by_hand() -> None:
     assert whole == pytest.approx((alike + covered) / 2)  # there is no rest to compare
     nothing = method.familiarity(model, Shared(target), torch.zeros(3, dtype=torch.bool))
     assert nothing == pytest.approx((alike + covered + 1 / 3) / 3)
+    # Something else that a negative reference makes known says nothing of the concept.
+    other = dataclasses.replace(model, rest=yes | no, around=no)
+    assert method.familiarity(other, Shared(target), mask) == pytest.approx(value)
+
+
+def test_another_class_does_not_make_a_concept_familiar() -> None:
+    from likewise.reference import Reference
+    from likewise.segmenter import Segmenter
+
+    folder = Path(method.__file__).parents[1] / "example"
+    coin, board = (
+        Reference(folder / f"{n}_reference{s}", folder / f"{n}_reference_mask.png", label=n)
+        for n, s in (("coin", ".png"), ("board", ".jpg"))
+    )
+    result = Segmenter(image_size=266, device="cpu").fit([coin, board])
+    for name in ("board_1.jpg", "board_2.jpg"):
+        found = result.segment(folder / name)
+        assert found.classes["board"].mask.any()
+        assert not found.classes["coin"].mask.any()
 
 
 def test_references_that_do_not_know_each_other_do_not_make_everything_familiar() -> None:

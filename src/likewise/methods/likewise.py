@@ -87,6 +87,8 @@ class Model:
     """(S,) bool: the groups of the pool that show the concept, and …"""
     rest: torch.Tensor
     """… (S,) bool: those that show something else."""
+    around: torch.Tensor
+    """(S,) bool: of the rest, those of the concept's own references: what it usually lies in."""
     plain: torch.Tensor
     """(S,) bool: those of the concept that are of the references as they are, no other view."""
     weights: torch.Tensor
@@ -123,20 +125,24 @@ def fit(references: ReferenceSet, params: Params) -> Model:
     pool = references.kept("pool", lambda: pool_of(views))
     of_concept = [v.shot >= 0 for v in views]
     # Two groups a view: what is masked and, of references that are not negative, what is not.
-    concept, rest, plain = (
+    concept, rest, around, plain = (
         torch.tensor([flag for view in flags for flag in view], device=pool.weight.device)
         for flags in (
             [(yes, False) for yes in of_concept],
             [(not yes, yes) for yes in of_concept],
+            [(False, yes) for yes in of_concept],
             [(yes and not v.name, False) for yes, v in zip(of_concept, views, strict=True)],
         )
     )
     own = pool if (concept | rest).all() else pool.subset(concept | rest)
-    model = Model(params, own, concept, rest, plain, own.debiased.new_zeros(0))
+    model = Model(params, own, concept, rest, around, plain, own.debiased.new_zeros(0))
     tests, overlaps, levels = 0, torch.zeros(len(TRUSTS)), torch.zeros(len(TRUSTS))
     for view, known in folds(views):
         members = known.to(concept.device).repeat_interleave(2)
-        alone = taught(replace(model, concept=concept & members, rest=rest & members))
+        few = replace(
+            model, concept=concept & members, rest=rest & members, around=around & members
+        )
+        alone = taught(few)
         if has_both(alone) and view.mask.any() and not view.mask.all():
             shared = Shared(view.encoded)
             trace = explain(alone, shared)
@@ -177,6 +183,7 @@ def extend(model: Model, more: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> M
             pool=model.pool.plus(groups),
             concept=torch.cat([model.concept, yes]),
             rest=torch.cat([model.rest, ~yes]),
+            around=torch.cat([model.around, ~yes]),
             plain=torch.cat([model.plain, yes]),
         )
     )
@@ -238,7 +245,8 @@ def familiarity(model: Model, shared: Shared, mask: torch.Tensor) -> float:
     """How well a target and references explain each other: the mean of up to three cosines.
 
     Of what was found to the concept (means), of every patch of the concept to its nearest in the
-    target, and of what was not found to its nearest in the rest.
+    target, and of what was not found to its nearest in what was around the concept: that something
+    else is familiar, which negative references show, says nothing of the concept.
     """
     import torch
 
@@ -250,6 +258,6 @@ def familiarity(model: Model, shared: Shared, mask: torch.Tensor) -> float:
         torch.nn.functional.cosine_similarity(T[best].mean(0), weight @ concept, dim=0),
         (weight @ found.coverage[plain]) / weight.sum(),
     ]
-    if model.pool.patches(model.rest).any() and not mask.all():
-        cosines.append(found.nearest[~mask][:, model.rest].amax(dim=1).mean())
+    if model.pool.patches(model.around).any() and not mask.all():
+        cosines.append(found.nearest[~mask][:, model.around].amax(dim=1).mean())
     return float(torch.stack(cosines).mean())
