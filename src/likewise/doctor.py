@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .errors import LikewiseError
 
 REQUIRED = ("torch", "safetensors", "huggingface_hub", "numpy", "scipy", "pillow")
-OPTIONAL = ("pycocotools",)
+OPTIONAL = ("pycocotools", "fastapi", "uvicorn", "ray", "supervision", "cvat-sdk")
 
 
 @dataclass(frozen=True)
