@@ -119,9 +119,10 @@ class Segmenter:
         method = get_method(self.method)
         examples = as_references(references)
         check_negatives(self.method, examples)
-        return self._learn(encode_references(self.encoder, examples, method.VIEWS))
+        return self.learn(encode_references(self.encoder, examples, method.VIEWS))
 
-    def _learn(self, encoded: ReferenceSet) -> Segmenter:
+    def learn(self, encoded: ReferenceSet) -> Segmenter:
+        """``fit`` to references that are encoded already; returns self."""
         method = get_method(self.method)
         self._models = {
             label: method.fit(encoded.of(label), self.params) for label in encoded.labels
@@ -154,7 +155,7 @@ class Segmenter:
         """
         from .reference_file import save_references
 
-        save_references(path, self._fitted(), self.encoder, self.method, self.params, half=half)
+        save_references(path, self.fitted(), self.encoder, self.method, self.params, half=half)
 
     def load_references(self, path: str | Path) -> Segmenter:
         """As ``fit`` from the pictures, from a file of ``save_references`` instead.
@@ -170,7 +171,7 @@ class Segmenter:
         """
         from .reference_file import load_references
 
-        return self._learn(load_references(path, self.encoder, self.method))
+        return self.learn(load_references(path, self.encoder, self.method))
 
     def tune(
         self,
@@ -228,7 +229,7 @@ class Segmenter:
         """
         if consensus:
             check_consensus(self.method)
-        references = self._fitted()
+        references = self.fitted()
         encoded = list(self.encoder.encode_many(images))
         if not consensus:
             return [self.segment_encoded(*pair) for pair in zip(images, encoded, strict=True)]
@@ -251,13 +252,14 @@ class Segmenter:
         """
         from .features.shared import Shared
 
-        self._fitted()
+        self.fitted()
         shared, method = Shared(target), get_method(self.method)
         # What one class worked out of the target alone serves the next.
         found = [method.score(model, target, shared) for model in self._models.values()]
         return self._decide(pixels, shared, found)
 
-    def _fitted(self) -> ReferenceSet:
+    def fitted(self) -> ReferenceSet:
+        """The encoded references. Raises LikewiseError if there are none yet."""
         if self.references is None:
             raise LikewiseError("no reference yet: give at least one (image, mask) pair first.")
         return self.references

@@ -237,7 +237,11 @@ def segment_files(
         WriteError: if the disk refuses a result (it would refuse every further one too).
     """
     finish = partial(_finish, label_maps=label_maps, limits=limits, keep=keep)
-    yield from _each(segmenter, jobs, lambda done: store(finish(*done), claim), resume, consensus)
+
+    def written(job: Job, done: Segmented | Outcome) -> Outcome:
+        return store(finish(job, done), claim)
+
+    yield from _each(segmenter, jobs, written, resume, consensus)
 
 
 def finish_files(
@@ -250,7 +254,7 @@ def finish_files(
 ) -> Iterator[Finished]:
     """As ``segment_files`` of label maps, where somebody else is to ``store`` them."""
     finish = partial(_finish, label_maps=True, limits=limits, keep=keep)
-    yield from _each(segmenter, jobs, lambda done: finish(*done), False, consensus)
+    yield from _each(segmenter, jobs, finish, False, consensus)
 
 
 def store(finished: Finished, claim: Claim | None = None) -> Outcome:
@@ -270,7 +274,7 @@ def store(finished: Finished, claim: Claim | None = None) -> Outcome:
 def _each(
     segmenter: Segmenter,
     jobs: Sequence[Job],
-    last: Callable[[tuple[Job, Segmented | Outcome]], R],
+    last: Callable[[Job, Segmented | Outcome], R],
     resume: bool,
     consensus: bool,
 ) -> Iterator[R]:
@@ -279,7 +283,7 @@ def _each(
     read = ahead(partial(_read, resume=resume), jobs, depth)
     segmented = _segmented(segmenter, read, consensus)
     # On the CPU each is written before the next is segmented; an accelerator need not wait.
-    yield from ahead(last, segmented, depth - 1)
+    yield from ahead(lambda pair: last(*pair), segmented, depth - 1)
 
 
 def _read(job: Job, resume: bool) -> tuple[Job, np.ndarray | Outcome]:
@@ -365,8 +369,10 @@ def _encoded(
     from ..pictures import class_colour, overlay, overlay_labels
 
     if job.overlay is not None:
-        shown = overlay_labels(image, result.label_map) if label_maps else None
-        picture = overlay(image, result.mask) if shown is None else shown
+        if label_maps:
+            picture = overlay_labels(image, result.label_map)
+        else:
+            picture = overlay(image, result.mask)
         yield job.overlay, encode_image(job.overlay, picture)
     if job.instances is not None:
         yield job.instances, encode_instances(result.instances())

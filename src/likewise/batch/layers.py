@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..methods.likewise import REACH
 from ..reference import wholes_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ..result import Result
     from .folder import Segmented
 
-NATS = 20.0
+NATS = 2 * REACH
 """Scores of 0 to 1 are so many nats of ``likewise``: the unit of the threshold."""
 
 

@@ -145,7 +145,7 @@ class Task:
                 self._shots[label] = shots
         with self.watch.stage("fit"):
             chosen = tuple(shot for label in labels for shot in self._shots[label])
-            self.segmenter._learn(ReferenceSet(chosen))
+            self.segmenter.learn(ReferenceSet(chosen))
         self._fitted = labels
 
     def _tensor(self, scores: np.ndarray) -> Any:

@@ -85,7 +85,7 @@ class Detector:
         self.spec = auto_annotation.DetectionFunctionSpec(
             labels=[
                 auto_annotation.label_spec(label, number, type=shape)
-                for number, label in enumerate(segmenter._fitted().labels, 1)
+                for number, label in enumerate(segmenter.fitted().labels, 1)
             ]
         )
 

@@ -136,7 +136,8 @@ def compete_inside(
             )
             for n, k in enumerate(parts, 1):
                 found[k] = won == n
-                label_map[found[k]] = k + 1
+            numbers = np.array([0, *(k + 1 for k in parts)], label_map.dtype)
+            label_map = np.where(won > 0, numbers[won], label_map)
         level = [k for k, of in enumerate(wholes) if of in level]
     return label_map, found
 

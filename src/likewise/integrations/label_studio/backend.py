@@ -53,7 +53,7 @@ class Backend:
         check_outline(min_area, simplify)
         if learn < 0:
             raise LikewiseError(f"learn {learn} is no number of annotations: give 0 or more.")
-        given = segmenter._fitted()
+        given = segmenter.fitted()
         self.segmenter = segmenter
         self.images = images
         self.name = name
@@ -207,7 +207,7 @@ class Backend:
                 del self._learnt[number]
             if self._learnt != before:
                 every = (*self._given, *(shot for s in self._learnt.values() for shot in s))
-                self.segmenter._learn(ReferenceSet(every))
+                self.segmenter.learn(ReferenceSet(every))
                 self._changes += 1
 
 
