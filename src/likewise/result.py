@@ -20,7 +20,7 @@ class ClassResult:
     mask: np.ndarray
     """(H, W) bool at the target's own size, with its parts; no pixel is in two other classes."""
     scores: np.ndarray
-    """(h, w) float32 in 0..1 on the patch grid, before the classes compete."""
+    """(h, w) float32 in 0..1 before the classes compete: on the patch grid, finer of ``segic``."""
     confidence: float
     """0..1: how sure the method is that the target shows the class at all."""
     trace: Any = None

@@ -45,7 +45,8 @@ class Segmenter:
             hub name, a loaded Backbone, or an Encoder to share.
         image_size: side of the square the backbone sees, or (H, W); the registry's by default.
         svd_components: rank of the positional basis, int or fraction of D (INSID3 §3.1).
-        method: ``likewise``, or ``insid3``, ``foris``, ``frost`` and ``nearest`` to compare with.
+        method: ``likewise``; ``segic``, with a ``decoder`` that was trained; or ``insid3``,
+            ``foris``, ``frost`` and ``nearest`` to compare with.
         refiner: ``none``, ``guided`` or ``crf``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16`` for the backbone.
@@ -72,7 +73,7 @@ class Segmenter:
         block: int | None = None,
         offline: bool = False,
         keep_tree: bool = False,
-        **settings: float | None,
+        **settings: float | str | None,
     ) -> None:
         check_refiner(refiner)
         if isinstance(backbone, Encoder):
@@ -95,6 +96,10 @@ class Segmenter:
         self.method = method
         self.keep_tree = keep_tree
         self.params = make_params(method, settings, self.encoder.spec.tau)
+        if method == "segic":
+            from .segic.files import check_backbone
+
+            check_backbone(self.params.decoder, self.encoder)
         self.references: ReferenceSet | None = None
         self._models: dict[str, Any] = {}
 
@@ -267,7 +272,8 @@ class Segmenter:
     def _decide(self, pixels: np.ndarray, shared: Shared, found: Sequence[Scores]) -> Result:
         """From every class's patch scores to one result."""
         size = self.encoder.input_size
-        scores = [f.patches.reshape(shared.target.grid) for f in found]
+        grid = shared.target.grid
+        scores = [f.patches.reshape(grid) if f.patches.ndim == 1 else f.patches for f in found]
         masks = [refine(s, pixels, size, self.refiner) for s in scores]
         confidences, wholes = [f.confidence for f in found], wholes_of(list(self._models))
         label_map, masks = compete_inside(masks, scores, confidences, wholes, size)

@@ -8,6 +8,7 @@ same order in float64, so that what is seen is what is written; a test holds the
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -69,7 +70,8 @@ class Layers:
         assert result.tree is not None
         classes = result.classes.values()
         scores = [
-            c.scores - np.float32(0 if (c.scores > 0.5).any() else max(0.0, 0.5 - c.confidence))
+            pooled(c.scores, len(result.tree.merges) + 1)
+            - np.float32(0 if (c.scores > 0.5).any() else max(0.0, 0.5 - c.confidence))
             for c in classes
         ]
         size = result.label_map.shape
@@ -228,6 +230,14 @@ def read_layers(path: Path) -> tuple[Layers, Sliders] | None:
             return (layers, Sliders(*file["drawn"].tolist())) if whole else None
     except DAMAGE:
         return None
+
+
+def pooled(scores: npt.NDArray[np.float32], patches: int) -> npt.NDArray[np.float32]:
+    """(h, w) scores of so many patches from (f·h, f·w), the means; of f = 1 as they are."""
+    f = math.isqrt(scores.size // patches)
+    h, w = scores.shape[0] // f, scores.shape[1] // f
+    means: npt.NDArray[np.float32] = scores.reshape(h, f, w, f).mean(axis=(1, 3))
+    return means
 
 
 def tree_arrays(tree: MergeTree) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]:

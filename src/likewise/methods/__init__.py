@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..features.shared import Shared
     from ..reference import Reference, ReferenceSet, Shot
 
-METHODS = ("likewise", "insid3", "foris", "frost", "nearest")
+METHODS = ("likewise", "insid3", "foris", "frost", "nearest", "segic")
 DEFAULT = "likewise"
 """What ``Segmenter`` and the command line use."""
 
@@ -31,7 +31,7 @@ class Scores:
     """What a method says about one target of N patches."""
 
     patches: torch.Tensor
-    """(N,) float32 in 0..1; upsampled, then above 0.5 is foreground."""
+    """(N,) float32 in 0..1, or (f·h, f·w) of a finer grid; upsampled, above 0.5 is foreground."""
     confidence: float
     """0..1: how sure it is that the target shows the concept at all."""
     trace: Any = None

@@ -1,0 +1,1 @@
+"""SegIC (ECCV 2024): a light decoder over the frozen backbone, trained once, used in context."""

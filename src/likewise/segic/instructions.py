@@ -1,0 +1,173 @@
+"""What references tell the decoder about one target (SegIC §3.2): geometric, visual, meta.
+
+Every entity, be it wanted (a reference's mask) or not (a negative), gives maps over the target,
+points in it and one visual token. All functions are of tensors and know no devices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+MAPS = 3
+"""Maps of an entity: propagated (Eq. 2), nearest of it, nearest of what lies around it (ours)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entity:
+    """One masked thing in one reference, as the backbone sees it."""
+
+    features: torch.Tensor
+    """F^r: (M, D) float32, unit rows; for the visual token."""
+    debiased: torch.Tensor
+    """F~^r: (M, D) float32, unit rows; for the correspondences."""
+    mask: torch.Tensor
+    """y^r: (M,) bool, at least one True."""
+    positive: bool = True
+    """False for what is not wanted (negative entity, §3.4)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Instructions:
+    """c = {a, p, v, m} for B targets of (h, w) patches and at most E entities each."""
+
+    maps: torch.Tensor
+    """(B, E, MAPS, h, w) float32 cosines."""
+    points: torch.Tensor
+    """(B, E, k, 2) float32: x, y in 0..1 of the target."""
+    visual: torch.Tensor
+    """(B, E, D) float32."""
+    positive: torch.Tensor
+    """(B, E) bool."""
+    present: torch.Tensor
+    """(B, E) bool: False pads samples of fewer entities."""
+    meta: torch.Tensor
+    """(B,) int64 number of the task, or (B, T) float32 of a text encoder."""
+
+
+def propagate(target: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """a = y / ‖y‖₁ · C, the propagated mask (Eq. 2), with C of cosine similarities (Eq. 1).
+
+    C is never made: the mean of cosines to masked patches is the product with their mean.
+
+    Args:
+        target: (N, D) float32, unit rows.
+        reference: (M, D) float32, unit rows.
+        mask: (M,) bool, at least one True.
+
+    Returns:
+        (N,) float32 in -1..1.
+    """
+    return target @ pool(reference, mask)
+
+
+def pool(features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """v = y / ‖y‖₁ · f, mask pooling (Eq. 3): (D,) mean of the (M, D) rows that (M,) bool marks."""
+    return features[mask].mean(dim=0)
+
+
+def top_points(a: torch.Tensor, grid: tuple[int, int], count: int) -> torch.Tensor:
+    """Topk(a): centres of the patches of greatest value (Eq. 2).
+
+    Args:
+        a: (h·w,) values, row-major.
+        grid: (h, w).
+        count: k; the best is repeated where there are fewer patches.
+
+    Returns:
+        (k, 2) float32 of x, y in 0..1, the best first.
+    """
+    import torch
+
+    best = a.topk(min(count, len(a))).indices
+    best = torch.cat([best, best[:1].expand(count - len(best))])
+    h, w = grid
+    return torch.stack([(best % w + 0.5) / w, (best // w + 0.5) / h], dim=1)
+
+
+def positional_encoding(points: torch.Tensor, width: int) -> torch.Tensor:
+    """PE (Eq. 2): sines and cosines of each coordinate at wavelengths of 2 to 1/32 of the side.
+
+    Args:
+        points: (..., 2) of x, y in 0..1.
+        width: a multiple of 4.
+
+    Returns:
+        (..., width): sin x, cos x, sin y, cos y, a quarter each.
+    """
+    import torch
+
+    waves = torch.logspace(0, 6, width // 4, base=2, device=points.device) * math.pi
+    x, y = (points[..., None] * waves).unbind(dim=-2)
+    return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], dim=-1)
+
+
+def grid_points(grid: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """(h·w, 2) float32 of x, y in 0..1: the centres of all patches, row-major."""
+    import torch
+
+    y = (torch.arange(grid[0], device=device) + 0.5) / grid[0]
+    x = (torch.arange(grid[1], device=device) + 0.5) / grid[1]
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
+
+
+def entity_maps(target: torch.Tensor, entity: Entity) -> torch.Tensor:
+    """(MAPS, N) float32 of (N, D) debiased target patches: what the entity says where.
+
+    Beside the propagated mask, in which everything weighs the same, the greatest cosine to a patch
+    of the entity and to one around it: their difference is what nearest neighbours would say. -1
+    where there is nothing around it.
+    """
+    import torch
+
+    cosines = target @ entity.debiased.T
+    inside, around = cosines[:, entity.mask], cosines[:, ~entity.mask]
+    rest = around.amax(dim=1) if around.shape[1] else torch.full_like(target[:, 0], -1.0)
+    return torch.stack([inside.mean(dim=1), inside.amax(dim=1), rest])
+
+
+def instruct(
+    targets: torch.Tensor,
+    grid: tuple[int, int],
+    entities: Sequence[Sequence[Entity]],
+    meta: torch.Tensor,
+    points: int = 1,
+) -> Instructions:
+    """All instructions for a batch.
+
+    Args:
+        targets: (B, N, D) float32 debiased, unit rows.
+        grid: (h, w), N = h·w.
+        entities: of each target at least one.
+        meta: see ``Instructions``.
+        points: k, for each entity.
+    """
+    import torch
+
+    most = max(map(len, entities))
+    rows = []
+    for target, known in zip(targets, entities, strict=True):
+        said = [entity_maps(target, e) for e in known]
+        spare = most - len(known)
+        rows.append(
+            (
+                _padded([m.reshape(MAPS, *grid) for m in said], spare),
+                _padded([top_points(m[0], grid, points) for m in said], spare),
+                _padded([pool(e.features, e.mask) for e in known], spare),
+                targets.new_tensor([e.positive for e in known] + [True] * spare, dtype=torch.bool),
+                targets.new_tensor([True] * len(known) + [False] * spare, dtype=torch.bool),
+            )
+        )
+    maps, where, visual, positive, present = (torch.stack(part) for part in zip(*rows, strict=True))
+    return Instructions(maps, where, visual, positive, present, meta)
+
+
+def _padded(parts: Sequence[torch.Tensor], spare: int) -> torch.Tensor:
+    import torch
+
+    return torch.stack([*parts, *[torch.zeros_like(parts[0])] * spare])
