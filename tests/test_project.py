@@ -66,12 +66,12 @@ def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
     references = [Marked("a ä.png", 'm".png', 3, "hair"), Marked("b.png", None, negative=True)]
     settings = [("targets", ["in", "x/*.png"]), ("method", "insid3"), ("image_size", None)]
     settings += [("refine", "crf"), ("consensus", True)]
-    path = write_settings(tmp_path, settings, references)
+    path = write_settings(tmp_path, settings, references, {})
     found = read_settings(tmp_path)
     assert found.references == tuple(references)
     assert (found.targets, found.method, found.image_size) == (("in", "x/*.png"), "insid3", None)
     assert (found.refine, found.consensus, found.labels) == ("crf", True, ("hair",))
-    assert "is there already" in refusal(write_settings, tmp_path, settings, references)
+    assert "is there already" in refusal(write_settings, tmp_path, settings, references, {})
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("# image_size = 518", "image_size = 224"), encoding="utf-8")
     assert read_settings(tmp_path).image_size == 224

@@ -54,7 +54,10 @@ NegativeMaskOption = Annotated[
     typer.Option("--negative-mask", help="Marks that in it, one for each; default all of it."),
 ]
 MethodOption = Annotated[
-    str, typer.Option("--method", help="likewise, insid3, foris, frost or nearest.")
+    str, typer.Option("--method", help="likewise, segic, insid3, foris, frost or nearest.")
+]
+DecoderOption = Annotated[
+    Path | None, typer.Option(help="For segic: the file that `likewise segic train` wrote.")
 ]
 ThresholdOption = Annotated[
     float | None, typer.Option(help="For likewise: above 0 gives smaller masks, below larger.")
@@ -167,6 +170,7 @@ def segment(
     ] = False,
     refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
     method: MethodOption = DEFAULT,
+    decoder: DecoderOption = None,
     threshold: ThresholdOption = None,
     tau: TauOption = None,
     alpha: AlphaOption = None,
@@ -195,6 +199,7 @@ def segment(
         "svd_components": svd_components,
         "block": block,
         "method": method,
+        "decoder": decoder,
         "threshold": threshold,
         "tau": tau,
         "alpha": alpha,

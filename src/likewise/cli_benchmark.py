@@ -12,6 +12,7 @@ import typer
 from .cli import (
     BackboneOption,
     BlockOption,
+    DecoderOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
@@ -52,6 +53,7 @@ def benchmark(
         str | None, typer.Option(help="Compare variants: debias, rank, tau, alpha, foris, ...")
     ] = None,
     method: MethodOption = DEFAULT,
+    decoder: DecoderOption = None,
     setting: Annotated[
         list[str], typer.Option("--set", help="name=value of the method; may be repeated.")
     ] = [],  # noqa: B006 (typer copies it)
@@ -93,7 +95,7 @@ def benchmark(
         manifest=manifest,
         shard=shard,
         method=method,
-        set=parse_settings(setting),
+        set=parse_settings(setting) | ({} if decoder is None else {"decoder": decoder}),
         refine=refine,
         cache=cache,
         backbone=backbone,

@@ -14,6 +14,7 @@ import typer
 from .cli import (
     BackboneOption,
     BlockOption,
+    DecoderOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
@@ -37,6 +38,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder its paths start from; default its own.")
     ] = None,
     method: MethodOption = DEFAULT,
+    decoder: DecoderOption = None,
     setting: Annotated[
         list[str], typer.Option("--set", help="name=value of the method; may be repeated.")
     ] = [],  # noqa: B006 (typer copies it)
@@ -74,6 +76,8 @@ def evaluate(
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
     settings: dict[str, Any] = parse_settings(setting)
+    if decoder is not None:
+        settings["decoder"] = decoder
     folder = episodes.parent if root is None else root
     listed = read_episodes(episodes, folder)
     trials = choose(

@@ -14,6 +14,7 @@ import typer
 
 from .cli import (
     BackboneOption,
+    DecoderOption,
     DeviceOption,
     DtypeOption,
     ImageSizeOption,
@@ -53,6 +54,7 @@ def init(
     negative: NegativeOption = [],  # noqa: B006
     negative_mask: NegativeMaskOption = [],  # noqa: B006
     method: MethodOption = DEFAULT,
+    decoder: DecoderOption = None,
     backbone: BackboneOption = "embedded",
     image_size: ImageSizeOption = None,
     refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
@@ -66,13 +68,16 @@ def init(
     from .batch.settings import Marked, relative, write_settings
     from .batch.targets import find_images
     from .cli_references import read_references
-    from .methods import check_consensus, get_method
+    from .methods import check_consensus, make_params
     from .reference import LABEL
     from .refine import check_refiner
+    from .segic.files import load_decoder
 
     read_references(reference, mask, mask_value, label, negative, negative_mask)  # all is well
     found = find_images(targets)
-    get_method(method)
+    make_params(method, {"decoder": decoder}, tau=0.6)
+    if decoder is not None:
+        load_decoder(decoder)
     check_refiner(refine)
     if consensus:
         check_consensus(method)
@@ -98,7 +103,8 @@ def init(
         ("consensus", consensus),
         ("instances", instances),
     ]
-    path = write_settings(project, settings, references)
+    options = {} if decoder is None else {"decoder": relative(decoder, project)}
+    path = write_settings(project, settings, references, options)
     print(f"{path} written: {len(references)} references, {len(found)} targets.")
     print(f"Look at it, then: likewise annotate {project}")
 

@@ -13,6 +13,7 @@ from .cli import (
     AlphaOption,
     BackboneOption,
     BlockOption,
+    DecoderOption,
     DeviceOption,
     DtypeOption,
     ImageSizeOption,
@@ -50,6 +51,7 @@ def save(
     negative: NegativeOption = [],  # noqa: B006
     negative_mask: NegativeMaskOption = [],  # noqa: B006
     method: MethodOption = DEFAULT,
+    decoder: DecoderOption = None,
     threshold: ThresholdOption = None,
     tau: TauOption = None,
     alpha: AlphaOption = None,
@@ -78,6 +80,7 @@ def save(
         backbone=backbone,
         image_size=image_size,
         method=method,
+        decoder=decoder,
         threshold=threshold,
         tau=tau,
         alpha=alpha,

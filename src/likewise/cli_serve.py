@@ -16,6 +16,7 @@ from .cli import (
     AlphaOption,
     BackboneOption,
     BlockOption,
+    DecoderOption,
     DeviceOption,
     DtypeOption,
     ImageSizeOption,
@@ -64,6 +65,7 @@ def serve(
     max_pixels: Annotated[int, typer.Option(min=1, help="Largest image.")] = 40_000_000,
     refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
     method: MethodOption = DEFAULT,
+    decoder: DecoderOption = None,
     threshold: ThresholdOption = None,
     tau: TauOption = None,
     alpha: AlphaOption = None,
@@ -102,7 +104,12 @@ def serve(
         block=block,
         offline=offline,
     )
-    given: dict[str, Any] = {"threshold": threshold, "tau": tau, "alpha": alpha}
+    given: dict[str, Any] = {
+        "decoder": decoder,
+        "threshold": threshold,
+        "tau": tau,
+        "alpha": alpha,
+    }
     settings = Settings(
         token=token or None,
         origins=tuple(allow_origin),

@@ -189,12 +189,20 @@ class Project:
 
     def method_options(self) -> dict[str, Any]:
         """Of a ``Segmenter``, but for its encoder."""
+        decoder = {} if self.decoder is None else {"decoder": str(self.decoder)}
         return {
             "method": self.settings.method,
             "refiner": self.settings.refine,
             "keep_tree": self.keeps_layers,
             **self.settings.options,
+            **decoder,
         }
+
+    @property
+    def decoder(self) -> Path | None:
+        """The file of method ``segic``."""
+        name = self.settings.options.get("decoder")
+        return None if name is None else self.folder / name
 
     def segmenter(self, encoder: Encoder) -> Segmenter:
         """With the method and refiner of the settings, not fitted yet."""
@@ -212,6 +220,8 @@ class Project:
         settings = asdict(self.settings) | {"targets": None, "quality": None}
         del settings["page"]  # its sliders move what is segmented already
         digest.update(json.dumps(settings, sort_keys=True).encode())
+        if self.decoder is not None:
+            digest.update(file_hash(self.decoder).encode())
         for marked in self.settings.references:
             for name in (marked.image, marked.mask):
                 if name is not None:

@@ -114,7 +114,8 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
     if all(r.negative for r in references) and not unfinished:
         raise LikewiseError(f"{path} has no [[reference]] of the thing: add one, image and mask.")
     options, quality = values.pop("method_settings", {}), values.pop("quality", {})
-    _check(path, "[method_settings] ", options, dict.fromkeys(options, float))
+    kinds = dict.fromkeys(options, float) | {"decoder": str}
+    _check(path, "[method_settings] ", options, kinds)
     _check(path, "[quality] ", quality, dict.fromkeys(LIMITS, float))
     page = values.pop("page", {})
     _check(path, "[page] ", page, PAGE)
@@ -141,7 +142,10 @@ def _check(path: Path, where: str, values: Mapping[str, Any], kinds: Mapping[str
 
 
 def write_settings(
-    folder: Path, settings: Sequence[tuple[str, Any]], references: Sequence[Marked]
+    folder: Path,
+    settings: Sequence[tuple[str, Any]],
+    references: Sequence[Marked],
+    options: Mapping[str, Any],
 ) -> Path:
     """Write a new `likewise.toml` with comments.
 
@@ -149,6 +153,7 @@ def write_settings(
         folder: the project; made if it is not there.
         settings: (key, value) in order; None is written as a comment.
         references: as they are to be written.
+        options: of the method.
 
     Raises:
         LikewiseError: if there is one already, or it cannot be written.
@@ -156,7 +161,7 @@ def write_settings(
     path = folder / CONFIG
     if path.exists():
         raise LikewiseError(f"{path} is there already: edit it, or give another folder.")
-    return _write(folder, settings, references, {})
+    return _write(folder, settings, references, {"method_settings": options})
 
 
 def replace_settings(folder: Path, settings: Settings) -> Path:
@@ -227,7 +232,7 @@ HINTS: Mapping[str, Mapping[str, str]] = {
 
 COMMENTS = {
     "targets": "Files, folders or patterns of images to annotate.",
-    "method": "likewise, insid3, foris, frost or nearest.",
+    "method": "likewise, segic, insid3, foris, frost or nearest.",
     "backbone": "A name from `likewise backbones`, or a file or folder.",
     "image_size": "Side of the square that the backbone sees; its own by default.",
     "refine": "Edges: none, guided or crf.",
