@@ -514,6 +514,42 @@ def segment_unknown_method(_: Path) -> list[str]:
     return segment(more=["--method", "insid4"])
 
 
+@row("segic without a decoder", 2, r"method segic needs a decoder: give --decoder FILE\.safetensors")
+def segic_alone(_: Path) -> list[str]:
+    return segment(more=["--method", "segic"])
+
+
+@row("missing decoder", 2, r"nowhere\.safetensors cannot be read \(No such file or directory\): give")
+def missing_decoder(_: Path) -> list[str]:
+    return segment(more=["--method", "segic", "--decoder", "nowhere.safetensors"])
+
+
+@row("decoder that is a picture", 2, r"a\.jpg is no whole decoder of `likewise segic train`: train")
+def decoder_picture(_: Path) -> list[str]:
+    return segment(more=["--method", "segic", "--decoder", "a.jpg"])
+
+
+@row("project with a missing decoder", 2, r"nowhere\.safetensors cannot be read")
+def project_missing_decoder(_: Path) -> list[str]:
+    words = ["init", "p", "--reference", "reference.png", "--mask", "mask.png", "--targets", "a.jpg"]
+    return [*words, "--method", "segic", "--decoder", "nowhere.safetensors"]
+
+
+@row("decoder for another method", 2, r"method likewise has no setting decoder; it has temperature")
+def decoder_of_likewise(_: Path) -> list[str]:
+    return segment(more=["--decoder", "a.jpg"])
+
+
+@row("decoder of another backbone", 2, r"d\.safetensors was trained on block 2 of other at rank 8, n")
+def foreign_decoder(_: Path) -> list[str]:
+    from likewise.segic.decoder import Decoder, Shape
+    from likewise.segic.files import Trained, save_decoder
+
+    trained = Trained("other", 2, "another", 8, (32, 32))
+    save_decoder(Path("d.safetensors"), Decoder(Shape(dim=32, hidden=16, heads=2)), trained)
+    return segment(more=["--method", "segic", "--decoder", "d.safetensors"])
+
+
 @row("threshold of a method that has none", 2, r"method nearest has no setting threshold; it has")
 def threshold_of_nearest(_: Path) -> list[str]:
     return segment(more=["--method", "nearest", "--threshold", "1"])
