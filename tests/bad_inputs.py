@@ -514,12 +514,16 @@ def segment_unknown_method(_: Path) -> list[str]:
     return segment(more=["--method", "insid4"])
 
 
-@row("segic without a decoder", 2, r"method segic needs a decoder: give --decoder FILE\.safetensors")
+@row(
+    "segic without a decoder", 2, r"method segic needs a decoder: give --decoder FILE\.safetensors"
+)
 def segic_alone(_: Path) -> list[str]:
     return segment(more=["--method", "segic"])
 
 
-@row("missing decoder", 2, r"nowhere\.safetensors cannot be read \(No such file or directory\): give")
+@row(
+    "missing decoder", 2, r"nowhere\.safetensors cannot be read \(No such file or directory\): give"
+)
 def missing_decoder(_: Path) -> list[str]:
     return segment(more=["--method", "segic", "--decoder", "nowhere.safetensors"])
 
@@ -531,7 +535,16 @@ def decoder_picture(_: Path) -> list[str]:
 
 @row("project with a missing decoder", 2, r"nowhere\.safetensors cannot be read")
 def project_missing_decoder(_: Path) -> list[str]:
-    words = ["init", "p", "--reference", "reference.png", "--mask", "mask.png", "--targets", "a.jpg"]
+    words = [
+        "init",
+        "p",
+        "--reference",
+        "reference.png",
+        "--mask",
+        "mask.png",
+        "--targets",
+        "a.jpg",
+    ]
     return [*words, "--method", "segic", "--decoder", "nowhere.safetensors"]
 
 
@@ -540,7 +553,9 @@ def decoder_of_likewise(_: Path) -> list[str]:
     return segment(more=["--decoder", "a.jpg"])
 
 
-@row("decoder of another backbone", 2, r"d\.safetensors was trained on block 2 of other at rank 8, n")
+@row(
+    "decoder of another backbone", 2, r"d\.safetensors was trained on block 2 of other at rank 8, n"
+)
 def foreign_decoder(_: Path) -> list[str]:
     from likewise.segic.decoder import Decoder, Shape
     from likewise.segic.files import Trained, save_decoder

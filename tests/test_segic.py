@@ -16,12 +16,13 @@ from likewise import Reference, Segmenter
 from likewise.backbones.encoder import Encoder
 from likewise.batch.layers import Layers
 from likewise.demo import FOLDER as EXAMPLE
+from likewise.features.evidence import Pool, discriminant
 from likewise.segic.decoder import Decoder, Shape
 from likewise.segic.files import Trained, load_decoder, save_decoder
 from likewise.segic.instructions import (
     Entity,
     Instructions,
-    entity_maps,
+    evidence,
     grid_points,
     instruct,
     pool,
@@ -73,16 +74,28 @@ def test_visual_token_is_equation_3() -> None:
     assert pool(features, mask).tolist() == [2, 2.5]
 
 
-def test_maps_of_an_entity() -> None:
-    target = torch.eye(3)
-    reference = torch.tensor([[1.0, 0, 0], [0.6, 0.8, 0], [0, 0, 1]])
-    entity = Entity(reference, reference, torch.tensor([True, True, False]))
-    mean, inside, around = entity_maps(target, entity)
-    torch.testing.assert_close(mean, torch.tensor([0.8, 0.4, 0]))
-    torch.testing.assert_close(inside, torch.tensor([1, 0.8, 0]))
-    torch.testing.assert_close(around, torch.tensor([0, 0, 1.0]))
-    whole = replace(entity, mask=torch.ones(3, dtype=torch.bool))
-    assert entity_maps(target, whole)[2].tolist() == [-1, -1, -1]
+def test_evidence_is_that_of_likewise() -> None:
+    """Densities and discriminant of one plain reference, with a negative one beside it."""
+    target, entities = rows(6), [some_entity(1), some_entity(2, positive=False)]
+    wanted, other = entities
+    concept = wanted.debiased[wanted.mask]
+    rest = torch.cat([other.debiased[other.mask], wanted.debiased[~wanted.mask]])
+
+    def density(patches: torch.Tensor) -> torch.Tensor:
+        kernel = ((target @ patches.T - 1) / 0.02).exp().sum(dim=1)
+        return kernel.log() - math.log(len(patches)) / 2
+
+    sure = evidence(target, entities) * 10 - (density(concept) - density(rest))
+    known = torch.cat([concept, rest])
+    pooled = Pool(known, torch.ones(len(known)), (len(concept), len(rest)))
+    w = discriminant(pooled, torch.tensor([True, False]), torch.tensor([False, True]), 0.2)
+    torch.testing.assert_close(sure, 5 * (target @ w[:-1] + w[-1]), atol=1e-3, rtol=1e-3)
+
+
+def test_no_evidence_where_nothing_is_known_not_to_be_it() -> None:
+    whole = replace(some_entity(1), mask=torch.ones(12, dtype=torch.bool))
+    assert not evidence(rows(5), [whole]).any()
+    assert evidence(rows(5), [whole, some_entity(2, positive=False)]).any()
 
 
 def test_top_points_are_centres_of_the_best_patches() -> None:
@@ -114,7 +127,8 @@ def test_instructions_are_padded_to_the_most_entities() -> None:
     targets = torch.stack([rows(12), rows(12, seed=5)])
     known = [[some_entity(1)], [some_entity(2), some_entity(3, positive=False)]]
     c = instruct(targets, (3, 4), known, torch.tensor([0, 1]), points=2)
-    assert c.maps.shape == (2, 2, 3, 3, 4)
+    assert c.maps.shape == (2, 2, 3, 4)
+    assert c.evidence.shape == (2, 3, 4)
     assert c.points.shape == (2, 2, 2, 2)
     assert c.visual.shape == (2, 2, 16)
     assert c.present.tolist() == [[True, False], [True, True]]
@@ -160,15 +174,15 @@ def test_what_is_not_wanted_is_told_from_what_is() -> None:
     assert not torch.allclose(*outs, atol=1e-3)
 
 
-@pytest.mark.parametrize("left_out", ["geometric", "visual", "meta", "contrast"])
+@pytest.mark.parametrize("left_out", ["geometric", "visual", "meta", "evidence"])
 def test_instructions_can_be_left_out(left_out: str) -> None:
     """What is left out changes nothing; with all of them, it does."""
     features, c = asked()
     changed = {
-        "geometric": replace(c, points=1 - c.points),
+        "geometric": replace(c, points=1 - c.points, maps=-c.maps),
         "visual": replace(c, visual=-c.visual),
         "meta": replace(c, meta=1 - c.meta),
-        "contrast": replace(c, maps=torch.cat([c.maps[:, :, :1], -c.maps[:, :, 1:]], 2)),
+        "evidence": replace(c, evidence=-c.evidence),
     }[left_out]
     kept = tuple(i for i in Shape(1).instructions if i != left_out)
     without, full = Decoder(replace(SMALL, instructions=kept)).eval(), Decoder(SMALL).eval()

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from ..errors import LikewiseError
-from .instructions import MAPS, Instructions, grid_points, positional_encoding
+from .instructions import Instructions, grid_points, positional_encoding
 
 TASKS = ("semantic", "instance")
 """What meta instructions say where there is no text encoder: a learned embedding of the task."""
-INSTRUCTIONS = ("geometric", "visual", "meta", "contrast")
-"""The paper's three, and ours: what nearest neighbours say."""
+INSTRUCTIONS = ("geometric", "visual", "meta", "evidence")
+"""The paper's three, and ours: what method ``likewise`` makes of the references."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,8 @@ class Decoder(nn.Module):
             nn.Conv2d(width, width, 3, padding=1),
             ChannelNorm(width),
         )
-        # What is wanted and what is not, in maps of their own.
         self.propagated = nn.Sequential(
-            nn.Conv2d(2 * MAPS + 1, width // 4, 3, padding=1),
+            nn.Conv2d(4, width // 4, 3, padding=1),
             ChannelNorm(width // 4),
             nn.GELU(),
             nn.Conv2d(width // 4, width, 3, padding=1),
@@ -176,26 +175,20 @@ class Decoder(nn.Module):
         return logits
 
     def _dense(self, c: Instructions) -> torch.Tensor:
-        """(B, 2 MAPS + 1, h, w): the mean of what is wanted, the most of what is not, if any."""
-        wanted = (c.positive & c.present)[:, :, None, None, None]
-        unwanted = (~c.positive & c.present)[:, :, None, None, None]
-        maps = c.maps * self._kept_maps(c.maps)
-        most = maps.masked_fill(~unwanted, -torch.inf).amax(dim=1)
+        """(B, 4, h, w): a of what is wanted (mean), of what is not (most), if any; evidence."""
+        wanted = (c.positive & c.present)[:, :, None, None]
+        unwanted = (~c.positive & c.present)[:, :, None, None]
         known = unwanted.any(dim=1)
-        return torch.cat(
-            [
-                (maps * wanted).sum(dim=1) / wanted.sum(dim=1),
-                torch.where(known, most, 0.0),
-                known.to(maps.dtype).expand(-1, 1, *maps.shape[-2:]),
-            ],
-            dim=1,
-        )
-
-    def _kept_maps(self, maps: torch.Tensor) -> torch.Tensor:
-        """(MAPS, 1, 1): 0 for maps of instructions that this decoder does without."""
-        kinds = ("geometric", "contrast", "contrast")
-        kept = [float(kind in self.shape.instructions) for kind in kinds]
-        return maps.new_tensor(kept)[:, None, None]
+        most = c.maps.masked_fill(~unwanted, -torch.inf).amax(dim=1)
+        maps = [
+            (c.maps * wanted).sum(dim=1) / wanted.sum(dim=1),
+            torch.where(known, most, 0.0),
+            known.to(most.dtype).expand_as(most),
+        ]
+        kept = self.shape.instructions
+        maps = [m if "geometric" in kept else torch.zeros_like(m) for m in maps]
+        maps.append(c.evidence if "evidence" in kept else torch.zeros_like(c.evidence))
+        return torch.stack(maps, dim=1)
 
     def _queries(self, c: Instructions) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """q' = Concat(q, q^p, q^v, q^m) of Eq. 7, their places and which of them are padding."""

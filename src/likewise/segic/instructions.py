@@ -1,7 +1,8 @@
 """What references tell the decoder about one target (SegIC §3.2): geometric, visual, meta.
 
-Every entity, be it wanted (a reference's mask) or not (a negative), gives maps over the target,
-points in it and one visual token. All functions are of tensors and know no devices.
+Every entity, be it wanted (a reference's mask) or not (a negative), gives a map over the target,
+points in it and one visual token. Beyond the paper all of them together give the evidence of
+method ``likewise``. All functions are of tensors and know no devices.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..features.evidence import Pool, discriminant, log_density, match
+
 if TYPE_CHECKING:
     import torch
 
-MAPS = 3
-"""Maps of an entity: propagated (Eq. 2), nearest of it, nearest of what lies around it (ours)."""
+TEMPERATURE, LINEAR, RIDGE = 0.02, 5.0, 0.2
+"""Of the evidence: ``likewise.Params``' defaults, which a trained decoder relies on."""
+NATS = 10.0
+"""Evidence of so many nats is 1 to the decoder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +42,9 @@ class Instructions:
     """c = {a, p, v, m} for B targets of (h, w) patches and at most E entities each."""
 
     maps: torch.Tensor
-    """(B, E, MAPS, h, w) float32 cosines."""
+    """a: (B, E, h, w) float32 cosines."""
+    evidence: torch.Tensor
+    """(B, h, w) float32 in tens of nats; above 0 speaks for what is wanted (ours)."""
     points: torch.Tensor
     """(B, E, k, 2) float32: x, y in 0..1 of the target."""
     visual: torch.Tensor
@@ -116,19 +123,31 @@ def grid_points(grid: tuple[int, int], device: torch.device) -> torch.Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
 
 
-def entity_maps(target: torch.Tensor, entity: Entity) -> torch.Tensor:
-    """(MAPS, N) float32 of (N, D) debiased target patches: what the entity says where.
+def evidence(target: torch.Tensor, entities: Sequence[Entity]) -> torch.Tensor:
+    """What method ``likewise`` says before it looks at the target as a whole (its step 1).
 
-    Beside the propagated mask, in which everything weighs the same, the greatest cosine to a patch
-    of the entity and to one around it: their difference is what nearest neighbours would say. -1
-    where there is nothing around it.
+    Args:
+        target: (N, D) float32 debiased, unit rows.
+        entities: what is masked in those that are wanted is the concept; what lies around it in
+            their references, and what is masked in the others, is the rest.
+
+    Returns:
+        (N,) float32 in tens of nats; 0 where nothing is known not to be it.
     """
     import torch
 
-    cosines = target @ entity.debiased.T
-    inside, around = cosines[:, entity.mask], cosines[:, ~entity.mask]
-    rest = around.amax(dim=1) if around.shape[1] else torch.full_like(target[:, 0], -1.0)
-    return torch.stack([inside.mean(dim=1), inside.amax(dim=1), rest])
+    groups = [e.debiased[e.mask] for e in entities]
+    groups += [e.debiased[~e.mask] for e in entities if e.positive]
+    yes = [e.positive for e in entities] + [False] * (len(groups) - len(entities))
+    ones = [target.new_ones(len(g)) for g in groups]
+    patches = Pool(torch.cat(groups), torch.cat(ones), tuple(map(len, groups)))
+    concept = torch.tensor(yes, device=target.device)
+    if patches.patches(concept).all():
+        return torch.zeros_like(target[:, 0])
+    found = match(patches, target, TEMPERATURE)
+    nats = log_density(patches, found, concept) - log_density(patches, found, ~concept)
+    w = discriminant(patches, concept, ~concept, RIDGE)
+    return (nats + LINEAR * (target @ w[:-1] + w[-1])) / NATS
 
 
 def instruct(
@@ -152,19 +171,21 @@ def instruct(
     most = max(map(len, entities))
     rows = []
     for target, known in zip(targets, entities, strict=True):
-        said = [entity_maps(target, e) for e in known]
+        propagated = [propagate(target, e.debiased, e.mask) for e in known]
         spare = most - len(known)
         rows.append(
             (
-                _padded([m.reshape(MAPS, *grid) for m in said], spare),
-                _padded([top_points(m[0], grid, points) for m in said], spare),
+                _padded([a.reshape(grid) for a in propagated], spare),
+                evidence(target, known).reshape(grid),
+                _padded([top_points(a, grid, points) for a in propagated], spare),
                 _padded([pool(e.features, e.mask) for e in known], spare),
                 targets.new_tensor([e.positive for e in known] + [True] * spare, dtype=torch.bool),
                 targets.new_tensor([True] * len(known) + [False] * spare, dtype=torch.bool),
             )
         )
-    maps, where, visual, positive, present = (torch.stack(part) for part in zip(*rows, strict=True))
-    return Instructions(maps, where, visual, positive, present, meta)
+    columns = zip(*rows, strict=True)
+    maps, said, places, visual, positive, present = (torch.stack(c) for c in columns)
+    return Instructions(maps, said, places, visual, positive, present, meta)
 
 
 def _padded(parts: Sequence[torch.Tensor], spare: int) -> torch.Tensor:
