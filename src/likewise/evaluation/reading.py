@@ -85,8 +85,8 @@ def read_benchmark_reference(marked: Marked) -> tuple[RGB, Bools]:
     return image, mask
 
 
-def read_labels(path: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """(H, W) values of a label map (grey or palette index), resized to that size if it is another.
+def read_labels(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np.int64]:
+    """(H, W) values of a label map (grey or palette index), resized to ``size`` if it is another.
 
     Raises:
         ImageError: if it cannot be read or is a colour picture.
@@ -94,7 +94,7 @@ def read_labels(path: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:
     image = read_pillow(path, str(path))
     if image.mode not in ("L", "P", "1", "I;16", "I"):
         raise ImageError(f"{path} is a colour picture where a label map is needed: convert it.")
-    if image.size != size[::-1]:
+    if size is not None and image.size != size[::-1]:
         image = image.resize(size[::-1], Image.Resampling.NEAREST)
     return np.asarray(image).astype(np.int64)
 

@@ -1,0 +1,157 @@
+"""Cut-outs pasted on a photograph, with the exact mask of what is seen of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+from .augment import RGB, degrade, jitter_colour
+
+Resampling = Image.Resampling
+_QUADS = 3  # of the mesh that bends a cut-out, along each side
+_HALF = [0] * 128 + [255] * 128
+_ENLARGED = 3.0  # times its own size, at most: more is only blur
+
+
+@dataclass(frozen=True)
+class Pasting:
+    """How things may lie in a picture; chances are 0..1."""
+
+    sizes: tuple[float, float] = (0.12, 1.1)
+    """Longer side of a cut-out, of the picture's side; small ones as often as large ones."""
+    turn: float = 25.0
+    """Largest turn either way in degrees; one in eight is turned any way."""
+    bend: float = 0.06
+    """Spread of the bending mesh's points, of the cut-out's side."""
+    colour: float = 0.35
+    """Strength of the light's change on each thing and on the photograph."""
+    shadow: float = 0.3
+    """Chance of a soft shadow."""
+    wear: float = 0.3
+    """Chance each of blur, noise and JPEG, of the whole picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A picture of things on a photograph."""
+
+    image: RGB
+    """(S, S, 3) uint8."""
+    labels: npt.NDArray[np.uint8]
+    """(S, S): which thing is seen, from 1 in the order given; 0: none."""
+    whole: tuple[int, ...]
+    """Pixels of each thing, in the square or out of it, were nothing in front of it."""
+
+
+def compose(
+    photo: Image.Image,
+    things: Sequence[npt.NDArray[np.uint8]],
+    rng: np.random.Generator,
+    pasting: Pasting,
+    *,
+    easy: bool = False,
+) -> Scene:
+    """Paste things at random places, sizes, turns and depths.
+
+    Args:
+        photo: (S, S) RGB.
+        things: (h, w, 4) uint8 RGBA each, cut to what is not transparent.
+        rng: chance.
+        pasting: how.
+        easy: all inside, upright and not small; the first in front.
+
+    Returns:
+        A thing is seen where its alpha is above half and no later one's is.
+    """
+    size = photo.width
+    canvas = jitter_colour(photo, rng, pasting.colour)
+    labels = Image.new("L", (size, size))
+    whole = [0] * len(things)
+    order = list(range(len(things)))[::-1] if easy else rng.permutation(len(things)).tolist()
+    for k in order:
+        low, high = (0.35, 0.6) if easy else pasting.sizes
+        side = size * float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        thing = _turned(things[k], side, rng, pasting, upright=easy)
+        w, h = thing.size
+        inside = 0.0 if easy else 0.4  # share that may lie beyond the edges
+        x, y = (
+            int(rng.integers(-round(inside * s), max(1, size - round((1 - inside) * s) + 1)))
+            for s in (w, h)
+        )
+        alpha = thing.getchannel("A")
+        if rng.random() < 0.5:  # edges as soft as those of a lens
+            alpha = alpha.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
+        if rng.random() < pasting.shadow:
+            _cast(canvas, alpha, (x, y), rng)
+        lit = jitter_colour(thing.convert("RGB"), rng, pasting.colour)
+        canvas.paste(lit, (x, y), alpha)
+        seen = alpha.point(_HALF)
+        labels.paste(k + 1, (x, y), seen)
+        whole[k] = int(seen.histogram()[255])
+    image = degrade(canvas, rng, pasting.wear)
+    return Scene(np.asarray(image), np.asarray(labels), tuple(whole))
+
+
+def _turned(
+    pixels: npt.NDArray[np.uint8],
+    side: float,
+    rng: np.random.Generator,
+    pasting: Pasting,
+    *,
+    upright: bool,
+) -> Image.Image:
+    """A cut-out at a size, turned, mirrored and bent; RGBA."""
+    height, width = pixels.shape[:2]
+    factor = min(side / max(height, width), _ENLARGED)
+    w, h = (max(4, round(s * factor)) for s in (width, height))
+    thing = Image.fromarray(pixels).resize((w, h), Resampling.BILINEAR)
+    if rng.random() < 0.5:
+        thing = thing.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    any_way = rng.random() < 0.125
+    angle = np.deg2rad(rng.uniform(-1, 1) * (180 if any_way else pasting.turn))
+    angle = 0.0 if upright else angle
+    # A margin, so that edges stay soft and what is bent outwards is not cut.
+    margin = 2 + round(2 * pasting.bend * max(w, h))
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    out_w, out_h = (int(np.ceil(s)) + 2 * margin for s in np.abs(turn) @ (w, h))
+    padded = Image.new("RGBA", (w + 2 * margin, h + 2 * margin))
+    padded.paste(thing, (margin, margin))
+    xs, ys = (np.linspace(0, s, _QUADS + 1).round().astype(int) for s in (out_w, out_h))
+    # Where the corners of every quad of the outcome come from in the padded cut-out.
+    places = np.stack(np.meshgrid(xs, ys), axis=-1) - np.array([out_w, out_h]) / 2
+    source = places @ turn.T + np.array(padded.size) / 2
+    source += rng.normal(0, pasting.bend / 2 * max(w, h), source.shape)
+    mesh = [
+        (
+            (int(xs[i]), int(ys[j]), int(xs[i + 1]), int(ys[j + 1])),
+            tuple(
+                float(value)
+                for row, column in ((j, i), (j + 1, i), (j + 1, i + 1), (j, i + 1))
+                for value in source[row, column]
+            ),
+        )
+        for j in range(_QUADS)
+        for i in range(_QUADS)
+    ]
+    bent = padded.transform((out_w, out_h), Image.Transform.MESH, mesh, Resampling.BILINEAR)
+    return bent.crop(bent.getchannel("A").getbbox() or (0, 0, out_w, out_h))
+
+
+def _cast(
+    canvas: Image.Image, alpha: Image.Image, place: tuple[int, int], rng: np.random.Generator
+) -> None:
+    """A thing's soft shadow, beside and below it."""
+    reach = max(alpha.size) / 8
+    strength = rng.uniform(0.2, 0.6)
+    pad = int(reach) + 2
+    shadow = Image.new("L", (alpha.width + 2 * pad, alpha.height + 2 * pad))
+    shadow.paste(alpha.point([round(level * strength) for level in range(256)]), (pad, pad))
+    # BoxBlur twice: near to Gaussian, at a cost that does not grow with the radius.
+    for _ in range(2):
+        shadow = shadow.filter(ImageFilter.BoxBlur(reach / 3))
+    dx, dy = rng.uniform(-reach / 2, reach / 2), rng.uniform(0, reach / 2)
+    canvas.paste(0, (place[0] - pad + round(dx), place[1] - pad + round(dy)), shadow)

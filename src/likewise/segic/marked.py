@@ -1,0 +1,112 @@
+"""Pairs from pictures that people have marked: two pictures of a class, two views of an object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from .augment import (
+    View,
+    degrade,
+    flip,
+    jitter_colour,
+    large_scale_jitter,
+    look_at,
+    random_crop,
+)
+from .pairs import NEGATIVES, Pair
+
+LONGEST = 1024
+"""Longer side in pixels at which pictures are kept."""
+SMALLEST = 0.002
+"""Share of its picture that an entity needs to be asked for."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How differently a picture may look each time; chances are 0..1."""
+
+    scales: tuple[float, float] = (0.1, 2.0)
+    """Large-scale jitter, of pairs of a class."""
+    areas: tuple[float, float] = (0.3, 1.0)
+    """Random crops, of pairs of an object."""
+    stretched: float = 0.3
+    """Chance of a random crop in place of jitter: stretched, as inference sees pictures (ours)."""
+    colour: float = 0.2
+    """Chance of another light."""
+    flip: float = 0.1
+    """Chance of left and right exchanged."""
+    wear: float = 0.1
+    """Chance each of blur, noise and JPEG (ours)."""
+
+
+def class_pair(
+    reference: View,
+    target: View,
+    category: str,
+    size: int,
+    rng: np.random.Generator,
+    augmentation: Augmentation,
+) -> Pair:
+    """The same class in two pictures, each at its own scale.
+
+    Args:
+        reference: at least one pixel of its mask is True.
+        target: a mask without any stays so.
+        category: the class.
+        size: S of the pair.
+        rng: chance.
+        augmentation: how much.
+    """
+    a = augmentation
+    jitter = partial(large_scale_jitter, scales=a.scales)
+    crop = partial(random_crop, areas=a.areas)
+    views = [
+        look_at(view, size, rng, crop if rng.random() < a.stretched else jitter)
+        for view in (reference, target)
+    ]
+    return _pair(views, "semantic", category, rng, a)
+
+
+def object_pair(
+    view: View, category: str, size: int, rng: np.random.Generator, augmentation: Augmentation
+) -> Pair:
+    """The same object in two views of one picture; for the rest see ``class_pair``."""
+    crop = partial(random_crop, areas=augmentation.areas)
+    views = [look_at(view, size, rng, crop) for _ in range(2)]
+    return _pair(views, "instance", category, rng, augmentation)
+
+
+def some(entities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """At most so many as a pair has negatives, at random; (n, ...) in and out."""
+    return entities[rng.permutation(len(entities))[:NEGATIVES]]
+
+
+def _pair(
+    views: list[View],
+    task: str,
+    category: str,
+    rng: np.random.Generator,
+    a: Augmentation,
+) -> Pair:
+    reference, target = (_relit(flip(v) if rng.random() < a.flip else v, rng, a) for v in views)
+    return Pair(
+        reference.image,
+        reference.mask,
+        target.image,
+        target.mask,
+        reference.others & ~reference.mask,
+        task,
+        category,
+        target.valid,
+    )
+
+
+def _relit(view: View, rng: np.random.Generator, a: Augmentation) -> View:
+    image = Image.fromarray(view.image)
+    if rng.random() < a.colour:
+        image = jitter_colour(image, rng, 0.4)
+    return View(np.asarray(degrade(image, rng, a.wear)), view.mask, view.others, view.valid)
