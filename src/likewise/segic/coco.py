@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import LikewiseError
-from ..evaluation.datasets.runs import merged, pycocotools
+from ..evaluation.datasets.runs import pycocotools
 from ..images import read_image, why
+from ..masks import read_coco
 from .augment import Mask, View, shrink
 from .kept import Kept
 from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair
 from .pairs import NEGATIVES, Pair
+
+_TRIES = 20
 
 
 @dataclass(eq=False)
@@ -27,10 +30,19 @@ class _Marked:
     file: Path
     size: tuple[int, int]
     """(H, W)."""
-    classes: dict[str, list[Any]] = field(default_factory=dict)
-    """Class → segmentations of its objects that are large enough."""
+    classes: dict[str, list[tuple[Any, float]]] = field(default_factory=dict)
+    """Class → segmentation of each object, and its share of the picture."""
     void: list[Any] = field(default_factory=list)
     """Segmentations of crowds, which are not told apart."""
+    partly: set[str] = field(default_factory=set)
+    """Classes of which not all objects are marked, by LVIS."""
+
+    def shows(self, category: str, objects: bool) -> bool:
+        """Whether it has an object large enough, or enough of a class of which all is marked."""
+        shares = [share for _, share in self.classes[category]]
+        if objects:
+            return max(shares) >= SMALLEST
+        return sum(shares) >= SMALLEST and category not in self.partly
 
 
 class Coco:
@@ -43,6 +55,7 @@ class Coco:
         *,
         categories: Collection[str] | None = None,
         objects: bool = False,
+        absent: float = 0.0,
         augmentation: Augmentation | None = None,
     ) -> None:
         """Read the annotations; pictures are read when they are drawn.
@@ -52,6 +65,7 @@ class Coco:
             images: folder of the pictures.
             categories: names of the classes to draw, None for all; test on the others.
             objects: a pair is two views of one object, instead of a class in two pictures.
+            absent: share of pairs of a class whose target does not show it, 0..1.
             augmentation: default as the class's.
 
         Raises:
@@ -59,7 +73,7 @@ class Coco:
                 not in it, or nothing could make a pair.
         """
         pycocotools()
-        self.name, self.objects = annotations.stem, objects
+        self.name, self.objects, self.absent = annotations.stem, objects, absent
         self._augmentation = augmentation or Augmentation()
         names, marked = _parse(annotations, images)
         for name in categories or ():
@@ -71,7 +85,8 @@ class Coco:
         places = defaultdict(list)
         for at, image in enumerate(marked):
             for name in image.classes:
-                if categories is None or name in categories:
+                wanted = categories is None or name in categories
+                if wanted and image.shows(name, objects):
                     places[name].append(at)
         shots = 1 if objects else 2
         self.classes = {name: places[name] for name in sorted(places) if len(places[name]) >= shots}
@@ -93,26 +108,49 @@ class Coco:
 
     def sample(self, rng: np.random.Generator, size: int) -> Pair:
         """One target at random, and one of its classes: see ``pairs.Source``."""
-        at = self._targets[rng.integers(len(self._targets))]
-        category = self._of[at][rng.integers(len(self._of[at]))]
+        for _ in range(_TRIES):
+            at = self._targets[rng.integers(len(self._targets))]
+            category = self._of[at][rng.integers(len(self._of[at]))]
+            without = not self.objects and rng.random() < self.absent
+            pair = self._pair(at, category, without, rng, size)
+            # An outline may lie beside its picture, or be too thin to hold a pixel.
+            if pair.reference_mask.any() and (without or pair.target_mask.any()):
+                return pair
+        raise LikewiseError(
+            f"the outlines of {category} in {self.name} hold no pixel: check the annotations."
+        )
+
+    def _pair(
+        self, at: int, category: str, without: bool, rng: np.random.Generator, size: int
+    ) -> Pair:
         if self.objects:
             view = self._object(self._marked[at], category, rng)
             return object_pair(view, category, size, rng, self._augmentation)
         others = [other for other in self.classes[category] if other != at]
         reference = self._class(self._marked[others[rng.integers(len(others))]], category, rng)
+        at = self._without(category, rng) if without else at
         target = self._class(self._marked[at], category, rng)
         return class_pair(reference, target, category, size, rng, self._augmentation)
 
+    def _without(self, category: str, rng: np.random.Generator) -> int:
+        """A picture without a class; one with it if some draws find none."""
+        for _ in range(_TRIES):
+            at = self._targets[rng.integers(len(self._targets))]
+            if category not in self._marked[at].classes:
+                break
+        return at
+
     def _class(self, image: _Marked, category: str, rng: np.random.Generator) -> View:
-        """All objects of a class; the other classes are negatives."""
-        others = [shapes for name, shapes in image.classes.items() if name != category]
-        return self._view(image, image.classes[category], others, rng)
+        """All objects of a class, small ones too; the other classes are negatives."""
+        classes = {name: [shape for shape, _ in found] for name, found in image.classes.items()}
+        entity = classes.pop(category, [])
+        return self._view(image, entity, list(classes.values()), rng)
 
     def _object(self, image: _Marked, category: str, rng: np.random.Generator) -> View:
         """One object of a class; all others are negatives."""
-        shapes = image.classes[category]
-        chosen = shapes[rng.integers(len(shapes))]
-        every = [shape for more in image.classes.values() for shape in more]
+        large = [shape for shape, share in image.classes[category] if share >= SMALLEST]
+        chosen = large[rng.integers(len(large))]
+        every = [shape for found in image.classes.values() for shape, _ in found]
         others = [[shape] for shape in every if shape is not chosen]
         return self._view(image, [chosen], others, rng)
 
@@ -147,13 +185,17 @@ def _parse(annotations: Path, images: Path) -> tuple[set[str], list[_Marked]]:
             entry["id"]: _Marked(images / _name(entry), (int(entry["height"]), int(entry["width"])))
             for entry in content["images"]
         }
+        for entry in content["images"]:
+            partly = entry.get("not_exhaustive_category_ids", ())
+            marked[entry["id"]].partly = {names[number] for number in partly}
         for entry in content["annotations"]:
             image, shape = marked[entry["image_id"]], entry["segmentation"]
-            height, width = image.size
+            full = image.size[0] * image.size[1]
             if entry.get("iscrowd"):
                 image.void.append(shape)
-            elif shape and entry.get("area", height * width) >= SMALLEST * height * width:
-                image.classes.setdefault(names[entry["category_id"]], []).append(shape)
+            elif shape:
+                found = image.classes.setdefault(names[entry["category_id"]], [])
+                found.append((shape, entry.get("area", full) / full))
     except (OSError, ValueError) as error:
         raise LikewiseError(f"{annotations} cannot be used ({why(error)}): check it.") from error
     except (LookupError, TypeError, AttributeError) as error:
@@ -171,11 +213,17 @@ def _name(entry: dict[str, Any]) -> str:
 
 def _draw(shapes: Sequence[Any], image: _Marked) -> Mask:
     """(H, W) bool of all segmentations together."""
-    if not shapes:
-        return np.zeros(image.size, bool)
+    mask = np.zeros(image.size, bool)
     try:
-        runs = merged(shapes, image.size)
-        mask = pycocotools().decode({"size": list(runs.size), "counts": runs.counts.encode()})
+        outlines = [polygon for shape in shapes if isinstance(shape, list) for polygon in shape]
+        if outlines:  # in C, for there are many
+            coco = pycocotools()
+            runs = coco.merge(coco.frPyObjects(outlines, *image.size))
+            mask |= coco.decode(runs).astype(bool)
+        for shape in shapes:
+            if not isinstance(shape, list):  # pycocotools would not check that they fill the size
+                mask |= read_coco(shape, image.size, f"an annotation of {image.file}")
+        return mask
     except Exception as error:  # pycocotools raises bare Exception
         if isinstance(error, LikewiseError):
             raise
@@ -183,7 +231,6 @@ def _draw(shapes: Sequence[Any], image: _Marked) -> Mask:
             f"{image.file} has an annotation that is neither polygons nor run lengths ({error}): "
             "export the annotations again."
         ) from error
-    return np.asarray(mask, dtype=bool)
 
 
 def _read(file: Path) -> tuple[np.ndarray, ...]:

@@ -27,8 +27,10 @@ class Pasting:
     """Largest turn either way in degrees; one in eight is turned any way."""
     bend: float = 0.06
     """Spread of the bending mesh's points, of the cut-out's side."""
-    colour: float = 0.35
+    colour: float = 0.3
     """Strength of the light's change on each thing and on the photograph."""
+    soft: float = 0.5
+    """Chance of edges as soft as a lens makes them."""
     shadow: float = 0.3
     """Chance of a soft shadow."""
     wear: float = 0.3
@@ -83,7 +85,7 @@ def compose(
             for s in (w, h)
         )
         alpha = thing.getchannel("A")
-        if rng.random() < 0.5:  # edges as soft as those of a lens
+        if rng.random() < pasting.soft:
             alpha = alpha.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
         if rng.random() < pasting.shadow:
             _cast(canvas, alpha, (x, y), rng)

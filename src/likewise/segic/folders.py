@@ -231,8 +231,15 @@ def _values(mask: Path, apart: Collection[int]) -> list[int]:
 
 
 def _read(item: Item) -> tuple[np.ndarray, ...]:
-    image = read_image(item.image)
-    labels = read_labels(item.mask, (image.shape[0], image.shape[1]))
+    image, labels = read_image(item.image), read_labels(item.mask)
+    (height, width), (h, w) = image.shape[:2], labels.shape
+    if abs(w * height - h * width) > 0.02 * h * width:
+        raise LikewiseError(
+            f"{item.mask} is {w} × {h} pixels, but {item.image} is {width} × {height}: draw the "
+            "mask on that very picture."
+        )
+    if (h, w) != (height, width):
+        labels = read_labels(item.mask, (height, width))
     image, labels = shrink(image, [labels.astype(np.int32)], LONGEST)
     return image, labels
 

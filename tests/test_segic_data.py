@@ -1,0 +1,643 @@
+"""Training pairs of SegIC: what is marked, what moves with it, and that a seed says it all."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from dataclasses import astuple, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from helpers import refusal
+from likewise.segic.augment import (
+    LEAST,
+    PADDING,
+    View,
+    degrade,
+    flip,
+    jitter_colour,
+    large_scale_jitter,
+    look_at,
+    random_crop,
+    whole,
+)
+from likewise.segic.coco import Coco
+from likewise.segic.compose import Pasting, compose
+from likewise.segic.folders import read_folder, read_sets
+from likewise.segic.kept import Kept
+from likewise.segic.marked import Augmentation
+from likewise.segic.pairs import Mixture, Pair, Source, grid
+from likewise.segic.photos import Photos
+from likewise.segic.stamps import TUXPAINT, Stamps, class_names
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools
+SIZE = 96
+BENCH = Path(__file__).parents[2] / "shared" / "bench"
+EXAMPLE = Path(__file__).parents[1] / "src" / "likewise" / "example"
+PLAIN = Augmentation(stretched=0, colour=0, flip=0, wear=0)
+STILL = Pasting(turn=0, bend=0, colour=0, soft=0, shadow=0, wear=0)
+RED, GREEN, BLUE, GREY = (220, 30, 30), (30, 200, 30), (30, 30, 220), (120, 120, 120)
+
+
+def seeded(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def marked_by_colour(height: int = 60, width: int = 90) -> View:
+    """A red entity and a green one on noise of grey; what is left of column 6 does not count."""
+    image = np.repeat(seeded().integers(90, 150, (height, width, 1), dtype=np.uint8), 3, axis=2)
+    mask, other = np.zeros((2, height, width), bool)
+    mask[20:40, 30:60], other[5:15, 70:85] = True, True
+    image[mask], image[other] = RED, GREEN
+    valid = np.ones((height, width), bool)
+    valid[:, :6] = False
+    return View(image, mask, other[None], valid)
+
+
+def is_red(image: np.ndarray) -> np.ndarray:
+    r, g, b = np.moveaxis(image.astype(int), 2, 0)
+    return (r > 1.6 * g) & (r > 1.6 * b) & (r > 60)
+
+
+def agree(a: np.ndarray, b: np.ndarray) -> float:
+    """IoU."""
+    return (a & b).sum() / max(1, (a | b).sum())
+
+
+def check(pair: Pair, size: int) -> None:
+    """What holds for every pair."""
+    for image in (pair.reference, pair.target):
+        assert image.shape == (size, size, 3)
+        assert image.dtype == np.uint8
+    for mask in (pair.reference_mask, pair.target_mask, pair.valid):
+        assert mask.shape == (size, size)
+        assert mask.dtype == bool
+    n = len(pair.negatives)
+    assert n <= 3
+    assert pair.negatives.shape == (n, size, size)
+    assert pair.negatives.dtype == bool
+    assert pair.reference_mask.any()
+    assert not (pair.negatives & pair.reference_mask).any()
+    assert all(negative.any() for negative in pair.negatives)
+    assert pair.task in ("semantic", "instance")
+    assert pair.category
+
+
+def same(a: Pair, b: Pair) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(astuple(a), astuple(b), strict=True))
+
+
+# --- augmentation -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("look", [large_scale_jitter, random_crop])
+def test_what_is_marked_moves_with_the_picture(look) -> None:
+    view = marked_by_colour()
+    for seed in range(30):
+        seen = look_at(view, SIZE, seeded(seed), look)
+        if seed % 2:
+            seen = flip(seen)
+        assert seen.image.shape == (SIZE, SIZE, 3)
+        assert seen.mask.mean() >= LEAST
+        assert agree(seen.mask, is_red(seen.image)) > 0.75
+        green = (seen.image[..., 1] > 1.5 * seen.image[..., 0].astype(int)) & seen.valid
+        assert agree(seen.others.any(axis=0), green) > 0.6 or green.sum() < 60
+
+
+def test_padding_does_not_count_and_void_neither() -> None:
+    view = marked_by_colour()
+    for seed in range(20):
+        seen = large_scale_jitter(view, SIZE, seeded(seed), (0.3, 0.9))
+        padding = (seen.image == PADDING).all(axis=2)
+        assert padding.any()
+        assert not (padding & seen.valid).any()
+        full = large_scale_jitter(
+            replace(view, valid=~view.mask | True), SIZE, seeded(seed), (0.3, 0.9)
+        )
+        assert np.array_equal(~full.valid, padding)
+        assert 0.03 < 1 - seen.valid.sum() / full.valid.sum() < 0.11  # 6 of 90 columns
+
+
+def test_large_scale_jitter_reaches_from_a_tenth_to_twice() -> None:
+    view = marked_by_colour(80, 80)
+    shares = [large_scale_jitter(view, SIZE, seeded(s)).mask.mean() for s in range(300)]
+    natural = whole(view, SIZE).mask.mean()
+    assert min(shares) < 0.04 * natural
+    assert max(shares) > 2.5 * natural
+
+
+def test_a_crop_keeps_a_pixel_of_a_small_entity() -> None:
+    view = marked_by_colour(300, 500)
+    speck = np.zeros_like(view.mask)
+    speck[290, 3] = True
+    view = replace(view, mask=speck)
+    for seed in range(20):
+        for look in (large_scale_jitter, random_crop):
+            assert look_at(view, SIZE, seeded(seed), look).mask.any()
+
+
+def test_without_an_entity_any_look_will_do() -> None:
+    view = marked_by_colour()
+    view = replace(view, mask=np.zeros_like(view.mask))
+    assert not look_at(view, SIZE, seeded(), large_scale_jitter).mask.any()
+
+
+def test_colours_and_wear_change_the_picture_only_a_little() -> None:
+    image = Image.open(EXAMPLE / "board_1.jpg").convert("RGB").resize((SIZE, SIZE))
+    before = np.asarray(image).astype(float)
+    for seed in range(10):
+        lit = np.asarray(jitter_colour(image, seeded(seed), 0.4)).astype(float)
+        worn = np.asarray(degrade(image, seeded(seed), 1)).astype(float)
+        assert 1 < np.abs(lit - before).mean() < 90
+        assert 0.5 < np.abs(worn - before).mean() < 30
+        assert np.corrcoef(lit.mean(axis=2).ravel(), before.mean(axis=2).ravel())[0, 1] > 0.7
+    assert np.abs(np.asarray(jitter_colour(image, seeded(), 0.0)) - before).max() <= 1
+
+
+# --- cut-outs on photographs --------------------------------------------------------------------
+
+
+def cut_out(
+    colour: tuple[int, int, int], height: int, width: int, hole: bool = False
+) -> np.ndarray:
+    """An ellipse of noise round a colour, soft at its edge; magenta where it is transparent."""
+    y, x = np.mgrid[:height, :width]
+    radius = np.hypot((y + 0.5) / height - 0.5, (x + 0.5) / width - 0.5)
+    alpha = ((0.48 - radius) * 5000).clip(0, 255)
+    if hole:
+        alpha[radius < 0.2] = 0
+    noise = seeded(height).integers(-20, 20, (height, width, 1))
+    pixels = np.dstack([(np.array(colour) + noise).clip(0, 255), alpha]).astype(np.uint8)
+    pixels[alpha == 0, :3] = (255, 0, 255)  # must never be seen
+    return pixels
+
+
+def write_stamps(folder: Path) -> Path:
+    for name, colour in (("apple_red", RED), ("apple_big", (200, 60, 30)), ("leaf", GREEN)):
+        (folder / "things").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(cut_out(colour, 60, 50)).save(folder / "things" / f"{name}.png")
+    Image.fromarray(cut_out(BLUE, 40, 70, hole=True)).save(folder / "things" / "ring.png")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Photos:
+    (tmp_path / "photos").mkdir()
+    grey = seeded().integers(100, 140, (200, 300, 1), dtype=np.uint8)
+    Image.fromarray(np.repeat(grey, 3, axis=2)).save(tmp_path / "photos" / "a.png")
+    return Photos([tmp_path / "photos"])
+
+
+def test_masks_are_exactly_what_is_seen(photos: Photos) -> None:
+    """Still and unchanged things can be read off the picture by their colour."""
+    things = [cut_out(RED, 60, 60), cut_out(GREEN, 50, 70), cut_out(BLUE, 60, 50, hole=True)]
+    covered = 0
+    for seed in range(25):
+        rng = seeded(seed)
+        scene = compose(photos.part(rng, 192), things, rng, replace(STILL, sizes=(0.2, 0.8)))
+        for k in range(3):
+            rest = np.delete(scene.image.astype(int), k, axis=2).max(axis=2)
+            coloured = scene.image[..., k] > rest + 60
+            seen = scene.labels == k + 1
+            # An edge pixel is of both colours; all others are of one.
+            assert coloured[binary_erosion(seen, iterations=2)].all()
+            assert not coloured[~binary_dilation(seen, iterations=2)].any()
+            assert seen.sum() <= scene.whole[k]
+            covered += 0 < seen.sum() < 0.8 * scene.whole[k]
+        r, g, b = np.moveaxis(scene.image.astype(int), 2, 0)
+        assert not ((r > 160) & (b > 160) & (g < 110)).any()  # what is under transparency
+    assert covered > 5
+
+
+def test_a_turned_and_bent_thing_keeps_its_mask(photos: Photos) -> None:
+    for seed in range(15):
+        rng = seeded(seed)
+        bent = replace(STILL, turn=180, bend=0.08, sizes=(0.4, 0.7))
+        scene = compose(photos.part(rng, 192), [cut_out(RED, 120, 50)], rng, bent)
+        assert agree(scene.labels == 1, is_red(scene.image)) > 0.88
+
+
+def test_stamps_ask_for_all_of_the_class(tmp_path: Path, photos: Photos) -> None:
+    source = Stamps(
+        write_stamps(tmp_path / "stamps"),
+        photos,
+        pasting=replace(STILL, sizes=(0.3, 0.7)),
+        instances=0,
+    )
+    assert list(source.classes) == ["apple", "leaf", "ring"]
+    found = set()
+    for seed in range(30):
+        pair = source.sample(seeded(seed), SIZE)
+        check(pair, SIZE)
+        assert pair.target_mask.any()
+        found.add(pair.category)
+        if pair.category == "apple":
+            for image, mask in (
+                (pair.reference, pair.reference_mask),
+                (pair.target, pair.target_mask),
+            ):
+                assert agree(mask, is_red(image)) > 0.85
+            assert not (is_red(pair.reference) & pair.negatives.any(axis=0)).sum() > 40
+    assert found == {"apple", "leaf", "ring"}
+
+
+def test_an_instance_is_that_very_thing(tmp_path: Path, photos: Photos) -> None:
+    """Two apples of different colour: only the one of the reference is asked for."""
+    source = Stamps(
+        write_stamps(tmp_path / "stamps"),
+        photos,
+        pasting=replace(STILL, sizes=(0.3, 0.7)),
+        instances=1,
+    )
+    others = 0
+    for seed in range(30):
+        pair = source.sample(seeded(seed), SIZE)
+        check(pair, SIZE)
+        assert pair.task == "instance"
+        if pair.category != "apple":
+            continue
+        hues = [
+            np.median(image[mask][:, 1])
+            for image, mask in (
+                (pair.reference, pair.reference_mask),
+                (pair.target, pair.target_mask),
+            )
+        ]
+        assert abs(hues[0] - hues[1]) < 20  # green of the one is 30, of the other 60
+        others += (is_red(pair.target) & ~pair.target_mask).sum() > 50
+    assert others > 2
+
+
+def test_stamps_can_leave_the_class_out(tmp_path: Path, photos: Photos) -> None:
+    source = Stamps(write_stamps(tmp_path / "stamps"), photos, absent=1)
+    pairs = [source.sample(seeded(seed), SIZE) for seed in range(5)]
+    assert all(not p.target_mask.any() and p.reference_mask.any() for p in pairs)
+
+
+def test_what_is_no_object_with_clear_edges_is_left_out(tmp_path: Path, photos: Photos) -> None:
+    stamps = write_stamps(tmp_path / "stamps") / "things"
+    glass, flat = cut_out(RED, 60, 50), cut_out(RED, 60, 50)
+    glass[..., 3] //= 3
+    flat[..., :3] = RED
+    for name, pixels in (("glass", glass), ("flat", flat), ("speck", cut_out(RED, 20, 20))):
+        Image.fromarray(pixels).save(stamps / f"{name}.png")
+    Image.fromarray(cut_out(RED, 60, 50)[..., :3]).save(stamps / "opaque.png")
+    assert set(Stamps(stamps, photos).classes) == {"apple", "leaf", "ring"}
+    assert set(Stamps(stamps, photos, drawings=True).classes) == {"apple", "leaf", "ring", "flat"}
+
+
+def test_names_of_classes() -> None:
+    names = ["apple_red", "apple_fuji", "crowned_crane", "red_gazania", "cep-1", "cep", "grave-a"]
+    named = class_names([Path(f"/a/{name}.png") for name in names])
+    assert list(named.values()) == [
+        *("apple", "apple", "crowned crane", "gazania", "cep", "cep", "grave")
+    ]
+    apart = class_names([Path("/aquatic/sea_lion.png"), Path("/cats/lion.png")])
+    assert list(apart.values()) == ["sea lion", "lion"]
+
+
+def test_real_stamps(photos: Photos) -> None:
+    if not TUXPAINT.is_dir():
+        pytest.skip("the stamps of Tux Paint (tuxpaint-stamps-default) are not installed")
+    source = Stamps(TUXPAINT / "animals", photos)
+    assert len(source.classes) > 80
+    assert {"tiger", "penguin", "sea lion"} <= set(source.classes)
+    assert len(source.classes["gnu"]) == 4
+    shares = []
+    for seed in range(12):
+        pair = source.sample(seeded(seed), 160)
+        check(pair, 160)
+        shares.append(pair.target_mask.mean())
+    assert min(shares) >= LEAST
+    kinds = Stamps(TUXPAINT / "animals", photos, by_folder=("birds", "fish"))
+    assert set(kinds.classes) == {"birds", "fish"}
+
+
+# --- folders of pictures and label maps ---------------------------------------------------------
+
+
+def write_folder(folder: Path, count: int = 4, size: tuple[int, int] = (60, 90)) -> Path:
+    """Value 1 is red, 2 is green (two pieces), 9 does not count."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for n in range(count):
+        labels = np.zeros(size, np.uint8)
+        labels[10 + n : 35 + n, 20:50] = 1
+        labels[5:20, 60:75] = 2
+        labels[30:45, 60:75] = 2
+        labels[:, :5] = 9
+        image = np.full((*size, 3), GREY, np.uint8)
+        image[labels == 1], image[labels == 2] = RED, GREEN
+        Image.fromarray(image).save(folder / "images" / f"{n}.png")
+        Image.fromarray(labels).save(folder / "masks" / f"{n}.png")
+    return folder
+
+
+def open_folder(folder: Path, **options):
+    options = {"ignored": (9,), "augmentation": PLAIN, **options}
+    return read_folder(folder / "images", folder / "masks", **options)
+
+
+def test_a_class_is_found_in_another_picture(tmp_path: Path) -> None:
+    source = open_folder(write_folder(tmp_path / "set"), names={1: "red", 2: "green"})
+    assert (source.name, len(source), list(source.classes)) == ("set", 4, ["green", "red"])
+    for seed in range(30):
+        pair = source.sample(seeded(seed), SIZE)
+        check(pair, SIZE)
+        assert pair.task == "semantic"
+        for image, mask in ((pair.reference, pair.reference_mask), (pair.target, pair.target_mask)):
+            red = is_red(image)
+            assert agree(mask, red if pair.category == "red" else mask & ~red) > 0.7
+        assert (pair.target == PADDING).all(axis=2)[pair.valid].sum() == 0
+        assert pair.target_mask[pair.valid].sum() == pair.target_mask.sum()
+
+
+def test_the_two_pictures_of_a_pair_differ(tmp_path: Path) -> None:
+    source = open_folder(
+        write_folder(tmp_path / "set", 2), augmentation=replace(PLAIN, scales=(1, 1))
+    )
+    for seed in range(10):
+        pair = source.sample(seeded(seed), 90)
+        assert not np.array_equal(pair.reference, pair.target)
+
+
+def test_pieces_of_a_value_are_objects(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set")
+    pieces, values = (open_folder(folder, entities=e) for e in ("pieces", "values"))
+    whole_areas, halves = [], []
+    for seed in range(40):
+        for source, areas in ((values, whole_areas), (pieces, halves)):
+            pair = source.sample(seeded(seed), SIZE)
+            check(pair, SIZE)
+            assert pair.task == "instance"
+            if pair.category == "2":
+                areas.append(pair.reference_mask.sum())
+    assert max(halves) < max(whole_areas)
+    others = [pieces.sample(seeded(s), SIZE) for s in range(20)]
+    assert max(len(p.negatives) for p in others) == 2
+
+
+def test_a_folder_can_leave_the_class_out(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set")
+    for n in (2, 3):
+        path = folder / "masks" / f"{n}.png"
+        labels = np.asarray(Image.open(path)).copy()
+        labels[labels == 2] = 0
+        Image.fromarray(labels).save(path)
+    source = open_folder(folder, absent=1)
+    pairs = [source.sample(seeded(s), SIZE) for s in range(30)]
+    assert all(not p.target_mask.any() for p in pairs if p.category == "2")
+    assert all(p.target_mask.any() for p in pairs if p.category == "1")  # no picture is without
+
+
+def test_every_subfolder_can_have_its_own_classes(tmp_path: Path) -> None:
+    for part in ("images", "masks"):
+        for video in ("a", "b"):
+            (tmp_path / part / video).mkdir(parents=True)
+    write_folder(tmp_path / "set")
+    for n in range(4):
+        for part in ("images", "masks"):
+            path = tmp_path / part / "ab"[n % 2] / f"{n}.png"
+            (tmp_path / "set" / part / f"{n}.png").rename(path)
+    assert list(open_folder(tmp_path, by_folder=True).classes) == ["a/1", "a/2", "b/1", "b/2"]
+    assert list(open_folder(tmp_path).classes) == ["1", "2"]
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "holds no picture" in refusal(read_folder, tmp_path / "empty", tmp_path)
+    folder = write_folder(tmp_path / "set")
+    assert "'masks' are unknown" in refusal(open_folder, folder, entities="masks")
+    assert "no class of" in refusal(open_folder, folder, background=(0, 1, 2))
+    Image.new("L", (40, 90), 1).save(folder / "masks" / "0.png")
+    labels = np.zeros((90, 40), np.uint8)
+    labels[:30] = 1
+    Image.fromarray(labels).save(folder / "masks" / "0.png")
+    source = open_folder(folder)
+    text = refusal(lambda: [source.sample(seeded(s), SIZE) for s in range(30)])
+    assert "40 × 90 pixels, but" in text
+    (folder / "masks" / "0.png").write_bytes(b"no picture")
+    assert "0.png" in refusal(open_folder, folder)
+    (folder / "masks" / "0.png").unlink()
+    assert "0.png has no mask" in refusal(open_folder, folder)
+
+
+def test_real_sets() -> None:
+    if not BENCH.is_dir():
+        pytest.skip("the bench (../shared/bench) is not beside this checkout")
+    file = BENCH / "episodes_dev.json"
+    assert "has no set 'cats'" in refusal(read_sets, file, BENCH, ["cats"])
+    sources = read_sets(file, BENCH, ["fss1000_samples", "personal_objects", "suim_samples"])
+    assert [len(s.classes) for s in sources] == [1, 3, 4]
+    for source in sources:
+        for seed in range(4):
+            pair = source.sample(seeded(seed), 140)
+            check(pair, 140)
+            assert pair.target_mask.any()
+
+
+# --- COCO ---------------------------------------------------------------------------------------
+
+
+def write_coco(folder: Path) -> Path:
+    """Of 3 pictures each: a red cat, a green dog, a dog that is a speck, a crowd of dogs."""
+    folder.mkdir()
+    images, annotations = [], []
+    for n in range(3):
+        image = np.full((60, 90, 3), GREY, np.uint8)
+        image[10:40, 10 + n : 40 + n], image[20:50, 50:70] = RED, GREEN
+        image[2:4, 80:82] = GREEN
+        Image.fromarray(image).save(folder / f"{n}.png")
+        images.append({"id": n, "file_name": f"{n}.png", "height": 60, "width": 90})
+        for category, (left, top, right, bottom) in (
+            (1, (10 + n, 10, 40 + n, 40)),
+            (2, (50, 20, 70, 50)),
+            (2, (80, 2, 82, 4)),
+        ):
+            outline = [left, top, right, top, right, bottom, left, bottom]
+            annotations.append(
+                {
+                    "image_id": n,
+                    "category_id": category,
+                    "segmentation": [outline],
+                    "area": (right - left) * (bottom - top),
+                    "iscrowd": 0,
+                }
+            )
+        runs = [60 * 85, 60 * 5]  # the last five columns
+        annotations.append(
+            {
+                "image_id": n,
+                "category_id": 2,
+                "segmentation": {"size": [60, 90], "counts": runs},
+                "area": 300,
+                "iscrowd": 1,
+            }
+        )
+    names = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    content = {"images": images, "annotations": annotations, "categories": names}
+    (folder / "coco.json").write_text(json.dumps(content))
+    return folder
+
+
+def open_coco(folder: Path, **options) -> Coco:
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    return Coco(folder / "coco.json", folder, augmentation=PLAIN, **options)
+
+
+def test_a_class_of_coco(tmp_path: Path) -> None:
+    source = open_coco(write_coco(tmp_path / "set"))
+    assert (source.name, len(source), list(source.classes)) == ("coco", 3, ["cat", "dog"])
+    specks = 0
+    for seed in range(20):
+        pair = source.sample(seeded(seed), 180)
+        check(pair, 180)
+        assert pair.task == "semantic"
+        green = (pair.target[..., 1] > 170) & (pair.target[..., 0] < 90)
+        wanted = is_red(pair.target) if pair.category == "cat" else green
+        assert agree(pair.target_mask, wanted) > 0.8
+        assert len(pair.negatives) <= 1
+        specks += bool(pair.category == "dog" and green[:, 120:].any())
+    assert specks
+
+
+def test_crowds_do_not_count(tmp_path: Path) -> None:
+    source = open_coco(write_coco(tmp_path / "set"))
+    source._augmentation = replace(PLAIN, scales=(1, 1))
+    pair = source.sample(seeded(1), 90)
+    rows = np.flatnonzero(pair.valid.any(axis=1))
+    assert len(rows) == 60
+    assert np.array_equal(np.flatnonzero(pair.valid.any(axis=0)), np.arange(85))
+
+
+def test_an_object_of_coco(tmp_path: Path) -> None:
+    source = open_coco(write_coco(tmp_path / "set"), objects=True, categories=["cat"])
+    for seed in range(10):
+        pair = source.sample(seeded(seed), 120)
+        check(pair, 120)
+        assert (pair.task, pair.category) == ("instance", "cat")
+        assert agree(pair.target_mask, is_red(pair.target)) > 0.8
+
+
+def test_bad_coco(tmp_path: Path) -> None:
+    folder = write_coco(tmp_path / "set")
+    assert "has no category 'cow'" in refusal(open_coco, folder, categories=["cow"])
+    Image.new("RGB", (80, 60)).save(folder / "0.png")
+    source = open_coco(folder)
+    text = refusal(lambda: [source.sample(seeded(s), 60) for s in range(20)])
+    assert "is 80 × 60 pixels, but" in text
+    content = json.loads((folder / "coco.json").read_text())
+    for entry in content["annotations"]:
+        entry["segmentation"] = {"size": [60, 90], "counts": [7]}
+    (folder / "coco.json").write_text(json.dumps(content))
+    Image.new("RGB", (90, 60)).save(folder / "0.png")
+    refusal(open_coco(folder).sample, seeded(), 60)
+    (folder / "coco.json").write_text(json.dumps({"images": []}))
+    assert "is no COCO JSON" in refusal(open_coco, folder)
+    (folder / "coco.json").write_text("{")
+    assert "cannot be used" in refusal(open_coco, folder)
+    (folder / "coco.json").unlink()
+    assert "cannot be used" in refusal(open_coco, folder)
+
+
+# --- sources together ---------------------------------------------------------------------------
+
+
+def make_mixture(folder: Path, photos: Photos) -> Mixture:
+    sources: list[Source] = [
+        Stamps(write_stamps(folder / "stamps"), photos, length=10),
+        open_folder(write_folder(folder / "set"), augmentation=Augmentation(wear=0.5)),
+        open_folder(folder / "set", entities="pieces"),
+    ]
+    return Mixture(sources, SIZE)
+
+
+def test_a_seed_and_an_index_say_it_all(tmp_path: Path, photos: Photos) -> None:
+    mixture = make_mixture(tmp_path, photos)
+    assert len(mixture) == 18
+    first = [mixture.pair(3, index) for index in range(12)]
+    for index in (11, 4, 0):  # in any order, whatever was drawn and kept in between
+        assert same(mixture.pair(3, index), first[index])
+    copy = pickle.loads(pickle.dumps(mixture))
+    assert same(copy.pair(3, 5), first[5])
+    assert not same(mixture.pair(4, 5), first[5])
+    assert not same(first[4], first[5])
+    assert {p.task for p in first} == {"semantic", "instance"}
+
+
+def test_another_process_draws_the_same(tmp_path: Path, photos: Photos) -> None:
+    mixture = make_mixture(tmp_path, photos)
+    (tmp_path / "mixture").write_bytes(pickle.dumps(mixture))
+    code = (
+        "import pickle, sys, hashlib; from pathlib import Path; from dataclasses import astuple;"
+        "m = pickle.loads(Path(sys.argv[1]).read_bytes());"
+        "h = hashlib.sha256();"
+        "pairs = [m.pair(1, i) for i in range(6)];"
+        "[h.update(bytes(p)) for pair in pairs for p in astuple(pair) if not isinstance(p, str)];"
+        "print(h.hexdigest(), 'torch' in sys.modules)"
+    )
+    source = Path(__file__).parents[1] / "src"
+    done = [
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "mixture")],
+            env={"PYTHONPATH": str(source), "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for seed in ("1", "2")
+    ]
+    assert done[0] == done[1]
+    assert done[0][1] == "False"  # workers need no torch
+
+
+def test_weights_are_shares(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set")
+    sources = [open_folder(folder, names={1: name, 2: name}) for name in ("a", "b")]
+    even, mostly = (Mixture(sources, 32, w) for w in (None, (9, 1)))
+    for mixture, share in ((even, 0.5), (mostly, 0.9)):
+        drawn = [mixture.pair(0, index).category for index in range(150)]
+        assert abs(drawn.count("a") / 150 - share) < 0.12
+
+
+def test_bad_mixtures(tmp_path: Path, photos: Photos) -> None:
+    assert "nothing to train on" in refusal(Mixture, [], SIZE)
+    source = open_folder(write_folder(tmp_path / "set"))
+    for weights in ((1, 2), (0,), (float("nan"),)):
+        assert "weights" in refusal(Mixture, [source], SIZE, weights)
+    (tmp_path / "empty").mkdir()
+    assert "holds no cut-outs" in refusal(Stamps, tmp_path / "empty", photos)
+    assert "of 0 classes" in refusal(Stamps, tmp_path / "photos", photos)
+    assert "does not exist" in refusal(Photos, [tmp_path / "nowhere"])
+    assert "holds no picture" in refusal(Photos, [tmp_path / "empty"])
+    assert "nothing holds no picture" in refusal(Photos, [])
+    (write_stamps(tmp_path / "stamps") / "broken.png").write_bytes(b"no picture")
+    assert "broken.png" in refusal(Stamps, tmp_path / "stamps", photos)
+
+
+def test_the_grid_shows_pairs(tmp_path: Path, photos: Photos) -> None:
+    mixture = make_mixture(tmp_path, photos)
+    sheet = grid([mixture.pair(0, index) for index in range(3)], height=100)
+    assert sheet.shape == (3 * 132 + 10, 4 * 110 + 10, 3)
+    assert sheet.dtype == np.uint8
+
+
+def test_what_was_read_last_is_kept() -> None:
+    read = []
+
+    def numbers(key: int) -> tuple[np.ndarray, ...]:
+        read.append(key)
+        return (np.full(100, key, np.uint8),)
+
+    kept = Kept(numbers, limit=250)
+    for key in (1, 2, 1, 3, 1, 2):
+        assert kept(key)[0][0] == key
+    assert read == [1, 2, 3, 2]  # 2 went when 3 came, for 1 had been used since
+    assert partial(kept, 9)()[0].nbytes == 100
