@@ -170,7 +170,7 @@ def cut_out(
     """An ellipse of noise round a colour, soft at its edge; magenta where it is transparent."""
     y, x = np.mgrid[:height, :width]
     radius = np.hypot((y + 0.5) / height - 0.5, (x + 0.5) / width - 0.5)
-    alpha = ((0.48 - radius) * 5000).clip(0, 255)
+    alpha = ((0.48 - radius) * 20000).clip(0, 255)
     if hole:
         alpha[radius < 0.2] = 0
     noise = seeded(height).integers(-20, 20, (height, width, 1))
@@ -390,10 +390,16 @@ def test_a_folder_can_leave_the_class_out(tmp_path: Path) -> None:
         path = folder / "masks" / f"{n}.png"
         labels = np.asarray(Image.open(path)).copy()
         labels[labels == 2] = 0
+        labels[5:8, 60:63] = 2  # too little of it to ask for, and not nothing
         Image.fromarray(labels).save(path)
+        image = np.full((*labels.shape, 3), GREY, np.uint8)
+        image[labels == 2] = GREEN
+        Image.fromarray(image).save(folder / "images" / f"{n}.png")
     source = open_folder(folder, absent=1)
     pairs = [source.sample(seeded(s), SIZE) for s in range(30)]
     assert all(not p.target_mask.any() for p in pairs if p.category == "2")
+    specks = [(p.target[..., 1] > 180) & p.valid for p in pairs if p.category == "2"]
+    assert not any(speck.any() for speck in specks)
     assert all(p.target_mask.any() for p in pairs if p.category == "1")  # no picture is without
 
 
@@ -524,6 +530,45 @@ def test_an_object_of_coco(tmp_path: Path) -> None:
         check(pair, 120)
         assert (pair.task, pair.category) == ("instance", "cat")
         assert agree(pair.target_mask, is_red(pair.target)) > 0.8
+
+
+def test_objects_that_lie_over_one_another(tmp_path: Path) -> None:
+    folder = write_coco(tmp_path / "set")
+    content = json.loads((folder / "coco.json").read_text())
+    for entry in content["annotations"]:
+        if entry["category_id"] == 2 and not entry["iscrowd"]:
+            entry["segmentation"] = [[5, 5, 80, 5, 80, 55, 5, 55]]  # the cat is on it
+    (folder / "coco.json").write_text(json.dumps(content))
+    for source in (open_coco(folder), open_coco(folder, objects=True)):
+        pairs = [source.sample(seeded(seed), 120) for seed in range(10)]
+        for pair in pairs:
+            check(pair, 120)
+        assert any(len(p.negatives) for p in pairs if p.category == "cat")
+
+
+def test_lvis_gives_addresses_and_marks_some_classes_partly(tmp_path: Path) -> None:
+    folder = write_coco(tmp_path / "set")
+    content = json.loads((folder / "coco.json").read_text())
+    for entry in content["images"]:
+        entry["coco_url"] = f"http://images/train/{entry.pop('file_name')}"
+        entry["not_exhaustive_category_ids"] = [2]
+    (folder / "coco.json").write_text(json.dumps(content))
+    source = open_coco(folder)
+    assert list(source.classes) == ["cat"]
+    check(source.sample(seeded(), 60), 60)
+    assert list(open_coco(folder, objects=True).classes) == ["cat", "dog"]
+
+
+def test_coco_can_leave_the_class_out(tmp_path: Path) -> None:
+    folder = write_coco(tmp_path / "set")
+    content = json.loads((folder / "coco.json").read_text())
+    content["annotations"] = [
+        a for a in content["annotations"] if (a["image_id"], a["category_id"]) != (0, 2)
+    ]
+    (folder / "coco.json").write_text(json.dumps(content))
+    source = open_coco(folder, absent=1, categories=["dog"])
+    pairs = [source.sample(seeded(seed), 60) for seed in range(6)]
+    assert all(not p.target_mask.any() and p.reference_mask.any() for p in pairs)
 
 
 def test_bad_coco(tmp_path: Path) -> None:

@@ -114,20 +114,21 @@ def look_at(view: View, size: int, rng: np.random.Generator, look: Look) -> View
         look: tried some times; then it is the whole picture.
 
     Returns:
-        (S, S), whose mask is empty only if that of ``view`` is.
+        (S, S), whose mask is empty only if that of ``view`` is; its other entities are apart from
+        the mask.
     """
     asked = view.mask.any()
     for _ in range(_TRIES):
         seen = look(view, size, rng)
         share = seen.mask.mean()
         if not asked or LEAST <= share <= 0.95 * seen.valid.mean():
-            return _without_specks(seen)
+            return _tidy(seen)
     seen = whole(view, size)
     if not seen.mask.any():  # so small that every sample missed it
         y, x = (at * size // max(view.mask.shape) for at in _some_pixel(view.mask, rng))
         top, left = ((size - side * size // max(view.mask.shape)) // 2 for side in view.mask.shape)
         seen.mask[min(top + y, size - 1), min(left + x, size - 1)] = True
-    return _without_specks(seen)
+    return _tidy(seen)
 
 
 def flip(view: View) -> View:
@@ -231,7 +232,7 @@ def _resample(view: View, spans: Sequence[tuple[float, float, int, int]], size: 
     return View(image, part(view.mask), part(view.others), part(view.valid))
 
 
-def _without_specks(view: View) -> View:
-    """Without those other entities of which too little is left."""
-    kept = view.others.mean(axis=(1, 2)) >= LEAST
-    return View(view.image, view.mask, view.others[kept], view.valid)
+def _tidy(view: View) -> View:
+    """Other entities apart from the entity, and without those of which too little is left."""
+    others = view.others & ~view.mask
+    return View(view.image, view.mask, others[others.mean(axis=(1, 2)) >= LEAST], view.valid)

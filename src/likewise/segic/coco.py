@@ -135,7 +135,7 @@ class Coco:
     def _without(self, category: str, rng: np.random.Generator) -> int:
         """A picture without a class; one with it if some draws find none."""
         for _ in range(_TRIES):
-            at = self._targets[rng.integers(len(self._targets))]
+            at = int(rng.integers(len(self._marked)))
             if category not in self._marked[at].classes:
                 break
         return at

@@ -98,7 +98,7 @@ def _pair(
         reference.mask,
         target.image,
         target.mask,
-        reference.others & ~reference.mask,
+        reference.others,
         task,
         category,
         target.valid,
