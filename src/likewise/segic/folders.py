@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair, so
 from .pairs import Pair
 
 ENTITIES = ("classes", "values", "pieces")
+_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,19 @@ class Folder:
         places = [place for place in self.classes[category] if place[0] != item]
         reference = self._view(*places[rng.integers(len(places))], rng)
         target = self._view(item, value, rng)
-        without = [i for i in self._items if category not in {c for c, _ in self._of[i]}]
-        if without and rng.random() < self.absent:
-            view = self._view(without[rng.integers(len(without))], value, rng)
-            # Specks of the class, and another class of that value elsewhere, do not count.
-            nothing = np.zeros_like(view.mask)
-            target = View(view.image, nothing, view.others, view.valid & ~view.mask)
+        if rng.random() < self.absent:
+            target = self._without(category, value, rng) or target
         return class_pair(reference, target, category, size, rng, self._augmentation)
+
+    def _without(self, category: str, value: int, rng: np.random.Generator) -> View | None:
+        """A picture without a class, if some draws find one."""
+        for _ in range(_TRIES):
+            item = self._items[rng.integers(len(self._items))]
+            if category not in {c for c, _ in self._of[item]}:
+                view = self._view(item, value, rng)
+                # Specks of the class, and another class of that value elsewhere, do not count.
+                return replace(view, mask=np.zeros_like(view.mask), valid=view.valid & ~view.mask)
+        return None
 
     def _view(self, item: Item, value: int, rng: np.random.Generator, pieces: bool = False) -> View:
         image, labels = self._read(item)
@@ -139,14 +146,17 @@ def read_folder(
         masks: ``sub/NAME`` + ``ending`` for every ``sub/NAME.jpg``; grey or palette, each value a
             class, or 0 and 255.
         ending: of their names.
-        names: of classes; a value without a name is called by its number.
+        names: of classes, each of one value; a value without a name is called by its number.
         by_folder: values mean something else in every subfolder, such as one video each.
         entities, background, ignored, absent, augmentation: as for ``Folder``.
 
     Raises:
-        LikewiseError: no picture, a picture without its mask, an unreadable file, or nothing that
-            could make a pair.
+        LikewiseError: no picture, a picture without its mask, an unreadable file, a name of
+            several values, or nothing that could make a pair.
     """
+    twice = sorted(name for name, n in Counter((names or {}).values()).items() if n > 1)
+    if twice:
+        raise LikewiseError(f"several values are called {twice[0]}: give each value its own name.")
     found = sorted(p for p in images.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise LikewiseError(f"{images} holds no picture: give the folder of the training pictures.")

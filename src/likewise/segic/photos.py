@@ -34,8 +34,8 @@ class Photos:
             files += [p for p in inside if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
         if not files:
             raise LikewiseError(
-                f"{', '.join(map(str, places)) or 'nothing'} holds no picture to put things on: "
-                "give folders of photographs."
+                f"there is no picture in {', '.join(map(str, places)) or 'no folder'} to put "
+                "things on: give folders of photographs."
             )
         self.files = files
         self._read = Kept(_read)
