@@ -96,7 +96,7 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
         "quality": dict,
         "page": dict,
     }
-    _check(path, "", values, known)
+    check_kinds(path, "", values, known)
     targets = values.pop("targets", [])
     if not (targets or unfinished) or not all(isinstance(t, str) for t in targets):
         raise LikewiseError(f'{path} names no targets: write targets = ["folder"].')
@@ -106,7 +106,7 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
         kinds = {"image": str, "mask": str, "value": int, "label": str, "negative": bool}
         if not isinstance(entry, dict):
             raise LikewiseError(f"{path}: {where}write [[reference]] with image and mask below.")
-        _check(path, where, entry, kinds)
+        check_kinds(path, where, entry, kinds)
         reference = Marked(entry.pop("image", ""), **entry)
         if not reference.image or not (reference.mask or reference.negative):
             raise LikewiseError(f"{path}: {where}give an image and a mask.")
@@ -115,10 +115,10 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
         raise LikewiseError(f"{path} has no [[reference]] of the thing: add one, image and mask.")
     options, quality = values.pop("method_settings", {}), values.pop("quality", {})
     kinds = dict.fromkeys(options, float) | {"decoder": str}
-    _check(path, "[method_settings] ", options, kinds)
-    _check(path, "[quality] ", quality, dict.fromkeys(LIMITS, float))
+    check_kinds(path, "[method_settings] ", options, kinds)
+    check_kinds(path, "[quality] ", quality, dict.fromkeys(LIMITS, float))
     page = values.pop("page", {})
-    _check(path, "[page] ", page, PAGE)
+    check_kinds(path, "[page] ", page, PAGE)
     for key in ("classes", "colours"):
         if not all(isinstance(value, str) for value in page.get(key, [])):
             raise LikewiseError(f"{path}: [page] {key} holds what is no text: put it in quotes.")
@@ -127,7 +127,10 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
     )
 
 
-def _check(path: Path, where: str, values: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+def check_kinds(
+    path: Path, where: str, values: Mapping[str, Any], kinds: Mapping[str, type]
+) -> None:
+    """Raises LikewiseError, naming file and key, if a key is unknown or a value of another kind."""
     for key, value in values.items():
         if key not in kinds:
             raise LikewiseError(f"{path}: {where}{key} is unknown; use {', '.join(kinds)}.")
