@@ -13,24 +13,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from likewise.evaluation.episodes import Episode, read_episodes
+from likewise.evaluation.episodes import Episode, Marked, read_episodes
 from likewise.evaluation.reading import read_marked
-from likewise.evaluation.episodes import Marked
-from likewise.segic.config import Config, Seen, Validation, read_config
-from likewise.segic.decoder import INSTRUCTIONS
+from likewise.segic.config import Config, Seen, Validation
 from likewise.segic.curve import Row
 from likewise.segic.pairs import Pair
 from likewise.segic.processes import Processes
-from likewise.segic.samples import Draw
-from likewise.segic.train import train
+from likewise.segic.train import open_encoder, train
 
 BENCH = Path(__file__).parents[2] / "shared" / "bench"
 PAIRS, IOU = 16, 95.0
@@ -87,7 +82,7 @@ def overfit(out: Path, steps: int) -> int:
     print(f"{len(pairs)} pairs: {', '.join(pair.category for pair in pairs)}")
     print(f"IoU that masks of {side}x{side} can have: {best:.1f}")
     config = Config(
-        Path.cwd(),
+        Path.cwd() / "segic.toml",
         str(out.resolve()),
         data=(),
         pairs=PAIRS,
@@ -106,7 +101,12 @@ def overfit(out: Path, steps: int) -> int:
         validation=Validation(pairs=PAIRS, every=50),
     )
     out.mkdir(parents=True, exist_ok=True)
-    found = train(config, lambda _, number: pairs[number % PAIRS], Processes(), shown, print)
+    encoder = open_encoder(config, Processes())
+
+    def draw(_: int, number: int) -> Pair:
+        return pairs[number % PAIRS]
+
+    found = train(config, encoder, draw, Processes(), shown, print)
     print(json.dumps(found, indent=2))
     return 0 if (found["miou"] or 0.0) >= IOU else 1
 

@@ -498,6 +498,7 @@ from . import (  # noqa: E402 (they need the app and options)
     cli_label_studio,  # noqa: F401
     cli_project,  # noqa: F401
     cli_reference_file,  # noqa: F401
+    cli_segic,  # noqa: F401
     cli_serve,  # noqa: F401
     cli_tune,  # noqa: F401
     cli_ui,  # noqa: F401

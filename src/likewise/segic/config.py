@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .decoder import Shape
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-HARMLESS = ("folder", "out", "minutes", "workers", "device", "validation")
+HARMLESS = ("file", "out", "minutes", "workers", "device", "validation")
 """What may be changed when a training goes on."""
 
 
@@ -65,8 +65,8 @@ class Validation:
 class Config:
     """A training; what the paper says of it stands behind the name."""
 
-    folder: Path
-    """Of the config file: paths in it are relative to it."""
+    file: Path
+    """The config file: paths in it are relative to its folder."""
     out: str
     """Folder for the decoder, the curve and the checkpoint."""
     data: tuple[Mapping[str, Any], ...]
@@ -114,12 +114,13 @@ class Config:
 
     def path(self, text: str) -> Path:
         """A path of the file as one of this process."""
-        return self.folder / text
+        return self.file.parent / text
 
     def fixed(self) -> dict[str, Any]:
         """Everything that a training which goes on must keep, as JSON holds it."""
         kept = {key: value for key, value in asdict(self).items() if key not in HARMLESS}
-        return json.loads(json.dumps(kept, default=str))
+        plain: dict[str, Any] = json.loads(json.dumps(kept))
+        return plain
 
 
 def read_config(path: Path) -> Config:
@@ -137,7 +138,7 @@ def read_config(path: Path) -> Config:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise LikewiseError(f"{path} is no TOML ({error}): mend that line.") from error
-    values = _table(path, "", values, Config, ("folder",))
+    values = _table(path, "", values, Config, ("file",))
     if "out" not in values:
         raise LikewiseError(f'{path} names no folder for the decoder: write out = "folder".')
     tables = values.pop("data", ())
@@ -146,7 +147,7 @@ def read_config(path: Path) -> Config:
     for name, table in (("backbone", Seen), ("validation", Validation)):
         if name in values:
             values[name] = table(**_table(path, f"[{name}] ", values[name], table))
-    config = Config(path.parent, data=tuple(tables), **values)
+    config = Config(path, data=tuple(tables), **values)
     _check_shape(path, config)
     if config.precision not in PRECISIONS:
         raise LikewiseError(

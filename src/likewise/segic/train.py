@@ -114,6 +114,10 @@ class Trainer:
     """One process of a training."""
 
     def __init__(self, config: Config, encoder: CachedEncoder, all_: Processes) -> None:
+        if config.batch % all_.count:
+            raise LikewiseError(
+                f"batch {config.batch} cannot be shared by {all_.count} processes: give a multiple."
+            )
         self.config, self.encoder, self.all = config, encoder, all_
         self.state = begin(config, encoder)
         self.mixed = Mixed(self.state.decoder, precision(config, encoder.device))
@@ -153,7 +157,12 @@ class Trainer:
 
 
 def train(
-    config: Config, draw: Draw, all_: Processes, advance: Advance, say: Say
+    config: Config,
+    encoder: CachedEncoder,
+    draw: Draw,
+    all_: Processes,
+    advance: Advance,
+    say: Say,
 ) -> dict[str, Any]:
     """Train until the last step, or go on with what is in the folder until then.
 
@@ -161,7 +170,8 @@ def train(
 
     Args:
         config: of the training.
-        draw: of the pairs.
+        encoder: of the features, from ``open_encoder``.
+        draw: of the pairs, at the encoder's input size.
         all_: the processes it runs in.
         advance: called after each step.
         say: called with sentences for the user.
@@ -173,11 +183,7 @@ def train(
         LikewiseError: if something cannot be used or written, or the loss is no number any more.
     """
     check_matplotlib()
-    if config.batch % all_.count:
-        raise LikewiseError(
-            f"batch {config.batch} cannot be shared by {all_.count} processes: give a multiple."
-        )
-    encoder, folder = open_encoder(config, all_), config.path(config.out)
+    folder = config.path(config.out)
     trained = Trained.by(encoder, config.text)
     trainer = Trainer(config, encoder, all_)
     state = trainer.state
