@@ -483,6 +483,89 @@ def negative_mask_count(_: Path) -> list[str]:
     return segment(more=["--negative-mask", "mask.png"])
 
 
+# training
+
+
+def training(extra: str = "", **changes: str | None) -> list[str]:
+    """As `segment`, for a training on the scene's picture; None leaves a key out."""
+    for folder, name in (("images", "reference.png"), ("masks", "mask.png")):
+        Path(folder).mkdir(exist_ok=True)
+        shutil.copy(name, Path(folder) / "a.png")
+    top = {"out": '"run"', "steps": "1", "batch": "2", "points": "50"} | changes
+    lines = [f"{key} = {value}" for key, value in top.items() if value is not None]
+    lines += ['[backbone]\nname = "tiny"\nimage_size = 64\n[decoder]\nhidden = 16']
+    lines += ['[[data]]\nkind = "folder"\nimages = "images"\nmasks = "masks"']
+    lines += ['entities = "values"', extra]
+    Path("train.toml").write_text("\n".join(lines))
+    return ["segic", "train", "train.toml"]
+
+
+@row(
+    "training without a config", 2, r"train\.toml cannot be read \(No such file or directory\): giv"
+)
+def training_missing(_: Path) -> list[str]:
+    return ["segic", "train", "train.toml"]
+
+
+@row("training with a misspelled key", 2, r"train\.toml: stepps is unknown; use out, data, seed")
+def training_key(_: Path) -> list[str]:
+    return training(stepps="3")
+
+
+@row("training without a folder", 2, r"train\.toml names no folder for the decoder: write out = ")
+def training_out(_: Path) -> list[str]:
+    return training(out=None)
+
+
+@row("training into a file", 2, r"the folder mask\.png cannot be written to \(File exists\): give")
+def training_into_file(_: Path) -> list[str]:
+    return training(out='"mask.png"')
+
+
+@row(
+    "training on unknown data",
+    2,
+    r"train\.toml: \[\[data\]\] 2: kind 'web' is unknown; use one of st",
+)
+def training_kind(_: Path) -> list[str]:
+    return training('[[data]]\nkind = "web"')
+
+
+@row(
+    "training on a missing folder",
+    2,
+    r"train\.toml: \[\[data\]\] 2: nowhere holds no picture: give th",
+)
+def training_folder(_: Path) -> list[str]:
+    return training('[[data]]\nkind = "folder"\nimages = "nowhere"\nmasks = "masks"')
+
+
+@row(
+    "validation on a missing list",
+    2,
+    r"e\.json cannot be read as JSON episodes \(\[Errno 2\] No su",
+)
+def training_validation(_: Path) -> list[str]:
+    return training('[validation]\nepisodes = "e.json"')
+
+
+@row(
+    "a checkpoint that is none",
+    2,
+    r"run/checkpoint\.pt cannot be read as a checkpoint: remove it to",
+)
+def training_checkpoint(_: Path) -> list[str]:
+    Path("run").mkdir()
+    Path("run/checkpoint.pt").write_bytes(b"PK nothing")
+    return training()
+
+
+@row("a picture of pairs of an unknown format", 2, r"pairs\.gif")
+def training_show(_: Path) -> list[str]:
+    training()
+    return ["segic", "show", "train.toml", "--out", "pairs.gif"]
+
+
 @row("tune with two references, one mask", 2, r"2 --reference and 1 --mask were given: give one")
 def tune_mask_count(_: Path) -> list[str]:
     files = ["--reference", "reference.png", "--reference", "a.jpg", "--mask", "mask.png"]

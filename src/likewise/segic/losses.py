@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import torch
+
+Chance: TypeAlias = "torch.Generator | Sequence[torch.Generator]"
+"""One for a batch, or one for each of its samples."""
 
 POINTS = 12544
 """Points for each mask (§4.2); 112 × 112."""
@@ -19,7 +23,7 @@ def mask_loss(
     logits: torch.Tensor,
     masks: torch.Tensor,
     valid: torch.Tensor,
-    generator: torch.Generator,
+    generator: Chance,
     points: int = POINTS,
 ) -> torch.Tensor:
     """L = λ_ce L_ce + λ_dice L_dice on importance-sampled points, the mean of B samples.
@@ -28,7 +32,8 @@ def mask_loss(
         logits: (B, h, w) float32.
         masks: (B, H, W) float32 in 0..1, the truth, of any size.
         valid: (B, H, W) float32, 1 where it counts.
-        generator: of the points, on the CPU: the same on every device.
+        generator: of the points, on the CPU: the same on every device. One for each sample makes
+            the loss of a sample independent of the others in its batch.
         points: K.
     """
     import torch
@@ -48,7 +53,7 @@ def dice_loss(logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -
     return 1 - (2 * (p * y).sum(dim=1) + 1) / (p.sum(dim=1) + y.sum(dim=1) + 1)
 
 
-def sample_points(logits: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+def sample_points(logits: torch.Tensor, count: int, generator: Chance) -> torch.Tensor:
     """Importance sampling of PointRend: (B, K, 2) of x, y in 0..1, mostly where logits are near 0.
 
     Args:
@@ -59,11 +64,20 @@ def sample_points(logits: torch.Tensor, count: int, generator: torch.Generator) 
     import torch
 
     batch, unsure = len(logits), round(UNSURE * count)
-    drawn = torch.rand(batch, OVERSAMPLE * count, 2, generator=generator).to(logits.device)
+    drawn = _random_points(batch, OVERSAMPLE * count, generator).to(logits.device)
     best = (-at_points(logits, drawn).abs()).topk(unsure, dim=1).indices
     chosen = drawn.gather(1, best[..., None].expand(-1, -1, 2))
-    rest = torch.rand(batch, count - unsure, 2, generator=generator).to(logits.device)
+    rest = _random_points(batch, count - unsure, generator).to(logits.device)
     return torch.cat([chosen, rest], dim=1)
+
+
+def _random_points(batch: int, count: int, generator: Chance) -> torch.Tensor:
+    """(B, K, 2) in 0..1."""
+    import torch
+
+    if isinstance(generator, torch.Generator):
+        return torch.rand(batch, count, 2, generator=generator)
+    return torch.stack([torch.rand(count, 2, generator=own) for own in generator])
 
 
 def at_points(values: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

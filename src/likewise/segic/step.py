@@ -111,19 +111,19 @@ def covered(logits: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
 
 
 def task_loss(
-    model: nn.Module, task: Task, generator: torch.Generator, points: int
+    model: nn.Module, task: Task, generators: Sequence[torch.Generator], points: int
 ) -> torch.Tensor:
     """Mean of the mask losses after every layer (deep supervision, as in Mask2Former).
 
     Args:
         model: a ``Mixed``, or what is wrapped around it.
         task: on its device.
-        generator: of the points, on the CPU.
+        generators: of the points of each sample, on the CPU.
         points: K.
     """
     logits: list[torch.Tensor] = model(task.features, task.instructions)
     truth, valid = task.truth.float(), task.valid.float()
-    losses = [mask_loss(each, truth, valid, generator, points) for each in logits]
+    losses = [mask_loss(each, truth, valid, generators, points) for each in logits]
     return torch.stack(losses).mean()
 
 

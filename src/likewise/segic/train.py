@@ -13,6 +13,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel
 
+from ..batch.folder import claim
 from ..errors import LikewiseError, explained_memory
 from ..evaluation.cache import CachedEncoder
 from .checkpoint import NAME, State, load_state, save_state
@@ -137,7 +138,9 @@ class Trainer:
         with explained_memory(f"a batch of {len(samples)} pairs"):
             samples = samples.to(self.encoder.device)
             task = ask(self.mixed, samples, self.encoder.basis, told, turned, c.text)
-            points = _chance(c, number, 1 + self.all.rank)
+            # One for each pair: however many processes share a batch, the loss is the same.
+            rows = range(c.batch)[part]
+            points = [_chance(c, number, 1 + row) for row in rows]
             loss = task_loss(self.model, task, points, c.points)
             for group in s.optimizer.param_groups:
                 group["lr"] = rate(c, number)
@@ -184,6 +187,7 @@ def train(
     """
     check_matplotlib()
     folder = config.path(config.out)
+    claim(folder, [], [], "out")
     trained = Trained.by(encoder, config.text)
     trainer = Trainer(config, encoder, all_)
     state = trainer.state
