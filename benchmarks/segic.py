@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,10 @@ from PIL import Image
 
 from likewise.evaluation.episodes import Episode, Marked, read_episodes
 from likewise.evaluation.reading import read_marked
-from likewise.segic.config import Config, Seen, Validation
+from likewise.segic.config import Config, Seen, Validation, read_config
 from likewise.segic.curve import Row
+from likewise.segic.data import open_data
+from likewise.segic.decoder import INSTRUCTIONS
 from likewise.segic.pairs import Pair
 from likewise.segic.processes import Processes
 from likewise.segic.train import open_encoder, train
@@ -111,6 +115,51 @@ def overfit(out: Path, steps: int) -> int:
     return 0 if (found["miou"] or 0.0) >= IOU else 1
 
 
+ROWS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
+    "all": (INSTRUCTIONS, {}),
+    "without geometric": (("visual", "meta", "contrast"), {}),
+    "without visual": (("geometric", "meta", "contrast"), {}),
+    "without meta": (("geometric", "visual", "contrast"), {}),
+    "without contrast (the paper's three)": (("geometric", "visual", "meta"), {}),
+    "without context reversion": (INSTRUCTIONS, {"reversion": 0.0}),
+    "without negative entities": (INSTRUCTIONS, {"negatives": 0.0}),
+    "without both": (INSTRUCTIONS, {"reversion": 0.0, "negatives": 0.0}),
+}
+"""Name → instructions, and what else of the config is changed."""
+
+
+def ablate(file: Path, out: Path, seeds: Sequence[int], steps: int | None, only: str) -> int:
+    """Train every row with every seed on the config's data, and print their mIoU."""
+    plain = read_config(file)
+    plain = replace(plain, steps=steps or plain.steps)
+    encoder = open_encoder(plain, Processes())
+    mixture = open_data(plain, encoder.input_size[0])
+    results: dict[str, list[float]] = {}
+    for seed in seeds:  # one of each first, so that a table is there early
+        for name, (instructions, changes) in ROWS.items():
+            if only not in name:
+                continue
+            folder = out / f"{name.replace(' ', '-')}-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            shape = {**plain.decoder, "instructions": list(instructions)}
+            config = replace(plain, out=str(folder.resolve()), seed=seed, decoder=shape, **changes)
+            print(f"{name}, seed {seed}", flush=True)
+            found = train(config, encoder, mixture.pair, Processes(), shown, print)
+            if found["stopped"]:
+                return 1
+            results.setdefault(name, []).append(found["miou"])
+    first = results.get("all", [])
+    print(
+        f"\n| training | mIoU, mean of {len(seeds)} | each seed | to all, mean |\n|---|---|---|---|"
+    )
+    for name, values in results.items():
+        each = ", ".join(f"{value:.1f}" for value in values)
+        less = [v - all_ for v, all_ in zip(values, first, strict=False)]
+        gap = f"{np.mean(less):+.1f}" if less else ""
+        print(f"| {name} | {np.mean(values):.1f} | {each} | {gap} |")
+    return 0
+
+
 def shown(row: Row) -> None:
     if row.miou is not None or row.step % 10 == 0:
         miou = "" if row.miou is None else f"  mIoU {row.miou:.1f}"
@@ -123,8 +172,16 @@ def main() -> int:
     one = tasks.add_parser("overfit")
     one.add_argument("--out", type=Path, default=Path("segic-overfit"))
     one.add_argument("--steps", type=int, default=400)
+    two = tasks.add_parser("ablate")
+    two.add_argument("config", type=Path)
+    two.add_argument("--out", type=Path, default=Path("segic-ablation"))
+    two.add_argument("--seeds", type=int, nargs="+", default=[0])
+    two.add_argument("--steps", type=int, help="instead of the config's")
+    two.add_argument("--only", default="", help="rows whose name holds this")
     given = parser.parse_args()
-    return overfit(given.out, given.steps)
+    if given.task == "overfit":
+        return overfit(given.out, given.steps)
+    return ablate(given.config, given.out, given.seeds, given.steps, given.only)
 
 
 if __name__ == "__main__":

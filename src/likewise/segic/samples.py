@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Draw = Callable[[int, int], Pair]
 """A pair from a seed and a number, always the same: ``Mixture.pair``."""
-SHARD = 64
+SHARD = 32
 """Pairs in a file of a pool."""
 LAYOUT = 1
 """Of those files; another number makes all of them anew."""
