@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -18,12 +19,14 @@ from PIL import Image
 
 from helpers import refusal
 from likewise import Reference, Segmenter
+from likewise.batch.settings import check_kinds
 from likewise.errors import LikewiseError
 from likewise.methods.segic import entity
 from likewise.reference import encode_references
-from likewise.segic.config import Config, Validation, read_config
+from likewise.segic.config import Config, Validation, read_config, shape_of
 from likewise.segic.curve import Row
-from likewise.segic.data import open_data
+from likewise.segic.data import KINDS, open_data
+from likewise.segic.decoder import Shape
 from likewise.segic.feed import feed, order
 from likewise.segic.files import Trained, load_decoder, save_decoder
 from likewise.segic.pairs import Mixture, Pair
@@ -31,6 +34,7 @@ from likewise.segic.processes import Processes
 from likewise.segic.rehearsal import rehearse
 from likewise.segic.samples import Pool, Samples, encode_pairs
 from likewise.segic.step import Mixed, ask, covered
+from likewise.segic.text import text_features
 from likewise.segic.train import Trainer, chances, open_encoder, train
 
 pytest.importorskip("matplotlib", reason="training draws its curve: pip install 'likewise[train]'")
@@ -466,6 +470,52 @@ def test_a_wrong_config_is_explained(here: Path, old: str, new: str, says: str) 
         open_data(written(here, TOML.replace(old, new)), SIZE)
 
     assert says in refusal(start)
+
+
+def test_the_docs_show_the_defaults(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "segic.md").read_text(encoding="utf-8")
+    settings, data = (part.split("```")[0] for part in text.split("```toml")[1:3])
+    config = written(tmp_path, settings + data)
+    shown = replace(config, pairs=0, data=(), decoder={}, validation=Validation())
+    assert shown == Config(config.file, "run", ())
+    assert shape_of(config, 48) == Shape(48)
+    assert replace(config.validation, episodes="") == Validation()
+    assert [table["kind"] for table in config.data] == list(KINDS)
+    for table in config.data:
+        own = {key: value for key, value in table.items() if key != "kind"}
+        check_kinds(config.file, "", own, KINDS[table["kind"]][1])
+
+
+def make_text_encoder(folder: Path) -> None:
+    """A CLIP text encoder that knows nothing but letters."""
+    transformers = pytest.importorskip("transformers", reason="needs transformers")
+    letters = "abcdefghijklmnopqrstuvwxyz."
+    words = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps({word: k for k, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    ends = {"bos_token_id": len(words) - 2, "eos_token_id": len(words) - 1}
+    small = {"num_hidden_layers": 1, "num_attention_heads": 2, "projection_dim": 12}
+    small |= {"vocab_size": len(words), "hidden_size": 16, "intermediate_size": 16}
+    shape = transformers.CLIPTextConfig(pad_token_id=0, **small, **ends)
+    transformers.CLIPTextModelWithProjection(shape).save_pretrained(folder)
+    transformers.CLIPTokenizer(
+        str(folder / "vocab.json"), str(folder / "merges.txt")
+    ).save_pretrained(folder)
+
+
+def test_text_can_be_the_meta_instruction(here: Path) -> None:
+    make_text_encoder(here / "clip")
+    trainer, mixture = trainer_of(here, text=str(here / "clip"), batch=2)
+    samples = samples_of(trainer, mixture, 2)
+    samples.tasks[:] = 0
+    samples.categories[0, :4] = torch.tensor(list(b"coin"))
+    task = ask(trainer.mixed, samples, trainer.encoder.basis, none(2), none(2), str(here / "clip"))
+    assert task.instructions.meta.shape == (2, 12)
+    assert not torch.equal(*task.instructions.meta)
+    expected = text_features(str(here / "clip"), [f"a photo of a {samples.names()[0]}."])[0]
+    assert torch.allclose(task.instructions.meta[0], expected)
+    assert 0 < trainer.step(samples) < 20
 
 
 def test_mixed_precision_answers_in_float32(here: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import sys
 from collections import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
@@ -148,6 +148,8 @@ def read_config(path: Path) -> Config:
         if name in values:
             values[name] = table(**_table(path, f"[{name}] ", values[name], table))
     config = Config(path, data=tuple(tables), **values)
+    if config.text and config.path(config.text).exists():  # else the name of one on the hub
+        config = replace(config, text=str(config.path(config.text).resolve()))
     _check_shape(path, config)
     if config.precision not in PRECISIONS:
         raise LikewiseError(
