@@ -56,8 +56,8 @@ def pair_of(episode: Episode, size: int) -> Pair:
 
 
 def ceiling(mask: np.ndarray, side: int) -> float:
-    """IoU 0..100 that the best mask of (side, side) logits can have, nearly."""
-    truth = torch.from_numpy(mask)[None, None].float()
+    """IoU 0..100 of a mask resized to (side, side) and back: what such logits can show, nearly."""
+    truth = torch.tensor(mask)[None, None].float()
     small = torch.nn.functional.interpolate(truth, (side, side), mode="bilinear", antialias=True)
     fine = torch.nn.functional.interpolate(small, mask.shape, mode="bilinear")[0, 0] > 0.5
     known = truth[0, 0] > 0
@@ -84,7 +84,7 @@ def overfit(out: Path, steps: int) -> int:
     pairs = real_pairs(size, side)
     best = np.mean([ceiling(pair.target_mask, side) for pair in pairs])
     print(f"{len(pairs)} pairs: {', '.join(pair.category for pair in pairs)}")
-    print(f"IoU that masks of {side}x{side} can have: {best:.1f}")
+    print(f"IoU of the masks resized to {side}x{side} and back: {best:.1f}")
     config = Config(
         Path.cwd() / "segic.toml",
         str(out.resolve()),
