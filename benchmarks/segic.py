@@ -23,13 +23,13 @@ from PIL import Image
 
 from likewise.evaluation.episodes import Episode, Marked, read_episodes
 from likewise.evaluation.reading import read_marked
-from likewise.segic.config import Config, Seen, Validation, read_config
-from likewise.segic.curve import Row
-from likewise.segic.data import open_data
+from likewise.segic.data.pairs import Pair
+from likewise.segic.data.sources import open_data
 from likewise.segic.decoder import INSTRUCTIONS
-from likewise.segic.pairs import Pair
-from likewise.segic.processes import Processes
-from likewise.segic.train import open_encoder, train
+from likewise.segic.training.config import Config, Seen, Validation, read_config
+from likewise.segic.training.curve import Row
+from likewise.segic.training.processes import Processes
+from likewise.segic.training.train import open_encoder, train
 
 BENCH = Path(__file__).parents[2] / "shared" / "bench"
 PAIRS, IOU = 16, 95.0
@@ -117,10 +117,10 @@ def overfit(out: Path, steps: int) -> int:
 
 ROWS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
     "all": (INSTRUCTIONS, {}),
-    "without geometric": (("visual", "meta", "contrast"), {}),
-    "without visual": (("geometric", "meta", "contrast"), {}),
-    "without meta": (("geometric", "visual", "contrast"), {}),
-    "without contrast (the paper's three)": (("geometric", "visual", "meta"), {}),
+    "without geometric": (("visual", "meta", "evidence"), {}),
+    "without visual": (("geometric", "meta", "evidence"), {}),
+    "without meta": (("geometric", "visual", "evidence"), {}),
+    "without evidence (the paper's three)": (("geometric", "visual", "meta"), {}),
     "without context reversion": (INSTRUCTIONS, {"reversion": 0.0}),
     "without negative entities": (INSTRUCTIONS, {"negatives": 0.0}),
     "without both": (INSTRUCTIONS, {"reversion": 0.0, "negatives": 0.0}),

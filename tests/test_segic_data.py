@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from helpers import refusal
-from likewise.segic.augment import (
+from likewise.segic.data.augment import (
     LEAST,
     PADDING,
     View,
@@ -28,14 +28,14 @@ from likewise.segic.augment import (
     random_crop,
     whole,
 )
-from likewise.segic.coco import Coco
-from likewise.segic.compose import Pasting, compose
-from likewise.segic.folders import read_folder, read_sets
-from likewise.segic.kept import Kept
-from likewise.segic.marked import Augmentation
-from likewise.segic.pairs import Mixture, Pair, Source, grid
-from likewise.segic.photos import Photos
-from likewise.segic.stamps import TUXPAINT, Stamps, class_names
+from likewise.segic.data.coco import Coco
+from likewise.segic.data.compose import Pasting, compose
+from likewise.segic.data.folders import read_folder, read_sets
+from likewise.segic.data.kept import Kept
+from likewise.segic.data.marked import Augmentation
+from likewise.segic.data.pairs import Mixture, Pair, Source, grid
+from likewise.segic.data.photos import Photos
+from likewise.segic.data.stamps import TUXPAINT, Stamps, class_names
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools
 SIZE = 96

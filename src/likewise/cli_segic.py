@@ -14,8 +14,8 @@ import typer
 from .cli import JsonOption, app
 
 if TYPE_CHECKING:
-    from .segic.config import Config
-    from .segic.curve import Row
+    from .segic.training.config import Config
+    from .segic.training.curve import Row
 
 segic_app = typer.Typer(help="Train the decoder of method segic, and see what it is trained on.")
 app.add_typer(segic_app, name="segic")
@@ -35,22 +35,22 @@ def train(
 ) -> None:
     """Train a decoder; run again, it goes on where it was. For GPUs: torchrun -m likewise ..."""
     from .batch.folder import claim
-    from .segic.config import read_config
+    from .segic.training.config import read_config
 
     told = read_config(config)
     out = told.path(told.out)
     names = ("decoder.safetensors", "curve.csv", "curve.png", "pairs.jpg")
     claim(out, [(out / name, out / name) for name in names], [config], "out")
 
-    from .segic.data import open_data
-    from .segic.processes import processes
-    from .segic.train import open_encoder, train
+    from .segic.data.sources import open_data
+    from .segic.training.processes import processes
+    from .segic.training.train import open_encoder, train
 
     with processes() as all_:
         encoder = open_encoder(told, all_)
         mixture = open_data(told, encoder.input_size[0])
         if dry_run:
-            from .segic.rehearsal import rehearse
+            from .segic.training.rehearsal import rehearse
 
             report = rehearse(told, encoder, mixture.pair, all_)
         else:
@@ -77,7 +77,7 @@ def show(
     from .cli_eval import claim_outputs
     from .errors import LikewiseError
     from .images import picture_format, write_image
-    from .segic.config import read_config
+    from .segic.training.config import read_config
 
     if not 1 <= count <= 200:
         raise LikewiseError(f"--count {count} cannot be drawn: give 1 to 200.")
@@ -85,9 +85,9 @@ def show(
     told = read_config(config)
     claim_outputs("--out", [out], [config])
 
-    from .segic.data import open_data
-    from .segic.feed import order
-    from .segic.pairs import grid
+    from .segic.data.pairs import grid
+    from .segic.data.sources import open_data
+    from .segic.training.feed import order
 
     mixture = open_data(told, told.backbone.image_size or 448)
     numbers = [n for step in range(-(-count // told.batch)) for n in order(told, step)]

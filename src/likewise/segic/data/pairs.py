@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import LikewiseError
-from ..pictures import contact_sheet, overlay
+from ...errors import LikewiseError
+from ...pictures import contact_sheet, overlay
 from .augment import RGB, Mask
 
 NEGATIVES = 3

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import LikewiseError
+from ...errors import LikewiseError
 from .samples import Draw, Pool, Samples, encode_pairs
 
 if TYPE_CHECKING:
-    from ..backbones.encoder import Encoder
+    from ...backbones.encoder import Encoder
+    from ..data.pairs import Pair
     from .config import Config
-    from .pairs import Pair
 
 
 def order(config: Config, step: int) -> list[int]:

@@ -13,15 +13,15 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel
 
-from ..batch.folder import claim
-from ..errors import LikewiseError, explained_memory
-from ..evaluation.cache import CachedEncoder
+from ...batch.folder import claim
+from ...errors import LikewiseError, explained_memory
+from ...evaluation.cache import CachedEncoder
+from ..decoder import INSTRUCTIONS, Decoder
+from ..files import Trained, save_decoder
 from .checkpoint import NAME, State, load_state, save_state
 from .config import Config, shape_of
 from .curve import Row, check_matplotlib, write_curve
-from .decoder import INSTRUCTIONS, Decoder
 from .feed import feed
-from .files import Trained, save_decoder
 from .processes import Processes
 from .samples import Draw, Pool, Samples
 from .step import Mixed, ask, task_loss
@@ -54,7 +54,7 @@ def begin(config: Config, encoder: CachedEncoder) -> State:
     """Everything at step 0: weights that depend on the seed alone."""
     text = 0
     if config.text:
-        from .text import text_features
+        from ..text import text_features
 
         text = text_features(config.text, [""]).shape[1]
     with torch.random.fork_rng(devices=[]):

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ..features.debias import debias
-from .decoder import TASKS, Decoder
-from .instructions import Entity, instruct
-from .losses import mask_loss
-from .text import prompt, text_features
+from ...features.debias import debias
+from ..decoder import TASKS, Decoder
+from ..instructions import Entity, instruct
+from ..losses import mask_loss
+from ..text import prompt, text_features
 
 if TYPE_CHECKING:
-    from .instructions import Instructions
+    from ..instructions import Instructions
     from .samples import Samples
 
 REFERENCE, TARGET = 0, 1

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..errors import LikewiseError
-from ..images import read_pillow
-from ..prefetch import ahead
+from ...errors import LikewiseError
+from ...images import read_pillow
+from ...prefetch import ahead
 from .augment import LEAST
 from .compose import Pasting, Scene, compose
 from .kept import Kept

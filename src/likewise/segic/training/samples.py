@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backbones.encoder import cache_folder
-from ..errors import LikewiseError
-from ..features.grid import mask_to_grid
-from ..prefetch import batched
-from ..writing import write_whole
-from .decoder import TASKS
-from .pairs import NEGATIVES, Pair
+from ...backbones.encoder import cache_folder
+from ...errors import LikewiseError
+from ...features.grid import mask_to_grid
+from ...prefetch import batched
+from ...writing import write_whole
+from ..data.pairs import NEGATIVES, Pair
+from ..decoder import TASKS
 
 if TYPE_CHECKING:
     import torch
 
-    from ..backbones.encoder import Encoder
+    from ...backbones.encoder import Encoder
 
 Draw = Callable[[int, int], Pair]
 """A pair from a seed and a number, always the same: ``Mixture.pair``."""

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..batch.targets import IMAGE_SUFFIXES
-from ..errors import LikewiseError
-from ..evaluation.episodes import read_episodes
-from ..evaluation.reading import read_labels
-from ..images import read_image
+from ...batch.targets import IMAGE_SUFFIXES
+from ...errors import LikewiseError
+from ...evaluation.episodes import read_episodes
+from ...evaluation.reading import read_labels
+from ...images import read_image
 from .augment import View, shrink
 from .kept import Kept
 from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair, some

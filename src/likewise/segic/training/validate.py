@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import LikewiseError
-from .files import Trained, save_decoder
+from ...errors import LikewiseError
+from ..files import Trained, save_decoder
 from .samples import Draw, Samples, encode_pairs
 from .step import Mixed, ask, ious
 
 if TYPE_CHECKING:
-    from ..evaluation.cache import CachedEncoder
-    from ..evaluation.episodes import Trial
+    from ...evaluation.cache import CachedEncoder
+    from ...evaluation.episodes import Trial
+    from ..decoder import Decoder
     from .config import Config
-    from .decoder import Decoder
     from .processes import Processes
 
 HELD_OUT = 1 << 40
@@ -29,7 +29,7 @@ def held_out_trials(config: Config) -> list[Trial]:
     Raises:
         LikewiseError: if the list or a file of it cannot be used.
     """
-    from ..evaluation.episodes import check_files, choose, read_episodes
+    from ...evaluation.episodes import check_files, choose, read_episodes
 
     v = config.validation
     file = config.path(v.episodes)
@@ -74,9 +74,9 @@ def judge(
 def _on_episodes(
     encoder: CachedEncoder, trials: Sequence[Trial], folder: Path, text: str, all_: Processes
 ) -> Judge:
-    from ..evaluation.metrics import mean_miou
-    from ..evaluation.runner import run_trials
-    from ..segmenter import Segmenter
+    from ...evaluation.metrics import mean_miou
+    from ...evaluation.runner import run_trials
+    from ...segmenter import Segmenter
 
     def measure(decoder: Decoder) -> float:
         path = folder / "decoder.safetensors"

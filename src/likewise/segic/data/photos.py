@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..batch.targets import IMAGE_SUFFIXES
-from ..errors import LikewiseError
-from ..images import read_image
+from ...batch.targets import IMAGE_SUFFIXES
+from ...errors import LikewiseError
+from ...images import read_image
 from .augment import shrink
 from .kept import Kept
 

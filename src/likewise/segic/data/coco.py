@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import LikewiseError
-from ..evaluation.datasets.runs import pycocotools
-from ..images import read_image, why
-from ..masks import read_coco
+from ...errors import LikewiseError
+from ...evaluation.datasets.runs import pycocotools
+from ...images import read_image, why
+from ...masks import read_coco
 from .augment import Mask, View, shrink
 from .kept import Kept
 from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ..batch.settings import check_kinds
-from ..errors import LikewiseError
+from ...batch.settings import check_kinds
+from ...errors import LikewiseError
+from ..training.config import Config
 from .coco import Coco
 from .compose import Pasting
-from .config import Config
 from .folders import read_folder, read_sets
 from .marked import Augmentation
 from .pairs import Mixture, Source

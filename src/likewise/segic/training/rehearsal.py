@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from ..evaluation.cache import CachedEncoder
-from ..images import write_image
+from ...evaluation.cache import CachedEncoder
+from ...images import write_image
+from ..data.pairs import grid
 from .config import Config
 from .feed import order
-from .pairs import grid
 from .processes import Processes
 from .samples import Draw, encode_pairs
 from .train import Trainer, parameters

@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LikewiseError
-from ..writing import write_whole
+from ...errors import LikewiseError
+from ...writing import write_whole
 from .curve import Row
 
 if TYPE_CHECKING:
     import torch
     from torch.optim.swa_utils import AveragedModel
 
+    from ..decoder import Decoder
+    from ..files import Trained
     from .config import Config
-    from .decoder import Decoder
-    from .files import Trained
 
 NAME = "checkpoint.pt"
 

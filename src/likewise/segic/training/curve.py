@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import LikewiseError
-from ..writing import write_whole
+from ...errors import LikewiseError
+from ...writing import write_whole
 
 
 class Row(NamedTuple):

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
-from ..batch.settings import check_kinds
-from ..errors import LikewiseError
+from ...batch.settings import check_kinds
+from ...errors import LikewiseError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,7 +20,7 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from .decoder import Shape
+    from ..decoder import Shape
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 HARMLESS = ("file", "out", "minutes", "workers", "device", "validation")
@@ -211,7 +211,7 @@ def _check_shape(path: Path, config: Config) -> None:
 
 def shape_of(config: Config, dim: int, text: int = 0) -> Shape:
     """The decoder's shape on features of ``dim`` numbers and a text encoder's of ``text``."""
-    from .decoder import Shape
+    from ..decoder import Shape
 
     given = dict(config.decoder)
     if "instructions" in given:

@@ -1,0 +1,1 @@
+"""What the decoder is trained on: pairs of pictures from several kinds of sources."""

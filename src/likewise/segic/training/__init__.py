@@ -1,0 +1,1 @@
+"""Training the decoder: config, loop, checkpoints, validation."""
