@@ -39,7 +39,7 @@ from likewise.errors import LikewiseError
 from likewise.images import read_image, write_image
 from likewise.masks import read_mask
 from likewise.methods import DEFAULT
-from likewise.pictures import class_colour, overlay, overlay_labels
+from likewise.pictures import class_colour, overlay, overlay_labels, with_legend
 from likewise.reference import Reference
 from likewise.result import Result
 from likewise.segmenter import Segmenter
@@ -250,7 +250,7 @@ def test_segment_several_labels(scene: Path, tiny: Path) -> None:
     for k, mask in enumerate(result.classes.values(), start=1):  # it can be a mask itself
         np.testing.assert_array_equal(read_mask("out/reference.png", value=k), mask.mask)
     seen = overlay_labels(read_image("reference.png"), result.label_map)
-    write_image("expected.jpg", seen)
+    write_image("expected.jpg", with_legend(seen, {1: "big", 2: "small"}))
     assert Path("out/reference_overlay.jpg").read_bytes() == Path("expected.jpg").read_bytes()
 
 

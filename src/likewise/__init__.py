@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .reference import Reference
     from .result import Result
     from .segmenter import Segmenter
+    from .vocabulary import read_vocabulary
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Segmenter",
     "annotate_batch",
     "build_insid3",
+    "read_vocabulary",
     "validate_mask_quality",
 ]
 
@@ -35,6 +37,7 @@ _LAZY = {
     "Segmenter": "segmenter",
     "annotate_batch": "batch.annotate",
     "build_insid3": "insid3_api",
+    "read_vocabulary": "vocabulary",
     "validate_mask_quality": "quality",
 }
 

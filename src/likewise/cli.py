@@ -46,6 +46,16 @@ LabelOption = Annotated[
     list[str],
     typer.Option("--label", help="Class of the example, one for each --reference; they compete."),
 ]
+VocabularyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--vocabulary", help="Instead: a folder with a folder of images and masks for each class."
+    ),
+]
+OnlyOption = Annotated[
+    list[str],
+    typer.Option("--only", help="Class to look for, of those of a vocabulary; may be repeated."),
+]
 NegativeOption = Annotated[
     list[Path], typer.Option("--negative", help="Image of what it is not; may be repeated.")
 ]
@@ -153,6 +163,8 @@ def segment(
         Path | None,
         typer.Option("--references", help="Instead: a file of `likewise references save`."),
     ] = None,
+    vocabulary: VocabularyOption = None,
+    only: OnlyOption = [],  # noqa: B006
     mask_value: MaskValueOption = [],  # noqa: B006
     label: LabelOption = [],  # noqa: B006
     negative: NegativeOption = [],  # noqa: B006
@@ -186,13 +198,13 @@ def segment(
     """Write <stem>.png (0/255, or with several labels 1, 2, ...; the target's size)."""
     from .batch.folder import LABELS, Outcome, check_labels, claim, plan, segment_files
     from .batch.targets import find_images
-    from .cli_references import choose_references
+    from .cli_references import choose_references, files_of
     from .methods import check_consensus
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
     examples = (reference, mask, mask_value, label, negative, negative_mask)
-    info, references = choose_references(references_file, examples)
-    inputs = [*reference, *mask, *negative, *negative_mask]
+    info, references = choose_references(references_file, vocabulary, examples, only)
+    inputs = [*reference, *mask, *negative, *negative_mask, *files_of(references)]
     options: dict[str, Any] = {
         "backbone": backbone,
         "image_size": image_size,
@@ -211,7 +223,8 @@ def segment(
         check_consensus(options["method"])
     found = find_images(targets)
     jobs = plan(found, out, overlay=overlay, instances=instances, inputs=inputs)
-    labels = dict.fromkeys(label) if info is None else info.classes
+    names = [r.label for r in references if not r.negative] if info is None else info.classes
+    labels = [name for name in dict.fromkeys(names) if info is None or not only or name in only]
     values = {str(k): name for k, name in enumerate(labels, 1)} if len(labels) > 1 else {}
     if values:
         claim(out, [(out / LABELS, out / LABELS)], inputs)
@@ -228,7 +241,7 @@ def segment(
     if info is None:
         segmenter.fit(references)
     else:
-        segmenter.load_references(info.path)
+        segmenter.load_references(info.path, only or None)
     if values:
         from .writing import write_json
 

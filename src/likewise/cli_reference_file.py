@@ -25,10 +25,12 @@ from .cli import (
     NegativeMaskOption,
     NegativeOption,
     OfflineOption,
+    OnlyOption,
     RankOption,
     ReferenceOption,
     TauOption,
     ThresholdOption,
+    VocabularyOption,
     _segmenter,
     app,
 )
@@ -43,10 +45,12 @@ PER_ROW = 4
 
 @references_app.command()
 def save(
-    reference: ReferenceOption,
-    mask: MaskOption,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, FILE.safetensors.")],
-    mask_value: MaskValueOption = [],  # noqa: B006 (typer copies it)
+    reference: ReferenceOption = [],  # noqa: B006 (typer copies it)
+    mask: MaskOption = [],  # noqa: B006
+    vocabulary: VocabularyOption = None,
+    only: OnlyOption = [],  # noqa: B006
+    mask_value: MaskValueOption = [],  # noqa: B006
     label: LabelOption = [],  # noqa: B006
     negative: NegativeOption = [],  # noqa: B006
     negative_mask: NegativeMaskOption = [],  # noqa: B006
@@ -69,12 +73,14 @@ def save(
 ) -> None:
     """Write references to one file, with small pictures of them, for `segment --references`."""
     from .batch.folder import claim
-    from .cli_references import read_references
+    from .cli_references import choose_references, files_of
     from .reference_file import check_name
 
     check_name(out)
-    references = read_references(reference, mask, mask_value, label, negative, negative_mask)
-    claim(out.parent, [(out, out)], inputs=[*reference, *mask, *negative, *negative_mask])
+    examples = (reference, mask, mask_value, label, negative, negative_mask)
+    _, references = choose_references(None, vocabulary, examples, only)
+    inputs = [*reference, *mask, *negative, *negative_mask, *files_of(references)]
+    claim(out.parent, [(out, out)], inputs=inputs)
     segmenter = _segmenter(
         svd_components,
         backbone=backbone,

@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 
 
 def choose_references(
-    file: Path | None, examples: tuple[Sequence[Any], ...]
+    file: Path | None,
+    vocabulary: Path | None,
+    examples: tuple[Sequence[Any], ...],
+    only: Sequence[str] = (),
 ) -> tuple[Info | None, list[Reference]]:
     """What ``--references`` names, or the references that the other options give.
 
     Args:
         file: of ``--references``.
+        vocabulary: of ``--vocabulary``.
         examples: what ``read_references`` takes.
+        only: of ``--only``; goes with the first two.
 
     Returns:
         What the file says of itself and no reference, or None and references.
@@ -29,20 +34,44 @@ def choose_references(
     Raises:
         LikewiseError: if there are both, or neither, or one cannot be used.
     """
-    if file is None:
+    if file is not None and vocabulary is not None:
+        raise LikewiseError(
+            f"--references {file} and --vocabulary {vocabulary} are two sets of references: give "
+            "one of them."
+        )
+    whole = file or vocabulary
+    if whole is not None and any(examples):
+        option = "--vocabulary" if file is None else "--references"
+        raise LikewiseError(
+            f"{option} {whole} holds all references: leave --reference, --mask and what goes with "
+            f"them away, or give no {option}."
+        )
+    if whole is None:
+        if only:
+            raise LikewiseError("--only chooses classes of --vocabulary or --references: add one.")
         if not any(examples):
             raise LikewiseError(
-                "no reference given: give --reference and --mask, or a file with --references."
+                "no reference given: give --reference and --mask, or a file with --references, or "
+                "a folder with --vocabulary."
             )
         return None, read_references(*examples)
-    if any(examples):
-        raise LikewiseError(
-            f"--references {file} holds all references: leave --reference, --mask and what goes "
-            "with them away, or give no --references."
-        )
+    if vocabulary is not None:
+        from .vocabulary import read_vocabulary
+
+        return None, read_vocabulary(vocabulary, only or None)
+    from .reference import check_classes
     from .reference_file import read_info
 
-    return read_info(file), []
+    info = read_info(whole)
+    if only:
+        check_classes(only, list(info.classes))
+    return info, []
+
+
+def files_of(references: Sequence[Reference]) -> list[Path]:
+    """The image and mask files that references were not yet read from."""
+    parts = [part for r in references for part in (r.image, r.mask)]
+    return [part for part in parts if isinstance(part, Path)]
 
 
 def read_references(

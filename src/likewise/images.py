@@ -267,6 +267,20 @@ def is_turned(path: Path) -> bool:
             return False  # as in _decode
 
 
+def is_cut_out(path: Path) -> bool:
+    """Whether an image file has an alpha channel that says something: not the same everywhere.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    image = read_pillow(path, str(path))
+    alpha = [channel for channel in image.getbands() if channel in "Aa"]
+    if not alpha:
+        return False
+    low, high = image.getchannel(alpha[0]).getextrema()
+    return low != high
+
+
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
     """An image file to read from, with what can be wrong with it explained."""

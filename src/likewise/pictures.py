@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,37 @@ def overlay_labels(image: RGB, label_map: npt.NDArray[np.unsignedinteger[Any]]) 
     for k in np.unique(label_map[label_map > 0]):
         image = overlay(image, label_map == k, colour=class_colour(int(k)))
     return image
+
+
+def with_legend(picture: RGB, names: Mapping[int, str]) -> RGB:
+    """The picture with a strip below it: number, name and colour of some classes.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        names: class, from 1 → its name; none, and the picture stays as it is.
+
+    Returns:
+        (H + h, W, 3) uint8.
+    """
+    if not names:
+        return picture
+    height, width = picture.shape[:2]
+    size = min(max(11, round(max(height, width) / 45)), max(11, width // 12))
+    font, gap = ImageFont.load_default(size=size), size // 2
+    places, x, y = {}, gap, gap
+    for k, name in names.items():
+        text = f"{k} {name}"
+        needed = round(font.getlength(text)) + 3 * size
+        if x > gap and x + needed > width:
+            x, y = gap, y + size + gap
+        places[k] = x, y, text
+        x += needed
+    strip = Image.new("RGB", (width, y + size + 2 * gap), "white")
+    draw = ImageDraw.Draw(strip)
+    for k, (x, y, text) in places.items():
+        draw.rectangle((x, y, x + size, y + size), fill=class_colour(k))
+        draw.text((x + size + gap, y - size // 8), text, fill="black", font=font)
+    return np.concatenate([picture, np.asarray(strip)])
 
 
 def overlay(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from PIL import Image
 
-from .errors import ImageError
+from .errors import ImageError, LikewiseError
 from .features.encoded import Encoded
 from .features.grid import mask_to_grid
 from .images import ImageLike, read_image
@@ -92,6 +92,15 @@ class ReferenceSet:
         """The classes, in the order given."""
         return tuple(dict.fromkeys(s.label for s in self.positives))
 
+    def only(self, labels: Sequence[str]) -> ReferenceSet:
+        """The references of some classes, and the negative ones.
+
+        Raises:
+            LikewiseError: if a class has none.
+        """
+        check_classes(labels, self.labels)
+        return ReferenceSet(tuple(s for s in self.shots if s.negative or s.label in labels))
+
     def of(self, label: str) -> ReferenceSet:
         """The references of one class; what the other classes mark is what it is not.
 
@@ -109,6 +118,17 @@ class ReferenceSet:
             ),
             kept,
         )
+
+
+def check_classes(labels: Sequence[str], known: Sequence[str]) -> None:
+    """Raises LikewiseError unless there are ``labels`` and all of them are ``known`` classes."""
+    for label in labels:
+        if label not in known:
+            raise LikewiseError(
+                f"there is no reference of the class {label!r}: use some of {', '.join(known)}."
+            )
+    if not labels:
+        raise LikewiseError(f"no class was chosen: use some of {', '.join(known)}.")
 
 
 def is_part(label: str, whole: str) -> bool:
@@ -182,24 +202,32 @@ def encode_references(
     """
     if all(r.negative for r in references):
         raise ImageError("only negative references were given: give at least one of the thing.")
-    # Several classes are often marked in one image: equal pictures are encoded once.
-    pictures: dict[tuple[tuple[int, ...], bytes], np.ndarray] = {}
+    # Several classes are often marked in one image: equal pictures are encoded once. They are read
+    # when the encoder wants them, for a hundred references with their views fill the memory.
+    keys: list[tuple[tuple[int, ...], bytes]] = []
     seen = []
-    for reference in references:
-        image, mask = read_reference(reference)
-        shown = {}
-        for name, (view, marked) in ({"": (image, mask)} | make_views(image, mask, views)).items():
-            key = view.shape, hashlib.sha256(np.ascontiguousarray(view).data).digest()
-            pictures[key] = view
-            shown[name] = key, marked
-        seen.append((shown, thumbnail(image, mask)))
-    encoded = dict(zip(pictures, encoder.encode_many(list(pictures.values())), strict=True))
+
+    def pictures() -> Iterator[np.ndarray]:
+        known: set[tuple[tuple[int, ...], bytes]] = set()
+        for reference in references:
+            image, mask = read_reference(reference)
+            shown = {}
+            for name, (view, marked) in (
+                {"": (image, mask)} | make_views(image, mask, views)
+            ).items():
+                key = view.shape, hashlib.sha256(np.ascontiguousarray(view).data).digest()
+                shown[name] = key, mask_to_grid(marked, encoder.grid).to(encoder.device)
+                if key not in known:
+                    known.add(key)
+                    keys.append(key)
+                    yield view
+            seen.append((shown, thumbnail(image, mask)))
+
+    features = list(encoder.encode_many(pictures()))
+    encoded = dict(zip(keys, features, strict=True))
     shots = []
     for reference, (shown, small) in zip(references, seen, strict=True):
-        patches = {
-            name: (encoded[key], mask_to_grid(marked, encoder.grid).to(encoder.device))
-            for name, (key, marked) in shown.items()
-        }
+        patches = {name: (encoded[key], marked) for name, (key, marked) in shown.items()}
         plain, own = patches.pop("")
         shots.append(Shot(plain, own, patches, reference.label, reference.negative, small))
     return ReferenceSet(tuple(shots))

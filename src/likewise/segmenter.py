@@ -17,7 +17,14 @@ from .methods import DEFAULT, check_consensus, check_negatives, get_method, make
 from .methods.keypoints import match_keypoints
 from .pictures import glimpse
 from .prefetch import ahead, batched
-from .reference import Example, ReferenceSet, as_references, encode_references, wholes_of
+from .reference import (
+    Example,
+    ReferenceSet,
+    as_references,
+    check_classes,
+    encode_references,
+    wholes_of,
+)
 from .refine import check_refiner, compete_inside, refine
 from .result import ClassResult, Result
 
@@ -148,6 +155,19 @@ class Segmenter:
         other._models = {k: replace(m, params=other.params) for k, m in self._models.items()}
         return other
 
+    def only(self, labels: Sequence[str]) -> Segmenter:
+        """Looks for some of the classes: those that are known to be in the images.
+
+        Nothing is learnt again: what the others mark still speaks against these.
+
+        Raises:
+            LikewiseError: if there is no reference yet, or none of one of ``labels``.
+        """
+        check_classes(labels, self.fitted().labels)
+        other = copy.copy(self)
+        other._models = {k: model for k, model in self._models.items() if k in labels}
+        return other
+
     def save_references(self, path: str | Path, *, half: bool = False) -> None:
         """Write the references to one ``.safetensors`` file; see ``reference_file.py``.
 
@@ -162,11 +182,15 @@ class Segmenter:
 
         save_references(path, self.fitted(), self.encoder, self.method, self.params, half=half)
 
-    def load_references(self, path: str | Path) -> Segmenter:
+    def load_references(self, path: str | Path, only: Sequence[str] | None = None) -> Segmenter:
         """As ``fit`` from the pictures, from a file of ``save_references`` instead.
 
         Backbone, block, input size and rank must be those of the file; method and settings are this
         segmenter's own. ``Segmenter(**read_info(path).options())`` has all of them from the file.
+
+        Args:
+            path: the file.
+            only: classes to take; None for all. The others are not even negative.
 
         Returns:
             self.
@@ -176,7 +200,8 @@ class Segmenter:
         """
         from .reference_file import load_references
 
-        return self.learn(load_references(path, self.encoder, self.method))
+        encoded = load_references(path, self.encoder, self.method)
+        return self.learn(encoded if only is None else encoded.only(only))
 
     def tune(
         self,

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+import numpy as np
+
 from ..errors import LikewiseError, explained_memory
 from ..images import encode_image, encode_label_map, encode_mask, read_image
 from ..instance_file import encode_instances, instances_path
@@ -20,8 +22,6 @@ from ..quality import steadiness, verdicts
 from ..writing import write_whole
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..result import ClassResult, Result
     from ..segmenter import Segmenter
 
@@ -366,11 +366,13 @@ def _finish(
 def _encoded(
     job: Job, image: np.ndarray, result: Result, label_maps: bool
 ) -> Iterator[tuple[Path, bytes]]:
-    from ..pictures import class_colour, overlay, overlay_labels
+    from ..pictures import class_colour, overlay, overlay_labels, with_legend
 
     if job.overlay is not None:
         if label_maps:
-            picture = overlay_labels(image, result.label_map)
+            found = set(np.unique(result.label_map).tolist())
+            names = {k: name for k, name in enumerate(result.labels, 1) if k in found}
+            picture = with_legend(overlay_labels(image, result.label_map), names)
         else:
             picture = overlay(image, result.mask)
         yield job.overlay, encode_image(job.overlay, picture)

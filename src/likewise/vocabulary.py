@@ -1,0 +1,165 @@
+"""A folder of named references: each class a folder, each example an image with its mask.
+
+vocabulary/
+  cat/            tom.jpg + tom.png            the mask has the name of the image,
+  traffic light/  a.png + a_mask.png           or that and _mask,
+  person/         b.jpg + masks/b.png          or lies in masks/,
+    hair/         c.jpg + c.json               or is Labelme JSON;  person/hair: a part of person
+  кошка/          cut-out.png                  or is the alpha channel of the image itself
+  negatives/      wall.jpg                     what it is not; a mask, if any, marks that in it
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .annotation_files import read_annotated
+from .batch.targets import IMAGE_SUFFIXES
+from .errors import ImageError, LikewiseError
+from .images import is_cut_out, read_image, why
+from .masks import read_mask
+from .reference import LABEL, Reference
+
+MASKS, NEGATIVES = "masks", "negatives"
+"""Folders that are no classes."""
+ENDING = "_mask"
+
+
+def read_vocabulary(
+    folder: str | os.PathLike[str], only: Sequence[str] | None = None
+) -> list[Reference]:
+    """The references of a folder, every file of them read once and checked.
+
+    Args:
+        folder: holds a folder for each class, named like it; a folder inside of one is a part of
+            it (``person/hair``). Hidden files and what is no image are passed over.
+        only: the classes to take; None for all. Negatives are always taken.
+
+    Returns:
+        Classes by name, images of a class by name, negatives last. Images and masks are paths, so
+        that many of them need no memory, but masks of JSON are (H, W) bool.
+
+    Raises:
+        LikewiseError: if there is no such folder, no class or not one of ``only``, a class without
+            an image, an image without a mask or with two, a mask without an image, or a file that
+            cannot be used.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise LikewiseError(
+            f"the vocabulary {root} is no folder: give one that holds a folder for each class."
+        )
+    stray = [f for f in _entries(root) if _is_image(f)]
+    if stray:
+        raise LikewiseError(
+            f"{stray[0]} lies beside the class folders of the vocabulary: put it into the folder "
+            "of its class."
+        )
+    wanted = None if only is None else list(map(normal, only))
+    classes = {k: path for k, path in _classes(root) if wanted is None or k in wanted}
+    missing = [name for name in wanted or () if name not in classes]
+    if missing or not classes:
+        raise LikewiseError(
+            f"the vocabulary {root} has no class {missing[0]!r}: give a name of one of its folders."
+            if missing
+            else f"the vocabulary {root} has no class: make a folder in it for each, named like "
+            "it, with images and their masks."
+        )
+    found = [r for label, path in classes.items() for r in _examples(path, label)]
+    if (root / NEGATIVES).is_dir():
+        found += _examples(root / NEGATIVES, LABEL, negative=True)
+    return found
+
+
+def normal(name: str) -> str:
+    """One spelling of a name: file systems differ in how they write an é."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _classes(folder: Path, whole: str = "") -> Iterator[tuple[str, Path]]:
+    """Label and folder of every class, parts behind their whole."""
+    reserved = (MASKS,) if whole else (NEGATIVES,)
+    for path in _entries(folder):
+        if not path.is_dir() or path.name in reserved:
+            continue
+        if path.name in (MASKS, NEGATIVES):
+            raise LikewiseError(
+                f"{path} is the name of no class: {MASKS} belongs into a class folder, {NEGATIVES} "
+                "beside them."
+            )
+        label = f"{whole}/{normal(path.name)}".lstrip("/")
+        parts = list(_classes(path, label))
+        # A folder of folders only groups them.
+        if not parts or any(map(_is_image, _entries(path))):
+            yield label, path
+        yield from parts
+
+
+def _examples(folder: Path, label: str, negative: bool = False) -> Iterator[Reference]:
+    """The references of one class."""
+    files = [f for f in _entries(folder) if f.is_file()]
+    images = [f for f in files if _is_image(f)]
+    beside = _entries(folder / MASKS) if (folder / MASKS).is_dir() else []
+    stems = {f.stem for f in images}
+    # x_mask.png is a mask where there is an x, and x.png where there is an x.jpg.
+    masks = [f for f in images if f.stem.endswith(ENDING) and f.stem[: -len(ENDING)] in stems]
+    others = {f.stem for f in images if f.suffix.lower() != ".png"}
+    masks += [f for f in images if f.suffix.lower() == ".png" and f.stem in others]
+    masks += [f for f in files if f.suffix.lower() == ".json"]
+    masks += [f for f in beside if _is_image(f) or f.suffix.lower() == ".json"]
+    examples = [f for f in images if f not in masks]
+    of: dict[Path, list[Path]] = {image: [] for image in examples}
+    for mask in masks:
+        names = (mask.stem, mask.stem.removesuffix(ENDING))
+        owners = [image for image in examples if image.stem in names]
+        if not owners:
+            raise LikewiseError(f"the mask {mask} has no image beside it: add {names[-1]}.jpg.")
+        for image in owners:
+            of[image].append(mask)
+    if not examples:
+        raise LikewiseError(
+            f"the folder {folder} holds no image with a mask: add one, or remove the folder."
+        )
+    for image, marks in of.items():
+        if len(marks) > 1:
+            raise LikewiseError(
+                f"{image} has {len(marks)} masks ({', '.join(m.name for m in marks)}): keep one, "
+                "and give images different names."
+            )
+        mark = marks[0] if marks else None
+        yield _checked(image, mark, label, negative)
+
+
+def _checked(image: Path, mark: Path | None, label: str, negative: bool) -> Reference:
+    pixels = read_image(image)
+    size = pixels.shape[0], pixels.shape[1]
+    if mark is None and negative:
+        return Reference(image, None, label=label, negative=True)
+    if mark is None and not is_cut_out(image):
+        raise LikewiseError(
+            f"{image} has no mask: put {image.stem}{ENDING}.png, or Labelme's {image.stem}.json, "
+            "beside it."
+        )
+    if mark is not None and mark.suffix.lower() == ".json":
+        name = LABEL if negative else label.rpartition("/")[2]
+        marked = read_annotated(mark, image, size, name)
+        return Reference(image, read_mask(marked, size=size), label=label, negative=negative)
+    mask = mark or image  # its alpha channel
+    read_mask(mask, size=size)
+    return Reference(image, mask, label=label, negative=negative)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise ImageError(
+            f"{folder} cannot be listed ({why(error)}): check its permissions."
+        ) from error
