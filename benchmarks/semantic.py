@@ -165,7 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     encoder = CachedEncoder(args.backbone, image_size=args.image_size)
-    print(f"{args.backbone}, {args.image_size} px, seed {args.seed}, {torch.get_num_threads()} thr.")
+    print(
+        f"{args.backbone}, {args.image_size} px, seed {args.seed}, {torch.get_num_threads()} thr."
+    )
     print(
         "| set | classes | images | shots (references) | method | mIoU # | mIoU all "
         "| with unknown | accuracy # | accuracy all | fit, s | images/s |"

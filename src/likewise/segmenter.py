@@ -266,8 +266,10 @@ class Segmenter:
         from .features.shared import Shared
         from .methods.consensus import consensus as agree
 
+        count = len(self._models)
         found = [
-            agree(references.of(label), model, encoded) for label, model in self._models.items()
+            agree(references.of(label), model, encoded, classes=count)
+            for label, model in self._models.items()
         ]
         return [
             self._decide(pixels, Shared(target), list(scores))
@@ -283,7 +285,7 @@ class Segmenter:
         from .features.shared import Shared
 
         self.fitted()
-        shared, method = Shared(target), get_method(self.method)
+        shared, method = Shared(target, len(self._models)), get_method(self.method)
         # What one class worked out of the target alone serves the next.
         found = [method.score(model, target, shared) for model in self._models.values()]
         return self._decide(pixels, shared, found)

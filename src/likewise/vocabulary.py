@@ -121,7 +121,7 @@ def _examples(folder: Path, label: str, negative: bool = False) -> Iterator[Refe
             of[image].append(mask)
     if not examples:
         raise LikewiseError(
-            f"the folder {folder} holds no image with a mask: add one, or remove the folder."
+            f"the folder {folder} holds no image: add one (with its mask), or remove the folder."
         )
     for image, marks in of.items():
         if len(marks) > 1:

@@ -11,10 +11,16 @@ from .evidence import Match, Pool, match
 
 
 class Shared:
-    """Made for one target, used by every class that is looked for in it, then forgotten."""
+    """Made for one target, used by every class that is looked for in it, then forgotten.
 
-    def __init__(self, target: Encoded) -> None:
+    Args:
+        target: its patches.
+        classes: how many are looked for.
+    """
+
+    def __init__(self, target: Encoded, classes: int = 1) -> None:
         self.target = target
+        self.classes = classes
         self._matches: dict[tuple[int, float], tuple[Pool, Match]] = {}
 
     @cached_property

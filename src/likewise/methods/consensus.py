@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..features.encoded import Encoded
+from ..features.shared import Shared
 from . import Scores, likewise
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def consensus(
     model: likewise.Model,
     targets: Sequence[Encoded],
     rounds: int = ROUNDS,
+    classes: int = 1,
 ) -> list[Scores]:
     """Scores of P targets that lend each other references.
 
@@ -55,12 +57,13 @@ def consensus(
         model: fitted to them.
         targets: P encoded targets, of one grid.
         rounds: how often masks become references and references masks.
+        classes: how many compete in a target.
 
     Returns:
         P scores, in order. Each target is judged without what was found in itself; its confidence
         is that of the references alone.
     """
-    single = [likewise.score(model, target) for target in targets]
+    single = [likewise.score(model, t, Shared(t, classes)) for t in targets]
     open_model = replace(model, params=replace(model.params, presence=0.0))
     scores = single
     for _ in range(rounds):
@@ -75,7 +78,8 @@ def consensus(
         for number, (target, own) in enumerate(zip(targets, single, strict=True)):
             others = [f.patches for i, f in chosen.items() if i != number]
             if own.confidence >= model.params.presence:
-                joint = likewise.score(likewise.extend(open_model, others), target)
+                extended = likewise.extend(open_model, others)
+                joint = likewise.score(extended, target, Shared(target, classes))
                 scores.append(_settled(own, joint))
             else:
                 scores.append(own)

@@ -6,7 +6,8 @@ docs/method.md explains it with a figure. What decides is read from the referenc
    references and their views: a ratio of kernel densities (local) plus a discriminant (global).
 2. Sharing. Patches of the target that look alike and lie close together share their evidence.
 3. Cut. The threshold moves to where the target itself comes apart (normalised cut); what that is
-   trusted with is learnt by finding shots, or views of the only shot, from the others.
+   trusted with is learnt by finding shots, or views of the only shot, from the others. Where C
+   classes compete, each moves by 1/√C of that.
 4. Presence. What is found, and the rest of the picture, must be about as familiar as the references
    are to each other.
 """
@@ -238,7 +239,9 @@ def explain(model: Model, shared: Shared) -> Trace:
     offsets = torch.linspace(-REACH, REACH, STEPS, device=T.device)
     cost = shared.affinities.cut_cost(smooth, offsets)
     trace = Trace(evidence, smooth, offsets, cost, 0.0, 0.0)
-    return replace(trace, threshold=best_offset(trace, model.trust) + params.threshold)
+    # Moved thresholds err on their own; of many classes, some would swallow the others' pixels.
+    moved = best_offset(trace, model.trust) / math.sqrt(shared.classes)
+    return replace(trace, threshold=moved + params.threshold)
 
 
 def familiarity(model: Model, shared: Shared, mask: torch.Tensor) -> float:
