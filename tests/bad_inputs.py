@@ -1415,6 +1415,133 @@ def unknown_command(_: Path) -> list[str]:
     return ["segmnt", "a.jpg"]
 
 
+# a folder of named references
+
+
+def vocabulary(*more: str) -> list[str]:
+    """A run with a vocabulary v/ of the class cat, right unless something is spoilt before."""
+    Path("v/cat").mkdir(parents=True, exist_ok=True)
+    shutil.copy("reference.png", "v/cat/x.png")
+    shutil.copy("mask.png", "v/cat/x_mask.png")
+    return ["segment", "a.jpg", "--vocabulary", "v", "--out", "out", *TINY, *more]
+
+
+@row("missing vocabulary", 2, r"the vocabulary nowhere is no folder: give one that holds a folder")
+def missing_vocabulary(_: Path) -> list[str]:
+    return ["segment", "a.jpg", "--vocabulary", "nowhere", "--out", "out", *TINY]
+
+
+@row("vocabulary without a class", 2, r"the vocabulary v has no class: make a folder in it for ea")
+def vocabulary_without_a_class(_: Path) -> list[str]:
+    Path("v").mkdir()
+    return ["segment", "a.jpg", "--vocabulary", "v", "--out", "out", *TINY]
+
+
+@row(
+    "vocabulary with an empty class", 2, r"the folder v.dog holds no image: add one \(with its mas"
+)
+def vocabulary_with_an_empty_class(_: Path) -> list[str]:
+    Path("v/dog").mkdir(parents=True)
+    return vocabulary()
+
+
+@row(
+    "vocabulary without a mask", 2, r"v.cat.y\.jpg has no mask: put y_mask\.png, or Labelme's y\.j"
+)
+def vocabulary_without_a_mask(_: Path) -> list[str]:
+    words = vocabulary()
+    shutil.copy("b.jpg", "v/cat/y.jpg")
+    return words
+
+
+@row(
+    "vocabulary with two masks",
+    2,
+    r"v.cat.x\.png has 2 masks \(x_mask\.png, x\.png\): keep one, an",
+)
+def vocabulary_with_two_masks(_: Path) -> list[str]:
+    words = vocabulary()
+    Path("v/cat/masks").mkdir()
+    shutil.copy("mask.png", "v/cat/masks/x.png")
+    return words
+
+
+@row(
+    "vocabulary with a mask alone",
+    2,
+    r"the mask v.cat.masks.y\.png has no image beside it: add y\.",
+)
+def vocabulary_with_a_mask_alone(_: Path) -> list[str]:
+    words = vocabulary()
+    Path("v/cat/masks").mkdir()
+    shutil.copy("mask.png", "v/cat/masks/y.png")
+    return words
+
+
+@row(
+    "vocabulary with a mask of another size", 2, r"v.cat.x_mask\.png is 40 × 48 pixels, but its ima"
+)
+def vocabulary_with_a_mask_of_another_size(_: Path) -> list[str]:
+    words = vocabulary()
+    Image.open("mask.png").transpose(Image.Transpose.ROTATE_90).save("v/cat/x_mask.png")
+    return words
+
+
+@row(
+    "image beside the classes", 2, r"v.b\.jpg lies beside the class folders of the vocabulary: put"
+)
+def image_beside_the_classes(_: Path) -> list[str]:
+    words = vocabulary()
+    shutil.copy("b.jpg", "v/b.jpg")
+    return words
+
+
+@row(
+    "vocabulary with negatives in a class",
+    2,
+    r"v.cat.negatives is the name of no class: masks belo",
+)
+def negatives_in_a_class(_: Path) -> list[str]:
+    Path("v/cat/negatives").mkdir(parents=True)
+    return vocabulary()
+
+
+@row(
+    "vocabulary and a reference", 2, r"--vocabulary v holds all references: leave --reference, --ma"
+)
+def vocabulary_and_a_reference(_: Path) -> list[str]:
+    return vocabulary("--reference", "reference.png", "--mask", "mask.png")
+
+
+@row(
+    "vocabulary and a references file", 2, r"--references r\.safetensors and --vocabulary v are two"
+)
+def vocabulary_and_a_file(_: Path) -> list[str]:
+    return vocabulary("--references", "r.safetensors")
+
+
+@row(
+    "--only of a class that is not there", 2, r"the vocabulary v has no class 'dog': give a name of"
+)
+def only_an_unknown_class(_: Path) -> list[str]:
+    return vocabulary("--only", "dog")
+
+
+@row(
+    "--only of a class that the file lacks", 2, r"there is no reference of the class 'dog': use som"
+)
+def only_what_the_file_lacks(_: Path) -> list[str]:
+    keep()
+    return segment_kept("--only", "dog")
+
+
+@row(
+    "--only without a vocabulary", 2, r"--only chooses classes of --vocabulary or --references: add"
+)
+def only_without_a_vocabulary(_: Path) -> list[str]:
+    return ["segment", "a.jpg", "--only", "cat", "--out", "out", *TINY]
+
+
 # references in a file
 
 
