@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ from helpers import refusal
 from likewise import Reference, Segmenter, read_vocabulary
 from likewise.features.shared import Shared
 from likewise.images import read_image
+from likewise.methods import likewise as likewise_method
 from likewise.methods.likewise import best_offset, explain
 from likewise.pictures import class_colour, with_legend
 from likewise.reference import read_reference
@@ -168,6 +170,19 @@ def test_thresholds_move_less_where_many_compete(tmp_path: Path) -> None:
     alone, among = explain(model, Shared(target)), explain(model, Shared(target, classes=16))
     assert alone.threshold == best_offset(alone, model.trust) != 0
     assert among.threshold == alone.threshold / 4
+
+
+def test_what_is_out_of_reach_is_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter = Segmenter(image_size=224).fit(read_vocabulary(make_example(tmp_path / "v")))
+    segmenter = segmenter.with_threshold(2.0)
+    pictures = [EXAMPLE / "board_1.jpg", EXAMPLE / "coin_1.png"]
+    quick = list(segmenter.segment_many(pictures))
+    assert any(not len(c.trace.offsets) for r in quick for c in r.classes.values())
+    monkeypatch.setattr(likewise_method, "furthest", lambda trust: math.inf)
+    whole = list(segmenter.segment_many(pictures))
+    assert all(len(c.trace.offsets) for r in whole for c in r.classes.values())
+    for a, b in zip(quick, whole, strict=True):
+        np.testing.assert_array_equal(a.label_map, b.label_map)
 
 
 def mask_of(name: str) -> Path:

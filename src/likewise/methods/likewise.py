@@ -109,7 +109,7 @@ class Trace:
     shared: torch.Tensor
     """(N,) float32 nats, after sharing."""
     offsets: torch.Tensor
-    """(STEPS,) thresholds in nats, and …"""
+    """(STEPS,) thresholds in nats (none if the class was out of reach), and …"""
     cost: torch.Tensor
     """… (STEPS,) normalised cut at each, 0..2."""
     threshold: float
@@ -197,6 +197,9 @@ def score(model: Model, target: Encoded, shared: Shared | None = None) -> Scores
     """
     shared = shared or Shared(target)
     trace = explain(model, shared)
+    if not len(trace.offsets):
+        patches = (trace.shared - trace.threshold) / (2 * REACH) + 0.5
+        return Scores(patches.clamp(0, 0.5), 0.0, trace)
     level = familiarity(model, shared, trace.shared > trace.threshold)
     trace = replace(trace, familiarity=level / model.familiarity)
     patches = (trace.shared - trace.threshold) / (2 * REACH) + 0.5
@@ -223,8 +226,17 @@ def best_offset(trace: Trace, trust: float) -> float:
     return float(trace.offsets[(trace.cost + trust * trace.offsets**2).argmin()])
 
 
+def furthest(trust: float) -> float:
+    """Nats by which the threshold moves at most: no cut costs more than 2."""
+    return 0.0 if math.isinf(trust) else min(REACH, math.sqrt(2 / trust))
+
+
 def explain(model: Model, shared: Shared) -> Trace:
-    """The steps of the method on one target."""
+    """The steps of the method on one target.
+
+    Of several classes, one that is below every threshold it might get is not cut: its trace has no
+    ``offsets`` and ``cost``.
+    """
     import torch
 
     params, T = model.params, shared.target.debiased
@@ -237,6 +249,9 @@ def explain(model: Model, shared: Shared) -> Trace:
         evidence = evidence - evidence.mean()
     smooth = shared.affinities.smooth(evidence, params.affinity)
     offsets = torch.linspace(-REACH, REACH, STEPS, device=T.device)
+    lowest = params.threshold - furthest(model.trust) / math.sqrt(shared.classes)
+    if shared.classes > 1 and not (smooth > lowest).any():
+        return Trace(evidence, smooth, offsets[:0], offsets[:0], lowest, 0.0)
     cost = shared.affinities.cut_cost(smooth, offsets)
     trace = Trace(evidence, smooth, offsets, cost, 0.0, 0.0)
     # Moved thresholds err on their own; of many classes, some would swallow the others' pixels.

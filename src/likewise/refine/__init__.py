@@ -39,6 +39,9 @@ def refine(
     Returns:
         (H, W) bool.
     """
+    check_refiner(refiner)
+    if not scores.gt(0.5).any():  # most of many classes; zeros take no memory before they are read
+        return np.zeros(image.shape[:2], dtype=bool)
     fine = at_input_size(scores, image, input_size, refiner)
     mask: np.ndarray = (resize(fine, image.shape[:2]) > 0.5).cpu().numpy()
     return mask
