@@ -573,7 +573,7 @@ def test_segment_batch_is_the_method_on_encoded_images(encoder: Encoder) -> None
     for label in ("red", "green"):
         model = segmenter._models[label]
         encoded = list(encoder.encode_many(images))
-        expected = consensus(segmenter.references.of(label), model, encoded)
+        expected = consensus(segmenter.references.of(label), model, encoded, classes=2)
         for result, scores in zip(results, expected, strict=True):
             one = result.classes[label]
             np.testing.assert_allclose(one.scores.ravel(), scores.patches.numpy(), atol=1e-5)
