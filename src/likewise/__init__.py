@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .reference import Reference
     from .result import Result
     from .segmenter import Segmenter
+    from .video import segment_video
     from .vocabulary import read_vocabulary
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = [
     "annotate_batch",
     "build_insid3",
     "read_vocabulary",
+    "segment_video",
     "validate_mask_quality",
 ]
 
@@ -38,6 +40,7 @@ _LAZY = {
     "annotate_batch": "batch.annotate",
     "build_insid3": "insid3_api",
     "read_vocabulary": "vocabulary",
+    "segment_video": "video",
     "validate_mask_quality": "quality",
 }
 

@@ -515,4 +515,5 @@ from . import (  # noqa: E402 (they need the app and options)
     cli_serve,  # noqa: F401
     cli_tune,  # noqa: F401
     cli_ui,  # noqa: F401
+    cli_video,  # noqa: F401
 )

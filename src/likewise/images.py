@@ -253,8 +253,12 @@ def read_pillow(source: Any, name: str) -> Image.Image:
         return _decode(open_image(file, name), name)
 
 
-def is_turned(path: Path) -> bool:
+def is_turned(path: Path, orientations: range = range(2, 9)) -> bool:
     """Whether an image file is stored turned or mirrored and says so in EXIF.
+
+    Args:
+        path: the file.
+        orientations: those of EXIF that count; from 5 on, width and height change places.
 
     Raises:
         ImageError: the file cannot be opened.
@@ -262,7 +266,7 @@ def is_turned(path: Path) -> bool:
     with _opened(path, str(path)) as file:
         image = open_image(file, str(path))
         try:
-            return image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+            return image.getexif().get(ExifTags.Base.Orientation) in orientations
         except _DAMAGE:
             return False  # as in _decode
 
@@ -279,6 +283,17 @@ def is_cut_out(path: Path) -> bool:
         return False
     low, high = image.getchannel(alpha[0]).getextrema()
     return low != high
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) pixels of an image file, upright, from its header alone.
+
+    Raises:
+        ImageError: the file cannot be opened.
+    """
+    with _opened(path, str(path)) as file:
+        width, height = open_image(file, str(path)).size
+    return (width, height) if is_turned(path, range(5, 9)) else (height, width)
 
 
 @contextmanager

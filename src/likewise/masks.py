@@ -147,7 +147,7 @@ def _foreground(
         labels = labels[labels != 255]
     if len(labels) <= 1:
         return np.asarray(pixels == labels[0]) if len(labels) else np.zeros(pixels.shape, bool)
-    if not palette and pixels.dtype == np.uint8 and _is_soft(pixels):
+    if not palette and pixels.dtype == np.uint8 and is_soft(pixels):
         return np.asarray(pixels > 127)
     raise ImageError(
         f"{name} is a label map with the values {listed}: say which one is the example with "
@@ -155,7 +155,7 @@ def _foreground(
     )
 
 
-def _is_soft(pixels: npt.NDArray[np.uint8]) -> bool:
+def is_soft(pixels: npt.NDArray[np.uint8]) -> bool:
     """Whether 8-bit grey is a two-valued mask with soft edges or JPEG noise.
 
     Asking for values on both sides of the middle keeps out label maps of a few classes and a

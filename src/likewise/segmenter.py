@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from .prefetch import ahead, batched
 from .reference import (
     Example,
     ReferenceSet,
+    Shot,
     as_references,
     check_classes,
     encode_references,
@@ -29,6 +30,8 @@ from .refine import check_refiner, compete_inside, refine
 from .result import ClassResult, Result
 
 if TYPE_CHECKING:
+    import torch
+
     from .backbones.loading import Backbone
     from .features.encoded import Encoded
     from .features.shared import Shared
@@ -284,11 +287,59 @@ class Segmenter:
         """
         from .features.shared import Shared
 
+        shared = Shared(target, len(self._models))
+        return self._decide(pixels, shared, list(self.score_encoded(target, shared).values()))
+
+    def score_encoded(self, target: Encoded, shared: Shared | None = None) -> dict[str, Scores]:
+        """What the method says of an image that is encoded already: label → its scores.
+
+        Raises:
+            LikewiseError: if there is no reference yet.
+        """
+        from .features.shared import Shared
+
         self.fitted()
-        shared, method = Shared(target, len(self._models)), get_method(self.method)
+        shared = shared or Shared(target, len(self._models))
+        method = get_method(self.method)
         # What one class worked out of the target alone serves the next.
-        found = [method.score(model, target, shared) for model in self._models.values()]
-        return self._decide(pixels, shared, found)
+        return {k: method.score(model, target, shared) for k, model in self._models.items()}
+
+    def with_frames(
+        self, frames: Sequence[tuple[Encoded, Mapping[str, torch.Tensor]]], pure: float
+    ) -> Segmenter:
+        """The same, also taught what was found in further images; this one stays as it is.
+
+        A method that can ``extend`` its models takes the patches that are of one kind; for others
+        every image becomes a reference.
+
+        Args:
+            frames: each an image and label → (N,) float32 in 0..1, the share of every patch that
+                shows it.
+            pure: 0.5..1, the share from which a patch is of one kind.
+
+        Raises:
+            LikewiseError: if there is no reference yet.
+        """
+        method, references = get_method(self.method), self.fitted()
+        extend = getattr(method, "extend", None)
+        if extend is None:
+            shots = [
+                Shot(encoded, share > 0.5, label=label)
+                for encoded, shares in frames
+                for label, share in shares.items()
+                if bool((share > 0.5).any())
+            ]
+            return copy.copy(self).learn(ReferenceSet((*references.shots, *shots)))
+        other = copy.copy(self)
+        other._models = {}
+        for label, model in self._models.items():
+            more = []
+            for encoded, shares in frames:
+                share = shares[label]
+                known = (share >= pure) | (share <= 1 - pure)
+                more.append((encoded.debiased[known], share[known] > 0.5))
+            other._models[label] = extend(model, more)
+        return other
 
     def fitted(self) -> ReferenceSet:
         """The encoded references. Raises LikewiseError if there are none yet."""

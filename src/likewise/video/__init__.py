@@ -1,0 +1,62 @@
+"""Clips: a few frames annotated, the same objects masked in all others.
+
+Frames (``frames.py``) are read by number; a tracker (``track.py``) goes away from every annotated
+frame (``propagate.py``) and mixes what the method finds with labels carried along correspondences
+(``carry.py``); what it remembers is bounded (``memory.py``), and the masks on disk and the numbers
+of the remembered frames are all that it takes to go on (``run.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..segmenter import Segmenter
+    from .propagate import Segmented
+    from .track import Params
+
+
+def segment_video(
+    clip: str | Path,
+    masks: Mapping[int, str | Path],
+    segmenter: Segmenter | None = None,
+    *,
+    labels: Sequence[str] = (),
+    frames: range | None = None,
+    params: Params | None = None,
+    memory: bool = True,
+) -> Iterator[Segmented]:
+    """Follow the objects of annotated frames through a clip.
+
+    >>> import likewise
+    >>> for frame in likewise.segment_video("clip.mp4", {0: "mask.png"}):  # doctest: +SKIP
+    ...     print(frame.number, frame.label_map.shape, frame.confidences)
+
+    Args:
+        clip: a video file (needs PyAV, the extra ``video``), or a folder of frames.
+        masks: frame, from 0 → mask file: 0 and 255, or a label map of several objects.
+        segmenter: backbone, method and refiner; the default ones if None. Its references are
+            replaced.
+        labels: names of the objects, by ascending values of the masks.
+        frames: which to segment, ascending; all by default. The annotated ones come too.
+        params: what can be tuned.
+        memory: false looks at every frame alone.
+
+    Yields:
+        ``number``, ``label_map`` (H, W) uint8 (0 nothing, k the k-th object), ``confidences`` and
+        ``remembered`` of each frame: the annotated ones first, then away from each of them.
+
+    Raises:
+        LikewiseError: if the clip, a mask or the method cannot be used.
+    """
+    from ..segmenter import Segmenter
+    from .annotation import read_annotations
+    from .frames import open_clip
+    from .propagate import propagate
+
+    opened = open_clip(clip)
+    paths = {number: Path(path) for number, path in masks.items()}
+    known = read_annotations(paths, opened.size, len(opened), labels)
+    return propagate(opened, known, segmenter or Segmenter(), frames, params=params, memory=memory)

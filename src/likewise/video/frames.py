@@ -1,0 +1,280 @@
+"""The frames of a clip by number: of a video file or a folder of pictures, never all in memory."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..batch.targets import find_images
+from ..errors import ImageError, LikewiseError
+from ..images import check_size, image_size, read_image, why
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+RGB = npt.NDArray[np.uint8]
+FOLDER_RATE = 24.0
+"""Frames a second of a folder, which does not say."""
+HELD = 256 * 2**20
+"""Bytes of frames that reading backwards may hold."""
+_NOT_VIDEO = ("_pipe", "image2", "tty", "hls", "concat", "dash", "gif")
+"""Formats of pictures, text and lists of other files, which FFmpeg opens too."""
+
+
+class Clip(Protocol):
+    """Frames 0, 1, 2, ... of one size."""
+
+    path: Path
+    size: tuple[int, int]
+    """(H, W) pixels, upright."""
+    rate: float
+    """Frames a second."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, number: int) -> str:
+        """What files made of a frame are called, without suffix."""
+
+    def file_name(self, number: int) -> str:
+        """What a list of frames calls it."""
+
+    def files(self) -> Sequence[Path]:
+        """What must not be overwritten."""
+
+    def read(self, numbers: range) -> Iterator[RGB]:
+        """(H, W, 3) uint8 of the frames, in that order, whose step may be negative.
+
+        Raises:
+            ImageError: if one cannot be read.
+        """
+
+
+def open_clip(path: str | Path) -> Clip:
+    """A video file, or a folder of pictures in natural order (frame 2 before frame 10).
+
+    Raises:
+        LikewiseError: if it is neither, is damaged, or PyAV is needed and not there.
+    """
+    path = Path(path)
+    return Folder(path) if path.is_dir() else Video(path)
+
+
+class Folder:
+    """A folder of pictures."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.rate = path, FOLDER_RATE
+        self._files = sorted(find_images(path), key=lambda file: _natural(file.name))
+        stems: dict[str, Path] = {}
+        for file in self._files:
+            other = stems.setdefault(file.stem, file)
+            if other is not file:
+                raise ImageError(
+                    f"{other} and {file} would share a mask's name: keep one of them in the folder."
+                )
+        self.size = image_size(self._files[0])
+        for file in self._files:
+            self._check(file, image_size(file))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def name(self, number: int) -> str:
+        return self._files[number].stem
+
+    def file_name(self, number: int) -> str:
+        return self._files[number].name
+
+    def files(self) -> Sequence[Path]:
+        return self._files
+
+    def read(self, numbers: range) -> Iterator[RGB]:
+        for number in numbers:
+            pixels = read_image(self._files[number])
+            self._check(self._files[number], pixels.shape)
+            yield pixels
+
+    def _check(self, file: Path, size: Sequence[int]) -> None:
+        if tuple(size[:2]) != self.size:
+            raise ImageError(
+                f"{file} is {size[1]} × {size[0]} pixels, but {self._files[0].name} is "
+                f"{self.size[1]} × {self.size[0]}: the frames of a clip must have one size."
+            )
+
+
+def pyav(what: str = "video files need PyAV", instead: str = "give a folder of frames") -> Any:
+    """The package. Raises LikewiseError if it is not there."""
+    try:
+        import av
+        import av.stream
+    except ImportError as error:
+        raise LikewiseError(
+            f"{what}, which is not installed: pip install 'likewise[video]', or {instead}."
+        ) from error
+    return av
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """For sorting: runs of digits as numbers."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if k % 2 else (-1, part) for k, part in enumerate(parts)] + [(-2, name)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Index:
+    """When the frames of a video are shown, in its own units of time."""
+
+    times: npt.NDArray[np.int64]
+    """(n,) ascending, of every frame."""
+    keys: list[int]
+    """Ascending, of those that decoding can begin at."""
+
+
+class Video:
+    """A video file, decoded by PyAV (FFmpeg) from the nearest key frame on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            raise ImageError(f"{path} does not exist: check its spelling and folder.")
+        with self._opened() as (_, stream):
+            self.rate = float(stream.average_rate or stream.guessed_rate or FOLDER_RATE)
+        self.size = next(self.read(range(1))).shape[:2]
+
+    def __len__(self) -> int:
+        return len(self._index.times)
+
+    def name(self, number: int) -> str:
+        return f"{number:05d}"
+
+    def file_name(self, number: int) -> str:
+        return f"{self.path.stem}/{self.name(number)}.jpg"
+
+    def files(self) -> Sequence[Path]:
+        return [self.path]
+
+    def read(self, numbers: range) -> Iterator[RGB]:
+        if not numbers:
+            return
+        if numbers.step > 0:
+            yield from self._forwards(numbers)
+            return
+        # Decoders only know one direction: short runs of frames are kept, then turned round.
+        most = max(1, HELD // (3 * int(np.prod(self.size))))
+        for start in range(0, len(numbers), most):
+            yield from reversed(list(self._forwards(numbers[start : start + most][::-1])))
+
+    @cached_property
+    def _index(self) -> _Index:
+        """Read without decoding anything."""
+        times, keys, timeless = [], [], False
+        with self._opened() as (container, stream):
+            for packet in container.demux(stream):
+                if not packet.size or packet.is_discard:
+                    continue
+                if packet.pts is None:
+                    timeless = True
+                else:
+                    times.append(packet.pts)
+                    if packet.is_keyframe:
+                        keys.append(packet.pts)
+            if len(times) < stream.frames:
+                raise ImageError(
+                    f"{self.path} is cut short: it says {stream.frames} frames and holds "
+                    f"{len(times)}; copy or download it again."
+                )
+        if timeless:
+            raise ImageError(
+                f"{self.path} does not say when its frames are shown: convert it to MP4."
+            )
+        if not times:
+            raise ImageError(f"{self.path} holds no frame: give another video.")
+        return _Index(np.unique(times), sorted(keys))
+
+    def _forwards(self, numbers: range) -> Iterator[RGB]:
+        done = 0
+        with self._opened() as (container, stream):
+            for frame in self._decoded(container, stream, numbers[0]):
+                time = self._index.times[numbers[done]]
+                if frame.pts > time:
+                    raise self._damaged(numbers[done], "the decoder left it out")
+                if frame.pts == time:
+                    yield self._upright(frame, numbers[done])
+                    done += 1
+                    if done == len(numbers):
+                        return
+        raise self._damaged(numbers[done], "the decoder ended before it")
+
+    def _decoded(
+        self, container: InputContainer, stream: VideoStream, number: int
+    ) -> Iterator[VideoFrame]:
+        """Frames in order, the first not after that number; what is damaged is explained."""
+        av = pyav()
+        time = int(self._index.times[number])
+        before = self._index.keys[: bisect_right(self._index.keys, time)]
+        try:
+            # A key frame may be followed by some that need the one before it: go back further then.
+            for key in [*before[:-3:-1], None]:
+                if key is None:
+                    container.seek(0, backward=True)
+                else:
+                    container.seek(key, stream=stream, backward=True)
+                frames = container.decode(stream)
+                first = next((f for f in frames if f.pts is not None), None)
+                if first is not None and (first.pts or 0) <= time:
+                    break
+            if first is not None:
+                yield first
+            yield from (f for f in frames if f.pts is not None)
+        except av.FFmpegError as error:
+            raise self._damaged(number, why(error)) from error
+
+    def _upright(self, frame: VideoFrame, number: int) -> RGB:
+        """(H, W, 3) uint8; phones store turned pictures and say so."""
+        turns = round(getattr(frame, "rotation", 0) / 90) % 4
+        pixels = np.rot90(frame.to_ndarray(format="rgb24"), turns)
+        if pixels.shape[:2] != getattr(self, "size", pixels.shape[:2]):
+            raise self._damaged(number, "the size of the picture changes")
+        return np.ascontiguousarray(pixels)
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+        """The file and its video, with what can be wrong with it explained."""
+        av = pyav()
+        try:
+            # Nothing else: playlists would have other files read, or the network asked.
+            container = av.open(str(self.path), options={"protocol_whitelist": "file"})
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise ImageError(
+                f"{self.path} is no video that can be read ({why(error)}): give a video file or a "
+                "folder of frames."
+            ) from error
+        with container:
+            cover = av.stream.Disposition.attached_pic
+            streams = [s for s in container.streams.video if not s.disposition & cover]
+            if any(part in container.format.name for part in _NOT_VIDEO):
+                raise ImageError(
+                    f"{self.path} is no video ({container.format.name}): give a video file or a "
+                    "folder of frames."
+                )
+            if not streams:
+                raise ImageError(f"{self.path} holds no pictures, only sound: give a video file.")
+            check_size(streams[0].height, streams[0].width, str(self.path))
+            yield container, streams[0]
+
+    def _damaged(self, number: int, reason: str) -> ImageError:
+        return ImageError(
+            f"{self.path} is damaged at frame {number} or later ({reason}): copy or download it "
+            "again, or convert it with another program."
+        )

@@ -1,0 +1,420 @@
+"""Clips: frames by number, labels carried along, resume, outputs, the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers import refusal
+from likewise import Segmenter
+from likewise.demo import FOLDER
+from likewise.features.encoded import Encoded
+from likewise.images import read_image
+from likewise.masks import read_mask
+from likewise.video.annotation import read_annotations
+from likewise.video.carry import carry, neighbourhood
+from likewise.video.frames import open_clip
+from likewise.video.memory import Known, Memory
+from likewise.video.outputs import read_label_map
+from likewise.video.propagate import order, passes, propagate
+from likewise.video.run import LOG, Run
+from likewise.video.track import Params
+
+av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'likewise[video]'")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "bench" / "davis_video"
+COUNT = 14
+
+
+def camera(count: int = COUNT, step: int = 8) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Frames and masks of a camera that moves over the bundled coin."""
+    image = read_image(FOLDER / "coin_reference.png")
+    mask = read_mask(FOLDER / "coin_reference_mask.png")
+    scale = 200 / min(mask.shape)
+    size = round(mask.shape[1] * scale), round(mask.shape[0] * scale)
+    small = np.asarray(Image.fromarray(image).resize(size))
+    marked = np.asarray(Image.fromarray(mask).resize(size))
+    most = size[0] - 160
+    places = [min(most, step * k) for k in range(count)]
+    return (
+        [small[20:180, x : x + 160].copy() for x in places],
+        [marked[20:180, x : x + 160].copy() for x in places],
+    )
+
+
+def write_video(path: Path, frames: list[np.ndarray], codec: str = "mpeg4", **how: int) -> Path:
+    """Encode frames, a key frame every five."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt, stream.gop_size, stream.bit_rate = "yuv420p", 5, 4_000_000
+        if "rotation" in how:
+            stream.set_display_rotation(how["rotation"])
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def write_folder(path: Path, frames: list[np.ndarray]) -> Path:
+    path.mkdir()
+    for k, pixels in enumerate(frames):
+        Image.fromarray(pixels).save(path / f"f{k}.png")
+    return path
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """clip.mp4, the same in frames/, and the masks m0.png and m13.png."""
+    folder = tmp_path_factory.mktemp("clip")
+    frames, masks = camera()
+    write_video(folder / "clip.mp4", frames)
+    write_folder(folder / "frames", frames)
+    for k in (0, COUNT - 1):
+        Image.fromarray(masks[k].astype(np.uint8) * 255).save(folder / f"m{k}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter(image_size=112)
+
+
+def near(a: np.ndarray, b: np.ndarray) -> bool:
+    return float(np.abs(a.astype(int) - b.astype(int)).mean()) < 12
+
+
+# frames
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_frames_of_a_video_come_by_number_in_both_directions(tmp_path: Path, codec: str) -> None:
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no {codec}")
+    frames, _ = camera(step=5)
+    clip = open_clip(write_video(tmp_path / "a.mp4", frames, codec))
+    assert (len(clip), clip.size, clip.rate, clip.name(3)) == (COUNT, (160, 160), 25.0, "00003")
+    forwards = list(clip.read(range(COUNT)))
+    assert all(map(near, forwards, frames))
+    assert not near(forwards[3], frames[9])  # the test can tell frames apart
+    for numbers in (range(COUNT - 1, -1, -1), range(11, 2, -3), range(7, 8), range(4, 13, 4)):
+        found = list(clip.read(numbers))
+        assert len(found) == len(numbers)
+        assert all((f == forwards[n]).all() for f, n in zip(found, numbers, strict=True))
+
+
+def test_reading_backwards_holds_few_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, _ = camera()
+    clip = open_clip(write_video(tmp_path / "a.mp4", frames))
+    whole = list(clip.read(range(COUNT)))
+    monkeypatch.setattr("likewise.video.frames.HELD", 2 * whole[0].nbytes)
+    back = list(clip.read(range(COUNT - 1, -1, -1)))
+    assert all((a == b).all() for a, b in zip(back, whole[::-1], strict=True))
+
+
+def test_a_phone_s_video_is_upright(tmp_path: Path) -> None:
+    if not hasattr(av.VideoStream, "set_display_rotation"):
+        pytest.skip("this PyAV cannot write the rotation of a video")
+    frames = [f[:120] for f in camera(4)[0]]
+    clip = open_clip(write_video(tmp_path / "a.mp4", frames, rotation=90))
+    assert clip.size == (160, 120)
+    assert near(next(clip.read(range(1))), np.rot90(frames[0]))
+
+
+def test_a_folder_is_in_natural_order(scene: Path) -> None:
+    clip = open_clip(scene / "frames")
+    assert [clip.name(k) for k in (0, 2, 10)] == ["f0", "f2", "f10"]
+    frames, _ = camera()
+    assert all((a == b).all() for a, b in zip(clip.read(range(COUNT)), frames, strict=True))
+
+
+# annotations
+
+
+def test_values_of_label_maps_are_objects(tmp_path: Path) -> None:
+    first = np.zeros((8, 9), np.uint8)
+    first[:2], first[4:6] = 7, 3
+    second = np.zeros((8, 9), np.uint8)
+    second[:3], second[7] = 7, 255  # 255 beside others is void
+    Image.fromarray(first).save(tmp_path / "a.png")
+    Image.fromarray(second).save(tmp_path / "b.png")
+    masks = {0: tmp_path / "a.png", 5: tmp_path / "b.png"}
+    known = read_annotations(masks, (8, 9), 6, ["low", "high"])
+    assert known.labels == ("low", "high")
+    assert (known.frames[0] == np.where(first == 7, 2, first == 3)).all()
+    assert (known.frames[5] == 2 * (second == 7)).all()
+    text = refusal(read_annotations, masks, (8, 9), 6, ["one"])
+    assert "2 objects (values 3, 7) and 1 --label" in text
+    assert "no frame 5" in refusal(read_annotations, masks, (8, 9), 5)
+
+
+def test_soft_edges_are_one_object(tmp_path: Path) -> None:
+    soft = np.zeros((40, 40), np.uint8)
+    soft[10:30, 10:30], soft[9, 10:30], soft[30, 10:30] = 255, 90, 200
+    Image.fromarray(soft).save(tmp_path / "a.png")
+    known = read_annotations({0: tmp_path / "a.png"}, (40, 40), 1)
+    assert known.labels == ("object 1",)
+    assert (known.frames[0] == (soft > 127)).all()
+
+
+# passes and memory
+
+
+@pytest.mark.parametrize(
+    ("annotated", "wanted"),
+    [([0], range(9)), ([4], range(9)), ([0, 8], range(9)), ([2, 5, 6], range(12)),
+     ([3, 10], range(0, 14, 4)), ([0, 20], range(5, 9))],
+)  # fmt: skip
+def test_every_frame_is_done_once_from_the_nearest(annotated: list[int], wanted: range) -> None:
+    assert sorted(order(annotated, wanted)) == sorted({*annotated, *wanted})
+    for run in passes(annotated, wanted):
+        nearest = [min(abs(n - a) for a in annotated) for n in run]
+        assert nearest == sorted(nearest)
+
+
+def looks(number: int, angle: float) -> Known:
+    F = torch.tensor([[np.cos(angle), np.sin(angle)]], dtype=torch.float32)
+    return Known(number, Encoded(F, F, (1, 1), (8, 8)), torch.ones(1, 1))
+
+
+def test_memory_is_bounded_and_keeps_what_differs() -> None:
+    memory = Memory([looks(0, 0.0)], recent=2, diverse=2)
+    for number, angle in enumerate([0.01, 1.0, 0.02, 1.01, 2.0, 0.03, 3.0], 1):
+        memory.add(looks(number, angle), sure=number != 7)
+    assert memory.numbers() == {"recent": [6, 7], "diverse": [2, 5]}
+    again = Memory([looks(0, 0.0)], 2, 2)
+    again.restore(memory.numbers(), lambda number: looks(number, 0.0))
+    assert again.numbers() == memory.numbers()
+
+
+def test_labels_are_carried_to_where_things_went() -> None:
+    torch.manual_seed(0)
+    F = torch.nn.functional.normalize(torch.randn(6, 6, 32), dim=2)
+    moved = torch.roll(F, 2, dims=1)
+    labels = torch.zeros(1, 6, 6)
+    labels[0, 2:4, 0:2] = 1
+    known = Known(0, Encoded(*2 * (F.flatten(0, 1),), (6, 6), (60, 60)), labels.flatten(1))
+    target = Encoded(*2 * (moved.flatten(0, 1),), (6, 6), (60, 60))
+    want = torch.roll(labels[0], 2, dims=1)[:, 2:] > 0.5  # what is left of it came from outside
+    for radius, reached in ((2, True), (1, False)):
+        window = neighbourhood((6, 6), radius, torch.device("cpu"))
+        found = carry(target, [], [known], window, 1, 0.1).reshape(6, 6)[:, 2:] > 0.5
+        assert bool((found == want).all()) == reached
+    found = carry(target, [known], [], window, 1, 0.1).reshape(6, 6)[:, 2:] > 0.5
+    assert (found == want).all()
+
+
+# propagation
+
+
+def overlaps(found: dict[int, np.ndarray], truth: list[np.ndarray]) -> list[float]:
+    return [float((found[k] & m).sum() / (found[k] | m).sum()) for k, m in enumerate(truth)]
+
+
+def run_clip(clip: object, known: object, segmenter: Segmenter, **how: object) -> dict:
+    return {f.number: f.label_map for f in propagate(clip, known, segmenter, **how)}
+
+
+@pytest.mark.parametrize("method", ["likewise", "insid3", "nearest"])
+def test_a_moving_coin_is_followed_by_every_method(scene: Path, method: str) -> None:
+    clip = open_clip(scene / "clip.mp4")
+    known = read_annotations({0: scene / "m0.png"}, clip.size, len(clip))
+    segmenter = Segmenter(image_size=112, method=method)
+    found = run_clip(clip, known, segmenter, wanted=range(0, COUNT, 2))
+    assert sorted(found) == list(range(0, COUNT, 2))
+    truth = camera()[1]
+    for number, label_map in found.items():
+        union = ((label_map == 1) | truth[number]).sum()
+        assert ((label_map == 1) & truth[number]).sum() / union > 0.6, number
+
+
+def test_both_directions_meet_in_the_middle(scene: Path, segmenter: Segmenter) -> None:
+    clip = open_clip(scene / "clip.mp4")
+    masks = {0: scene / "m0.png", COUNT - 1: scene / f"m{COUNT - 1}.png"}
+    known = read_annotations(masks, clip.size, len(clip))
+    found = run_clip(clip, known, segmenter)
+    assert min(overlaps({k: m == 1 for k, m in found.items()}, camera()[1])) > 0.6
+
+
+def test_objects_compete_and_one_that_leaves_is_gone(tmp_path: Path, segmenter: Segmenter) -> None:
+    """Two halves of a picture slide apart: the coin leaves, the ground stays, then it is back."""
+    frames, masks = camera(4, 0)
+    empty = read_image(FOLDER / "board_1.jpg")[:160, :160]
+    clip = open_clip(write_folder(tmp_path / "f", [*frames[:2], empty, empty, *frames[2:]]))
+    label_map = masks[0].astype(np.uint8)
+    label_map[140:, :60] = 2
+    label_map[masks[0]] = 1
+    Image.fromarray(label_map).save(tmp_path / "m.png")
+    known = read_annotations({0: tmp_path / "m.png"}, clip.size, len(clip))
+    found = list(propagate(clip, known, segmenter))
+    areas = [int((f.label_map == 1).sum()) for f in found]
+    assert [a > 0.5 * areas[0] for a in areas] == [True, True, False, False, True, True]
+    assert areas[2] < 0.05 * areas[0]
+    assert found[1].confidences[0] > 0.5 > found[2].confidences[0]
+    assert (found[1].label_map == 2).any()
+    assert all(f.label_map.dtype == np.uint8 for f in found)
+    assert not {2, 3} & set(found[-1].remembered["diverse"])  # what was not there is not remembered
+
+
+def test_without_memory_frames_are_those_of_segment(scene: Path, segmenter: Segmenter) -> None:
+    clip = open_clip(scene / "frames")
+    known = read_annotations({0: scene / "m0.png"}, clip.size, len(clip))
+    found = run_clip(clip, known, segmenter, wanted=range(0, 14, 6), memory=False)
+    segmenter.fit((scene / "frames" / "f0.png", scene / "m0.png"))
+    for k in (6, 12):
+        mask = segmenter.segment(scene / "frames" / f"f{k}.png").mask
+        assert ((found[k] == 1) == mask).all()
+
+
+def test_in_one_call(scene: Path, segmenter: Segmenter) -> None:
+    import likewise
+
+    found = list(
+        likewise.segment_video(
+            scene / "frames", {3: scene / "m0.png"}, segmenter, frames=range(2, 6, 2)
+        )
+    )
+    assert [f.number for f in found] == [3, 4, 2]
+    assert all(f.label_map.shape == (160, 160) for f in found)
+
+
+# runs
+
+
+def start(scene: Path, out: Path, **how: object) -> tuple[Run, object]:
+    clip = open_clip(scene / "clip.mp4")
+    known = read_annotations({3: scene / "m0.png"}, clip.size, len(clip))
+    run = Run(clip, known, out)
+    return run, lambda segmenter, **more: run.segment(segmenter, **(how | more))
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    files = [*(out / "masks").glob("*.png"), out / "video.json", out / LOG]
+    return {f.name: f.read_bytes() for f in files}
+
+
+def test_a_run_that_was_stopped_anywhere_ends_as_one_that_was_not(
+    scene: Path, tmp_path: Path, segmenter: Segmenter
+) -> None:
+    params = Params(every=2)  # the memory changes often
+    run, segment = start(scene, tmp_path / "whole")
+    list(segment(segmenter, params=params))
+    run.finish(overlay=False)
+    for stop in (1, 9):
+        out = tmp_path / f"stopped_{stop}"
+        run, segment = start(scene, out)
+        for _, done in zip(range(stop), segment(segmenter, params=params), strict=False):
+            assert done.mask.is_file()
+        with (out / LOG).open("a") as log:
+            log.write('{"number": 9, "conf')  # torn by the kill
+        run, segment = start(scene, out)
+        again = list(segment(segmenter, params=params, resume=True))
+        assert [d.kept for d in again] == [k < stop for k in range(COUNT)]
+        run.finish(overlay=False)
+        assert contents(out) == contents(tmp_path / "whole")
+    other = replace(params, weight=0.3)
+    text = refusal(lambda: list(segment(segmenter, params=other, resume=True)))
+    assert "were not made with this clip" in text
+
+
+def test_a_mask_that_is_gone_is_made_again(
+    scene: Path, tmp_path: Path, segmenter: Segmenter
+) -> None:
+    run, segment = start(scene, tmp_path / "out")
+    list(segment(segmenter))
+    before = contents(tmp_path / "out") if run.finish(overlay=False) else {}
+    run.mask(8).unlink()
+    again = list(segment(segmenter, resume=True))
+    assert [d.kept for d in again].index(False) == run.order.index(8)
+    assert contents(tmp_path / "out") == before
+
+
+def command(*words: object) -> list[str]:
+    start = "import sys; from likewise.cli import main; sys.argv[0] = 'likewise'; main()"
+    return [sys.executable, "-c", start, "video", *map(str, words)]
+
+
+def test_the_command_survives_kill_9(scene: Path, tmp_path: Path, segmenter: Segmenter) -> None:
+    def words(out: str, *more: str) -> list[str]:
+        options = ["--mask", scene / "m0.png", "--image-size", 112, "--out", tmp_path / out]
+        return command(scene / "clip.mp4", "--reference-frame", 3, *options, *more)
+
+    source = str(Path(__file__).resolve().parents[1] / "src")
+    env = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    whole, segment = start(scene, tmp_path / "whole")
+    list(segment(segmenter))
+    whole.finish(overlay=False)
+    log = tmp_path / "killed" / LOG
+    process = subprocess.Popen(words("killed"), env=env, stdout=subprocess.DEVNULL)
+    while not (log.is_file() and log.read_text().count("\n") > 5):
+        assert process.poll() is None, "it was done before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "video.json").exists()
+    done = subprocess.run(
+        words("killed", "--resume", "--json"), env=env, check=True, capture_output=True
+    )
+    report = json.loads(done.stdout)
+    assert report["kept"] >= 5
+    assert report["written"] + report["kept"] == COUNT
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    film = open_clip(tmp_path / "killed" / "overlay.mp4")
+    assert (len(film), film.size, film.rate) == (COUNT, (160, 160), 25.0)
+    pixels = next(film.read(range(7, 8))).astype(int)
+    mask = read_label_map(tmp_path / "killed" / "masks" / "00007.png") == 1
+    red = pixels[..., 0] - pixels[..., 2]
+    assert red[mask].mean() > red[~mask].mean() + 50  # the overlay's colour
+    with Image.open(tmp_path / "killed" / "strip.jpg") as strip:
+        assert strip.width > 4 * 200
+    assert not list(tmp_path.rglob(".likewise-*"))
+
+
+def test_coco_video_json_says_what_the_masks_say(
+    scene: Path, tmp_path: Path, segmenter: Segmenter
+) -> None:
+    run, segment = start(scene, tmp_path / "out")
+    list(segment(segmenter))
+    gone = Image.new("P", (160, 160))
+    gone.save(run.mask(5))  # the object is not in this frame
+    run.finish(overlay=False)
+    coco = json.loads((tmp_path / "out" / "video.json").read_text())
+    (video,), (one,) = coco["videos"], coco["annotations"]
+    assert (video["length"], video["height"], video["width"]) == (COUNT, 160, 160)
+    assert video["file_names"][2] == "clip/00002.jpg"
+    assert coco["categories"] == [{"id": 1, "name": "object 1"}]
+    assert one["segmentations"][5] is one["bboxes"][5] is one["areas"][5] is None
+    for k in (0, 4, 13):
+        mask = read_label_map(run.mask(k)) == 1
+        assert (read_mask(one["segmentations"][k]) == mask).all()
+        rows, columns = np.nonzero(mask)
+        left, top = int(columns.min()), int(rows.min())
+        box = [left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1]
+        assert (one["bboxes"][k], one["areas"][k]) == (box, int(mask.sum()))
+
+
+def test_memory_helps_on_a_real_sequence(segmenter: Segmenter) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the folder ../shared is absent: no DAVIS sequence")
+    name = "480p/car-roundabout"
+    clip = open_clip(SHARED / "JPEGImages" / name)
+    truth = {k: SHARED / "Annotations" / name / f"{clip.name(k)}.png" for k in range(31)}
+    known = read_annotations({0: truth[0]}, clip.size, len(clip))
+    insid3 = Segmenter(segmenter.encoder, method="insid3")
+    scores = []
+    for memory in (False, True):
+        found = run_clip(clip, known, insid3, wanted=range(0, 31, 3), memory=memory)
+        masks = {k: (f == 1, read_mask(truth[k])) for k, f in found.items() if k}
+        scores.append(np.mean([(a & b).sum() / (a | b).sum() for a, b in masks.values()]))
+    assert scores[1] > scores[0]
