@@ -45,6 +45,7 @@ def main() -> None:
     accuracy.add_argument("--backbone", default="embedded")
     accuracy.add_argument("--image-size", type=int)
     accuracy.add_argument("--refine", default="none")
+    accuracy.add_argument("--decoder", help="of segic")
     accuracy.add_argument("--timed", action="store_true", help="encode anew: images/s of it all")
     accuracy.add_argument("--json", type=Path)
     accuracy.set_defaults(call=measure)
@@ -66,7 +67,8 @@ def measure(args: argparse.Namespace) -> None:
     print(f"{'':22} {'J':>6} {'F':>6} {'J&F':>6} {'images/s':>9}  J&F of {', '.join(names)}")
     for method, memory in itertools.product(args.methods, (False, True)):
         row = f"{method}, {'memory' if memory else 'each alone'}"
-        segmenter = Segmenter(encoder, method=method, refiner=args.refine)
+        own = {"decoder": args.decoder, "task": 1} if method == "segic" else {}
+        segmenter = Segmenter(encoder, method=method, refiner=args.refine, **own)
         start = time.perf_counter()
         scores: Scores = {}
         scoring = 0.0

@@ -17,10 +17,13 @@ from PIL import Image
 
 from helpers import refusal
 from likewise import Segmenter
+from likewise.backbones.encoder import Encoder
 from likewise.demo import FOLDER
 from likewise.features.encoded import Encoded
 from likewise.images import read_image
 from likewise.masks import read_mask
+from likewise.segic.decoder import Decoder, Shape
+from likewise.segic.files import Trained, save_decoder
 from likewise.video.annotation import read_annotations
 from likewise.video.carry import carry, neighbourhood
 from likewise.video.frames import open_clip
@@ -238,6 +241,20 @@ def test_a_moving_coin_is_followed_by_every_method(scene: Path, method: str) -> 
     for number, label_map in found.items():
         union = ((label_map == 1) | truth[number]).sum()
         assert ((label_map == 1) & truth[number]).sum() / union > 0.6, number
+
+
+@pytest.mark.parametrize(("offset", "area"), [(-9.0, 0.0), (9.0, 1.0)])
+def test_finer_scores_of_a_decoder(scene: Path, tmp_path: Path, offset: float, area: float) -> None:
+    """segic, with a decoder that always says the same: nothing, or everything, is carried on."""
+    encoder = Encoder("embedded", image_size=112)
+    decoder = Decoder(Shape(dim=384, hidden=16, layers=1, heads=2))
+    decoder.offset.data += offset
+    save_decoder(tmp_path / "d.safetensors", decoder, Trained.by(encoder))
+    segmenter = Segmenter(encoder, method="segic", decoder=tmp_path / "d.safetensors")
+    clip = open_clip(scene / "clip.mp4")
+    known = read_annotations({0: scene / "m0.png"}, clip.size, len(clip))
+    found = run_clip(clip, known, segmenter, wanted=range(0, 8))
+    assert [(found[k] == 1).mean() for k in range(1, 8)] == [area] * 7
 
 
 def test_both_directions_meet_in_the_middle(scene: Path, segmenter: Segmenter) -> None:

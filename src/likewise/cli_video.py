@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .cli import (
     BackboneOption,
+    DecoderOption,
     DeviceOption,
     DtypeOption,
     ImageSizeOption,
@@ -22,6 +23,9 @@ from .cli import (
 )
 from .errors import LikewiseError
 from .methods import DEFAULT
+
+VERY_THING = 1
+"""Task of ``segic``: not anything of the class, but this thing."""
 
 
 @app.command()
@@ -53,6 +57,7 @@ def video(
     ] = False,
     refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
     method: MethodOption = DEFAULT,
+    decoder: DecoderOption = None,
     backbone: BackboneOption = "embedded",
     image_size: ImageSizeOption = None,
     device: DeviceOption = "auto",
@@ -61,14 +66,16 @@ def video(
     as_json: JsonOption = False,
 ) -> None:
     """Follow the objects of annotated frames through a clip: masks, video, COCO-video JSON."""
-    from .methods import get_method
+    from .methods import make_params
     from .refine import check_refiner
     from .video.annotation import read_annotations
     from .video.frames import open_clip, pyav
     from .video.run import LOG, Run
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
-    get_method(method)
+    settings: dict[str, Any] = {"decoder": decoder}
+    settings |= {"task": VERY_THING} if method == "segic" else {}
+    make_params(method, settings, tau=0.6)
     check_refiner(refine)
     if not no_overlay:
         pyav("overlay.mp4 needs PyAV", "leave it out with --no-overlay")
@@ -99,6 +106,7 @@ def video(
         device=device,
         dtype=dtype,
         offline=offline,
+        **settings,
     )
     found = run.segment(segmenter, memory=not no_memory, resume=resume)
     done = kept = empty = 0

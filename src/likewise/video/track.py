@@ -139,17 +139,24 @@ class Tracker:
         p, memory = self.params, self._memory
         self._learn()
         found = list(self._pupil.score_encoded(encoded).values())
-        own = torch.stack([scores.patches for scores in found])
+        # (K, h, w), or finer of methods with a decoder.
+        own = torch.stack(
+            [s.patches.reshape(encoded.grid) if s.patches.ndim == 1 else s.patches for s in found]
+        )
         carried = carry(
             *(encoded, memory.annotated, memory.recent, self._window),
             *(p.neighbours, p.temperature),
-        )
+        ).unflatten(1, encoded.grid)
+        if own.shape != carried.shape:
+            carried = torch.nn.functional.interpolate(
+                carried[None], size=own.shape[1:], mode="bilinear"
+            )[0]
         if ((own == 0) | (own == 1)).all():
             own = 0.5 + (own - 0.5) * 2 * p.hard
         mixed = (1 - p.weight) * own + p.weight * carried
         # What the method says is not there at all is not: labels are carried from anything.
-        gone = ~(own > 0.5).any(dim=1, keepdim=True)
-        scores = torch.where(gone, own, mixed).reshape(-1, *encoded.grid)
+        gone = ~(own > 0.5).flatten(1).any(dim=1)
+        scores = torch.where(gone[:, None, None], own, mixed)
         segmenter = self.segmenter
         size, refiner = segmenter.encoder.input_size, segmenter.refiner
         masks = [refine(s, pixels, size, refiner) for s in scores]
