@@ -394,6 +394,16 @@ def make_tiny_clip(folder: Path) -> Path:
     return folder
 
 
+def test_tuning_keeps_the_block_of_the_decoder(encoder: Encoder, file: Path) -> None:
+    segmenter = Segmenter(encoder, method="segic", decoder=file)
+    text = refusal(segmenter.tune, COIN, blocks=[3], sizes=[])
+    assert "try no other blocks" in text
+    tuning = segmenter.tune(COIN, sizes=[56])
+    assert tuning.tests == 5  # the picture and its views
+    assert {t.name for t in tuning.tried} == {"image_size"}
+    assert tuning.flags[:6] == ["--method", "segic", "--block", "10", "--decoder", str(file)]
+
+
 def test_settings_that_cannot_be() -> None:
     assert "needs a decoder" in refusal(Segmenter, image_size=112, method="segic")
     assert "has no setting decoder" in refusal(Segmenter, image_size=112, decoder="x")

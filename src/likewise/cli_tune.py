@@ -9,6 +9,7 @@ import shlex
 from .cli import (
     BackboneOption,
     BlockOption,
+    DecoderOption,
     DeviceOption,
     DtypeOption,
     ImageSizeOption,
@@ -37,6 +38,7 @@ def tune(
     negative: NegativeOption = [],  # noqa: B006
     negative_mask: NegativeMaskOption = [],  # noqa: B006
     method: MethodOption = DEFAULT,
+    decoder: DecoderOption = None,
     backbone: BackboneOption = "embedded",
     image_size: ImageSizeOption = None,
     block: BlockOption = None,
@@ -55,6 +57,7 @@ def tune(
         backbone=backbone,
         image_size=image_size,
         method=method,
+        decoder=decoder,
         device=device,
         dtype=dtype,
         block=block,

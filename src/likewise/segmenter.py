@@ -350,8 +350,7 @@ class Segmenter:
     def _decide(self, pixels: np.ndarray, shared: Shared, found: Sequence[Scores]) -> Result:
         """From every class's patch scores to one result."""
         size = self.encoder.input_size
-        grid = shared.target.grid
-        scores = [f.patches.reshape(grid) if f.patches.ndim == 1 else f.patches for f in found]
+        scores = [f.on(shared.target.grid) for f in found]
         masks = [refine(s, pixels, size, self.refiner) for s in scores]
         confidences, wholes = [f.confidence for f in found], wholes_of(list(self._models))
         label_map, masks = compete_inside(masks, scores, confidences, wholes, size)

@@ -65,6 +65,8 @@ class Tuning:
     block: int
     settings: Mapping[str, float]
     """The tuned setting and its value; empty for a method that has none."""
+    decoder: str
+    """File of method ``segic``; empty for the others."""
     tests: int
     """References, or views of them, that were each found from the others."""
     before: float
@@ -77,6 +79,7 @@ class Tuning:
     def flags(self) -> list[str]:
         """Options that make ``likewise segment`` use what was chosen."""
         words = ["--method", self.method, "--block", str(self.block)]
+        words += ["--decoder", self.decoder] if self.decoder else []
         if isinstance(self.image_size, int):
             words += ["--image-size", str(self.image_size)]
         for name, value in self.settings.items():
@@ -106,16 +109,16 @@ def tune(
     reference's own size, each class for itself and without a refiner. Block, size and setting are
     chosen one after the other; what the segmenter has stays unless another value gains 0.01.
 
-    The setting is tau of insid3 and foris and the threshold of likewise. Where a class has one
-    shot the threshold is left alone: chosen on views of the same image it did not help on the
-    development episodes (mIoU 47.3 to 49.5 against 49.5 without).
+    The setting is tau of insid3 and foris and the threshold of likewise and segic. Where a class
+    has one shot the threshold is left alone: chosen on views of the same image it did not help on
+    the development episodes (mIoU 47.3 to 49.5 against 49.5 without).
 
     Args:
         segmenter: left as it was if anything fails.
         references: as for ``Segmenter.fit``.
         sizes: input sizes to try besides the present one; by default one about 1.4 times larger.
         blocks: blocks to try besides the present one, at most it; by default the one at 0.8 of the
-            depth.
+            depth, and none with the decoder of ``segic``, which knows one.
 
     Raises:
         LikewiseError: if a reference, size or block cannot be used.
@@ -126,6 +129,10 @@ def tune(
     encoder = segmenter.encoder
     sizes = _larger(encoder) if sizes is None else sizes
     encoders = {_pair(size): _encoder_like(encoder, encoder.backbone, size) for size in sizes}
+    if segmenter.method == "segic":
+        if blocks:
+            raise LikewiseError("a decoder reads the block it was trained on: try no other blocks.")
+        blocks = ()
     blocks = _earlier(encoder) if blocks is None else blocks
     backbones = {block: cut_backbone(encoder.backbone, block) for block in blocks}
 
@@ -158,6 +165,7 @@ def tune(
         _plain(search.encoder.input_size),
         search.encoder.backbone.block,
         {name: getattr(search.params, name)} if name else {},
+        getattr(search.params, "decoder", ""),
         len(search.bench.tests),
         before,
         search.iou,
@@ -243,8 +251,7 @@ class Bench:
             found = self.method.score(model, test.target, shared)
             if "tree" in vars(shared):  # it was needed
                 self._trees[number] = shared.tree
-            scores = found.patches.reshape(test.target.grid)
-            mask = refine(scores, test.image, self.encoder.input_size)
+            mask = refine(found.on(test.target.grid), test.image, self.encoder.input_size)
             total += float((mask & test.mask).sum() / (mask | test.mask).sum())
         return total / len(self.tests)
 

@@ -39,6 +39,10 @@ class Scores:
     disputed: bool = False
     """Whether the other targets of a batch, as references, find something else in it."""
 
+    def on(self, grid: tuple[int, int]) -> torch.Tensor:
+        """(h, w) scores of N patches on their grid; finer ones as they are."""
+        return self.patches.reshape(grid) if self.patches.ndim == 1 else self.patches
+
 
 class Method(Protocol):
     """What a module of this package offers."""

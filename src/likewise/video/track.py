@@ -139,10 +139,7 @@ class Tracker:
         p, memory = self.params, self._memory
         self._learn()
         found = list(self._pupil.score_encoded(encoded).values())
-        # (K, h, w), or finer of methods with a decoder.
-        own = torch.stack(
-            [s.patches.reshape(encoded.grid) if s.patches.ndim == 1 else s.patches for s in found]
-        )
+        own = torch.stack([scores.on(encoded.grid) for scores in found])
         carried = carry(
             *(encoded, memory.annotated, memory.recent, self._window),
             *(p.neighbours, p.temperature),
