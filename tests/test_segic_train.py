@@ -176,6 +176,22 @@ def test_the_loss_falls_and_the_file_can_be_used(here: Path) -> None:
     assert segmenter.segment(EXAMPLE / "coin_1.png").mask.any()
 
 
+def test_it_can_begin_with_another_decoder(here: Path) -> None:
+    first, _ = trainer_of(here, seed=5)
+    file = here / "other.safetensors"
+    save_decoder(file, first.state.decoder, Trained.by(first.encoder))
+    second, _ = trainer_of(here, start="other.safetensors")
+    third, _ = trainer_of(here)
+    known = first.state.decoder.state_dict()
+    assert equal(known, second.state.decoder.state_dict())
+    assert equal(known, second.best.state_dict())
+    assert not equal(known, third.state.decoder.state_dict())
+    larger = {"hidden": 32, "layers": 2, "heads": 2}
+    assert "of another shape" in refusal(
+        trainer_of, here, start="other.safetensors", decoder=larger
+    )
+
+
 def test_the_average_follows_the_weights(here: Path) -> None:
     trainer, mixture = trainer_of(here, ema=0.15)
     samples = samples_of(trainer, mixture)

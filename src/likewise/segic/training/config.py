@@ -107,6 +107,8 @@ class Config:
     """Between two checkpoints."""
     text: str = ""
     """CLIP text encoder for the meta instruction (Eq. 4); none: the task's embedding."""
+    start: str = ""
+    """A decoder to begin with, of the same shape and backbone; none: random weights."""
     decoder: Mapping[str, Any] = field(default_factory=dict)
     """`[decoder]`: some fields of ``decoder.Shape``."""
     backbone: Seen = Seen()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -17,7 +18,7 @@ from ...batch.folder import claim
 from ...errors import LikewiseError, explained_memory
 from ...evaluation.cache import CachedEncoder
 from ..decoder import INSTRUCTIONS, Decoder
-from ..files import Trained, save_decoder
+from ..files import Trained, check_backbone, load_decoder, save_decoder
 from .checkpoint import NAME, State, load_state, save_state
 from .config import Config, shape_of
 from .curve import Row, check_matplotlib, write_curve
@@ -60,6 +61,8 @@ def begin(config: Config, encoder: CachedEncoder) -> State:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         decoder = Decoder(shape_of(config, encoder.spec.dim, text)).to(encoder.device)
+    if config.start:
+        _start_from(config.path(config.start), decoder, encoder)
     optimizer = torch.optim.AdamW(
         decoder.parameters(), lr=config.lr, weight_decay=config.weight_decay
     )
@@ -68,6 +71,17 @@ def begin(config: Config, encoder: CachedEncoder) -> State:
     half = encoder.device.type == "cuda" and precision(config, encoder.device) == torch.float16
     scaler = torch.amp.GradScaler(encoder.device.type, enabled=half)
     return State(decoder, average, optimizer, scaler, [])
+
+
+def _start_from(path: Path, decoder: Decoder, encoder: CachedEncoder) -> None:
+    """Take over the weights of another training."""
+    check_backbone(path, encoder)
+    known, _ = load_decoder(path)
+    if known.shape != decoder.shape:
+        raise LikewiseError(
+            f"{path} is a decoder of another shape ({known.shape}): write that in [decoder]."
+        )
+    decoder.load_state_dict(known.state_dict())
 
 
 def _averaging(decay: float) -> Any:
