@@ -322,6 +322,15 @@ def test_a_pool_holds_what_is_drawn(here: Path) -> None:
     assert Pool(encoder, draw, 6, 70).folder != pool.folder
 
 
+def test_new_pairs_leave_nothing_on_disk(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
+    trained(written(here, TOML.replace("pairs = 8", "pairs = 0").replace("steps = 8", "steps = 2")))
+    kept = {path.parent.name for path in (tmp_path / "cache").rglob("*.safetensors")}
+    assert kept <= {"bases"}
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_new_pairs_are_the_same_in_workers(here: Path, workers: int) -> None:
     config = replace(read_config(here / "config.toml"), pairs=0, steps=3, workers=workers)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ...evaluation.cache import CachedEncoder
+from ...backbones.encoder import Encoder
 from ...images import write_image
 from ..data.pairs import grid
 from .config import Config
@@ -24,7 +24,7 @@ SHOWN = 12
 """Pairs in the picture."""
 
 
-def rehearse(config: Config, encoder: CachedEncoder, draw: Draw, all_: Processes) -> dict[str, Any]:
+def rehearse(config: Config, encoder: Encoder, draw: Draw, all_: Processes) -> dict[str, Any]:
     """Two steps, a validation on 2 samples, and ``pairs.jpg`` in the folder; nothing else is kept.
 
     Args:

@@ -14,9 +14,9 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel
 
+from ...backbones.encoder import Encoder
 from ...batch.folder import claim
 from ...errors import LikewiseError, explained_memory
-from ...evaluation.cache import CachedEncoder
 from ..decoder import INSTRUCTIONS, Decoder
 from ..files import Trained, check_backbone, load_decoder, save_decoder
 from .checkpoint import NAME, State, load_state, save_state
@@ -32,7 +32,7 @@ Advance = Callable[[Row], None]
 Say = Callable[[str], None]
 
 
-def open_encoder(config: Config, all_: Processes) -> CachedEncoder:
+def open_encoder(config: Config, all_: Processes) -> Encoder:
     """The frozen backbone.
 
     Raises:
@@ -40,7 +40,7 @@ def open_encoder(config: Config, all_: Processes) -> CachedEncoder:
     """
     b = config.backbone
     path = config.path(b.name)
-    return CachedEncoder(
+    return Encoder(
         path if path.exists() else b.name,
         image_size=b.image_size or None,
         block=b.block or None,
@@ -51,7 +51,7 @@ def open_encoder(config: Config, all_: Processes) -> CachedEncoder:
     )
 
 
-def begin(config: Config, encoder: CachedEncoder) -> State:
+def begin(config: Config, encoder: Encoder) -> State:
     """Everything at step 0: weights that depend on the seed alone."""
     text = 0
     if config.text:
@@ -73,7 +73,7 @@ def begin(config: Config, encoder: CachedEncoder) -> State:
     return State(decoder, average, optimizer, scaler, [])
 
 
-def _start_from(path: Path, decoder: Decoder, encoder: CachedEncoder) -> None:
+def _start_from(path: Path, decoder: Decoder, encoder: Encoder) -> None:
     """Take over the weights of another training."""
     check_backbone(path, encoder)
     known, _ = load_decoder(path)
@@ -128,7 +128,7 @@ def _chance(config: Config, step: int, use: int) -> torch.Generator:
 class Trainer:
     """One process of a training."""
 
-    def __init__(self, config: Config, encoder: CachedEncoder, all_: Processes) -> None:
+    def __init__(self, config: Config, encoder: Encoder, all_: Processes) -> None:
         if config.batch % all_.count:
             raise LikewiseError(
                 f"batch {config.batch} cannot be shared by {all_.count} processes: give a multiple."
@@ -175,7 +175,7 @@ class Trainer:
 
 def train(
     config: Config,
-    encoder: CachedEncoder,
+    encoder: Encoder,
     draw: Draw,
     all_: Processes,
     advance: Advance,
@@ -244,7 +244,7 @@ def train(
 
 
 def open_source(
-    config: Config, encoder: CachedEncoder, draw: Draw, all_: Processes, say: Say
+    config: Config, encoder: Encoder, draw: Draw, all_: Processes, say: Say
 ) -> Pool | Draw:
     """The pool, filled by all processes together, or what draws new pairs."""
     if not config.pairs:

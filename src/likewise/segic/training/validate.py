@@ -12,7 +12,7 @@ from .samples import Draw, Samples, encode_pairs
 from .step import Mixed, ask, ious
 
 if TYPE_CHECKING:
-    from ...evaluation.cache import CachedEncoder
+    from ...backbones.encoder import Encoder
     from ...evaluation.episodes import Trial
     from ..decoder import Decoder
     from .config import Config
@@ -47,7 +47,7 @@ def held_out_trials(config: Config) -> list[Trial]:
 
 
 def judge(
-    config: Config, encoder: CachedEncoder, draw: Draw, folder: Path, all_: Processes
+    config: Config, encoder: Encoder, draw: Draw, folder: Path, all_: Processes
 ) -> Judge | None:
     """What gives the mIoU 0..100 of a decoder, in all processes together; None without any.
 
@@ -72,25 +72,31 @@ def judge(
 
 
 def _on_episodes(
-    encoder: CachedEncoder, trials: Sequence[Trial], folder: Path, text: str, all_: Processes
+    encoder: Encoder, trials: Sequence[Trial], folder: Path, text: str, all_: Processes
 ) -> Judge:
+    from ...evaluation.cache import CachedEncoder
     from ...evaluation.metrics import mean_miou
     from ...evaluation.runner import run_trials
     from ...segmenter import Segmenter
+
+    # Episodes come again and again; of training pairs nothing may fill the disk.
+    cached = CachedEncoder(
+        encoder.backbone, image_size=encoder.input_size, svd_components=encoder.rank
+    )
 
     def measure(decoder: Decoder) -> float:
         path = folder / "decoder.safetensors"
         if all_.rank == 0:
             save_decoder(path, decoder, Trained.by(encoder, text))
         all_.wait()
-        segmenter = Segmenter(encoder, method="segic", decoder=str(path))
+        segmenter = Segmenter(cached, method="segic", decoder=str(path))
         own = [o.counts for o in run_trials(segmenter, trials[all_.rank :: all_.count])]
         return mean_miou([counts for part in all_.gathered(own) for counts in part])
 
     return measure
 
 
-def _on_pairs(encoder: CachedEncoder, held: Sequence[Samples], text: str, all_: Processes) -> Judge:
+def _on_pairs(encoder: Encoder, held: Sequence[Samples], text: str, all_: Processes) -> Judge:
     import torch
 
     def measure(decoder: Decoder) -> float:
