@@ -489,11 +489,11 @@ def test_options_reach_the_segmenter(scene: Path) -> None:
     assert [(type(r), r) for r in ranks] == [(int, 20), (float, 0.25), (int, 1), (type(None), None)]
     given = {"backbone": "tiny", "image_size": 96, "block": 1, "tau": 0.7, "alpha": 0.3}
     given |= {"device": "cpu", "dtype": "bfloat16", "refiner": "crf", "offline": True}
-    given |= {"method": "foris", "threshold": 0.5}
+    given |= {"method": "foris", "threshold": 0.5, "decoder": None}
     assert built[0] == built[1] == built[2] == given
     defaults = {"backbone": "tiny", "image_size": 64, "block": None, "tau": None, "alpha": None}
     defaults |= {"device": "auto", "dtype": "auto", "refiner": "none", "offline": False}
-    defaults |= {"method": DEFAULT, "threshold": None}
+    defaults |= {"method": DEFAULT, "threshold": None, "decoder": None}
     assert built[3] == defaults
 
 
