@@ -25,6 +25,8 @@ from likewise.methods import METHODS, get_method
 from likewise.reference import THUMBNAIL, thumbnail
 from likewise.reference_file import ENTRY, FORMAT, _digest, read_info, read_thumbnails
 from likewise.result import Result
+from likewise.segic.decoder import Decoder, Shape
+from likewise.segic.files import Trained, save_decoder
 from likewise.tune import cut_backbone
 
 FILE = "r.safetensors"
@@ -40,6 +42,17 @@ def scene(tmp_path: Path, tiny: Path) -> Iterator[Path]:
 
 def build(**options: Any) -> Segmenter:
     return Segmenter("tiny", **{"image_size": 64, **options})
+
+
+def with_decoder(method: str) -> dict[str, Any]:
+    """The method, and what it cannot do without."""
+    if method != "segic":
+        return {"method": method}
+    torch.manual_seed(0)
+    encoder = build().encoder
+    decoder = Decoder(Shape(dim=encoder.spec.dim, hidden=16, layers=1, heads=2))
+    save_decoder(Path("d.safetensors"), decoder, Trained.by(encoder))
+    return {"method": method, "decoder": "d.safetensors"}
 
 
 def corner() -> np.ndarray:
@@ -96,10 +109,12 @@ def rewrite(*, sealed: bool = True, **changes: Any) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_results_are_those_of_the_pictures(scene: Path, method: str) -> None:
-    fitted = build(method=method).fit(examples(get_method(method).NEGATIVES))
+    options = with_decoder(method)
+    fitted = build(**options).fit(examples(get_method(method).NEGATIVES))
     fitted.save_references(FILE)
+    assert read_info(FILE).settings == vars(fitted.params)
     with mock.patch("likewise.reference.read_image", side_effect=AssertionError):
-        fresh = build(method=method)
+        fresh = build(**options)
         with mock.patch.object(Encoder, "tokens", side_effect=AssertionError("encoded again")):
             loaded = fresh.load_references(FILE)
     assert loaded is fresh
