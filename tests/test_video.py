@@ -31,7 +31,7 @@ from likewise.video.memory import Known, Memory
 from likewise.video.outputs import read_label_map
 from likewise.video.propagate import order, passes, propagate
 from likewise.video.run import LOG, Run
-from likewise.video.track import Params
+from likewise.video.track import Params, default_params
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'likewise[video]'")
 
@@ -255,6 +255,8 @@ def test_finer_scores_of_a_decoder(scene: Path, tmp_path: Path, offset: float, a
     known = read_annotations({0: scene / "m0.png"}, clip.size, len(clip))
     found = run_clip(clip, known, segmenter, wanted=range(0, 8))
     assert [(found[k] == 1).mean() for k in range(1, 8)] == [area] * 7
+    assert default_params("segic").diverse == 0  # nothing is learnt anew
+    assert default_params("likewise") == Params()
 
 
 def test_both_directions_meet_in_the_middle(scene: Path, segmenter: Segmenter) -> None:

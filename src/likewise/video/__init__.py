@@ -41,7 +41,7 @@ def segment_video(
             replaced.
         labels: names of the objects, by ascending values of the masks.
         frames: which to segment, ascending; all by default. The annotated ones come too.
-        params: what can be tuned.
+        params: what can be tuned; by default the best known for the method.
         memory: false looks at every frame alone.
 
     Yields:

@@ -11,7 +11,7 @@ from ..reference import Reference
 from .annotation import Annotations
 from .frames import Clip
 from .memory import Known, Numbers
-from .track import LabelMap, Params, Tracker, shares
+from .track import LabelMap, Params, Tracker, default_params, shares
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
@@ -92,7 +92,7 @@ def propagate(
         annotations: which are known.
         segmenter: backbone, method and refiner; its references are replaced.
         wanted: the frames to segment, ascending; all by default. The annotated ones come too.
-        params: of the tracker.
+        params: of the tracker; default ``default_params``.
         memory: false looks at every frame alone.
         past: what need not be done again.
 
@@ -123,7 +123,7 @@ def propagate(
 
     known = [know(number, annotations.frames[number]) for number in annotated]
     shown.clear()
-    tracker = Tracker(segmenter, known, params or Params(), memory)
+    tracker = Tracker(segmenter, known, params or default_params(segmenter.method), memory)
     done = 0 if past is None else past.count
     for frame in known[done:]:
         label_map = annotations.frames[frame.number]

@@ -18,7 +18,7 @@ from .annotation import Annotations
 from .frames import Clip
 from .outputs import read_label_map, write_coco_video, write_overlay, write_strip
 from .propagate import Past, order, propagate
-from .track import Params
+from .track import Params, default_params
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
@@ -87,7 +87,7 @@ class Run:
 
         Args:
             segmenter: backbone, method and refiner; its references are replaced.
-            params: of the tracker.
+            params: of the tracker; default ``default_params``.
             memory: false looks at every frame alone.
             resume: go on after an earlier run.
 
@@ -99,7 +99,7 @@ class Run:
                 what was made otherwise.
         """
         # Not a generator: what is wrong with the folder is said at once.
-        params = params or Params()
+        params = params or default_params(segmenter.method)
         labels = self.annotations.labels
         key = self._key(segmenter, params, memory)
         head = json.dumps({"run": key, "labels": labels})

@@ -69,6 +69,11 @@ class Params:
             raise LikewiseError(f"every {self.every} must be 1 or more.")
 
 
+def default_params(method: str) -> Params:
+    """The best known for a method: a decoder that was trained on one reference knows no more."""
+    return Params(weight=0.5, diverse=0) if method == "segic" else Params()
+
+
 @dataclass(frozen=True, eq=False)
 class Tracked:
     """What was found in one frame."""
