@@ -161,6 +161,9 @@ def test_the_loss_falls_and_the_file_can_be_used(here: Path) -> None:
     assert len(rows) == 60
     assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:10])  # of a backbone that knows nothing
     assert [row[0] for row in rows if row[3] >= 0] == list(range(4, 61, 4))
+    highest = max(row[3] for row in rows)
+    is_last = rows[-1][3] == highest
+    assert equal(weights(config), weights(config, "best.safetensors")) == is_last
     assert rows[47][2] == pytest.approx(0.003)
     assert rows[48][2] == pytest.approx(0.0003)
     out = config.path("run")

@@ -39,7 +39,7 @@ def train(
 
     told = read_config(config)
     out = told.path(told.out)
-    names = ("decoder.safetensors", "curve.csv", "curve.png", "pairs.jpg")
+    names = ("decoder.safetensors", "best.safetensors", "curve.csv", "curve.png", "pairs.jpg")
     claim(out, [(out / name, out / name) for name in names], [config], "out")
 
     from .segic.data.sources import open_data

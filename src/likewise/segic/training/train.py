@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +28,8 @@ from .samples import Draw, Pool, Samples
 from .step import Mixed, ask, task_loss
 from .validate import judge
 
+BEST = "best.safetensors"
+"""The decoder of the best validation; chosen on it, so measured on something else."""
 Advance = Callable[[Row], None]
 Say = Callable[[str], None]
 
@@ -232,6 +234,8 @@ def train(
             miou = judged(trainer.best) if judged and due else None
             seconds = before + time.monotonic() - start
             state.rows.append(Row(done, loss, rate(config, done - 1), miou, seconds))
+            if all_.rank == 0 and miou is not None and miou >= best_miou(state.rows):
+                save_decoder(folder / BEST, trainer.best, trained)
             advance(state.rows[-1])
             if stopped or (time.monotonic() - kept >= 60 * config.minutes):
                 keep()
@@ -258,6 +262,11 @@ def open_source(
             say(f"{done * all_.count} of {config.pairs} pairs are encoded after {spent:.0f} s")
     all_.wait()
     return pool
+
+
+def best_miou(rows: Sequence[Row]) -> float:
+    """The highest of all validations; 0 before the first."""
+    return max((row.miou for row in rows if row.miou is not None), default=0.0)
 
 
 def _check_loss(loss: float, step: int) -> None:
@@ -295,10 +304,11 @@ def report(config: Config, trainer: Trainer, stopped: bool) -> dict[str, Any]:
         "stopped": stopped,
         "loss": sum(row.loss for row in recent) / len(recent) if recent else None,
         "miou": measured[-1].miou if measured else None,
-        "best_miou": max((row.miou or 0.0 for row in measured), default=None),
+        "best_miou": best_miou(rows) if measured else None,
         "seconds": rows[-1].seconds if rows else 0.0,
         "parameters": parameters(trainer),
         "decoder": str(folder / "decoder.safetensors"),
+        "best": str(folder / BEST) if measured else None,
         "curve": str(folder / "curve.csv"),
     }
 
