@@ -25,6 +25,7 @@ from likewise.segic.instructions import (
     evidence,
     grid_points,
     instruct,
+    learn,
     pool,
     positional_encoding,
     propagate,
@@ -85,7 +86,7 @@ def test_evidence_is_that_of_likewise() -> None:
         kernel = ((target @ patches.T - 1) / 0.02).exp().sum(dim=1)
         return kernel.log() - math.log(len(patches)) / 2
 
-    sure = evidence(target, entities) * 10 - (density(concept) - density(rest))
+    sure = evidence(target, learn(entities)) * 10 - (density(concept) - density(rest))
     known = torch.cat([concept, rest])
     pooled = Pool(known, torch.ones(len(known)), (len(concept), len(rest)))
     w = discriminant(pooled, torch.tensor([True, False]), torch.tensor([False, True]), 0.2)
@@ -94,8 +95,8 @@ def test_evidence_is_that_of_likewise() -> None:
 
 def test_no_evidence_where_nothing_is_known_not_to_be_it() -> None:
     whole = replace(some_entity(1), mask=torch.ones(12, dtype=torch.bool))
-    assert not evidence(rows(5), [whole]).any()
-    assert evidence(rows(5), [whole, some_entity(2, positive=False)]).any()
+    assert not evidence(rows(5), learn([whole])).any()
+    assert evidence(rows(5), learn([whole, some_entity(2, positive=False)])).any()
 
 
 def test_top_points_are_centres_of_the_best_patches() -> None:

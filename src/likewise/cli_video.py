@@ -24,9 +24,6 @@ from .cli import (
 from .errors import LikewiseError
 from .methods import DEFAULT
 
-VERY_THING = 1
-"""Task of ``segic``: not anything of the class, but this thing."""
-
 
 @app.command()
 def video(
@@ -68,13 +65,15 @@ def video(
     """Follow the objects of annotated frames through a clip: masks, video, COCO-video JSON."""
     from .methods import make_params
     from .refine import check_refiner
+    from .segic.text import TASKS
     from .video.annotation import read_annotations
     from .video.frames import open_clip, pyav
     from .video.run import LOG, Run
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
     settings: dict[str, Any] = {"decoder": decoder}
-    settings |= {"task": VERY_THING} if method == "segic" else {}
+    if method == "segic":  # not anything of the class, but this very thing
+        settings["task"] = TASKS.index("instance")
     make_params(method, settings, tau=0.6)
     check_refiner(refine)
     if not no_overlay:

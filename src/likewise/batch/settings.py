@@ -64,6 +64,14 @@ class Settings:
         return tuple(dict.fromkeys(r.label for r in self.references if not r.negative))
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """Raises OSError if it cannot be read and LikewiseError if it is no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise LikewiseError(f"{path} is no TOML ({error}): mend that line.") from error
+
+
 def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
     """A project's settings.
 
@@ -76,13 +84,11 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
     """
     path = folder / CONFIG
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml(path)
     except OSError as error:
         raise LikewiseError(
             f"{folder} is no project ({CONFIG}: {error.strerror}): make one with likewise init."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise LikewiseError(f"{path} is no TOML ({error}): mend that line.") from error
     known = {
         "targets": list,
         "reference": list,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import LikewiseError
 from ..features.encoded import Encoded
 from ..reference import ReferenceSet, Shot
+from ..segic.text import TASKS, prompt
 from . import Scores
 
 if TYPE_CHECKING:
@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 
     from ..features.shared import Shared
     from ..segic.decoder import Decoder
-    from ..segic.instructions import Entity
+    from ..segic.instructions import Entity, Lesson
 
 __all__ = ["NEGATIVES", "VIEWS", "Model", "Params", "fit", "score"]
 
 NEGATIVES = True
 VIEWS: tuple[str, ...] = ()
-TASKS: Mapping[int, str] = {0: "semantic", 1: "instance"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Params:
                 "`likewise segic train` makes."
             )
         object.__setattr__(self, "decoder", str(self.decoder))
-        if self.task not in TASKS:
+        if self.task not in range(len(TASKS)):
             raise LikewiseError(f"task {self.task} is unknown; use 0 (semantic) or 1 (instance).")
         if not math.isfinite(self.threshold):
             raise LikewiseError("threshold must be a finite number of nats.")
@@ -63,6 +62,8 @@ class Model:
     params: Params
     decoder: Decoder
     entities: tuple[Entity, ...]
+    lesson: Lesson
+    """Of the entities."""
     meta: torch.Tensor
     """(1,) int64 number of the task, or (1, T) float32 of the text encoder."""
 
@@ -74,6 +75,7 @@ def fit(references: ReferenceSet, params: Params) -> Model:
         LikewiseError: if the file is no decoder, or is one for features of another width.
     """
     from ..segic.files import load_decoder
+    from ..segic.instructions import learn
 
     shots = references.shots
     features = shots[0].encoded.features
@@ -85,13 +87,16 @@ def fit(references: ReferenceSet, params: Params) -> Model:
         )
     meta = features.new_tensor([params.task], dtype=features.dtype).long()
     if trained.text:
-        from ..segic.text import prompt, text_features
+        from ..segic.text import text_features
 
         label = references.positives[0].label
-        meta = text_features(trained.text, [prompt(TASKS[params.task], label)]).to(features.device)
+        meta = text_features(trained.text, [prompt(TASKS[int(params.task)], label)]).to(
+            features.device
+        )
     if features.device.type != "cpu":  # the one that was read stays there for others
         decoder = copy.deepcopy(decoder).to(features.device)
-    return Model(params, decoder, tuple(map(entity, shots)), meta)
+    entities = tuple(map(entity, shots))
+    return Model(params, decoder, entities, learn(entities), meta)
 
 
 def entity(shot: Shot) -> Entity:
@@ -117,6 +122,7 @@ def score(model: Model, target: Encoded, shared: Shared | None = None) -> Scores
             [model.entities],
             model.meta,
             model.decoder.shape.points,
+            [model.lesson],
         )
         logits = model.decoder(target.features[None], instructions)[-1][0]
         fine = (logits - model.params.threshold).sigmoid()

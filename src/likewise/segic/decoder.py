@@ -9,9 +9,8 @@ from torch import nn
 
 from ..errors import LikewiseError
 from .instructions import Instructions, grid_points, positional_encoding
+from .text import TASKS
 
-TASKS = ("semantic", "instance")
-"""What meta instructions say where there is no text encoder: a learned embedding of the task."""
 INSTRUCTIONS = ("geometric", "visual", "meta", "evidence")
 """The paper's three, and ours: what method ``likewise`` makes of the references."""
 

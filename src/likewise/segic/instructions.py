@@ -123,30 +123,53 @@ def grid_points(grid: tuple[int, int], device: torch.device) -> torch.Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
 
 
-def evidence(target: torch.Tensor, entities: Sequence[Entity]) -> torch.Tensor:
-    """What method ``likewise`` says before it looks at the target as a whole (its step 1).
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What entities say of every target alike: what the evidence is made of."""
+
+    patches: Pool
+    """Patches of all entities in S groups."""
+    concept: torch.Tensor
+    """(S,) bool: the groups that are wanted."""
+    weights: torch.Tensor
+    """(D + 1,) of the discriminant."""
+
+
+def learn(entities: Sequence[Entity]) -> Lesson:
+    """Once for all targets.
 
     Args:
-        target: (N, D) float32 debiased, unit rows.
         entities: what is masked in those that are wanted is the concept; what lies around it in
             their references, and what is masked in the others, is the rest.
-
-    Returns:
-        (N,) float32 in tens of nats; 0 where nothing is known not to be it.
     """
     import torch
 
     groups = [e.debiased[e.mask] for e in entities]
     groups += [e.debiased[~e.mask] for e in entities if e.positive]
     yes = [e.positive for e in entities] + [False] * (len(groups) - len(entities))
-    ones = [target.new_ones(len(g)) for g in groups]
-    patches = Pool(torch.cat(groups), torch.cat(ones), tuple(map(len, groups)))
-    concept = torch.tensor(yes, device=target.device)
+    rows = torch.cat(groups)
+    patches = Pool(rows, rows.new_ones(len(rows)), tuple(map(len, groups)))
+    concept = torch.tensor(yes, device=rows.device)
+    return Lesson(patches, concept, discriminant(patches, concept, ~concept, RIDGE))
+
+
+def evidence(target: torch.Tensor, lesson: Lesson) -> torch.Tensor:
+    """What method ``likewise`` says before it looks at the target as a whole (its step 1).
+
+    Args:
+        target: (N, D) float32 debiased, unit rows.
+        lesson: of the entities.
+
+    Returns:
+        (N,) float32 in tens of nats; 0 where nothing is known not to be it.
+    """
+    import torch
+
+    patches, concept, w = lesson.patches, lesson.concept, lesson.weights
     if patches.patches(concept).all():
         return torch.zeros_like(target[:, 0])
     found = match(patches, target, TEMPERATURE)
     nats = log_density(patches, found, concept) - log_density(patches, found, ~concept)
-    w = discriminant(patches, concept, ~concept, RIDGE)
     return (nats + LINEAR * (target @ w[:-1] + w[-1])) / NATS
 
 
@@ -156,6 +179,7 @@ def instruct(
     entities: Sequence[Sequence[Entity]],
     meta: torch.Tensor,
     points: int = 1,
+    lessons: Sequence[Lesson] | None = None,
 ) -> Instructions:
     """All instructions for a batch.
 
@@ -165,18 +189,20 @@ def instruct(
         entities: of each target at least one.
         meta: see ``Instructions``.
         points: k, for each entity.
+        lessons: of the entities of each target; learnt now by default.
     """
     import torch
 
     most = max(map(len, entities))
+    lessons = list(map(learn, entities)) if lessons is None else lessons
     rows = []
-    for target, known in zip(targets, entities, strict=True):
+    for target, known, lesson in zip(targets, entities, lessons, strict=True):
         propagated = [propagate(target, e.debiased, e.mask) for e in known]
         spare = most - len(known)
         rows.append(
             (
                 _padded([a.reshape(grid) for a in propagated], spare),
-                evidence(target, known).reshape(grid),
+                evidence(target, lesson).reshape(grid),
                 _padded([top_points(a, grid, points) for a in propagated], spare),
                 _padded([pool(e.features, e.mask) for e in known], spare),
                 targets.new_tensor([e.positive for e in known] + [True] * spare, dtype=torch.bool),

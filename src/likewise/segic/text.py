@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     import torch
 
 
+TASKS = ("semantic", "instance")
+"""What meta instructions say where there is no text encoder: a learned embedding of the task."""
+
+
 def prompt(task: str, category: str) -> str:
     """What is said of a sample (Algorithm 2)."""
     if task == "instance":

@@ -15,6 +15,7 @@ from ...errors import LikewiseError
 from ...evaluation.episodes import read_episodes
 from ...evaluation.reading import read_labels
 from ...images import read_image
+from ...instances import CORNERS
 from .augment import View, shrink
 from .kept import Kept
 from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair, some
@@ -263,8 +264,7 @@ def _pieces(
     """One piece of a mask, larger ones more often, and others of it and of other values."""
     from scipy import ndimage
 
-    corners = np.ones((3, 3))
-    parts, _ = ndimage.label(mask, corners)
+    parts, _ = ndimage.label(mask, CORNERS)
     areas = np.bincount(parts.ravel())
     areas[0] = 0
     chosen = rng.choice(len(areas), p=areas / areas.sum())

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
-from ...batch.settings import check_kinds
+from ...batch.settings import check_kinds, read_toml
 from ...errors import LikewiseError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     from ..decoder import Shape
@@ -132,14 +126,12 @@ def read_config(path: Path) -> Config:
         LikewiseError: if the file is missing, is no TOML, or says what nobody understands.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml(path)
     except OSError as error:
         raise LikewiseError(
             f"{path} cannot be read ({error.strerror}): give the TOML of a training, see "
             "docs/segic.md."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise LikewiseError(f"{path} is no TOML ({error}): mend that line.") from error
     values = _table(path, "", values, Config, ("file",))
     if "out" not in values:
         raise LikewiseError(f'{path} names no folder for the decoder: write out = "folder".')

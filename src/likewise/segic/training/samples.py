@@ -16,7 +16,7 @@ from ...features.grid import mask_to_grid
 from ...prefetch import batched
 from ...writing import write_whole
 from ..data.pairs import NEGATIVES, Pair
-from ..decoder import TASKS
+from ..text import TASKS
 
 if TYPE_CHECKING:
     import torch

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from ...features.debias import debias
-from ..decoder import TASKS, Decoder
+from ..decoder import Decoder
 from ..instructions import Entity, instruct
 from ..losses import mask_loss
-from ..text import prompt, text_features
+from ..text import TASKS, prompt, text_features
 
 if TYPE_CHECKING:
     from ..instructions import Instructions
