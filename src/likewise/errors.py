@@ -18,6 +18,18 @@ class WriteError(ImageError):
     """The disk refuses a result, as it would every further one: full, read-only, gone."""
 
 
+class InputWarning(UserWarning):
+    """What was assumed of an input, or left out of it: one sentence that names the file.
+
+    Given with ``warnings.warn``; the command line prints them (each kind a few times), and adds
+    them to ``--json`` as ``notes``.
+    """
+
+    def __init__(self, source: object, what: str) -> None:
+        super().__init__(f"{source}: {what}")
+        self.source, self.what = str(source), what
+
+
 class BackboneError(LikewiseError):
     """A backbone cannot be found, downloaded, verified or loaded."""
 

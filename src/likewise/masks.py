@@ -100,6 +100,30 @@ def read_mask(
     return mask
 
 
+def read_label_map(
+    source: MaskLike, *, size: tuple[int, int] | None = None, name: str | None = None
+) -> npt.NDArray[np.integer[Any]]:
+    """The value of every pixel of a mask or label map, by meaning; 0 is nothing.
+
+    Args:
+        source: as for ``read_mask``.
+        size: (H, W) of its image; a map of another size but the same shape is resized to it.
+        name: what messages call a mask that is no file.
+
+    Returns:
+        (H, W) integers. Masks of two values, however they are stored (black and white in any
+        palette, alpha, soft edges, bool), are 0 and 255, or 0 and the one label that they hold;
+        label maps have their own values. Nothing or everything may be marked.
+
+    Raises:
+        ImageError: it cannot be read, holds colours or fractions, or does not fit ``size``.
+    """
+    name = source_name(source, name, "mask")
+    image = read_pillow(source, name)  # type: ignore[arg-type]
+    values = _single_channel(np.asarray(image), None, name)
+    return np.where(values, 255, 0) if values.dtype == bool else values
+
+
 def _single_channel(pixels: npt.NDArray[Any], value: int | None, name: str) -> npt.NDArray[Any]:
     """(H, W): alpha where it says something, else the grey of equal colour channels."""
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):

@@ -59,6 +59,8 @@ class Shot:
     negative: bool = False
     thumbnail: tuple[np.ndarray, np.ndarray] | None = None
     """(h, w, 3) uint8 RGB and (h, w) bool, at most THUMBNAIL a side: to show what it was."""
+    digest: str = ""
+    """64 hex digits of the picture and the mask that were encoded; empty where unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,12 @@ class ReferenceSet:
 
     def __len__(self) -> int:
         return len(self.shots)
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits of all references: pictures, masks, classes and their order."""
+        known = [f"{s.digest} {s.label} {s.negative}" for s in self.shots]
+        return hashlib.sha256("\n".join(known).encode()).hexdigest()
 
     @property
     def positives(self) -> tuple[Shot, ...]:
@@ -221,15 +229,17 @@ def encode_references(
                     known.add(key)
                     keys.append(key)
                     yield view
-            seen.append((shown, thumbnail(image, mask)))
+            digest = hashlib.sha256(repr(shown[""][0]).encode() + np.packbits(mask).tobytes())
+            seen.append((shown, thumbnail(image, mask), digest.hexdigest()))
 
     features = list(encoder.encode_many(pictures()))
     encoded = dict(zip(keys, features, strict=True))
     shots = []
-    for reference, (shown, small) in zip(references, seen, strict=True):
+    for reference, (shown, small, digest) in zip(references, seen, strict=True):
         patches = {name: (encoded[key], marked) for name, (key, marked) in shown.items()}
         plain, own = patches.pop("")
-        shots.append(Shot(plain, own, patches, reference.label, reference.negative, small))
+        shot = Shot(plain, own, patches, reference.label, reference.negative, small, digest)
+        shots.append(shot)
     return ReferenceSet(tuple(shots))
 
 

@@ -241,7 +241,9 @@ def load_references(path: str | Path, encoder: Encoder, method: str) -> Referenc
         }
         plain, mask = patches.pop("plain")
         small = _thumbnail(tensors, s)
-        shots.append(Shot(plain, mask, patches, facts["label"], facts["negative"], small))
+        kept = tensors[f"picture.{facts['pictures']['plain']}.features"].tobytes()
+        digest = hashlib.sha256(kept + tensors[f"shot.{s}.mask.plain"].tobytes()).hexdigest()
+        shots.append(Shot(plain, mask, patches, facts["label"], facts["negative"], small, digest))
     check_negatives(method, shots)
     return ReferenceSet(tuple(shots))
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import __version__
+from .backbones.download import sha256_of
 from .backbones.encoder import Encoder
 from .errors import LikewiseError
 from .images import ImageLike, read_image
@@ -144,6 +148,22 @@ class Segmenter:
         }
         self.references = encoded
         return self
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits of all that masks depend on but the image: see ``manifest.py``.
+
+        Raises:
+            LikewiseError: if there is no reference yet.
+        """
+        parts = [
+            *(__version__, self.encoder.fingerprint, self.method, self.refiner),
+            *(json.dumps(asdict(self.params), sort_keys=True, default=str), *self._models),
+            self.fitted().fingerprint,
+        ]
+        if self.method == "segic":
+            parts.append(sha256_of(Path(self.params.decoder)))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def with_threshold(self, threshold: float) -> Segmenter:
         """The same references with another ``threshold``; nothing is encoded or learnt again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import WriteError
+from .errors import ImageError, WriteError
 
 PARTS = ".likewise-*.part"
 """What is left of files when a process is killed while it writes them."""
@@ -38,24 +39,34 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file; ``path`` is whole at every moment, old or new.
 
     Raises:
-        WriteError: if it cannot be written.
+        ImageError: as ``refused`` says.
     """
     try:
         with whole_file(path) as file:
             file.write(content)
     except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written ({error.strerror}): free some space, or give an existing "
-            "folder that you may write to."
-        ) from error
+        raise refused(path, error) from error
+
+
+def refused(path: Path, error: OSError) -> ImageError:
+    """Why a file cannot be written: a WriteError if no other file could be written either."""
+    mends = {
+        errno.ENOSPC: "the disk is full: free some space",
+        errno.EDQUOT: "your share of the disk is full: free some space",
+        errno.EROFS: "the disk is read-only: give a folder on another",
+        errno.EIO: "the disk fails: give a folder on another",
+    }
+    if error.errno in mends:
+        return WriteError(f"{path} cannot be written ({mends[error.errno]}).")
+    mend = {
+        errno.ENAMETOOLONG: "give its picture a shorter name",
+        errno.ENOENT: "its folder is gone: make it again",
+    }.get(error.errno or 0, "give yourself write permission on it, or give another folder")
+    return ImageError(f"{path} cannot be written ({error.strerror}): {mend}.")
 
 
 def write_json(path: Path, report: Mapping[str, Any]) -> None:
-    """Write JSON; ``path`` is whole at every moment, old or new.
-
-    Raises:
-        WriteError: if it cannot be written.
-    """
+    """Write JSON; ``path`` is whole at every moment, old or new. Raises as ``write_whole``."""
     write_whole(path, encode_json(report))
 
 

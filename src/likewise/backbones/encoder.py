@@ -108,6 +108,13 @@ class Encoder:
             self._basis = self._cached_basis().to(self.device)
         return self._basis
 
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits of all that features depend on: weights, block, input size, rank, dtype."""
+        settings = f"{self.backbone.identity} {self.backbone.block} {self.input_size} {self.rank} "
+        settings += f"{self.dtype} {self.spec.mean} {self.spec.std}"
+        return hashlib.sha256(settings.encode()).hexdigest()[:32]
+
     def _cached_basis(self) -> torch.Tensor:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
