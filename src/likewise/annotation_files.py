@@ -78,7 +78,7 @@ def read_annotated(
         size: its (H, W), upright.
         label: the class, or its number; of ``person/hair`` the last part may be meant. LABEL, if
             the file does not know it, is the only class in that image.
-        value: number of the class, which counts more than ``label``; "any" for all classes.
+        value: number of the class, if the file does not know ``label``; "any" for all classes.
 
     Returns:
         (H, W) bool of the size that the file names, else ``size``.
@@ -102,7 +102,7 @@ def read_annotated(
         # Only `ValueError`s are made of words of likewise or of the parser; both tell.
         text = str(error) if isinstance(error, ValueError) else reason(error)
         raise ImageError(
-            f"{file} cannot be used ({text}): check the file, or give {KNOWN}."
+            f"{file} cannot be used ({text}): mend it, or give {image.name} as {KNOWN}."
         ) from error
     if not shapes:
         raise ImageError(f"{file} marks nothing in {image}: mark the example there.")
@@ -145,21 +145,16 @@ def _choose(
     meant = next((s for name in names if (s := [k for k in shapes if k.label == name])), [])
     meant = meant or [shape for shape in shapes if str(shape.number) == label]
     numbers = {shape.number: _class(shape) for shape in shapes if shape.number is not None}
-    if value is not None and numbers:
+    if value is not None and numbers and (label == LABEL or not meant):
         if value not in numbers:
             known = listed(f"{k} ({name})" for k, name in sorted(numbers.items()))
             raise ImageError(
                 f"{file} marks nothing of the class {value} in {image}, only of {known}: give one "
                 "of these numbers as --mask-value."
             )
-        if meant and value not in {shape.number for shape in meant}:
-            raise ImageError(
-                f"{file} calls the class {value} {numbers[int(str(value))]}, not {label}: give "
-                "only one of --mask-value and --label."
-            )
         return [shape for shape in shapes if shape.number == value]
-    if value is not None:
-        note(file, f"its classes have no numbers: {value} is not used.")
+    if value is not None and value not in {shape.number for shape in meant}:
+        note(file, f"the value {value} is not used: a label tells the class there.")
     if not meant:
         # A point or a line is no class to choose, where something has an inside.
         areas = [shape for shape in shapes if shape.has_inside and not shape.erases] or shapes
