@@ -4,7 +4,7 @@ vocabulary/
   cat/            tom.jpg + tom.png            the mask has the name of the image,
   traffic light/  a.png + a_mask.png           or that and _mask,
   person/         b.jpg + masks/b.png          or lies in masks/,
-    hair/         c.jpg + c.json               or is Labelme JSON;  person/hair: a part of person
+    hair/         c.jpg + c.json               or is annotations;  person/hair: a part of person
   кошка/          cut-out.png                  or is the alpha channel of the image itself
   negatives/      wall.jpg                     what it is not; a mask, if any, marks that in it
 """
@@ -37,7 +37,8 @@ def read_vocabulary(
 
     Args:
         folder: holds a folder for each class, named like it; a folder inside of one is a part of
-            it (``person/hair``). Hidden files and what is no image are passed over.
+            it (``person/hair``). Hidden files and what is no image are passed over, with an
+            InputWarning where it might have been a mask.
         only: the classes to take; None for all. Negatives are always taken.
 
     Returns:
