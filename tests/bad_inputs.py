@@ -2479,7 +2479,7 @@ def export_instances(_: Path) -> list[str]:
     return words
 
 
-@row("annotations of another image", 2, r"m\.json cannot be used \(it lists no images called refe")
+@row("annotations of another image", 2, r"m\.json cannot be used \(it lists no image called refer")
 def annotations_of_another(_: Path) -> list[str]:
     Path("m.json").write_text('{"images": [], "annotations": [], "categories": []}')
     return segment(mask="m.json")
@@ -2491,6 +2491,51 @@ def annotations_of_another(_: Path) -> list[str]:
 def annotations_of_several(_: Path) -> list[str]:
     shapes = [{"label": name, "points": [[1, 1], [9, 1], [9, 9]]} for name in ("cat", "dog")]
     Path("m.json").write_text(json.dumps({"shapes": shapes}))
+    return segment(mask="m.json")
+
+
+@row(
+    "annotations of points only", 2, r"m\.json marks no area of the example in .* \(a point has no"
+)
+def annotations_of_points(_: Path) -> list[str]:
+    shape = {"label": "cat", "shape_type": "point", "points": [[5, 5]]}
+    Path("m.json").write_text(json.dumps({"shapes": [shape]}))
+    return segment(mask="m.json")
+
+
+@row(
+    "Label Studio's own JSON", 2, r"m\.json is Label Studio's own JSON, which is not read: export "
+)
+def annotations_of_label_studio(_: Path) -> list[str]:
+    Path("m.json").write_text('[{"id": 1, "data": {"image": "a.jpg"}, "annotations": []}]')
+    return segment(mask="m.json")
+
+
+@row(
+    "a table of annotations", 2, r"m\.csv is of a kind \(\.csv\) that is not read: give a mask as P"
+)
+def annotations_in_a_table(_: Path) -> list[str]:
+    Path("m.csv").write_text("a.jpg,5,5,9,9,cat")
+    return segment(mask="m.csv")
+
+
+@row("a caption instead of YOLO", 2, r"m\.txt cannot be used \(it is no YOLO text: a line there is")
+def annotations_of_words(_: Path) -> list[str]:
+    Path("m.txt").write_text("a red box on a noisy ground")
+    return segment(mask="m.txt")
+
+
+@row("XML that grows", 2, r"m\.xml cannot be used \(it declares entities\): mend it, or give ")
+def annotations_that_grow(_: Path) -> list[str]:
+    Path("m.xml").write_text('<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>')
+    return segment(mask="m.xml")
+
+
+@row(
+    "annotations in Latin-1", 2, r"m\.json cannot be used \(it is neither UTF-8 nor UTF-16 text\): "
+)
+def annotations_in_latin_1(_: Path) -> list[str]:
+    Path("m.json").write_bytes('{"shapes": [{"label": "münze"}]}'.encode("latin-1"))
     return segment(mask="m.json")
 
 

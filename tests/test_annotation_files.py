@@ -1,4 +1,4 @@
-"""COCO and Labelme JSON as the mask of a reference."""
+"""COCO and Labelme JSON as the mask of a reference; other kinds in test_annotation_formats.py."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_coco_with_one_name_in_two_folders(tmp_path: Path) -> None:
         read(tmp_path, coco(image, names=(here, "other/a.png"))), marked(CAT)
     )
     text = refusal(read, tmp_path, coco(image, names=("one/a.png", "other/a.png")))
-    assert "it lists no images called a.png" in text
+    assert "it lists 2 images called a.png" in text
 
 
 @pytest.mark.parametrize("kind", ["coco", "labelme"])
@@ -118,10 +118,15 @@ CATS = {"segmentation": [flat(box(*CAT))]}
     ("content", "label", "words"),
     [
         ("{", "object", "a.json cannot be used (Expecting"),
-        ("[]", "object", "a.json is neither COCO nor Labelme JSON (at "),
-        ("3", "object", "a.json is neither COCO nor Labelme JSON (at "),
-        ({"images": []}, "object", "a.json cannot be used (it lists no images called a.png)"),
-        ({"shapes": [{"label": "cat"}]}, "object", "neither COCO nor Labelme JSON (at 'points')"),
+        ("[]", "object", "a.json is JSON of a kind that is not known: export COCO JSON"),
+        ("3", "object", "a.json is JSON of a kind that is not known: export COCO JSON"),
+        ({"images": []}, "object", "a.json is JSON of a kind that is not known: export COCO JSON"),
+        (
+            {"images": [], "annotations": []},
+            "object",
+            "a.json cannot be used (it lists no image called a.png)",
+        ),
+        ({"shapes": [{"label": "cat"}]}, "object", "only shape 1 (it has no points): draw its"),
         ({"shapes": []}, "object", "a.json marks nothing in "),
         (coco(), "object", "a.json marks nothing in "),
         (coco(CATS, {**CATS, "category_id": 4}), "object", "marks cat, dog in"),
@@ -130,14 +135,9 @@ CATS = {"segmentation": [flat(box(*CAT))]}
         (
             labelme(("cat", [[1, 2], [3, 4]]), kind="line"),
             "object",
-            "it holds a line, and only polyg",
+            "only shape 1 (a line has no inside): draw its outline",
         ),
-        (labelme(("cat", [[1, 2], [3, 4]])), "object", "a.json is not a usable COCO mask"),
-        (
-            coco(CATS, {"segmentation": {"size": [1, 2], "counts": [1, 1]}}),
-            "object",
-            "several sizes: export the annotations again",
-        ),
+        (labelme(("cat", [[1, 2], [3, 4]])), "object", "three points or more, and it has 2): draw"),
     ],
 )
 def test_refusals(tmp_path: Path, content: Any, label: str, words: str) -> None:

@@ -17,6 +17,8 @@ import likewise
 from bad_inputs import SIZE, TINY, make_scene, run, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter, read_vocabulary
+from likewise.batch.targets import IMAGE_SUFFIXES
+from likewise.errors import InputWarning
 from likewise.features.shared import Shared
 from likewise.images import read_image
 from likewise.methods import likewise as likewise_method
@@ -232,3 +234,69 @@ def test_the_legend_names_what_is_there() -> None:
     assert not (strip == class_colour(1)).all(axis=1).any()
     long = dict.fromkeys(range(1, 9), "a long name " * 3)  # one below the other, not cut
     assert len(with_legend(picture, long)) > len(with_legend(picture, {1: "a"})) + 7 * 11
+
+
+def test_names_in_both_spellings(scene: Path) -> None:
+    for one, other in (("NFC", "NFD"), ("NFD", "NFC")):
+        picture, mask = (unicodedata.normalize(form, "münze") for form in (one, other))
+        put(f"{one}/{picture}.jpg", False)
+        put(f"{one}/{mask}_mask.png", True)
+        put(f"{one} beside/{picture}.jpg", False)
+        put(f"{one} beside/{mask}.png", True)
+        put(f"{one} in masks/{picture}.jpg", False)
+        put(f"{one} in masks/masks/{mask}.png", True)
+    assert len(read_vocabulary("v")) == 6
+    for name in ("café", unicodedata.normalize("NFD", "café")):
+        assert Reference("a.png", "m.png", label=name).label == "café"
+
+
+def test_every_kind_of_image_may_have_a_mask(scene: Path) -> None:
+    for suffix in IMAGE_SUFFIXES:
+        file = put(f"coin/{suffix[1:]}.png", False)
+        file.rename(file.with_suffix(suffix.upper()))  # the content tells, and any case will do
+        put(f"coin/{suffix[1:]}_mask.png", True)
+    assert len(read_vocabulary("v")) == len(IMAGE_SUFFIXES)
+
+
+def test_what_lies_beside_an_image(scene: Path) -> None:
+    put("coin/a.jpg", False)
+    mask = put("coin/a.png", True)
+    ((_, found),) = map(read_reference, read_vocabulary("v"))
+    np.testing.assert_array_equal(found, np.asarray(Image.open("mask.png")) > 0)
+    # An image of its own is not taken for a mask.
+    Image.open("reference.png").save(mask)
+    text = refusal(read_vocabulary, "v")
+    assert "coin/a.png is " in text.replace("\\", "/")
+    assert "beside a.jpg it is taken to be its mask, so give it another name" in text
+    mask.unlink()
+    # A kind of image that is not read, with its mask.
+    Path("v/coin/a.jpg").rename("v/coin/a.xcf")
+    put("coin/a_mask.png", True)
+    text = refusal(read_vocabulary, "v")
+    assert "a.xcf is of no kind of image that is read, and a_mask.png seems to be its" in text
+    Path("v/coin/a.xcf").unlink()
+    for name in ("a.jpg", "a.webp"):
+        put(f"coin/{name}", False)
+    text = refusal(read_vocabulary, "v")
+    assert "a_mask.png belongs to 2 images (a.jpg, a.webp): give them different names" in text
+
+
+def test_annotations_of_every_kind_beside_images(scene: Path) -> None:
+    share = "0 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75"
+    shape = '<polygon label="coin" points="10,8;32,8;32,30;10,30"/>'
+    for name in ("x", "y", "z"):
+        put(f"coin/{name}.jpg", False)
+    labelme("coin/x.JSON", "coin")
+    Path("v/coin/y.txt").write_text(share)
+    Path("v/coin/z.xml").write_text(
+        f'<annotations><image name="z.jpg" width="48" height="40">{shape}</image></annotations>'
+    )
+    Path("v/coin/classes.txt").write_text("coin\n")
+    Path("v/coin/masks").mkdir()
+    Path("v/coin/masks/labels.json").write_text('{"255": "coin"}')
+    with pytest.warns(InputWarning) as notes:
+        references = read_vocabulary("v")
+    assert len(references) == 3
+    said = [str(note.message) for note in notes]
+    assert len(said) == 2
+    assert all("belongs to no image beside it and is passed over." in text for text in said)

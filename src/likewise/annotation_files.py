@@ -1,22 +1,33 @@
-"""References from files: masks are images, or COCO and Labelme JSON of other tools."""
+"""References from files: masks are images, or the annotation files of other tools."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps
 
-from .errors import ImageError
-from .images import read_image, why
-from .masks import read_coco, read_mask
+from . import reference
+from .annotation_formats import json_files, xml_files, yolo
+from .annotation_formats.shapes import DAMAGE, Shape, Size, listed, reason
+from .errors import ImageError, note
+from .images import is_turned, why
 from .reference import LABEL, Reference
+from .text_files import normal
 
-Shape = tuple[str, dict[str, Any]]
-"""A label and a COCO annotation, see `read_mask`."""
+READERS: dict[str, Callable[[Path, Path, Size], list[Shape]]] = {
+    ".json": json_files.read,
+    ".geojson": json_files.read,
+    ".txt": yolo.read,
+    ".xml": xml_files.read,
+}
+OTHERS = (".csv", ".jsonl", ".ndjson", ".svg", ".tfrecord", ".yaml", ".yml", ".zip")
+"""Suffixes in which annotations are kept that are not read."""
+KNOWN = "COCO or Labelme JSON, YOLO .txt or CVAT .xml"
 
 
 def read_reference(
@@ -30,107 +41,195 @@ def read_reference(
 
     Args:
         image: the picture.
-        mask: an image, or .json of COCO or Labelme (then without ``value``); None marks everything,
-            of a negative reference.
-        value: the one label of a label map.
-        label: the class; LABEL, if .json does not know it, is the only class marked there.
-        negative: whether it marks what is not to be found.
+        mask: an image, or annotations, see ``read_annotated``; None marks everything, of a negative
+            reference.
+        value: the one label of a label map, or the number of a class of annotations.
+        label: the class; LABEL, if annotations do not know it, is the only class marked there.
+        negative: whether it marks what is not to be found: of annotations all classes.
 
     Raises:
         ImageError: if a file cannot be used.
     """
-    pixels = read_image(image)
-    size = pixels.shape[0], pixels.shape[1]
-    marked = None
-    if mask is not None and mask.suffix.lower() == ".json":
-        marked = read_mask(read_annotated(mask, image, size, label), size=size, name=str(mask))
-    elif mask is not None:
-        marked = read_mask(mask, size=size, value=value)
-    return Reference(pixels, marked, label=label, negative=negative)
+    named = Reference(image, mask, value, label, negative)
+    pixels, marked = reference.read_reference(named)
+    return replace(named, image=pixels, mask=None if mask is None else marked, value=None)
+
+
+def is_annotation(mask: Path) -> bool:
+    """Whether a mask is no image or array but a file of shapes, by its suffix in any case."""
+    return mask.suffix.lower() in (*READERS, *OTHERS)
 
 
 def read_annotated(
-    file: Path, image: Path, size: tuple[int, int], label: str = LABEL
+    file: Path,
+    image: Path,
+    size: tuple[int, int],
+    label: str = LABEL,
+    value: object = None,
 ) -> npt.NDArray[np.bool_]:
     """All that a file marks in an image as one class.
 
+    What of it cannot be used, or was assumed, is said in an InputWarning.
+
     Args:
-        file: COCO JSON, in which ``image`` is known by its name, or Labelme JSON of that image.
+        file: annotations of one of the kinds in docs/segment.md. Where it is about several images,
+            ``image`` is known by its name and the folders around it.
         image: the picture.
-        size: its (H, W), for files that name no size.
-        label: the class; LABEL, if the file does not know it, is the only one in that image.
+        size: its (H, W), upright.
+        label: the class, or its number; of ``person/hair`` the last part may be meant. LABEL, if
+            the file does not know it, is the only class in that image.
+        value: number of the class, if the file does not know ``label``; "any" for all classes.
 
     Returns:
         (H, W) bool of the size that the file names, else ``size``.
 
     Raises:
         ImageError: the file cannot be read, does not mark the image or the class, or marks several
-            and ``label`` says none of them.
+            and nothing says which of them.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        shapes = _labelme(content) if "shapes" in content else _coco(content, image)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{file} cannot be used ({why(error)}): check the file.") from error
-    except (LookupError, TypeError, AttributeError) as error:
+    if file.suffix.lower() not in READERS:
         raise ImageError(
-            f"{file} is neither COCO nor Labelme JSON (at {error}): give the annotations of "
-            f"{image}."
-        ) from error
-    found = sorted({name for name, _ in shapes})
-    if not found:
-        raise ImageError(f"{file} marks nothing in {image}: mark the example there.")
-    if label == LABEL and label not in found:
-        if len(found) > 1:
-            raise ImageError(
-                f"{file} marks {', '.join(found)} in {image}: say which is the example by its "
-                "label."
-            )
-        label = found[0]
-    if label not in found:
-        raise ImageError(
-            f"{file} marks no {label} in {image}, only {', '.join(found)}: give one of these as "
-            "its label."
+            f"{file} is of a kind ({file.suffix.lower()}) that is not read: give a mask as PNG, or "
+            f"{KNOWN}."
         )
-    masks = [
-        read_coco(entry, size, f"a shape of {file}") for name, entry in shapes if label == name
-    ]
-    if len({mask.shape for mask in masks}) > 1:
-        raise ImageError(f"{file} gives {image} several sizes: export the annotations again.")
-    return np.asarray(np.any(masks, axis=0))
+    try:
+        shapes = READERS[file.suffix.lower()](file, image, size)
+    except OSError as error:
+        raise ImageError(f"{file} cannot be used ({why(error)}): check the file.") from error
+    except ImageError:
+        raise
+    except DAMAGE as error:
+        # Only `ValueError`s are made of words of likewise or of the parser; both tell.
+        text = str(error) if isinstance(error, ValueError) else reason(error)
+        raise ImageError(
+            f"{file} cannot be used ({text}): mend it, or give {image.name} as {KNOWN}."
+        ) from error
+    if not shapes:
+        raise ImageError(f"{file} marks nothing in {image}: mark the example there.")
+    lost = [shape for shape in shapes if shape.label is None and shape.number is None]
+    if len(lost) == len(shapes):
+        raise ImageError(
+            f"{file} marks nothing usable in {image}, only {_draw(lost)[1]}: mend that."
+        )
+    chosen = _choose([s for s in shapes if s not in lost], label, value, file, image)
+    masks, damage = _draw([*chosen, *lost])
+    what = "the example" if label == LABEL else label
+    if not masks:
+        raise ImageError(
+            f"{file} marks no area of {what} in {image}, only {damage}: draw its outline."
+        )
+    if damage:
+        note(file, f"left out is {damage}.")
+    return _upright(_unite(masks, size, file), image, size, file)
 
 
-def _labelme(content: Mapping[str, Any]) -> list[Shape]:
-    """Its polygons and rectangles. ValueError for other shapes."""
-    height, width = content.get("imageHeight"), content.get("imageWidth")
-    size = {"height": height, "width": width} if height and width else {}
-    shapes = []
-    for shape in content["shapes"]:
-        kind, points = shape.get("shape_type", "polygon"), shape["points"]
-        if kind == "rectangle":
-            (x, y), (u, v) = points
-            points = [(x, y), (u, y), (u, v), (x, v)]
-        elif kind != "polygon":
-            raise ValueError(f"it holds a {kind}, and only polygons and rectangles have an inside")
-        flat = [coordinate for point in points for coordinate in point]
-        shapes.append((str(shape["label"]), {"segmentation": [flat], **size}))
-    return shapes
+def _choose(
+    shapes: Sequence[Shape], label: str, value: object, file: Path, image: Path
+) -> list[Shape]:
+    """The shapes of the class that is meant; see ``read_annotated``.
+
+    Args:
+        shapes: all of known class; at least one.
+        label, value: as given.
+        file, image: for messages.
+    """
+    if value == "any":
+        return list(shapes)
+    if isinstance(value, tuple):
+        raise ImageError(
+            f"{file} has no colours as a mask has: give the number of a class as --mask-value, or "
+            "its name as --label."
+        )
+    label = normal(label)
+    names = (label, label.rpartition("/")[2])
+    meant = next((s for name in names if (s := [k for k in shapes if k.label == name])), [])
+    meant = meant or [shape for shape in shapes if str(shape.number) == label]
+    numbers = {shape.number: _class(shape) for shape in shapes if shape.number is not None}
+    if value is not None and numbers and (label == LABEL or not meant):
+        if value not in numbers:
+            known = listed(f"{k} ({name})" for k, name in sorted(numbers.items()))
+            raise ImageError(
+                f"{file} marks nothing of the class {value} in {image}, only of {known}: give one "
+                "of these numbers as --mask-value."
+            )
+        return [shape for shape in shapes if shape.number == value]
+    if value is not None and value not in {shape.number for shape in meant}:
+        note(file, f"the value {value} is not used: a label tells the class there.")
+    if not meant:
+        # A point or a line is no class to choose, where something has an inside.
+        areas = [shape for shape in shapes if shape.has_inside and not shape.erases] or shapes
+        found = sorted({_class(shape) for shape in areas})
+        nameless = all(shape.label is None for shape in areas)
+        if len(found) > 1 and (label == LABEL or nameless):
+            raise ImageError(
+                f"{file} marks {listed(found)} in {image}: say which is the example by its label"
+                f"{' (a number, as --label or --mask-value)' if nameless else ''}."
+            )
+        if label != LABEL and not nameless:
+            raise ImageError(
+                f"{file} marks no {label} in {image}, only {listed(found)}: give one of these as "
+                "its label."
+            )
+        if label != LABEL:
+            said = f"does not name its classes: its only one, {found[0]}, is taken to be {label}."
+            note(file, said)
+        meant = [shape for shape in shapes if _class(shape) == found[0]]
+    return [shape for shape in shapes if shape in meant or shape.erases]
 
 
-def _coco(content: Mapping[str, Any], image: Path) -> list[Shape]:
-    """The annotations of an image. ValueError if it is not there, or not once."""
-    path = PurePosixPath(image.absolute().as_posix())
-    listed = [(PurePosixPath(entry["file_name"]), entry) for entry in content["images"]]
-    named = [(name, entry) for name, entry in listed if name.name == path.name]
-    if len(named) > 1:  # the same name in several folders
-        named = [(n, e) for n, e in named if path.parts[-len(n.parts) :] == n.parts]
-    if len(named) != 1:
-        raise ValueError(f"it lists {len(named) or 'no'} images called {image.name}")
-    entry = named[0][1]
-    size = {side: entry[side] for side in ("height", "width") if side in entry}
-    names = {category["id"]: str(category["name"]) for category in content["categories"]}
-    return [
-        (names[a["category_id"]], {**size, "segmentation": a["segmentation"]})
-        for a in content["annotations"]
-        if a["image_id"] == entry["id"]
-    ]
+def _class(shape: Shape) -> str:
+    return str(shape.number) if shape.label is None else shape.label
+
+
+def _draw(shapes: Sequence[Shape]) -> tuple[list[tuple[Shape, npt.NDArray[np.bool_]]], str]:
+    """Those that mark something with their masks, and what is wrong with the others."""
+    masks, damage = [], []
+    for shape in shapes:
+        try:
+            mask = shape.draw()
+            if not mask.any():
+                raise ValueError("it covers no pixel of the picture")
+        except DAMAGE as error:
+            damage.append(f"{shape.id} ({reason(error)})")
+        else:
+            masks.append((shape, mask))
+    return masks, listed(damage, longest=200)
+
+
+def _unite(
+    masks: Sequence[tuple[Shape, npt.NDArray[np.bool_]]], size: Size, file: Path
+) -> npt.NDArray[np.bool_]:
+    """All masks together; those of another size than the picture's, or than most, are left out."""
+    sizes = Counter(mask.shape for _, mask in masks)
+    own = size if size in sizes else sizes.most_common(1)[0][0]
+    odd = [shape.id for shape, mask in masks if mask.shape != own]
+    if odd:
+        note(file, f"left out is {listed(odd)} (of another size than the picture).")
+    boxes = [shape.id for shape, mask in masks if shape.is_box and mask.shape == own]
+    if boxes:
+        note(file, f"there is no outline of {listed(boxes)}: the box is taken.")
+    whole = np.zeros(own, bool)
+    for shape, mask in masks:
+        if mask.shape == own:
+            whole = whole & ~mask if shape.erases else whole | mask
+    return whole
+
+
+def _upright(
+    mask: npt.NDArray[np.bool_], image: Path, size: Size, file: Path
+) -> npt.NDArray[np.bool_]:
+    """Turned as EXIF turns the picture, if the file gives the size of the picture as it is stored.
+
+    Labelme, CVAT and YOLO know EXIF, and many writers of COCO do not.
+    """
+    turns = range(2, 9)
+    turn = next((k for k in turns if image.is_file() and is_turned(image, range(k, k + 1))), None)
+    if turn is None:
+        return mask
+    if mask.shape == size or mask.shape[::-1] != size:
+        note(file, f"is taken to be of {image} as it is seen, turned by its EXIF data.")
+        return mask
+    note(file, f"is of {image} as it is stored: turned with its EXIF data.")
+    picture = Image.fromarray(mask)
+    picture.getexif()[ExifTags.Base.Orientation] = turn
+    return np.asarray(ImageOps.exif_transpose(picture))

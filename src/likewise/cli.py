@@ -247,9 +247,11 @@ def segment(
     from .cli_references import choose_references, files_of
     from .manifest import LABELS, MANIFEST, Manifest
     from .methods import check_consensus
+    from .text_files import normal
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
     examples = (reference, mask, mask_value, label, negative, negative_mask)
+    only = list(map(normal, only))
     info, references = choose_references(references_file, vocabulary, examples, only)
     inputs = [*reference, *mask, *negative, *negative_mask, *files_of(references)]
     options: dict[str, Any] = {

@@ -86,8 +86,8 @@ def read_references(
 
     Args:
         images: of ``--reference``.
-        masks: of ``--mask``, one for each image; .json are annotations of COCO or Labelme.
-        values: of ``--mask-value``: none, one for all masks, or one for each; not for .json.
+        masks: of ``--mask``, one for each image; may be annotations, see ``annotation_files``.
+        values: of ``--mask-value``: none, one for all masks, or one for each.
         labels: of ``--label``: none, or one for each image.
         negatives: of ``--negative``.
         negative_masks: of ``--negative-mask``: none, or one for each of them.

@@ -225,7 +225,7 @@ def read_coco(
         height, width = (int(side) for side in own or size or ())
         check_size(height, width, name)
         if isinstance(shape, Mapping):
-            return _decode_runs(shape.get("counts"), height, width)
+            return decode_runs(shape.get("counts"), height, width)
         mask = np.zeros((height, width), bool)
         for polygon in shape:
             fill_polygon(mask, polygon)
@@ -238,7 +238,7 @@ def read_coco(
         ) from error
 
 
-def _decode_runs(counts: Any, height: int, width: int) -> npt.NDArray[np.bool_]:
+def decode_runs(counts: Any, height: int, width: int) -> npt.NDArray[np.bool_]:
     """(H, W) from COCO run lengths, which alternate background and foreground down the columns.
 
     Raises:
@@ -269,6 +269,8 @@ def _unpack_runs(text: bytes) -> list[int]:
             raise ValueError("its counts hold a character that COCO does not use")
         value |= (bits & 31) << shift
         shift += 5
+        if shift > 60:
+            raise ValueError("its counts hold a number that no picture needs")
         if bits & 32:
             continue
         if bits & 16:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -13,8 +15,9 @@ from PIL import Image
 from .errors import ImageError, LikewiseError
 from .features.encoded import Encoded
 from .features.grid import mask_to_grid
-from .images import ImageLike, read_image
+from .images import PATH, ImageLike, read_image
 from .masks import MaskLike, read_mask
+from .text_files import normal
 from .views import make_views
 
 if TYPE_CHECKING:
@@ -32,7 +35,8 @@ LABEL = "object"
 class Reference:
     """One example: an image and the mask of the thing in it.
 
-    ``value`` picks one label of a label map (palette or grey); see ``masks.read_mask``. With
+    ``value`` picks one label of a label map (palette or grey), see ``masks.read_mask``. The mask
+    of an image file may be a file of annotations, see ``annotation_files``. With
     several ``label``s the classes compete for every pixel; one called ``person/hair`` is a part of
     ``person``, if that is a class too: it is only looked for inside what is found of it, and its
     pixels are in both. ``negative`` says that the mask (None:
@@ -44,6 +48,10 @@ class Reference:
     value: int | None = None
     label: str = LABEL
     negative: bool = False
+
+    def __post_init__(self) -> None:
+        # Names of folders, files and the command line are spelt differently on different systems.
+        object.__setattr__(self, "label", normal(self.label))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +114,7 @@ class ReferenceSet:
         Raises:
             LikewiseError: if a class has none.
         """
-        check_classes(labels, self.labels)
+        labels = check_classes(labels, self.labels)
         return ReferenceSet(tuple(s for s in self.shots if s.negative or s.label in labels))
 
     def of(self, label: str) -> ReferenceSet:
@@ -128,15 +136,17 @@ class ReferenceSet:
         )
 
 
-def check_classes(labels: Sequence[str], known: Sequence[str]) -> None:
-    """Raises LikewiseError unless there are ``labels`` and all of them are ``known`` classes."""
-    for label in labels:
+def check_classes(labels: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The ``labels`` in NFC. Raises LikewiseError if there are none, or one is not ``known``."""
+    spelt = list(map(normal, labels))
+    for label in spelt:
         if label not in known:
             raise LikewiseError(
                 f"there is no reference of the class {label!r}: use some of {', '.join(known)}."
             )
     if not labels:
         raise LikewiseError(f"no class was chosen: use some of {', '.join(known)}.")
+    return spelt
 
 
 def is_part(label: str, whole: str) -> bool:
@@ -187,9 +197,18 @@ def read_reference(reference: Reference) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ImageError: if the image or mask cannot be used.
     """
-    image = read_image(reference.image)
-    if reference.mask is not None:
-        return image, read_mask(reference.mask, size=image.shape[:2], value=reference.value)
+    image, mask, value = read_image(reference.image), reference.mask, reference.value
+    size = image.shape[0], image.shape[1]
+    if mask is not None:
+        name = os.fspath(mask) if isinstance(mask, PATH) else None
+        if isinstance(mask, PATH) and isinstance(reference.image, PATH):
+            from .annotation_files import is_annotation, read_annotated
+
+            if is_annotation(Path(mask)):
+                wanted = "any" if reference.negative and value is None else value
+                files = Path(mask), Path(reference.image)
+                mask, value = read_annotated(*files, size, reference.label, wanted), None
+        return image, read_mask(mask, size=size, value=value, name=name)
     if reference.negative:
         return image, np.ones(image.shape[:2], dtype=bool)
     raise ImageError("a reference has no mask: only a negative one may do without.")

@@ -186,7 +186,7 @@ class Segmenter:
         Raises:
             LikewiseError: if there is no reference yet, or none of one of ``labels``.
         """
-        check_classes(labels, self.fitted().labels)
+        labels = check_classes(labels, self.fitted().labels)
         other = copy.copy(self)
         other._models = {k: model for k, model in self._models.items() if k in labels}
         return other

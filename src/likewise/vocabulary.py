@@ -4,7 +4,7 @@ vocabulary/
   cat/            tom.jpg + tom.png            the mask has the name of the image,
   traffic light/  a.png + a_mask.png           or that and _mask,
   person/         b.jpg + masks/b.png          or lies in masks/,
-    hair/         c.jpg + c.json               or is Labelme JSON;  person/hair: a part of person
+    hair/         c.jpg + c.json               or is annotations;  person/hair: a part of person
   кошка/          cut-out.png                  or is the alpha channel of the image itself
   negatives/      wall.jpg                     what it is not; a mask, if any, marks that in it
 """
@@ -12,20 +12,22 @@ vocabulary/
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from .annotation_files import read_annotated
+from .annotation_files import READERS, is_annotation, read_reference
 from .batch.targets import IMAGE_SUFFIXES
-from .errors import ImageError, LikewiseError
+from .errors import ImageError, LikewiseError, note
 from .images import is_cut_out, read_image, why
-from .masks import read_mask
 from .reference import LABEL, Reference
+from .text_files import normal
 
 MASKS, NEGATIVES = "masks", "negatives"
 """Folders that are no classes."""
 ENDING = "_mask"
+MASKS_ONLY = (*READERS, ".npy")
+"""Suffixes of what is a mask and never an image."""
 
 
 def read_vocabulary(
@@ -35,7 +37,8 @@ def read_vocabulary(
 
     Args:
         folder: holds a folder for each class, named like it; a folder inside of one is a part of
-            it (``person/hair``). Hidden files and what is no image are passed over.
+            it (``person/hair``). Hidden files and what is no image are passed over, with an
+            InputWarning where it might have been a mask.
         only: the classes to take; None for all. Negatives are always taken.
 
     Returns:
@@ -74,11 +77,6 @@ def read_vocabulary(
     return found
 
 
-def normal(name: str) -> str:
-    """One spelling of a name: file systems differ in how they write an é."""
-    return unicodedata.normalize("NFC", name)
-
-
 def _classes(folder: Path, whole: str = "") -> Iterator[tuple[str, Path]]:
     """Label and folder of every class, parts behind their whole."""
     reserved = (MASKS,) if whole else (NEGATIVES,)
@@ -103,22 +101,30 @@ def _examples(folder: Path, label: str, negative: bool = False) -> Iterator[Refe
     files = [f for f in _entries(folder) if f.is_file()]
     images = [f for f in files if _is_image(f)]
     beside = _entries(folder / MASKS) if (folder / MASKS).is_dir() else []
-    stems = {f.stem for f in images}
+    stems = {_stem(f) for f in images}
     # x_mask.png is a mask where there is an x, and x.png where there is an x.jpg.
-    masks = [f for f in images if f.stem.endswith(ENDING) and f.stem[: -len(ENDING)] in stems]
-    others = {f.stem for f in images if f.suffix.lower() != ".png"}
-    masks += [f for f in images if f.suffix.lower() == ".png" and f.stem in others]
-    masks += [f for f in files if f.suffix.lower() == ".json"]
-    masks += [f for f in beside if _is_image(f) or f.suffix.lower() == ".json"]
+    masks = [f for f in images if _stem(f).endswith(ENDING) and _stem(f)[: -len(ENDING)] in stems]
+    others = {_stem(f) for f in images if f.suffix.lower() != ".png"}
+    masks += [f for f in images if f.suffix.lower() == ".png" and _stem(f) in others]
+    masks += [f for f in beside if _is_image(f)]
+    masks += [f for f in (*files, *beside) if f.suffix.lower() in MASKS_ONLY]
     examples = [f for f in images if f not in masks]
     of: dict[Path, list[Path]] = {image: [] for image in examples}
     for mask in masks:
-        names = (mask.stem, mask.stem.removesuffix(ENDING))
-        owners = [image for image in examples if image.stem in names]
+        names = (_stem(mask), _stem(mask).removesuffix(ENDING))
+        owners = [image for image in examples if _stem(image) in names]
+        if not owners and mask.suffix.lower() in MASKS_ONLY:
+            # Lists of classes, notes, labels.json: in what is no image anything may be.
+            note(mask, "belongs to no image beside it and is passed over.")
+            continue
         if not owners:
             raise LikewiseError(f"the mask {mask} has no image beside it: add {names[-1]}.jpg.")
-        for image in owners:
-            of[image].append(mask)
+        if len(owners) > 1:
+            raise LikewiseError(
+                f"the mask {mask} belongs to {len(owners)} images "
+                f"({', '.join(f.name for f in owners)}): give them different names."
+            )
+        of[owners[0]].append(mask)
     if not examples:
         raise LikewiseError(
             f"the folder {folder} holds no image: add one (with its mask), or remove the folder."
@@ -134,26 +140,39 @@ def _examples(folder: Path, label: str, negative: bool = False) -> Iterator[Refe
 
 
 def _checked(image: Path, mark: Path | None, label: str, negative: bool) -> Reference:
-    pixels = read_image(image)
-    size = pixels.shape[0], pixels.shape[1]
     if mark is None and negative:
+        read_image(image)
         return Reference(image, None, label=label, negative=True)
     if mark is None and not is_cut_out(image):
+        like = [f for f in _entries(image.parent) if _stem(f) + ENDING == _stem(image)]
+        if like:
+            raise LikewiseError(
+                f"{like[0]} is of no kind of image that is read, and {image.name} seems to be its "
+                "mask: save it as PNG."
+            )
         raise LikewiseError(
             f"{image} has no mask: put {image.stem}{ENDING}.png, or Labelme's {image.stem}.json, "
             "beside it."
         )
-    if mark is not None and mark.suffix.lower() == ".json":
-        name = LABEL if negative else label.rpartition("/")[2]
-        marked = read_annotated(mark, image, size, name)
-        return Reference(image, read_mask(marked, size=size), label=label, negative=negative)
     mask = mark or image  # its alpha channel
-    read_mask(mask, size=size)
-    return Reference(image, mask, label=label, negative=negative)
+    try:
+        read = read_reference(image, mask, None, LABEL if negative else label, negative)
+    except ImageError as error:
+        if mark is None or not _is_image(mark) or mark.with_suffix("") != image.with_suffix(""):
+            raise
+        raise ImageError(
+            f"{str(error).removesuffix('.')}; beside {image.name} it is taken to be its mask, so "
+            "give it another name if it is an image of its own."
+        ) from error
+    return replace(read, image=image, mask=read.mask if is_annotation(mask) else mask)
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
+def _stem(path: Path) -> str:
+    return normal(path.stem)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import LikewiseError
 from ..methods import DEFAULT
+from ..text_files import normal, read_text
 from ..writing import whole_file
 
 if sys.version_info >= (3, 11):
@@ -67,8 +68,8 @@ class Settings:
 def read_toml(path: Path) -> dict[str, Any]:
     """Raises OSError if it cannot be read and LikewiseError if it is no TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(read_text(path))
+    except ValueError as error:
         raise LikewiseError(f"{path} is no TOML ({error}): mend that line.") from error
 
 
@@ -113,6 +114,7 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
         if not isinstance(entry, dict):
             raise LikewiseError(f"{path}: {where}write [[reference]] with image and mask below.")
         check_kinds(path, where, entry, kinds)
+        entry["label"] = normal(entry.get("label", Marked.label))
         reference = Marked(entry.pop("image", ""), **entry)
         if not reference.image or not (reference.mask or reference.negative):
             raise LikewiseError(f"{path}: {where}give an image and a mask.")

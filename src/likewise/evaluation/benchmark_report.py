@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -17,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..errors import LikewiseError
 from ..images import write_image
 from ..pictures import COLOUR, RGB
+from ..text_files import read_json
 from ..writing import write_json, write_whole
 from .datasets import Benchmark, get_benchmark
 from .figures import figures
@@ -87,7 +87,7 @@ def merge_reports(files: Sequence[Path]) -> dict[str, Any]:
 
 def _read_report(file: Path) -> dict[str, Any]:
     try:
-        report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        report: dict[str, Any] = read_json(file)
         for name in ("run", "records", "numbers", "shards", "machines", "seconds", "benchmark"):
             _ = report[name]
     except (OSError, ValueError) as error:

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import LikewiseError
 from ..images import read_image
 from ..pictures import RGB, contact_sheet, overlay
+from ..text_files import read_json
 from .episodes import Marked
 from .grid import CELL, cell, iou_text, marked_cell
 from .metrics import Counts, mean_miou, paired_intervals, set_miou
@@ -38,7 +39,7 @@ def read_run(file: Path) -> Run:
         LikewiseError: if it cannot be read or is none.
     """
     try:
-        report = json.loads(file.read_text(encoding="utf-8"))
+        report = read_json(file)
     except (OSError, ValueError) as error:
         raise LikewiseError(f"{file} cannot be read as a JSON report ({error}).") from error
     episodes: dict[str, Mapping[str, Any]] = {}

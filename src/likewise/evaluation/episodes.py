@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LikewiseError
+from ..text_files import read_json
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def read_episodes(file: Path, root: Path) -> list[Episode]:
         LikewiseError: if the file cannot be read, holds no episode, or one lacks a field.
     """
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = read_json(file)
         episodes = [_episode(entry, root, index) for index, entry in enumerate(entries)]
     except (OSError, ValueError) as error:
         raise LikewiseError(f"{file} cannot be read as JSON episodes ({error}).") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LikewiseError
+from ..text_files import read_json
 from ..writing import write_whole
 from .episodes import Episode, Marked, Runs, Trial
 
@@ -62,7 +63,7 @@ def load_manifest(path: Path, benchmark: str) -> Manifest:
         LikewiseError: if it cannot be read, is none, or one of another benchmark.
     """
     try:
-        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        manifest = Manifest(**read_json(path))
         for entry in manifest.entries:
             files_of(entry, manifest.references)
     except (OSError, ValueError) as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LikewiseError
+from ...text_files import read_text
 from ..manifest import Entry, Manifest, sha256
 
 INSID3_DATA = "https://github.com/visinf/INSID3/blob/main/docs/data.md"
@@ -181,7 +182,7 @@ def make_manifest(benchmark: Benchmark, root: Path, shots: int) -> Manifest:
 def read_lines(path: Path) -> list[str]:
     """The lines of a list that are not empty. Raises LikewiseError if it cannot be read."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
         raise LikewiseError(f"{path} cannot be read as a list ({error}).") from error
     return [line.strip() for line in lines if line.strip()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from ...errors import LikewiseError
 from ...evaluation.datasets.runs import pycocotools
 from ...images import read_image, why
 from ...masks import read_coco
+from ...text_files import read_json
 from .augment import Mask, View, shrink
 from .kept import Kept
 from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair
@@ -179,7 +179,7 @@ class Coco:
 def _parse(annotations: Path, images: Path) -> tuple[set[str], list[_Marked]]:
     """Names of all categories, and what is marked in every picture."""
     try:
-        content = json.loads(annotations.read_text(encoding="utf-8"))
+        content = read_json(annotations)
         names = {category["id"]: str(category["name"]) for category in content["categories"]}
         marked = {
             entry["id"]: _Marked(images / _name(entry), (int(entry["height"]), int(entry["width"])))

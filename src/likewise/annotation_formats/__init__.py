@@ -1,0 +1,1 @@
+"""The files in which annotation tools keep outlines: one module a kind, all read into shapes."""
