@@ -41,8 +41,8 @@ MaskOption = Annotated[
 MaskValueOption = Annotated[
     list[str],
     typer.Option(
-        help="What marks the example: a label (3), any, or a colour (#ff0000); one for each --mask, "
-        "or for all."
+        help="What marks the example: a label (3), any, or a colour (#ff0000); one for each "
+        "--mask, or for all."
     ),
 ]
 LabelOption = Annotated[

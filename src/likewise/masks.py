@@ -30,8 +30,6 @@ S = TypeVar("S", bound=np.generic)
 ANY = "any"
 DARK = 32
 """How far from 0 a grey value, or from 255, is still black, or white."""
-NOISE = 10
-"""How far JPEG moves what is black or white."""
 GREY = 16
 """How far the channels of a grey colour lie apart at most."""
 MOSTLY = 0.85
@@ -341,9 +339,9 @@ def _of_colours(
         return np.where((pixels > DARK).any(axis=2), 255, 0), False
     listed = ", ".join(_hex(colour) for colour in present[:8]) + ", ..." * (len(present) > 8)
     raise ImageError(
-        f"{name} is a colour picture of {listed}: say which colour is the example with value= "
-        f"(--mask-value '{_hex(present[~dark][0])}'), or save it as greyscale with 0 for background "
-        "and 255 for the example."
+        f"{name} is a colour picture of {listed}: say which one is the example with value= "
+        f"(--mask-value '{_hex(present[~dark][0])}'), or save it as greyscale with 0 for "
+        "background and 255 for the example."
     )
 
 
@@ -415,7 +413,7 @@ def _two_valued(
         return grey
     seen = grey if shown is None else grey[shown]
     known = seen[np.isfinite(seen)] if grey.dtype.kind == "f" else seen
-    if len(known) < seen.size or not seen.size or seen.min() < 0:
+    if known.size < seen.size or not seen.size or seen.min() < 0:
         return None
     top = next((t for t in (255, 65535) if seen.max() <= t), None)
     if grey.dtype.kind == "f" and seen.max() <= 1:
@@ -468,7 +466,7 @@ def is_soft(pixels: npt.NDArray[np.uint8], shown: npt.NDArray[np.bool_] | None =
     between = counts[1:128].any() and counts[128:255].any()
     if not (low and high and between and low + high >= MOSTLY * counts.sum()):
         return False
-    plain = (pixels > NOISE) & (pixels < 255 - NOISE)
+    plain = (pixels > DARK) & (pixels < 255 - DARK)
     if shown is not None:
         plain &= shown
     same = pixels[1:, :] == pixels[:-1, :]
