@@ -112,8 +112,8 @@ def read_label_map(
     The rules, in the order they apply:
         * The first page or frame counts; EXIF orientation is applied, as for images.
         * Palette: if the colours used are black and white (and greys between, of soft edges), they
-          count, in whatever order they are. Of black and one colour, black is nothing. Other
-          palettes are label maps: the index counts.
+          count, in whatever order they are. Other palettes are label maps: the index counts, but
+          if 0 is a colour and another index is black, black is nothing: the two change places.
         * Alpha that is not constant is the mask (above the middle of its range), unless what it
           shows is a black and white mask of its own.
         * Colours whose channels are equal, or nearly so and black and white, are grey. Black and
@@ -252,7 +252,7 @@ def _by_meaning(
         return np.where(read_coco(source, size, name), 255, 0), False
     pixels = _pixels(source, name)
     if isinstance(pixels, Image.Image):
-        return _of_palette(pixels, colours, name)
+        return _of_palette(pixels, value, colours, name)
     values: npt.NDArray[Any] = pixels
     if values.ndim == 3 and values.shape[2] in (2, 4):
         alpha, values = values[..., -1], values[..., :-1]
@@ -287,7 +287,7 @@ def _pixels(source: Any, name: str) -> Image.Image | npt.NDArray[Any]:
 
 
 def _of_palette(
-    image: Image.Image, colours: Mapping[RGB, int] | None, name: str
+    image: Image.Image, value: int | None, colours: Mapping[RGB, int] | None, name: str
 ) -> tuple[npt.NDArray[np.integer[Any]], bool | None]:
     """Values of a palette picture, and as for `_by_meaning`."""
     indices, palette = np.asarray(image), np.zeros((256, 3), dtype=np.int16)
@@ -311,9 +311,11 @@ def _of_palette(
             return np.full(indices.shape, _end(own[0, 0])), False
     elif colours:
         return _named(palette[indices], colours, name), None
-    dark = (own <= DARK).all(axis=1)
-    if len(used) == 2 and dark.sum() == 1 and not dark[0]:
-        return np.where(indices == used[0], 255, 0), False
+    dark = used[(own <= DARK).all(axis=1)]
+    if value is None and used[0] == 0 and len(dark) == 1 and dark[0] != 0:
+        places = np.arange(256)
+        places[[0, dark[0]]] = dark[0], 0
+        return places[indices], True
     return indices, True
 
 
@@ -421,8 +423,8 @@ def _two_valued(
     if top is None:
         return None
     small = np.rint(grey.clip(0, top) * (255.0 / top)).astype(np.uint8)
-    ends = set(np.unique(small if shown is None else small[shown]).tolist())
-    if not (ends == {0, 255} or is_soft(small, shown)):
+    ends = [_end(v) for v in np.unique(small if shown is None else small[shown]).tolist()]
+    if not (ends == [0, 255] or is_soft(small, shown)):
         return None
     return np.asarray(small > 127)
 
@@ -435,7 +437,8 @@ def _of_grey(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[np.integer[Any]
     if pixels.dtype.kind == "f" and (pixels == np.rint(pixels)).all() and _fits(pixels):
         pixels = pixels.astype(np.int64)
     whole = pixels.dtype.kind != "f"
-    if whole and len(np.unique(pixels)) <= 2:
+    present = np.unique(pixels)
+    if whole and len(present) - (0 in present) <= 1:
         return pixels
     mask = _two_valued(pixels)
     if mask is not None:

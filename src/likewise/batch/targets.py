@@ -63,7 +63,7 @@ def find_images(
         if not images:
             raise ImageError(f"{reason}{', only ' if rest else ''}{rest}: check the path.")
         if rest:
-            note(target, f"{rest} left out.")
+            note(target, f"left out: {rest}.")
         for file in sorted(images):
             found.setdefault(_same_file_key(file), file)
     return list(found.values())
