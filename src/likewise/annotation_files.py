@@ -15,7 +15,8 @@ from . import reference
 from .annotation_formats import json_files, xml_files, yolo
 from .annotation_formats.shapes import DAMAGE, Shape, Size, listed, reason
 from .errors import ImageError, note
-from .images import is_turned, why
+from .images import is_turned, read_picture, why
+from .masks import MaskValue
 from .reference import LABEL, Reference
 from .text_files import normal
 
@@ -33,7 +34,7 @@ KNOWN = "COCO or Labelme JSON, YOLO .txt or CVAT .xml"
 def read_reference(
     image: Path,
     mask: Path | None,
-    value: int | None = None,
+    value: MaskValue | None = None,
     label: str = LABEL,
     negative: bool = False,
 ) -> Reference:
@@ -43,16 +44,18 @@ def read_reference(
         image: the picture.
         mask: an image, or annotations, see ``read_annotated``; None marks everything, of a negative
             reference.
-        value: the one label of a label map, or the number of a class of annotations.
+        value: see ``read_mask``; of annotations the number of a class, or "any".
         label: the class; LABEL, if annotations do not know it, is the only class marked there.
         negative: whether it marks what is not to be found: of annotations all classes.
 
     Raises:
         ImageError: if a file cannot be used.
     """
-    named = Reference(image, mask, value, label, negative)
-    pixels, marked = reference.read_reference(named)
-    return replace(named, image=pixels, mask=None if mask is None else marked, value=None)
+    named, picture = Reference(image, mask, value, label, negative), read_picture(image)
+    marked = reference.marked_pixels(named, picture)
+    # Wide pictures are read again with the range of all references.
+    shown = image if picture.kind else picture
+    return replace(named, image=shown, mask=None if mask is None else marked, value=None)
 
 
 def is_annotation(mask: Path) -> bool:

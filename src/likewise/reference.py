@@ -15,8 +15,9 @@ from PIL import Image
 from .errors import ImageError, LikewiseError
 from .features.encoded import Encoded
 from .features.grid import mask_to_grid
-from .images import PATH, ImageLike, read_image
-from .masks import MaskLike, read_mask
+from .images import PATH, ImageLike, Picture, find_range, read_picture, source_name
+from .masks import MaskLike, MaskValue, read_mask
+from .stretch import Ranges, pooled
 from .text_files import normal
 from .views import make_views
 
@@ -35,8 +36,9 @@ LABEL = "object"
 class Reference:
     """One example: an image and the mask of the thing in it.
 
-    ``value`` picks one label of a label map (palette or grey), see ``masks.read_mask``. The mask
-    of an image file may be a file of annotations, see ``annotation_files``. With
+    ``value`` picks one label of a label map, "any" of them, or a colour; see ``masks.read_mask``.
+    Pixels that are transparent or without data are not in the mask. The mask of an image file may
+    be a file of annotations, see ``annotation_files``. With
     several ``label``s the classes compete for every pixel; one called ``person/hair`` is a part of
     ``person``, if that is a class too: it is only looked for inside what is found of it, and its
     pixels are in both. ``negative`` says that the mask (None:
@@ -45,7 +47,7 @@ class Reference:
 
     image: ImageLike
     mask: MaskLike | None
-    value: int | None = None
+    value: MaskValue | None = None
     label: str = LABEL
     negative: bool = False
 
@@ -76,6 +78,8 @@ class ReferenceSet:
     """Encoded references of one or several concepts, reusable for any number of targets."""
 
     shots: tuple[Shot, ...]
+    ranges: Ranges = field(default_factory=dict)
+    """Of pictures of more than 8 bits: values shown, by kind of number, for targets too."""
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def kept(self, name: str, make: Callable[[], T]) -> T:
@@ -91,6 +95,7 @@ class ReferenceSet:
     def fingerprint(self) -> str:
         """64 hex digits of all references: pictures, masks, classes and their order."""
         known = [f"{s.digest} {s.label} {s.negative}" for s in self.shots]
+        known += [f"{kind} {shown}" for kind, shown in sorted(self.ranges.items())]
         return hashlib.sha256("\n".join(known).encode()).hexdigest()
 
     @property
@@ -115,7 +120,8 @@ class ReferenceSet:
             LikewiseError: if a class has none.
         """
         labels = check_classes(labels, self.labels)
-        return ReferenceSet(tuple(s for s in self.shots if s.negative or s.label in labels))
+        kept = tuple(s for s in self.shots if s.negative or s.label in labels)
+        return ReferenceSet(kept, self.ranges)
 
     def of(self, label: str) -> ReferenceSet:
         """The references of one class; what the other classes mark is what it is not.
@@ -132,6 +138,7 @@ class ReferenceSet:
                 for s in self.shots
                 if s.negative or s.label not in related
             ),
+            self.ranges,
             kept,
         )
 
@@ -191,27 +198,52 @@ def _is_example(item: object) -> bool:
     return isinstance(item, Reference) or (isinstance(item, tuple | list) and len(item) == 2)
 
 
-def read_reference(reference: Reference) -> tuple[np.ndarray, np.ndarray]:
+def read_reference(
+    reference: Reference, stretch: Ranges | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Its (H, W, 3) uint8 RGB image and (H, W) bool mask.
+
+    Args:
+        reference: what to read.
+        stretch: see ``read_picture``.
 
     Raises:
         ImageError: if the image or mask cannot be used.
     """
-    image, mask, value = read_image(reference.image), reference.mask, reference.value
-    size = image.shape[0], image.shape[1]
-    if mask is not None:
-        name = os.fspath(mask) if isinstance(mask, PATH) else None
-        if isinstance(mask, PATH) and isinstance(reference.image, PATH):
+    picture = read_picture(reference.image, stretch=stretch)
+    return picture.pixels, marked_pixels(reference, picture)
+
+
+def marked_pixels(reference: Reference, picture: Picture) -> np.ndarray:
+    """(H, W) bool: what a reference marks in its picture, of the pixels that are valid.
+
+    Raises:
+        ImageError: if the mask cannot be used, or marks only pixels that are not valid.
+    """
+    size = picture.pixels.shape[0], picture.pixels.shape[1]
+    source, value = reference.mask, reference.value
+    if source is not None:
+        label = None if reference.label == LABEL or reference.negative else reference.label
+        name = os.fspath(source) if isinstance(source, PATH) else None
+        if isinstance(source, PATH) and isinstance(reference.image, PATH):
             from .annotation_files import is_annotation, read_annotated
 
-            if is_annotation(Path(mask)):
+            if is_annotation(Path(source)):
                 wanted = "any" if reference.negative and value is None else value
-                files = Path(mask), Path(reference.image)
-                mask, value = read_annotated(*files, size, reference.label, wanted), None
-        return image, read_mask(mask, size=size, value=value, name=name)
-    if reference.negative:
-        return image, np.ones(image.shape[:2], dtype=bool)
-    raise ImageError("a reference has no mask: only a negative one may do without.")
+                files = Path(source), Path(reference.image)
+                source, value = read_annotated(*files, size, reference.label, wanted), None
+        mask = read_mask(source, size=size, value=value, label=label, name=name)
+    elif reference.negative:
+        mask = np.ones(size, dtype=bool)
+    else:
+        raise ImageError("a reference has no mask: only a negative one may do without.")
+    mask = mask if picture.valid is None else mask & picture.valid
+    if not mask.any():
+        raise ImageError(
+            f"the mask of {source_name(reference.image, None, 'image')} marks only pixels that are "
+            "transparent or without data: mark others."
+        )
+    return mask
 
 
 def encode_references(
@@ -234,10 +266,12 @@ def encode_references(
     keys: list[tuple[tuple[int, ...], bytes]] = []
     seen = []
 
+    ranges = pooled(found for r in references if (found := find_range(r.image)) is not None)
+
     def pictures() -> Iterator[np.ndarray]:
         known: set[tuple[tuple[int, ...], bytes]] = set()
         for reference in references:
-            image, mask = read_reference(reference)
+            image, mask = read_reference(reference, ranges)
             shown = {}
             for name, (view, marked) in (
                 {"": (image, mask)} | make_views(image, mask, views)
@@ -259,7 +293,7 @@ def encode_references(
         plain, own = patches.pop("")
         shot = Shot(plain, own, patches, reference.label, reference.negative, small, digest)
         shots.append(shot)
-    return ReferenceSet(tuple(shots))
+    return ReferenceSet(tuple(shots), ranges)
 
 
 def thumbnail(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from .annotation_files import READERS, is_annotation, read_reference
-from .batch.targets import IMAGE_SUFFIXES
 from .errors import ImageError, LikewiseError, note
+from .formats import is_image_name
 from .images import is_cut_out, read_image, why
 from .reference import LABEL, Reference
 from .text_files import normal
@@ -168,7 +168,7 @@ def _checked(image: Path, mark: Path | None, label: str, negative: bool) -> Refe
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    return is_image_name(path) and path.is_file()
 
 
 def _stem(path: Path) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 
 from ..errors import ImageError, LikewiseError, WriteError, explained_memory
-from ..images import encode_image, encode_label_map, encode_mask, read_image
+from ..images import encode_image, encode_label_map, encode_mask
 from ..instance_file import encode_instances, instances_path
 from ..manifest import MARKED, Manifest, Seen, file_hash, look
 from ..prefetch import ahead, batched
@@ -23,6 +23,7 @@ from ..vocabulary import normal
 from ..writing import refused, write_whole
 
 if TYPE_CHECKING:
+    from ..images import Picture
     from ..result import ClassResult, Result
     from ..segmenter import Segmenter
 
@@ -411,39 +412,41 @@ def _each(
 ) -> Iterator[R]:
     """``last`` of every job when it is segmented, in order."""
     depth = segmenter.batch_size(False)
-    read = ahead(partial(_read, kept=kept), jobs, depth)
+    read = ahead(partial(_read, segmenter, kept=kept), jobs, depth)
     segmented = _segmented(segmenter, read, consensus)
     # On the CPU each is written before the next is segmented; an accelerator need not wait.
     yield from ahead(lambda pair: last(*pair), segmented, depth - 1)
 
 
 @dataclass(frozen=True, eq=False)
-class _Picture:
+class _Read:
     """A target that was read."""
 
-    pixels: np.ndarray
+    picture: Picture
     seen: Seen
     anew: str
 
 
-def _read(job: Job, kept: Callable[[Job], Outcome | str]) -> tuple[Job, _Picture | Outcome]:
+def _read(
+    segmenter: Segmenter, job: Job, kept: Callable[[Job], Outcome | str]
+) -> tuple[Job, _Read | Outcome]:
     found = kept(job)
     if isinstance(found, Outcome):
         return job, found
     try:
         with explained_memory(str(job.target)):
             seen = look(job.target)  # before: what changes while it is read is done again
-            return job, _Picture(read_image(job.target), seen, found)
+            return job, _Read(segmenter.read(job.target), seen, found)
     except LikewiseError as error:
         return job, Outcome(job.target, error=str(error))
 
 
 def _segmented(
-    segmenter: Segmenter, read: Iterator[tuple[Job, _Picture | Outcome]], consensus: bool
+    segmenter: Segmenter, read: Iterator[tuple[Job, _Read | Outcome]], consensus: bool
 ) -> Iterator[tuple[Job, Segmented | Outcome]]:
     """Segment as many as go together; what was kept or cannot be read keeps its place."""
     for batch in batched(read, segmenter.batch_size(consensus)):
-        images = {job: image.pixels for job, image in batch if isinstance(image, _Picture)}
+        images = {job: image.picture for job, image in batch if isinstance(image, _Read)}
         start = time.perf_counter()
         results = dict(zip(images, _try(segmenter, images, consensus), strict=True))
         shared = (time.perf_counter() - start) / max(1, len(images))
@@ -453,11 +456,11 @@ def _segmented(
                 yield job, result
             else:
                 seen, anew = (None, "") if isinstance(image, Outcome) else (image.seen, image.anew)
-                yield job, Segmented(job, images[job], result, shared, seen, anew)
+                yield job, Segmented(job, images[job].pixels, result, shared, seen, anew)
 
 
 def _try(
-    segmenter: Segmenter, images: Mapping[Job, np.ndarray], consensus: bool
+    segmenter: Segmenter, images: Mapping[Job, Picture], consensus: bool
 ) -> list[Result | Outcome]:
     """Results in order; images that fail together are tried one by one, unless they must agree."""
     if not images:
