@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-INPUT = 112  # pixels that the embedded backbone sees
+INPUT = 112  # pixels that backbones see, unless they are told otherwise
 
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
@@ -58,15 +58,17 @@ exec {curl} --fail-with-body "${{@//localhost:8000/localhost:$DOCS_PORT}}"
 
 @contextlib.contextmanager
 def small_backbones(tiny: Path) -> Iterator[None]:
-    """The embedded backbone sees INPUT pixels; what would be downloaded is the one in `tiny`."""
+    """Backbones see INPUT pixels; those that would be downloaded are the one in `tiny`."""
     from likewise.backbones import encoder, registry
 
     real = encoder.load_backbone
     embedded = registry.BACKBONES["embedded"]
 
     def load(source: Any, **options: Any) -> Any:
-        known = {*registry.ALIASES, *registry.BACKBONES} - {"embedded"}
-        return real(tiny if str(source) in known else source, **options)
+        if str(source) not in {*registry.ALIASES, *registry.BACKBONES} - {"embedded"}:
+            return real(source, **options)
+        found = real(tiny, **options)
+        return replace(found, spec=replace(found.spec, image_size=INPUT))
 
     small = {"embedded": replace(embedded, image_size=INPUT)}
     with (
