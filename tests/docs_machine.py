@@ -68,7 +68,8 @@ def small_backbones(tiny: Path) -> Iterator[None]:
         if str(source) not in {*registry.ALIASES, *registry.BACKBONES} - {"embedded"}:
             return real(source, **options)
         found = real(tiny, **options)
-        return replace(found, spec=replace(found.spec, image_size=INPUT))
+        name = registry.get_spec(str(source)).name
+        return replace(found, spec=replace(found.spec, name=name, image_size=INPUT))
 
     small = {"embedded": replace(embedded, image_size=INPUT)}
     with (
