@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 
 from helpers import grey, refusal
 from likewise import images
-from likewise.images import read_image, write_image, write_mask
+from likewise.images import read_image, read_picture, write_image, write_mask
 from likewise.masks import read_mask
 
 ORIENTATION = 0x112
@@ -95,7 +95,9 @@ def test_exif_orientation_of_16_bit_grey_and_of_masks(tmp_path, suffix, orientat
     Image.fromarray(values).save(tmp_path / f"a.{suffix}", exif=exif)
     Image.fromarray(mask).save(tmp_path / f"m.{suffix}", exif=exif)
     expected = UPRIGHT[orientation]((values // 257).astype(np.uint8))
-    np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), grey(expected))
+    np.testing.assert_allclose(
+        read_image(tmp_path / f"a.{suffix}").astype(int), grey(expected).astype(int), atol=1
+    )
     np.testing.assert_array_equal(
         read_mask(tmp_path / f"m.{suffix}"), UPRIGHT[orientation](mask > 0)
     )
@@ -135,8 +137,8 @@ def test_cmyk_jpeg(tmp_path):
     assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - (0, 255, 255)).max() <= 4
 
 
-def test_alpha_is_dropped_not_composited(tmp_path):
-    values = np.zeros((2, 2, 4), dtype=np.uint8)
+def test_what_is_half_transparent_keeps_its_colour(tmp_path):
+    values = np.full((2, 2, 4), 1, dtype=np.uint8)
     values[..., 0] = 200
     Image.fromarray(values).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), values[..., :3])
@@ -151,18 +153,16 @@ def test_palette_with_transparency_is_read_without_a_warning(tmp_path):
         warnings.simplefilter("error")
         read = read_image(tmp_path / "a.png")
     np.testing.assert_array_equal(read, [[[255, 0, 0], [0, 255, 0]]])
-    np.testing.assert_array_equal(read_image(Image.new("PA", (1, 1))), [[[0, 0, 0]]])
+    opaque = Image.merge("LA", [Image.new("L", (1, 1)), Image.new("L", (1, 1), 255)]).convert("PA")
+    np.testing.assert_array_equal(read_image(opaque), [[[0, 0, 0]]])
 
 
-@pytest.mark.parametrize(
-    ("top", "full"),
-    [(200, 255), (255, 255), (256, 1023), (1023, 1023), (1024, 4095), (4095, 4095), (9000, 16383)],
-)
+@pytest.mark.parametrize("top", [200, 255, 256, 4095, 9000, 65534])
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_16_bit_grey_is_scaled_by_its_bit_depth(tmp_path, suffix, top, full):
+def test_16_bit_grey_is_stretched_whatever_its_bit_depth(tmp_path, suffix, top):
     values = np.array([[0, top // 2, top]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / f"a.{suffix}")
-    expected = np.rint(values * (255 / full)).astype(np.uint8)
+    expected = np.rint(values * (255 / top)).astype(np.uint8)
     np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), grey(expected))
     np.testing.assert_array_equal(read_image(values), grey(expected))
 
@@ -176,19 +176,20 @@ def test_16_bit_full_range_and_other_byte_orders():
     np.testing.assert_array_equal(read_image(big), expected)
 
 
-def test_16_bit_colour_png_is_cut_to_8_bits_by_pillow(tmp_path):
-    values = np.random.default_rng(1).integers(0, 65536, (4, 5, 3)).astype(">u2")
+def test_16_bit_colour_png_keeps_its_16_bits(tmp_path):
+    values = np.random.default_rng(1).integers(7, 120, (4, 5, 3)).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in values)
     (tmp_path / "a.png").write_bytes(png_bytes(5, 4, 16, 2, rows))
-    read = read_image(tmp_path / "a.png")
-    assert np.abs(read.astype(int) - values.astype(int) / 257).max() <= 1
+    read = read_image(tmp_path / "a.png")  # Pillow's upper 8 bits of these are all 0
+    np.testing.assert_array_equal(read, read_image(values.astype(np.uint16)))
+    assert len(np.unique(read)) > 20
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
         ([[0.0, 0.5, 1.0]], [[0, 128, 255]]),  # as they are
-        ([[0.0, 1000.0, 4000.0]], [[0, 62, 249]]),  # 12 bits
+        ([[0.0, 1000.0, 4000.0]], [[0, 64, 255]]),  # stretched
         ([[-1.0, 0.0, 1.0]], [[0, 128, 255]]),  # stretched
         ([[0.0, 50000.0, 100000.0]], [[0, 128, 255]]),  # stretched
         ([[-3.0, -3.0, -3.0]], [[0, 0, 0]]),  # stretched, without dividing by nothing
@@ -210,11 +211,13 @@ def test_integer_files(tmp_path):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nan_in_a_file(tmp_path, bad):
-    Image.fromarray(np.array([[0, bad]], dtype=np.float32)).save(tmp_path / "a.tif")
-    for read in (read_image, read_mask):
-        text = refusal(read, tmp_path / "a.tif")
-        assert str(tmp_path / "a.tif") in text
-        assert "NaN or infinity" in text
+    Image.fromarray(np.array([[0, 1, bad]], dtype=np.float32)).save(tmp_path / "a.tif")
+    text = refusal(read_mask, tmp_path / "a.tif")
+    assert str(tmp_path / "a.tif") in text
+    assert "NaN or infinity" in text
+    picture = read_picture(tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.valid, [[True, True, False]])
+    np.testing.assert_array_equal(picture.pixels[0, :, 0], [0, 255, 128])  # the mean
 
 
 # --- read_image: bad files --------------------------------------------------------------------
@@ -386,7 +389,7 @@ def test_truncated_pil_image_and_one_without_pixels(tmp_path):
 
 
 def test_arrays(rgb):
-    alpha = np.dstack([rgb, np.zeros((5, 7), np.uint8)])
+    alpha = np.dstack([rgb, np.ones((5, 7), np.uint8)])
     single = rgb[..., 0]
     np.testing.assert_array_equal(read_image(rgb), rgb)
     np.testing.assert_array_equal(read_image(alpha), rgb)
@@ -395,7 +398,6 @@ def test_arrays(rgb):
     np.testing.assert_array_equal(read_image(single > 99), grey((single > 99) * np.uint8(255)))
     np.testing.assert_array_equal(read_image(rgb / 255), rgb)
     np.testing.assert_array_equal(read_image((rgb / 255).astype(np.float32)), rgb)
-    np.testing.assert_array_equal(read_image(rgb.astype(np.uint16) * 257), rgb)
     turned = read_image(rgb[::-1, ::-1])
     assert turned.flags.c_contiguous
     np.testing.assert_array_equal(turned, rgb[::-1, ::-1])
@@ -416,12 +418,8 @@ def test_array_result_does_not_share_memory(rgb):
         (np.zeros((3, 4, 2), np.uint8), "the shape (3, 4, 2)"),
         (np.zeros((3, 40, 50), np.uint8), "the shape (3, 40, 50)"),
         (np.zeros((1, 3, 4, 3), np.uint8), "the shape (1, 3, 4, 3)"),
-        (np.zeros((3, 4), np.int64), "the dtype int64"),
         (np.zeros((3, 4), np.complex64), "the dtype complex64"),
         (np.array([["a", "b"]]), "the dtype <U1"),
-        (np.full((3, 4), 255.0), "floats from 255 to 255"),
-        (np.full((3, 4), -0.5), "0..1"),
-        (np.full((3, 4), np.nan), "NaN"),
     ],
 )
 def test_bad_arrays(array, words):
@@ -450,7 +448,6 @@ def test_tensors(rgb):
     np.testing.assert_array_equal(read_image(torch.nn.Parameter(chw / 255)), rgb)
     halves = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.bfloat16)
     np.testing.assert_array_equal(read_image(halves)[0, :, 0], [0, 128, 255])
-    assert "the image tensor holds floats" in refusal(read_image, chw.float())
     assert "(2, 3, 5, 7)" in refusal(read_image, torch.zeros(2, 3, 5, 7))
 
 

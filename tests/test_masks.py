@@ -84,7 +84,7 @@ def test_palette_masks_count_indices_not_colours(tmp_path):
     indices = np.zeros((6, 6), dtype=np.uint8)
     indices[1:3] = 5
     image = Image.new("P", (6, 6))
-    image.putpalette([255, 255, 255] + [0, 0, 0] * 255)  # background white, the rest black
+    image.putpalette([40, 80, 120] + [200, 30, 90] * 255)
     image.putdata(indices.ravel().tolist())
     image.save(tmp_path / "one.png")
     np.testing.assert_array_equal(read_mask(tmp_path / "one.png"), indices == 5)
@@ -133,10 +133,12 @@ def test_colour_masks(tmp_path, square):
     np.testing.assert_array_equal(read_mask(tmp_path / "grey.png"), square)
     np.testing.assert_array_equal(read_mask(Image.fromarray(grey(values)).convert("HSV")), square)
     Image.fromarray(np.dstack([values, values, values * 0])).save(tmp_path / "yellow.png")
-    text = refusal(read_mask, tmp_path / "yellow.png")
-    assert text.startswith(str(tmp_path / "yellow.png"))
-    assert "colours are not understood" in text
-    assert "greyscale" in text
+    np.testing.assert_array_equal(read_mask(tmp_path / "yellow.png"), square)
+    Image.fromarray(np.dstack([values, values, 255 - values])).save(tmp_path / "blue.png")
+    text = refusal(read_mask, tmp_path / "blue.png")
+    assert text.startswith(f"{tmp_path / 'blue.png'} is a colour picture of #0000ff, #ffff00")
+    assert "--mask-value" in text
+    np.testing.assert_array_equal(read_mask(tmp_path / "blue.png", value="#ffff00"), square)
 
 
 def test_mask_arrays(square):

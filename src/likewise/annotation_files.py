@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ImageError
-from .images import read_image, why
-from .masks import read_coco, read_mask
-from .reference import LABEL, Reference
+from .images import read_picture, why
+from .masks import MaskValue, read_coco, read_mask
+from .reference import LABEL, Reference, marked_pixels
 
 Shape = tuple[str, dict[str, Any]]
 """A label and a COCO annotation, see `read_mask`."""
@@ -22,7 +22,7 @@ Shape = tuple[str, dict[str, Any]]
 def read_reference(
     image: Path,
     mask: Path | None,
-    value: int | None = None,
+    value: MaskValue | None = None,
     label: str = LABEL,
     negative: bool = False,
 ) -> Reference:
@@ -32,21 +32,22 @@ def read_reference(
         image: the picture.
         mask: an image, or .json of COCO or Labelme (then without ``value``); None marks everything,
             of a negative reference.
-        value: the one label of a label map.
+        value: the one label of a label map, "any", or a colour; see ``read_mask``.
         label: the class; LABEL, if .json does not know it, is the only class marked there.
         negative: whether it marks what is not to be found.
 
     Raises:
         ImageError: if a file cannot be used.
     """
-    pixels = read_image(image)
-    size = pixels.shape[0], pixels.shape[1]
-    marked = None
+    picture = read_picture(image)
+    size = picture.pixels.shape[0], picture.pixels.shape[1]
+    marked: Any = mask
     if mask is not None and mask.suffix.lower() == ".json":
         marked = read_mask(read_annotated(mask, image, size, label), size=size, name=str(mask))
-    elif mask is not None:
-        marked = read_mask(mask, size=size, value=value)
-    return Reference(pixels, marked, label=label, negative=negative)
+    reference = Reference(picture, marked, value, label, negative)
+    # Wide pictures are read again with the range of all references.
+    shown = image if picture.kind else picture
+    return Reference(shown, marked_pixels(reference, picture), label=label, negative=negative)
 
 
 def read_annotated(

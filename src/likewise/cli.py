@@ -39,8 +39,11 @@ MaskOption = Annotated[
     ),
 ]
 MaskValueOption = Annotated[
-    list[int],
-    typer.Option(help="Value of a label map that is the example; one for each --mask, or for all."),
+    list[str],
+    typer.Option(
+        help="What marks the example: a label (3), any, or a colour (#ff0000); one for each "
+        "--mask, or for all."
+    ),
 ]
 LabelOption = Annotated[
     list[str],

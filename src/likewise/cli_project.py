@@ -68,6 +68,7 @@ def init(
     from .batch.settings import Marked, relative, write_settings
     from .batch.targets import find_images
     from .cli_references import read_references
+    from .masks import parse_value
     from .methods import check_consensus, make_params
     from .reference import LABEL
     from .refine import check_refiner
@@ -81,7 +82,8 @@ def init(
     check_refiner(refine)
     if consensus:
         check_consensus(method)
-    values = mask_value * len(reference) if len(mask_value) == 1 else mask_value
+    each = mask_value * len(reference) if len(mask_value) == 1 else mask_value
+    values = [v if isinstance(v := parse_value(text), int) else text for text in each]
     references = [
         Marked(
             relative(image, project),

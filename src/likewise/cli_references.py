@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .annotation_files import read_reference
 from .errors import LikewiseError
+from .masks import parse_value
 from .reference import LABEL, Reference
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def files_of(references: Sequence[Reference]) -> list[Path]:
 def read_references(
     images: Sequence[Path],
     masks: Sequence[Path],
-    values: Sequence[int],
+    values: Sequence[str],
     labels: Sequence[str],
     negatives: Sequence[Path],
     negative_masks: Sequence[Path],
@@ -87,7 +88,8 @@ def read_references(
     Args:
         images: of ``--reference``.
         masks: of ``--mask``, one for each image; .json are annotations of COCO or Labelme.
-        values: of ``--mask-value``: none, one for all masks, or one for each; not for .json.
+        values: of ``--mask-value``, as ``parse_value`` reads them: none, one for all masks, or one
+            for each; not for .json.
         labels: of ``--label``: none, or one for each image.
         negatives: of ``--negative``.
         negative_masks: of ``--negative-mask``: none, or one for each of them.
@@ -102,7 +104,8 @@ def read_references(
         _check_count("--reference", images, "--label", labels)
     if negative_masks:
         _check_count("--negative", negatives, "--negative-mask", negative_masks)
-    each = values if len(values) > 1 else [values[0] if values else None] * len(images)
+    parsed = [parse_value(text, "--mask-value") for text in values]
+    each = parsed if len(parsed) > 1 else [parsed[0] if parsed else None] * len(images)
     names = labels or [LABEL] * len(images)
     references = [read_reference(*files) for files in zip(images, masks, each, names, strict=True)]
     wrong: Sequence[Path | None] = negative_masks or [None] * len(negatives)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,6 +29,11 @@ class InputWarning(UserWarning):
     def __init__(self, source: object, what: str) -> None:
         super().__init__(f"{source}: {what}")
         self.source, self.what = str(source), what
+
+
+def note(source: object, what: str) -> None:
+    """Give an ``InputWarning``."""
+    warnings.warn(InputWarning(source, what), stacklevel=3)
 
 
 class BackboneError(LikewiseError):

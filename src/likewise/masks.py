@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .errors import ImageError
-from .images import (
-    PATH,
-    check_finite,
-    check_size,
-    read_array,
-    read_pillow,
-    source_name,
-    why,
-)
+from .errors import ImageError, LikewiseError
+from .images import PATH, check_finite, check_size, decode, source_name, why
+from .text_files import normal, read_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,70 +22,65 @@ if TYPE_CHECKING:
 MaskLike: TypeAlias = (
     "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor | Mapping[str, Any]"
 )
+RGB: TypeAlias = tuple[int, int, int]
+MaskValue: TypeAlias = "int | str | RGB"
+"""A label, "any" for all above 0, or a colour; see `parse_value`."""
+S = TypeVar("S", bound=np.generic)
+
+ANY = "any"
+DARK = 32
+"""How far from 0 a grey value, or from 255, is still black, or white."""
+GREY = 16
+"""How far the channels of a grey colour lie apart at most."""
+MOSTLY = 0.85
+"""Share of a two-valued mask that is black or white, not an edge."""
 
 
 def read_mask(
     source: MaskLike,
     *,
     size: tuple[int, int] | None = None,
-    value: int | None = None,
+    value: MaskValue | None = None,
+    label: str | None = None,
     name: str | None = None,
 ) -> npt.NDArray[np.bool_]:
-    """What a mask marks, as booleans.
+    """What a mask marks, as booleans; ``read_label_map`` says how it is read.
 
     Args:
-        source: path; PIL image; numpy array (H, W), (H, W, 1), (1, H, W), (H, W, 3) or (H, W, 4);
-            torch tensor of those shapes or with the channels first; COCO run-length encoding
-            {"size": [h, w], "counts": text, bytes or list}; COCO annotation whose "segmentation"
-            is such an encoding or a list of polygons [[x, y, x, y, ...], ...].
+        source: path of an image or .npy; PIL image; numpy array (H, W), (H, W, 1), (1, H, W),
+            (H, W, 3) or (H, W, 4); torch tensor of those shapes or with the channels first; COCO
+            run-length encoding {"size": [h, w], "counts": text, bytes or list}; COCO annotation
+            whose "segmentation" is such an encoding or a list of polygons [[x, y, x, y, ...], ...].
         size: (H, W) of the mask's image. A mask of another size but the same shape (aspect ratio
             within 1 %, or one pixel of rounding) is resized to it, nearest neighbour. Polygons
             are drawn at the annotation's own "height" and "width" (or "size"), else at `size`.
-        value: the one grey value or palette index that is foreground.
+        value: what is foreground: the one label of a label map; "any", everything above 0; or a
+            colour (r, g, b). Text is read by `parse_value`.
+        label: the class, for colour masks with CVAT's labelmap.txt beside them or one folder above;
+            None is the only class marked.
         name: what messages call a mask that is no file; default "the mask array" and the like.
 
     Returns:
         (H, W) bool with at least one True and one False.
 
-    The rules, in the order they apply:
-        * EXIF orientation is applied (files and PIL images), as for images.
-        * Of LA, RGBA and (H, W, 4) masks the alpha channel (above half) is the mask, unless it is
-          constant or `value` is given; then the colours are.
-        * Colours must be grey (three equal channels).
-        * With `value`, foreground is what equals it. Bool counts as 0 and 1.
-        * Floats with fractions must lie in 0..1; foreground is above 0.5. Whole floats count as
-          integers.
-        * Palette masks: the index counts, not its colour, and 0 is background. Index 255, the
-          usual "void", is left out where other labels exist, and can be asked for with `value`.
-        * Values 0 and one other: foreground is the other.
-        * 8-bit grey with soft edges or JPEG noise (at least 90 % of the pixels within 10 of 0 or
-          255, both present, and in-between values on both sides of the middle): foreground is
-          above 127.
-        * Anything else is a label map, an error without `value`.
+    Without `value`, foreground is the one label besides 0. Index 255 of a palette, the usual
+    "void", is left out where other labels exist, also by "any"; it can be asked for.
 
     Raises:
-        ImageError: as for `read_image`; and for a label map without `value`, a `value` that does
-            not occur, colours, an unfit size, a malformed COCO entry, or a mask that marks
-            nothing or everything.
+        ImageError: as for `read_image`; and for a label map or colours without `value`, a `value`
+            or `label` that does not occur, an unfit size, a malformed COCO entry, or a mask that
+            marks nothing or everything.
     """
     name = source_name(source, name, "mask")
-    palette = False
-    if isinstance(source, Mapping):
-        pixels = read_coco(source, size, name)
-    elif isinstance(source, (Image.Image, *PATH)):
-        image = read_pillow(source, name)
-        palette = image.mode[0] == "P"
-        premultiplied = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
-        if premultiplied:
-            image = image.convert(premultiplied)
-        elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
-            image = image.convert("RGB")
-        pixels = np.asarray(image)
+    value = parse_value(value, name) if isinstance(value, str) else value
+    classes = cvat_classes(Path(source)) if value is None and isinstance(source, PATH) else {}
+    asked = value if isinstance(value, int) else None
+    colours = {colour: k for k, colour in enumerate(classes.values(), 1)} or None
+    if isinstance(value, tuple):
+        mask = _of_colour(source, value, name)
     else:
-        if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[0] == 1:
-            source = source if source.shape[2] in (1, 3, 4) else source[0]
-        pixels = read_array(source, name)
-    mask = _foreground(_single_channel(pixels, value, name), value, palette, name)
+        values, void = _by_meaning(source, size, asked, colours, name, any_value=value == ANY)
+        mask = _marked(values, value, void, label, list(classes), name)
     if size is not None and mask.shape != tuple(size):
         mask = _resized(mask, size, name)
     if not mask.any():
@@ -101,99 +91,396 @@ def read_mask(
 
 
 def read_label_map(
-    source: MaskLike, *, size: tuple[int, int] | None = None, name: str | None = None
+    source: MaskLike,
+    *,
+    size: tuple[int, int] | None = None,
+    colours: Mapping[RGB, int] | None = None,
+    name: str | None = None,
 ) -> npt.NDArray[np.integer[Any]]:
     """The value of every pixel of a mask or label map, by meaning; 0 is nothing.
 
     Args:
         source: as for ``read_mask``.
         size: (H, W) of its image; a map of another size but the same shape is resized to it.
+        colours: what the colours of a colour mask mean; black is 0 unless said.
         name: what messages call a mask that is no file.
 
     Returns:
-        (H, W) integers. Masks of two values, however they are stored (black and white in any
-        palette, alpha, soft edges, bool), are 0 and 255, or 0 and the one label that they hold;
+        (H, W) integers. Masks of two values are 0 and 255, or 0 and the one label that they hold;
         label maps have their own values. Nothing or everything may be marked.
 
+    The rules, in the order they apply:
+        * The first page or frame counts; EXIF orientation is applied, as for images.
+        * Palette: if the colours used are black and white (and greys between, of soft edges), they
+          count, in whatever order they are. Other palettes are label maps: the index counts, but
+          if 0 is a colour and another index is black, black is nothing: the two change places.
+        * Alpha that is not constant is the mask (above the middle of its range), unless what it
+          shows is a black and white mask of its own.
+        * Colours whose channels are equal, or nearly so and black and white, are grey. Black and
+          one other colour are a mask. More colours are an error without ``colours``.
+        * bool, 1-bit, floats above half of 0..1, and grey with soft edges or JPEG noise, of 8 or 16
+          bits (see `is_soft`), are 0 and 255.
+        * Anything else are labels.
+
     Raises:
-        ImageError: it cannot be read, holds colours or fractions, or does not fit ``size``.
+        ImageError: it cannot be read, holds unknown colours or fractions, or does not fit ``size``.
     """
     name = source_name(source, name, "mask")
-    image = read_pillow(source, name)  # type: ignore[arg-type]
-    values = _single_channel(np.asarray(image), None, name)
-    return np.where(values, 255, 0) if values.dtype == bool else values
+    values, _ = _by_meaning(source, size, None, colours, name)
+    return values if size is None or values.shape == tuple(size) else _resized(values, size, name)
 
 
-def _single_channel(pixels: npt.NDArray[Any], value: int | None, name: str) -> npt.NDArray[Any]:
-    """(H, W): alpha where it says something, else the grey of equal colour channels."""
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        alpha, pixels = pixels[..., -1], pixels[..., :-1]
-        if value is None and alpha.min() != alpha.max():
-            opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
-            return np.asarray(alpha > opaque / 2)
-    if pixels.ndim == 3:
-        if not (pixels == pixels[..., :1]).all():
-            raise ImageError(
-                f"{name} is a colour picture, and colours are not understood as a mask: save it "
-                "as greyscale with 0 for background and 255 for the example."
-            )
-        pixels = pixels[..., 0]
-    return pixels
+def parse_value(text: str, name: str = "the mask value") -> MaskValue:
+    """A label, "any", or a colour from ``3``, ``any``, ``#ff0000`` or ``255,0,0``.
 
-
-def _foreground(
-    pixels: npt.NDArray[Any], value: int | None, palette: bool, name: str
-) -> npt.NDArray[np.bool_]:
-    """(H, W) bool from (H, W) values by the rules of `read_mask`."""
-    check_finite(pixels, name)
-    if pixels.dtype.kind == "f" and (pixels == np.rint(pixels)).all():
-        pixels = pixels.astype(np.int64)
-    if pixels.dtype == bool:
-        pixels = pixels.astype(np.uint8)
-    values = np.unique(pixels)
-    listed = ", ".join(str(v.item()) for v in values[:12]) + (", ..." if len(values) > 12 else "")
-    if value is not None:
-        if value not in values:
-            raise ImageError(
-                f"{name} does not hold the value {value}, only {listed}: give one of these as "
-                "value= (--mask-value)."
-            )
-        return np.asarray(pixels == value)
-    if pixels.dtype.kind == "f":
-        if values[0] < 0 or values[-1] > 1:
-            raise ImageError(
-                f"{name} holds floats from {values[0]:g} to {values[-1]:g}, but floats must lie "
-                "in 0..1: rescale them, or give a bool mask."
-            )
-        return np.asarray(pixels > 0.5)
-    labels = values[values != 0]
-    if palette and len(labels) > 1:
-        labels = labels[labels != 255]
-    if len(labels) <= 1:
-        return np.asarray(pixels == labels[0]) if len(labels) else np.zeros(pixels.shape, bool)
-    if not palette and pixels.dtype == np.uint8 and is_soft(pixels):
-        return np.asarray(pixels > 127)
-    raise ImageError(
-        f"{name} is a label map with the values {listed}: say which one is the example with "
-        "value= (--mask-value)."
+    Raises:
+        LikewiseError: it is none of these.
+    """
+    plain = text.strip().lower()
+    if plain == ANY:
+        return ANY
+    if re.fullmatch(r"[+-]?\d+", plain):
+        return int(plain)
+    if re.fullmatch(r"#([0-9a-f]{3}|[0-9a-f]{6})", plain):
+        digits = plain[1:] if len(plain) == 7 else "".join(2 * digit for digit in plain[1:])
+        return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
+    parts = [part.strip() for part in plain.strip("()[]").split(",")]
+    if len(parts) == 3 and all(part.isdecimal() and int(part) < 256 for part in parts):
+        return int(parts[0]), int(parts[1]), int(parts[2])
+    raise LikewiseError(
+        f"{name}: {text!r} is no value of a mask: give a number such as 3, any, or a colour such "
+        "as #ff0000 or 255,0,0."
     )
 
 
-def is_soft(pixels: npt.NDArray[np.uint8]) -> bool:
-    """Whether 8-bit grey is a two-valued mask with soft edges or JPEG noise.
+def cvat_classes(mask: Path) -> dict[str, RGB]:
+    """Class → colour, of the labelmap.txt that CVAT writes with segmentation masks.
 
-    Asking for values on both sides of the middle keeps out label maps of a few classes and a
-    void of 255, which also sit near both ends.
+    Args:
+        mask: the file lies beside it or one folder above.
+
+    Returns:
+        The classes without the background; empty if there is no such file.
+
+    Raises:
+        ImageError: the file cannot be used.
     """
-    counts = np.bincount(pixels.ravel(), minlength=256)
-    low, high = counts[:11].sum(), counts[245:].sum()
-    between = counts[1:128].any() and counts[128:255].any()
-    return bool(low and high and between and low + high >= 0.9 * pixels.size)
+    found = [f / "labelmap.txt" for f in (mask.absolute().parent, mask.absolute().parent.parent)]
+    file = next((f for f in found if f.is_file()), None)
+    if file is None:
+        return {}
+    classes: dict[str, RGB] = {}
+    try:
+        for line in read_text(file).splitlines():
+            if line.strip() and not line.lstrip().startswith("#"):
+                label, colour = line.split(":")[:2]
+                red, green, blue = (int(part) for part in colour.split(","))
+                classes[normal(label.strip())] = red, green, blue
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"{file} is no label map of CVAT ({why(error)}): its lines must be label:r,g,b:parts:"
+            "actions."
+        ) from error
+    return {k: colour for k, colour in classes.items() if k != "background" and any(colour)}
 
 
-def _resized(
-    mask: npt.NDArray[np.bool_], size: tuple[int, int], name: str
+def _marked(
+    values: npt.NDArray[Any],
+    value: MaskValue | None,
+    void: bool | None,
+    label: str | None,
+    classes: Sequence[str],
+    name: str,
 ) -> npt.NDArray[np.bool_]:
+    """(H, W) bool: the part of a label map that is meant."""
+    present = np.unique(values)
+    labels = [int(v) for v in present if v != 0]
+    if void and any(v != 255 for v in labels):
+        labels = [v for v in labels if v != 255]
+    if value == ANY:
+        return np.asarray(np.isin(values, [v for v in labels if v > 0]))
+    if value is not None:
+        if value not in present:
+            raise ImageError(
+                f"{name} does not hold the value {value}, only {_listed(present)}: give one of "
+                "these as value= (--mask-value)."
+            )
+        return np.asarray(values == value)
+    if classes and void is None and labels:
+        label = None if label is None else normal(label)
+        marked = [classes[v - 1] for v in labels]
+        if label is None and len(marked) > 1:
+            raise ImageError(
+                f"{name} marks {', '.join(marked)}: say which is the example by its label."
+            )
+        if marked and label not in (None, *marked):
+            raise ImageError(
+                f"{name} marks no {label}, only {', '.join(marked)}: give one of these as its "
+                "label."
+            )
+        return np.asarray(values == (labels[0] if label is None else [*classes].index(label) + 1))
+    if len(labels) > 1:
+        raise ImageError(
+            f"{name} is a label map with the values {_listed(present)}: say which one is the "
+            "example with value= (--mask-value), or mark all above 0 with --mask-value any."
+        )
+    return np.asarray(values == labels[0]) if labels else np.zeros(values.shape, bool)
+
+
+def _listed(values: npt.NDArray[Any]) -> str:
+    return ", ".join(str(v.item()) for v in values[:12]) + (", ..." if len(values) > 12 else "")
+
+
+def _by_meaning(
+    source: MaskLike,
+    size: tuple[int, int] | None,
+    value: int | None,
+    colours: Mapping[RGB, int] | None,
+    name: str,
+    any_value: bool = False,
+) -> tuple[npt.NDArray[np.integer[Any]], bool | None]:
+    """The rules of `read_label_map`, but for the size.
+
+    Args:
+        value: the one label that is asked for: then alpha says nothing.
+        any_value: of a colour mask, everything but black is asked for.
+
+    Returns:
+        The values; and whether 255 is "void", None if the values are those of ``colours``.
+    """
+    if isinstance(source, Mapping):
+        return np.where(read_coco(source, size, name), 255, 0), False
+    pixels = _pixels(source, name)
+    if isinstance(pixels, Image.Image):
+        return _of_palette(pixels, value, colours, name)
+    values: npt.NDArray[Any] = pixels
+    if values.ndim == 3 and values.shape[2] in (2, 4):
+        alpha, values = values[..., -1], values[..., :-1]
+        low, high = float(alpha.min()), float(alpha.max())
+        shown = np.asarray(alpha > (low + high) / 2)
+        if value is None and low != high and not any_value:
+            own = _two_valued(_grey(values), shown)
+            return np.where(shown if own is None else own & shown, 255, 0), False
+        if low != high and any_value:  # hidden colours are no labels
+            values = np.where(shown[..., None], values, values.dtype.type(0))
+    if values.ndim == 3:
+        exact = bool((values == values[..., :1]).all())
+        near = values[..., 0] if exact else _grey(values)
+        if near is None or not (exact or _two_valued(near) is not None):
+            return _of_colours(values, colours, any_value, name)
+        values = near
+    return _of_grey(values, name), False
+
+
+def _pixels(source: Any, name: str) -> Image.Image | npt.NDArray[Any]:
+    """A palette picture, or (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) of any type."""
+    if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[0] == 1:
+        source = source if source.shape[2] in (1, 3, 4) else source[0]
+    pixels = decode(source, name, first=True).pixels
+    if not isinstance(pixels, Image.Image):
+        return pixels
+    mode = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}.get(pixels.mode, pixels.mode)
+    if mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+        mode = "RGB"
+    pixels = pixels if pixels.mode == mode else pixels.convert(mode)
+    return pixels if mode == "P" else np.asarray(pixels)
+
+
+def _of_palette(
+    image: Image.Image, value: int | None, colours: Mapping[RGB, int] | None, name: str
+) -> tuple[npt.NDArray[np.integer[Any]], bool | None]:
+    """Values of a palette picture, and as for `_by_meaning`."""
+    indices, palette = np.asarray(image), np.zeros((256, 3), dtype=np.int16)
+    entries = np.array(image.getpalette("RGB"), dtype=np.int16).reshape(-1, 3)
+    palette[: len(entries)] = entries
+    used = np.unique(indices)
+    key = image.info.get("transparency")
+    alpha = [255] * key + [0] if isinstance(key, int) else list(key or ())
+    hidden = [k for k in used.tolist() if k < len(alpha) and alpha[k] == 0]
+    if hidden and len(used) == len(hidden) + 1:
+        shown = next(k for k in used.tolist() if k not in hidden)
+        return np.where(indices == shown, shown or 255, 0), True
+    palette[hidden] = 0
+    own = palette[used]
+    if _is_grey(own[None]):
+        if len(used) > 1:
+            mask = _two_valued(palette[:, 0][indices])
+            if mask is not None:
+                return np.where(mask, 255, 0), False
+        elif set(map(_end, entries[:, 0])) == {0, 255} and _is_grey(entries[None]):
+            return np.full(indices.shape, _end(own[0, 0])), False
+    elif colours:
+        return _named(palette[indices], colours, name), None
+    dark = used[(own <= DARK).all(axis=1)]
+    if value is None and used[0] == 0 and len(dark) == 1 and dark[0] != 0:
+        places = np.arange(256)
+        places[[0, dark[0]]] = dark[0], 0
+        return places[indices], True
+    return indices, True
+
+
+def _end(grey: int) -> int:
+    """0 for near black, 255 for near white, else -1."""
+    return 0 if grey <= DARK else 255 if grey >= 255 - DARK else -1
+
+
+def _of_colours(
+    pixels: npt.NDArray[Any], colours: Mapping[RGB, int] | None, any_value: bool, name: str
+) -> tuple[npt.NDArray[np.integer[Any]], bool | None]:
+    """Values of (H, W, 3) that are not grey."""
+    if pixels.dtype == np.uint16 and pixels.max() > 255:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.dtype.kind == "f" and pixels.max() <= 1:
+        pixels = np.rint(pixels * 255)
+    pixels = pixels.astype(np.int16)
+    if colours:
+        return _named(pixels, colours, name), None
+    present = np.unique(pixels.reshape(-1, 3), axis=0)
+    dark = (present <= DARK).all(axis=1)
+    if any_value or (len(present) == 2 and dark.sum() == 1):
+        return np.where((pixels > DARK).any(axis=2), 255, 0), False
+    listed = ", ".join(_hex(colour) for colour in present[:8]) + ", ..." * (len(present) > 8)
+    raise ImageError(
+        f"{name} is a colour picture of {listed}: say which one is the example with value= "
+        f"(--mask-value '{_hex(present[~dark][0])}'), or save it as greyscale with 0 for "
+        "background and 255 for the example."
+    )
+
+
+def _named(
+    pixels: npt.NDArray[Any], colours: Mapping[RGB, int], name: str
+) -> npt.NDArray[np.integer[Any]]:
+    """Values of (H, W, 3) colours."""
+    codes = (pixels.astype(np.int64) * (65536, 256, 1)).sum(axis=2)
+    known = {0: 0} | {r * 65536 + g * 256 + b: k for (r, g, b), k in colours.items()}
+    strange = [code for code in np.unique(codes).tolist() if code not in known]
+    if strange:
+        raise ImageError(
+            f"{name} holds the colour #{strange[0]:06x}, which its label map does not name: export "
+            "it again, with its label map and without smoothing."
+        )
+    found, where = np.unique(codes, return_inverse=True)
+    return np.array([known[code] for code in found.tolist()])[where].reshape(codes.shape)
+
+
+def _of_colour(source: MaskLike, colour: RGB, name: str) -> npt.NDArray[np.bool_]:
+    """(H, W) bool: where a mask has this very colour."""
+    if isinstance(source, Mapping):
+        raise ImageError(f"{name} has no colours: give no colour as value= (--mask-value).")
+    pixels = _pixels(source, name)
+    if isinstance(pixels, Image.Image):
+        pixels = np.asarray(pixels.convert("RGB"))
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = pixels[..., : 3 if pixels.shape[2] > 2 else 1]
+    equal = np.asarray((pixels == np.array(colour, dtype=np.int64)).all(axis=2))
+    if not equal.any():
+        present = np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)
+        listed = ", ".join(map(_hex, present[:8])) + ", ..." * (len(present) > 8)
+        raise ImageError(
+            f"{name} does not hold the colour {_hex(np.array(colour))}, only {listed}: give one of "
+            "these as value= (--mask-value)."
+        )
+    return equal
+
+
+def _hex(colour: npt.NDArray[Any]) -> str:
+    red, green, blue = np.broadcast_to(colour, 3).astype(np.int64).tolist()
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _is_grey(pixels: npt.NDArray[Any]) -> bool:
+    """Whether the channels of all (H, W, 3) pixels are nearly equal, as JPEG leaves them."""
+    return bool((np.ptp(pixels.astype(np.int32), axis=2) <= GREY).mean() >= 0.99)
+
+
+def _grey(pixels: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+    """(H, W) of nearly grey (H, W, 1) or (H, W, 3), None of colours."""
+    if pixels.shape[2] == 1 or (pixels == pixels[..., :1]).all():
+        return pixels[..., 0]
+    if pixels.dtype != np.uint8 or not _is_grey(pixels):
+        return None
+    return np.asarray(np.median(pixels, axis=2).astype(np.uint8))
+
+
+def _two_valued(
+    grey: npt.NDArray[Any] | None, shown: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.bool_] | None:
+    """(H, W) bool: the white of a black and white mask; None if it is none.
+
+    Args:
+        grey: (H, W) of 8 or 16 bits, or floats of their size or in 0..1.
+        shown: (H, W) where it counts.
+    """
+    if grey is None or grey.dtype == bool:
+        return grey
+    seen = grey if shown is None else grey[shown]
+    known = seen[np.isfinite(seen)] if grey.dtype.kind == "f" else seen
+    if known.size < seen.size or not seen.size or seen.min() < 0:
+        return None
+    top = next((t for t in (255, 65535) if seen.max() <= t), None)
+    if grey.dtype.kind == "f" and seen.max() <= 1:
+        top = 1
+    if top is None:
+        return None
+    small = np.rint(grey.clip(0, top) * (255.0 / top)).astype(np.uint8)
+    ends = [_end(v) for v in np.unique(small if shown is None else small[shown]).tolist()]
+    if not (ends == [0, 255] or is_soft(small, shown)):
+        return None
+    return np.asarray(small > 127)
+
+
+def _of_grey(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[np.integer[Any]]:
+    """Values of (H, W) of any type."""
+    check_finite(pixels, name)
+    if pixels.dtype == bool:
+        return np.where(pixels, 255, 0)
+    if pixels.dtype.kind == "f" and (pixels == np.rint(pixels)).all() and _fits(pixels):
+        pixels = pixels.astype(np.int64)
+    whole = pixels.dtype.kind != "f"
+    present = np.unique(pixels)
+    if whole and len(present) - (0 in present) <= 1:
+        return pixels
+    mask = _two_valued(pixels)
+    if mask is not None:
+        return np.where(mask, 255, 0)
+    if whole:
+        return pixels
+    low, high = pixels.min(), pixels.max()
+    if low < 0 or high > 1:
+        raise ImageError(
+            f"{name} holds floats from {low:g} to {high:g}, but floats must lie in 0..1: rescale "
+            "them, or give a bool mask."
+        )
+    return np.where(pixels > 0.5, 255, 0)
+
+
+def _fits(values: npt.NDArray[Any]) -> bool:
+    return bool(np.abs(values).max() < 2**53)
+
+
+def is_soft(pixels: npt.NDArray[np.uint8], shown: npt.NDArray[np.bool_] | None = None) -> bool:
+    """Whether 8-bit grey (H, W) is a two-valued mask with soft edges or JPEG noise.
+
+    Most of it is black or white, values between are on both sides of the middle, and none of them
+    fills a square of 3 x 3 pixels: a label would. Only what is ``shown`` counts.
+    """
+    counts = np.bincount((pixels if shown is None else pixels[shown]).ravel(), minlength=256)
+    low, high = counts[: DARK + 1].sum(), counts[255 - DARK :].sum()
+    between = counts[1:128].any() and counts[128:255].any()
+    if not (low and high and between and low + high >= MOSTLY * counts.sum()):
+        return False
+    plain = (pixels > DARK) & (pixels < 255 - DARK)
+    if shown is not None:
+        plain &= shown
+    same = pixels[1:, :] == pixels[:-1, :]
+    down = plain[1:-1] & same[1:] & same[:-1]  # three equal ones, one above the other
+    across = down[:, :-2] & down[:, 1:-1] & down[:, 2:]
+    row = pixels[1:-1]
+    equal = (row[:, :-2] == row[:, 1:-1]) & (row[:, 1:-1] == row[:, 2:])
+    return not bool((across & equal).any())
+
+
+def _resized(mask: npt.NDArray[S], size: tuple[int, int], name: str) -> npt.NDArray[S]:
     """Nearest neighbour to `size` (H, W), which must have the same shape, give or take 1 %."""
     (h, w), (H, W) = mask.shape, size
     if abs(w * H - h * W) > 0.01 * h * W and abs(w - W * h / H) > 1 and abs(h - H * w / W) > 1:
@@ -201,9 +488,15 @@ def _resized(
             f"{name} is {w} × {h} pixels, but its image is {W} × {H}: draw the mask on that very "
             "image, upright and uncropped."
         )
+    return nearest(mask, size)
+
+
+def nearest(values: npt.NDArray[S], size: tuple[int, int]) -> npt.NDArray[S]:
+    """(H, W) values at another size, each that of the nearest pixel, whatever the shape."""
+    (h, w), (H, W) = values.shape, size
     rows = (2 * np.arange(H) + 1) * h // (2 * H)
     columns = (2 * np.arange(W) + 1) * w // (2 * W)
-    resized: npt.NDArray[np.bool_] = mask[rows[:, None], columns]
+    resized: npt.NDArray[S] = values[rows[:, None], columns]
     return resized
 
 
@@ -225,7 +518,7 @@ def read_coco(
         height, width = (int(side) for side in own or size or ())
         check_size(height, width, name)
         if isinstance(shape, Mapping):
-            return _decode_runs(shape.get("counts"), height, width)
+            return decode_runs(shape.get("counts"), height, width)
         mask = np.zeros((height, width), bool)
         for polygon in shape:
             fill_polygon(mask, polygon)
@@ -238,7 +531,7 @@ def read_coco(
         ) from error
 
 
-def _decode_runs(counts: Any, height: int, width: int) -> npt.NDArray[np.bool_]:
+def decode_runs(counts: Any, height: int, width: int) -> npt.NDArray[np.bool_]:
     """(H, W) from COCO run lengths, which alternate background and foreground down the columns.
 
     Raises:
@@ -269,6 +562,8 @@ def _unpack_runs(text: bytes) -> list[int]:
             raise ValueError("its counts hold a character that COCO does not use")
         value |= (bits & 31) << shift
         shift += 5
+        if shift > 60:
+            raise ValueError("its counts hold a number that no picture needs")
         if bits & 32:
             continue
         if bits & 16:

@@ -13,8 +13,9 @@ from PIL import Image
 from .errors import ImageError, LikewiseError
 from .features.encoded import Encoded
 from .features.grid import mask_to_grid
-from .images import ImageLike, read_image
-from .masks import MaskLike, read_mask
+from .images import ImageLike, Picture, find_range, read_picture, source_name
+from .masks import MaskLike, MaskValue, read_mask
+from .stretch import Ranges, pooled
 from .views import make_views
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ LABEL = "object"
 class Reference:
     """One example: an image and the mask of the thing in it.
 
-    ``value`` picks one label of a label map (palette or grey); see ``masks.read_mask``. With
+    ``value`` picks one label of a label map, "any" of them, or a colour; see ``masks.read_mask``.
+    Pixels that are transparent or without data are not in the mask. With
     several ``label``s the classes compete for every pixel; one called ``person/hair`` is a part of
     ``person``, if that is a class too: it is only looked for inside what is found of it, and its
     pixels are in both. ``negative`` says that the mask (None:
@@ -41,7 +43,7 @@ class Reference:
 
     image: ImageLike
     mask: MaskLike | None
-    value: int | None = None
+    value: MaskValue | None = None
     label: str = LABEL
     negative: bool = False
 
@@ -68,6 +70,8 @@ class ReferenceSet:
     """Encoded references of one or several concepts, reusable for any number of targets."""
 
     shots: tuple[Shot, ...]
+    ranges: Ranges = field(default_factory=dict)
+    """Of pictures of more than 8 bits: values shown, by kind of number, for targets too."""
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def kept(self, name: str, make: Callable[[], T]) -> T:
@@ -83,6 +87,7 @@ class ReferenceSet:
     def fingerprint(self) -> str:
         """64 hex digits of all references: pictures, masks, classes and their order."""
         known = [f"{s.digest} {s.label} {s.negative}" for s in self.shots]
+        known += [f"{kind} {shown}" for kind, shown in sorted(self.ranges.items())]
         return hashlib.sha256("\n".join(known).encode()).hexdigest()
 
     @property
@@ -107,7 +112,8 @@ class ReferenceSet:
             LikewiseError: if a class has none.
         """
         check_classes(labels, self.labels)
-        return ReferenceSet(tuple(s for s in self.shots if s.negative or s.label in labels))
+        kept = tuple(s for s in self.shots if s.negative or s.label in labels)
+        return ReferenceSet(kept, self.ranges)
 
     def of(self, label: str) -> ReferenceSet:
         """The references of one class; what the other classes mark is what it is not.
@@ -124,6 +130,7 @@ class ReferenceSet:
                 for s in self.shots
                 if s.negative or s.label not in related
             ),
+            self.ranges,
             kept,
         )
 
@@ -181,18 +188,43 @@ def _is_example(item: object) -> bool:
     return isinstance(item, Reference) or (isinstance(item, tuple | list) and len(item) == 2)
 
 
-def read_reference(reference: Reference) -> tuple[np.ndarray, np.ndarray]:
+def read_reference(
+    reference: Reference, stretch: Ranges | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Its (H, W, 3) uint8 RGB image and (H, W) bool mask.
+
+    Args:
+        reference: what to read.
+        stretch: see ``read_picture``.
 
     Raises:
         ImageError: if the image or mask cannot be used.
     """
-    image = read_image(reference.image)
+    picture = read_picture(reference.image, stretch=stretch)
+    return picture.pixels, marked_pixels(reference, picture)
+
+
+def marked_pixels(reference: Reference, picture: Picture) -> np.ndarray:
+    """(H, W) bool: what a reference marks in its picture, of the pixels that are valid.
+
+    Raises:
+        ImageError: if the mask cannot be used, or marks only pixels that are not valid.
+    """
+    size = picture.pixels.shape[:2]
     if reference.mask is not None:
-        return image, read_mask(reference.mask, size=image.shape[:2], value=reference.value)
-    if reference.negative:
-        return image, np.ones(image.shape[:2], dtype=bool)
-    raise ImageError("a reference has no mask: only a negative one may do without.")
+        label = None if reference.label == LABEL or reference.negative else reference.label
+        mask = read_mask(reference.mask, size=size, value=reference.value, label=label)
+    elif reference.negative:
+        mask = np.ones(size, dtype=bool)
+    else:
+        raise ImageError("a reference has no mask: only a negative one may do without.")
+    mask = mask if picture.valid is None else mask & picture.valid
+    if not mask.any():
+        raise ImageError(
+            f"the mask of {source_name(reference.image, None, 'image')} marks only pixels that are "
+            "transparent or without data: mark others."
+        )
+    return mask
 
 
 def encode_references(
@@ -215,10 +247,12 @@ def encode_references(
     keys: list[tuple[tuple[int, ...], bytes]] = []
     seen = []
 
+    ranges = pooled(found for r in references if (found := find_range(r.image)) is not None)
+
     def pictures() -> Iterator[np.ndarray]:
         known: set[tuple[tuple[int, ...], bytes]] = set()
         for reference in references:
-            image, mask = read_reference(reference)
+            image, mask = read_reference(reference, ranges)
             shown = {}
             for name, (view, marked) in (
                 {"": (image, mask)} | make_views(image, mask, views)
@@ -240,7 +274,7 @@ def encode_references(
         plain, own = patches.pop("")
         shot = Shot(plain, own, patches, reference.label, reference.negative, small, digest)
         shots.append(shot)
-    return ReferenceSet(tuple(shots))
+    return ReferenceSet(tuple(shots), ranges)
 
 
 def thumbnail(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

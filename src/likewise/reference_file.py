@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from .backbones.encoder import Encoder
     from .features.encoded import Encoded
 
-FORMAT = 1
+FORMAT = 2
+"""1 where there are no ``ranges``."""
 ENTRY = "likewise.references"
 SUFFIX = ".safetensors"
 
@@ -75,6 +76,8 @@ class Info:
     """Of each its ``label``, ``negative``, and ``pictures``: view → number of the picture."""
     path: Path
     """Where it was read."""
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Values shown of pictures of more than 8 bits, see ``ReferenceSet.ranges``."""
 
     @property
     def classes(self) -> dict[str, int]:
@@ -171,8 +174,8 @@ def save_references(
         if e.colour is not None:
             tensors[f"picture.{p}.colour"] = e.colour.cpu().numpy()
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    facts = {
-        "format": FORMAT,
+    facts: dict[str, Any] = {
+        "format": FORMAT if references.ranges else 1,
         "likewise": __version__,
         **_needed(encoder),
         "dtype": str(encoder.dtype).removeprefix("torch."),
@@ -183,6 +186,8 @@ def save_references(
         "pictures": [e.size for e in encoded.values()],
         "shots": shots,
     }
+    if references.ranges:
+        facts["ranges"] = references.ranges
     facts["digest"] = _digest(facts, tensors)
     try:
         with whole_file(path) as file:
@@ -245,7 +250,7 @@ def load_references(path: str | Path, encoder: Encoder, method: str) -> Referenc
         digest = hashlib.sha256(kept + tensors[f"shot.{s}.mask.plain"].tobytes()).hexdigest()
         shots.append(Shot(plain, mask, patches, facts["label"], facts["negative"], small, digest))
     check_negatives(method, shots)
-    return ReferenceSet(tuple(shots))
+    return ReferenceSet(tuple(shots), info.ranges)
 
 
 def read_info(path: str | Path) -> Info:
@@ -387,6 +392,9 @@ def _read(path: Path, *, whole: bool) -> tuple[Info, dict[str, np.ndarray]]:
                 f"{FORMAT}): update likewise, or save it again with this one."
             )
         info = Info(**{name: _fixed(value) for name, value in facts.items()}, path=path)
+        if info.ranges:
+            ranges = {k: (float(low), float(high)) for k, (low, high) in info.ranges.items()}
+            info = replace(info, ranges=ranges)
         _ = len(info.shots), info.classes, info.negatives, set(info.views)  # are what they should
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LikewiseError(damaged) from error

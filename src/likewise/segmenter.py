@@ -16,7 +16,7 @@ from . import __version__
 from .backbones.download import sha256_of
 from .backbones.encoder import Encoder
 from .errors import LikewiseError
-from .images import ImageLike, read_image
+from .images import ImageLike, Picture, read_picture
 from .methods import DEFAULT, check_consensus, check_negatives, get_method, make_params
 from .methods.keypoints import match_keypoints
 from .pictures import glimpse
@@ -243,8 +243,16 @@ class Segmenter:
 
     def segment(self, image: ImageLike) -> Result:
         """Segment one image. Raises ImageError if it cannot be read."""
-        pixels = read_image(image)
-        return self.segment_encoded(pixels, self.encoder.encode(pixels))
+        picture = self.read(image)
+        return self.segment_encoded(picture, self.encoder.encode(picture.pixels))
+
+    def read(self, image: ImageLike) -> Picture:
+        """An image as the references were read: more than 8 bits are stretched like theirs.
+
+        Raises:
+            ImageError: if it cannot be read.
+        """
+        return read_picture(image, stretch=self.references.ranges if self.references else None)
 
     def segment_many(
         self, images: Iterable[ImageLike], *, consensus: bool = False
@@ -265,7 +273,7 @@ class Segmenter:
 
     def _segment_batches(self, images: Iterable[ImageLike], consensus: bool) -> Iterator[Result]:
         size = self.batch_size(consensus)
-        for batch in batched(ahead(read_image, images, self.batch_size(False)), size):
+        for batch in batched(ahead(self.read, images, self.batch_size(False)), size):
             yield from self.segment_batch(batch, consensus=consensus)
 
     def batch_size(self, consensus: bool) -> int:
@@ -273,9 +281,9 @@ class Segmenter:
         return CONSENSUS_BATCH if consensus else self.encoder.batch_size
 
     def segment_batch(
-        self, images: Sequence[np.ndarray], *, consensus: bool = False
+        self, images: Sequence[np.ndarray | Picture], *, consensus: bool = False
     ) -> list[Result]:
-        """Segment (H, W, 3) uint8 RGB images, all in memory at once.
+        """Segment images, all in memory at once: (H, W, 3) uint8 RGB, or as ``read`` gives them.
 
         Raises:
             LikewiseError: if there is no reference yet or the method has no consensus.
@@ -283,7 +291,7 @@ class Segmenter:
         if consensus:
             check_consensus(self.method)
         references = self.fitted()
-        encoded = list(self.encoder.encode_many(images))
+        encoded = list(self.encoder.encode_many([_pixels(image) for image in images]))
         if not consensus:
             return [self.segment_encoded(*pair) for pair in zip(images, encoded, strict=True)]
         from .features.shared import Shared
@@ -295,12 +303,12 @@ class Segmenter:
             for label, model in self._models.items()
         ]
         return [
-            self._decide(pixels, Shared(target), list(scores))
-            for pixels, target, *scores in zip(images, encoded, *found, strict=True)
+            self._decide(image, Shared(target), list(scores))
+            for image, target, *scores in zip(images, encoded, *found, strict=True)
         ]
 
-    def segment_encoded(self, pixels: np.ndarray, target: Encoded) -> Result:
-        """Segment an image that is encoded already: (H, W, 3) uint8 RGB and its features.
+    def segment_encoded(self, image: np.ndarray | Picture, target: Encoded) -> Result:
+        """Segment an image that is encoded already, as for ``segment_batch``, from its features.
 
         Raises:
             LikewiseError: if there is no reference yet.
@@ -308,7 +316,7 @@ class Segmenter:
         from .features.shared import Shared
 
         shared = Shared(target, len(self._models))
-        return self._decide(pixels, shared, list(self.score_encoded(target, shared).values()))
+        return self._decide(image, shared, list(self.score_encoded(target, shared).values()))
 
     def score_encoded(self, target: Encoded, shared: Shared | None = None) -> dict[str, Scores]:
         """What the method says of an image that is encoded already: label → its scores.
@@ -349,7 +357,8 @@ class Segmenter:
                 for label, share in shares.items()
                 if bool((share > 0.5).any())
             ]
-            return copy.copy(self).learn(ReferenceSet((*references.shots, *shots)))
+            taught = ReferenceSet((*references.shots, *shots), references.ranges)
+            return copy.copy(self).learn(taught)
         other = copy.copy(self)
         other._models = {}
         for label, model in self._models.items():
@@ -367,13 +376,20 @@ class Segmenter:
             raise LikewiseError("no reference yet: give at least one (image, mask) pair first.")
         return self.references
 
-    def _decide(self, pixels: np.ndarray, shared: Shared, found: Sequence[Scores]) -> Result:
-        """From every class's patch scores to one result."""
+    def _decide(
+        self, image: np.ndarray | Picture, shared: Shared, found: Sequence[Scores]
+    ) -> Result:
+        """From every class's patch scores to one result; pixels that are not valid are in none."""
+        pixels = _pixels(image)
+        valid = image.valid if isinstance(image, Picture) else None
         size = self.encoder.input_size
         scores = [f.on(shared.target.grid) for f in found]
         masks = [refine(s, pixels, size, self.refiner) for s in scores]
         confidences, wholes = [f.confidence for f in found], wholes_of(list(self._models))
         label_map, masks = compete_inside(masks, scores, confidences, wholes, size)
+        if valid is not None:
+            label_map = np.where(valid, label_map, label_map.dtype.type(0))
+            masks = [mask & valid for mask in masks]
         classes = {
             label: ClassResult(mask, s.cpu().numpy(), f.confidence, f.trace, f.disputed)
             for label, mask, s, f in zip(self._models, masks, scores, found, strict=True)
@@ -415,9 +431,13 @@ class Segmenter:
         Raises:
             LikewiseError: if a point is not a pair of numbers inside the reference.
         """
-        first, second = self.encoder.encode_many([read_image(reference), read_image(image)])
+        first, second = self.encoder.encode_many([self.read(i).pixels for i in (reference, image)])
         points = check_keypoints(keypoints, first.size)
         return match_encoded(first, second, points, debiased)
+
+
+def _pixels(image: np.ndarray | Picture) -> np.ndarray:
+    return image.pixels if isinstance(image, Picture) else image
 
 
 def match_encoded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,25 @@ def read_text(path: Path) -> str:
         ValueError: it is neither UTF-8 nor UTF-16 with a byte order mark.
     """
     content = path.read_bytes()
-    return content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig")
+    try:
+        return content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("it is neither UTF-8 nor UTF-16 text") from error
 
 
 def read_json(path: Path) -> Any:
-    """The JSON of a file. Raises OSError or ValueError as ``read_text`` and ``json`` do."""
-    return json.loads(read_text(path))
+    """The JSON of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no text as for ``read_text``, or no JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def normal(name: str) -> str:
+    """One spelling of a name, Unicode NFC: systems differ in how they write an é."""
+    return unicodedata.normalize("NFC", name)

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .annotation_files import read_annotated
-from .batch.targets import IMAGE_SUFFIXES
 from .errors import ImageError, LikewiseError
-from .images import is_cut_out, read_image, why
+from .formats import is_image_name
+from .images import is_cut_out, read_picture, why
 from .masks import read_mask
-from .reference import LABEL, Reference
+from .reference import LABEL, Reference, marked_pixels
 
 MASKS, NEGATIVES = "masks", "negatives"
 """Folders that are no classes."""
@@ -134,8 +134,8 @@ def _examples(folder: Path, label: str, negative: bool = False) -> Iterator[Refe
 
 
 def _checked(image: Path, mark: Path | None, label: str, negative: bool) -> Reference:
-    pixels = read_image(image)
-    size = pixels.shape[0], pixels.shape[1]
+    picture = read_picture(image)
+    size = picture.pixels.shape[0], picture.pixels.shape[1]
     if mark is None and negative:
         return Reference(image, None, label=label, negative=True)
     if mark is None and not is_cut_out(image):
@@ -148,12 +148,13 @@ def _checked(image: Path, mark: Path | None, label: str, negative: bool) -> Refe
         marked = read_annotated(mark, image, size, name)
         return Reference(image, read_mask(marked, size=size), label=label, negative=negative)
     mask = mark or image  # its alpha channel
-    read_mask(mask, size=size)
-    return Reference(image, mask, label=label, negative=negative)
+    reference = Reference(image, mask, label=label, negative=negative)
+    marked_pixels(reference, picture)
+    return reference
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    return is_image_name(path) and path.is_file()
 
 
 def _entries(folder: Path) -> list[Path]:

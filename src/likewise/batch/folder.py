@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 
 from ..errors import LikewiseError, explained_memory
-from ..images import encode_image, encode_label_map, encode_mask, read_image
+from ..images import encode_image, encode_label_map, encode_mask
 from ..instance_file import encode_instances, instances_path
 from ..prefetch import ahead, batched
 from ..quality import steadiness, verdicts
 from ..writing import write_whole
 
 if TYPE_CHECKING:
+    from ..images import Picture
     from ..result import ClassResult, Result
     from ..segmenter import Segmenter
 
@@ -280,24 +281,24 @@ def _each(
 ) -> Iterator[R]:
     """``last`` of every job when it is segmented, in order."""
     depth = segmenter.batch_size(False)
-    read = ahead(partial(_read, resume=resume), jobs, depth)
+    read = ahead(partial(_read, segmenter, resume=resume), jobs, depth)
     segmented = _segmented(segmenter, read, consensus)
     # On the CPU each is written before the next is segmented; an accelerator need not wait.
     yield from ahead(lambda pair: last(*pair), segmented, depth - 1)
 
 
-def _read(job: Job, resume: bool) -> tuple[Job, np.ndarray | Outcome]:
+def _read(segmenter: Segmenter, job: Job, resume: bool) -> tuple[Job, Picture | Outcome]:
     if resume and job.mask.is_file() and (job.instances is None or job.instances.is_file()):
         return job, Outcome(job.target, job.mask, skipped=True)
     try:
         with explained_memory(str(job.target)):
-            return job, read_image(job.target)
+            return job, segmenter.read(job.target)
     except LikewiseError as error:
         return job, Outcome(job.target, error=str(error))
 
 
 def _segmented(
-    segmenter: Segmenter, read: Iterator[tuple[Job, np.ndarray | Outcome]], consensus: bool
+    segmenter: Segmenter, read: Iterator[tuple[Job, Picture | Outcome]], consensus: bool
 ) -> Iterator[tuple[Job, Segmented | Outcome]]:
     """Segment as many as go together; what was kept or cannot be read keeps its place."""
     for batch in batched(read, segmenter.batch_size(consensus)):
@@ -310,11 +311,11 @@ def _segmented(
             if isinstance(result, Outcome):
                 yield job, result
             else:
-                yield job, Segmented(job, images[job], result, shared)
+                yield job, Segmented(job, images[job].pixels, result, shared)
 
 
 def _try(
-    segmenter: Segmenter, images: Mapping[Job, np.ndarray], consensus: bool
+    segmenter: Segmenter, images: Mapping[Job, Picture], consensus: bool
 ) -> list[Result | Outcome]:
     """Results in order; images that fail together are tried one by one, unless they must agree."""
     if not images:

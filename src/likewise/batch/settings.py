@@ -8,9 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..errors import LikewiseError
+from ..masks import parse_value
 from ..methods import DEFAULT
 from ..writing import whole_file
 
@@ -28,13 +29,17 @@ PAGE = {"threshold": float, "granularity": float, "classes": list, "colours": li
 their colours (#rrggbb), which need not have a reference yet."""
 
 
+Kind: TypeAlias = "type | tuple[type, ...]"
+
+
 @dataclass(frozen=True)
 class Marked:
     """One `[[reference]]`; paths are as they are written, relative to the project."""
 
     image: str
     mask: str | None = None
-    value: int | None = None
+    value: int | str | None = None
+    """See ``masks.parse_value``."""
     label: str = "object"
     negative: bool = False
 
@@ -109,18 +114,21 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
     references = []
     for number, entry in enumerate(values.pop("reference", []), 1):
         where = f"reference {number}: "
-        kinds = {"image": str, "mask": str, "value": int, "label": str, "negative": bool}
+        kinds: dict[str, Kind] = {"image": str, "mask": str, "value": (int, str)}
+        kinds |= {"label": str, "negative": bool}
         if not isinstance(entry, dict):
             raise LikewiseError(f"{path}: {where}write [[reference]] with image and mask below.")
         check_kinds(path, where, entry, kinds)
         reference = Marked(entry.pop("image", ""), **entry)
+        if isinstance(reference.value, str):
+            parse_value(reference.value, f"{path}: {where}value")
         if not reference.image or not (reference.mask or reference.negative):
             raise LikewiseError(f"{path}: {where}give an image and a mask.")
         references.append(reference)
     if all(r.negative for r in references) and not unfinished:
         raise LikewiseError(f"{path} has no [[reference]] of the thing: add one, image and mask.")
     options, quality = values.pop("method_settings", {}), values.pop("quality", {})
-    kinds = dict.fromkeys(options, float) | {"decoder": str}
+    kinds = {**dict.fromkeys(options, float), "decoder": str}
     check_kinds(path, "[method_settings] ", options, kinds)
     check_kinds(path, "[quality] ", quality, dict.fromkeys(LIMITS, float))
     page = values.pop("page", {})
@@ -134,7 +142,7 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
 
 
 def check_kinds(
-    path: Path, where: str, values: Mapping[str, Any], kinds: Mapping[str, type]
+    path: Path, where: str, values: Mapping[str, Any], kinds: Mapping[str, Kind]
 ) -> None:
     """Raises LikewiseError, naming file and key, if a key is unknown or a value of another kind."""
     for key, value in values.items():
@@ -144,9 +152,15 @@ def check_kinds(
         # bool is an int to Python, but not to a person.
         good = isinstance(value, (int, float) if kind is float else kind)
         if not good or (isinstance(value, bool) and kind is not bool):
+            words = {
+                int: "whole number",
+                float: "number",
+                str: "text",
+                (int, str): "number or text",
+            }
             raise LikewiseError(
                 f"{path}: {where}{key} is {json.dumps(value, default=str)}, which is no "
-                f"{ {int: 'whole number', float: 'number', str: 'text'}.get(kind, kind.__name__) }."
+                f"{words.get(kind, getattr(kind, '__name__', kind))}."
             )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..errors import ImageError
+from ..errors import ImageError, note
+from ..formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES  # others take it from here
+from ..formats import advice, is_image_name
 from ..images import PATH, why
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""What counts as an image in a folder or behind a glob pattern, in any case."""
+LISTED = 5
+"""Names that are given before the rest is counted."""
 
 
 def find_images(
@@ -25,6 +27,9 @@ def find_images(
             goes through subfolders), which stands for the images it matches. Images are known by
             `IMAGE_SUFFIXES`.
 
+    Warns:
+        InputWarning: one for each folder or pattern, with all that was left out of it.
+
     Raises:
         ImageError: a path does not exist, cannot be listed, or holds or matches no images.
     """
@@ -36,27 +41,90 @@ def find_images(
             raise ImageError("an empty path was given as a target: give a file or a folder.")
         try:
             if path.is_dir():
-                files = [file for file in path.iterdir() if not file.name.startswith(".")]
-                reason = f"the folder {target} holds no images ({suffixes}): check its path."
+                files = list(path.iterdir())
+                reason = f"the folder {target} holds no images ({suffixes})"
             elif path.exists():
                 found.setdefault(_same_file_key(path), path)
                 continue
             elif any(mark in str(target) for mark in "*?["):
                 # Path.glob takes no absolute patterns.
                 files = [Path(p) for p in glob.glob(str(target), recursive=True)]  # noqa: PTH207
-                reason = f"{target} matches no images ({suffixes}): check the pattern."
+                reason = f"{target} matches no images ({suffixes})"
+            elif path.is_symlink():
+                raise ImageError(f"{target} is a broken link: check where it should point.")
             else:
                 raise ImageError(f"{target} does not exist: check its spelling and folder.")
-            files = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()]
+            images = [f for f in files if _is_target(f)]
+            rest = left_out([f for f in files if f not in set(images)], path.is_dir())
         except (OSError, ValueError) as error:
             raise ImageError(
                 f"{target} cannot be listed ({why(error)}): check its permissions."
             ) from error
-        if not files:
-            raise ImageError(reason)
-        for file in sorted(files):
+        if not images:
+            raise ImageError(f"{reason}{', only ' if rest else ''}{rest}: check the path.")
+        if rest:
+            note(target, f"left out: {rest}.")
+        for file in sorted(images):
             found.setdefault(_same_file_key(file), file)
     return list(found.values())
+
+
+def _is_target(file: Path) -> bool:
+    return not file.name.startswith(".") and is_image_name(file) and file.is_file()
+
+
+def left_out(files: Sequence[Path], with_folders: bool) -> str:
+    """What files of a folder are that are not taken, in words; empty if none is worth a word.
+
+    Args:
+        files: of the folder.
+        with_folders: mention subfolders that hold images.
+    """
+    pictures, others, hidden, folders = [], [], [], []
+    for file in sorted(files):
+        if file.name.startswith("."):
+            # What systems leave beside pictures says nothing: .DS_Store, ._p.jpg, .likewise.
+            if is_image_name(file) and not file.name.startswith("._"):
+                hidden.append(file.name)
+        elif file.is_dir():
+            if with_folders and _holds_pictures(file):
+                folders.append(file.name)
+        elif is_image_name(file) or (file.is_symlink() and not file.exists()):
+            is_link = file.is_symlink()
+            pictures.append(f"{file.name} ({'a broken link' if is_link else 'no regular file'})")
+        else:
+            known = advice(file)
+            if known is None:
+                others.append(file.name)
+            else:
+                pictures.append(f"{file.name} ({known})")
+    kinds = (
+        (pictures, "picture that cannot be read", "pictures that cannot be read"),
+        (others, "file that is no picture", "files that are no pictures"),
+        (hidden, "hidden picture", "hidden pictures"),
+        (folders, "subfolder with pictures", "subfolders with pictures"),
+    )
+    parts = [
+        f"{len(names)} {one if len(names) == 1 else several}: {_listed(names)}"
+        for names, one, several in kinds
+        if names
+    ]
+    return "; ".join(parts)
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether a subfolder holds pictures that are no masks of likewise."""
+    try:
+        names = [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return False
+    ours = {"manifest.jsonl", "labels.json"} & set(names)
+    return not ours and any(is_image_name(Path(name)) for name in names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def _same_file_key(path: Path) -> str:

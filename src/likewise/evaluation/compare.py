@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import LikewiseError
 from ..images import read_image
+from ..masks import read_label_map
 from ..pictures import RGB, contact_sheet, overlay
 from .episodes import Marked
 from .grid import CELL, cell, iou_text, marked_cell
@@ -184,7 +185,7 @@ def _row(
     ]
     for letter, run, entry in zip("AB", (a, b), pair, strict=True):
         file = run.file.parent / entry["mask"]
-        found = read_image(file)[..., 0] > 127
+        found = read_label_map(file) > 0
         if found.shape != target.shape[:2]:
             raise LikewiseError(f"{file} has another size than its target {first['tgt']}.")
         row.append(cell(overlay(target, found), f"{letter}: {iou_text(entry['iou'])}"))

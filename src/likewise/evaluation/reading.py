@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from ..errors import ImageError
-from ..images import read_image, read_pillow
-from ..masks import read_coco, read_mask
+from ..images import read_image
+from ..masks import nearest, read_coco, read_label_map, read_mask
 from ..pictures import RGB
 from .episodes import Marked, Runs
 
@@ -86,25 +85,20 @@ def read_benchmark_reference(marked: Marked) -> tuple[RGB, Bools]:
 
 
 def read_labels(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np.int64]:
-    """(H, W) values of a label map (grey or palette index), resized to ``size`` if it is another.
+    """(H, W) values by meaning (see ``read_label_map``), resized to ``size`` if it is another.
 
     Raises:
-        ImageError: if it cannot be read or is a colour picture.
+        ImageError: if it cannot be read, or holds colours.
     """
-    image = read_pillow(path, str(path))
-    if image.mode not in ("L", "P", "1", "I;16", "I"):
-        raise ImageError(f"{path} is a colour picture where a label map is needed: convert it.")
-    if size is not None and image.size != size[::-1]:
-        image = image.resize(size[::-1], Image.Resampling.NEAREST)
-    return np.asarray(image).astype(np.int64)
+    values = read_label_map(path)
+    if size is not None and values.shape != tuple(size):
+        values = nearest(values, size)
+    return values.astype(np.int64)
 
 
 def _read_values(marked: Marked, path: Path, size: tuple[int, int]) -> tuple[Bools, Bools | None]:
     if marked.least is not None:
-        grey = read_pillow(path, str(path)).convert("L")
-        if grey.size != size[::-1]:
-            grey = grey.resize(size[::-1], Image.Resampling.NEAREST)
-        return np.asarray(grey) >= marked.least, None
+        return read_labels(path, size) >= marked.least, None
     values = read_labels(path, size)
     return values == marked.value, None if marked.void is None else values == marked.void
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import LikewiseError
-from ...images import read_pillow
+from ...masks import read_label_map
 from ..manifest import marked_entry
 from . import Benchmark, Built, files_in, read_lines
 
@@ -54,5 +54,5 @@ def _name(line: str) -> str:
 
 
 def _objects(mask: Path) -> list[int]:
-    values = np.unique(np.asarray(read_pillow(mask, str(mask))))
+    values = np.unique(read_label_map(mask))
     return [int(v) for v in values if 0 < v < 255]

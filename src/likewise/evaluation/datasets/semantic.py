@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import LikewiseError
-from ...images import read_pillow
+from ...masks import read_label_map
 from ..manifest import marked_entry
 from . import Benchmark, Built, files_in
 from .sampler import Draw
@@ -60,10 +60,7 @@ def build(root: Path, shots: int, benchmark: Benchmark) -> Built:
 
 def _shares(mask: Path, void: int) -> dict[int, float]:
     """Value → share of the image."""
-    image = read_pillow(mask, str(mask))
-    if image.mode not in ("L", "P"):
-        raise LikewiseError(f"{mask} is no 8-bit label map: download it again.")
-    values, counts = np.unique(np.asarray(image), return_counts=True)
+    values, counts = np.unique(read_label_map(mask), return_counts=True)
     total = counts.sum()
     return {int(v): float(c / total) for v, c in zip(values, counts, strict=True) if v != void}
 

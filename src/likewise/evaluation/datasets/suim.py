@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from ...images import read_pillow
+from ...masks import read_label_map
 from ..manifest import marked_entry, mask_entry
 from . import Benchmark, Built, files_in
 from .sampler import sample
@@ -35,4 +33,4 @@ def build(root: Path, shots: int, benchmark: Benchmark) -> Built:
 
 
 def _marks(mask: Path) -> bool:
-    return bool((np.asarray(read_pillow(mask, str(mask)).convert("L")) >= 128).any())
+    return bool((read_label_map(mask) >= 128).any())

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...batch.targets import IMAGE_SUFFIXES
 from ...errors import LikewiseError
 from ...evaluation.episodes import read_episodes
 from ...evaluation.reading import read_labels
+from ...formats import is_image_name
 from ...images import read_image
 from ...instances import CORNERS
 from .augment import View, shrink
@@ -158,7 +158,7 @@ def read_folder(
     twice = sorted(name for name, n in Counter((names or {}).values()).items() if n > 1)
     if twice:
         raise LikewiseError(f"several values are called {twice[0]}: give each value its own name.")
-    found = sorted(p for p in images.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(p for p in images.rglob("*") if is_image_name(p))
     if not found:
         raise LikewiseError(f"{images} holds no picture: give the folder of the training pictures.")
     classes: dict[str, list[tuple[Item, int]]] = defaultdict(list)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...batch.targets import IMAGE_SUFFIXES
 from ...errors import LikewiseError
+from ...formats import is_image_name
 from ...images import read_image
 from .augment import shrink
 from .kept import Kept
@@ -31,7 +31,7 @@ class Photos:
             if not place.exists():
                 raise LikewiseError(f"{place} does not exist: give folders of photographs.")
             inside = sorted(place.rglob("*")) if place.is_dir() else [place]
-            files += [p for p in inside if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+            files += [p for p in inside if is_image_name(p) and p.is_file()]
         if not files:
             raise LikewiseError(
                 f"there is no picture in {', '.join(map(str, places)) or 'no folder'} to put "

@@ -1,0 +1,133 @@
+"""What Pillow does not know of TIFF files: wide pixels, bands, pages, no data."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage
+
+PALETTE, SEPARATED, WHITE_IS_ZERO, RGB = 3, 5, 0, 2
+ALPHA = (1, 2)
+"""Kinds of extra samples that are alpha."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tiff:
+    """An open TIFF file, nothing decoded yet."""
+
+    file: TiffFile
+    pages: list[TiffPage]
+    """Those that are pictures of one size, neither masks nor overviews nor thumbnails."""
+    masks: list[TiffPage]
+    total: int
+    """How many pages a person sees; some programs write thousands of them as one."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.pages[0].imagelength, self.pages[0].imagewidth
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether Pillow reads it truthfully: up to 8 bits, unsigned."""
+        page = self.pages[0]
+        bits = page.bitspersample
+        wide = (max(bits) if isinstance(bits, tuple) else bits) > 8
+        return not wide and page.sampleformat in (0, 1, 4)
+
+    @property
+    def orientation(self) -> int:
+        """As in EXIF, 1..8."""
+        tag = self.pages[0].tags.get("Orientation")
+        return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
+
+    @property
+    def nodata(self) -> float | None:
+        """What GDAL says is no data (tag 42113)."""
+        tag = self.pages[0].tags.get(42113)
+        try:
+            value = None if tag is None else float(str(tag.value).strip("\0 "))
+        except ValueError:
+            return None
+        return value
+
+    def number(self, page: TiffPage) -> int:
+        """Of a page in the file, from 0, as Pillow counts."""
+        return int(page.index)
+
+    def hidden(self) -> npt.NDArray[np.bool_] | None:
+        """(H, W) where the first page's transparency mask hides it; None without one."""
+        if not self.masks:
+            return None
+        mask = self.masks[0].asarray()
+        return np.asarray(mask == 0) if mask.shape == self.size else None
+
+
+def open_tiff(file: BinaryIO) -> Tiff | None:
+    """None for what tifffile cannot open, which Pillow explains then."""
+    import tifffile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with it is told once
+    try:
+        tiff = tifffile.TiffFile(file)
+        every = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
+        if not every:
+            return None
+        first = every[0]
+        alike = [p for p in every if p.shape == first.shape and not p.is_mask and not p.is_reduced]
+        masks = [p for p in every if p.is_mask and (p.imagelength, p.imagewidth) == first.shape[:2]]
+        pages = alike or [first]
+        total = len(pages)
+        if len(every) == 1:
+            whole, one = (math.prod(map(int, s)) for s in (tiff.series[0].shape, first.shape))
+            total = max(1, whole // max(1, one))
+    except (tifffile.TiffFileError, OSError, ValueError, LookupError, TypeError, ArithmeticError):
+        return None
+    return Tiff(tiff, pages, masks, total)
+
+
+def read_page(page: TiffPage) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None, str | None]:
+    """Decodes one.
+
+    Returns:
+        (H, W) or (H, W, 3) values of any type; (H, W) bool where alpha shows them, None without;
+        and which bands were taken, if not all.
+
+    Raises:
+        What tifffile and its codecs raise; ValueError for what is no picture.
+    """
+    values = page.asarray()
+    if values.ndim == 3 and page.axes[0] == "S":
+        values = np.moveaxis(values, 0, -1)
+    if values.ndim not in (2, 3) or values.dtype.kind not in "buif":
+        raise ValueError(f"its pixels are {page.axes} of {page.dtype}")
+    if values.ndim == 2:
+        return _dark_is_zero(values, page), None, None
+    extra = tuple(int(kind) for kind in page.extrasamples)
+    shown = None
+    if extra and extra[-1] in ALPHA:
+        shown, values = values[..., -1] > 0, values[..., :-1]
+    bands = values.shape[2]
+    if page.photometric == SEPARATED and bands >= 4:
+        top = float(np.iinfo(values.dtype).max) if values.dtype.kind in "iu" else 1.0
+        ink = values[..., :4].astype(np.float32) / top
+        light = (1 - ink[..., :3]) * (1 - ink[..., 3:])
+        return np.rint(light * 255).astype(np.uint8), shown, None
+    take = 3 if bands >= 3 else 1
+    whole = bands in (1, 3)
+    said = "bands 1, 2 and 3" if take == 3 else "band 1"
+    kept = values[..., :3] if take == 3 else values[..., 0]
+    return _dark_is_zero(kept, page), shown, None if whole else f"{said} of {bands}"
+
+
+def _dark_is_zero(values: npt.NDArray[Any], page: TiffPage) -> npt.NDArray[Any]:
+    if page.photometric != WHITE_IS_ZERO or values.dtype.kind == "f":
+        return values
+    return ~values if values.dtype.kind in "bu" else -1 - values
