@@ -274,10 +274,17 @@ def test_tensors_that_are_no_image(model: INSID3, tensor: torch.Tensor) -> None:
     assert "tensor" in refusal(model.set_target, tensor)
 
 
-@pytest.mark.parametrize("kind", ["PIL", "array", "bool", "one", "batch", "double"])
+@pytest.mark.parametrize(
+    "kind", ["PIL", "array", "bool", "one", "batch", "double", "labels", "jpeg"]
+)
 def test_masks_in_any_form(model: INSID3, kind: str) -> None:
     tensor = torch.from_numpy(inside(LEFT))
+    labels = np.where(inside(LEFT), 1, 0).astype(np.uint8)
+    labels[40:60] *= 2
+    Image.fromarray(inside(LEFT).astype(np.uint8) * 255).save("soft.jpg", quality=90)
     forms: dict[str, Any] = {
+        "labels": labels,
+        "jpeg": "soft.jpg",
         "PIL": Image.open("mask1.png"),
         "array": inside(LEFT),
         "bool": tensor,

@@ -14,7 +14,7 @@ from .backbones.encoder import Encoder
 from .errors import ImageError, InputWarning, LikewiseError
 from .features.encoded import Encoded
 from .images import ImageLike, read_image
-from .masks import MaskLike
+from .masks import ANY, MaskLike
 from .methods.insid3 import INSID3Params
 from .reference import Example, Reference, ReferenceSet, as_references, encode_references
 from .refine import at_input_size
@@ -120,8 +120,8 @@ class INSID3:
         Args:
             image: path, PIL image, array, or tensor (3, H, W) or (1, 3, H, W): normalised as the
                 released code wants it, or in 0..1, or uint8.
-            mask: path, PIL image, array or tensor (H, W) or (1, H, W). None is only for ``match``
-                and replaces the references before.
+            mask: path, PIL image, array or tensor (H, W) or (1, H, W); of a label map, all that is
+                above 0. None is only for ``match`` and replaces the references before.
 
         Raises:
             ImageError: one of them cannot be used.
@@ -137,7 +137,7 @@ class INSID3:
                 "the reference before has no mask, so it is for match only: call match, or "
                 "reset_state(), before set_reference with a mask."
             )
-        self._add([Reference(image, mask)])
+        self._add([Reference(image, mask, ANY)])
 
     def set_references(self, references: Sequence[Example]) -> None:
         """Several examples of the same concept, [(image, mask), ...], in the place of all before.
@@ -244,8 +244,10 @@ class INSID3:
         tensor = image.detach().cpu()
         if tensor.ndim == 4 and tensor.shape[0] == 1:
             tensor = tensor[0]
-        if not tensor.is_floating_point() or not tensor.isfinite().all():
+        if not tensor.is_floating_point():
             return read_image(tensor)
+        if not tensor.isfinite().all():
+            raise ImageError("the image tensor holds NaN or infinity: replace those with numbers.")
         low, high = float(tensor.min()), float(tensor.max())
         if low >= 0 and high <= 1:
             # Normalised, it would be a picture without anything darker or lighter than grey.
