@@ -51,8 +51,8 @@ class Segmenter:
 
     >>> import likewise
     >>> segmenter = likewise.Segmenter()  # the embedded backbone, on the best device there is
-    >>> segmenter.fit([("coin.jpg", "coin_mask.png")])  # doctest: +SKIP
-    >>> segmenter.segment("more_coins.jpg").mask  # (H, W) bool  # doctest: +SKIP
+    >>> segmenter.fit([("coin.jpg", "coin_mask.png")])
+    >>> segmenter.segment("more_coins.jpg").mask  # (H, W) bool
 
     Args:
         backbone: ``embedded``, a name from ``likewise backbones``, a checkpoint file or folder, a

@@ -31,7 +31,7 @@ def segment_video(
     """Follow the objects of annotated frames through a clip.
 
     >>> import likewise
-    >>> for frame in likewise.segment_video("clip.mp4", {0: "mask.png"}):  # doctest: +SKIP
+    >>> for frame in likewise.segment_video("clip.mp4", {0: "mask.png"}):
     ...     print(frame.number, frame.label_map.shape, frame.confidences)
 
     Args:
