@@ -171,6 +171,24 @@ def test_a_folder_of_masks_in_another_is_not_of_it(tmp_path: Path, out: Path) ->
     assert paired(out, [image]) == {"1": "1.png"}
 
 
+@pytest.mark.parametrize("kind", ["labelme", "yolo"])
+def test_a_name_too_long_for_the_dataset_stops_no_other(
+    tmp_path: Path, out: Path, kind: str
+) -> None:
+    long = f"{'x' * 251}.png"
+    images = shots(tmp_path / "im", long, "y.png")
+    list(annotate(out, images, ["ball"]))
+    words = ["export", str(out), "-i", str(tmp_path / "im"), "-f", kind, "--json"]
+    ran = run([*words, "-o", str(tmp_path / "d")])
+    report = json.loads(ran.out)
+    if kind == "yolo":
+        assert (ran.code, report["failed"], report["images"]["train"]) == (0, 0, 2)
+    else:
+        assert (ran.code, report["failed"], report["images"]["train"]) == (1, 1, 1)
+        assert ran.err.endswith("(File name too long): give its picture a shorter name.\n")
+        assert [path.name for path in (tmp_path / "d").iterdir()] == ["y.json"]
+
+
 # --- which value is of which class --------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from likewise.batch.targets import find_images
 from likewise.export.annotations import find_pairs
 from likewise.instance_file import encode_instances, instances_path, read_instances
 from likewise.instances import CELLS, Instance, draw, find_objects
+from likewise.manifest import LABELS, MANIFEST, Manifest
 from likewise.result import ClassResult, Result
 
 SURE = np.full((9, 9), 0.9, np.float32)
@@ -248,7 +249,8 @@ EXPORT = ["export", "out", "-i", "a.jpg", "-i", "b.jpg", "-f"]
 
 
 def in_out() -> list[str]:
-    return sorted(path.name for path in Path("out").iterdir())
+    """What is in the folder of results but for its memory."""
+    return sorted({path.name for path in Path("out").iterdir()} - {LABELS, MANIFEST})
 
 
 def test_segment_keeps_instances_for_export(scene: Path) -> None:
@@ -329,7 +331,7 @@ def test_resume_makes_what_is_missing_of_the_two(scene: Path) -> None:
 
 
 def test_the_mask_is_written_last(scene: Path) -> None:
-    with full_disk(1):
+    with full_disk(3):
         ran = run(segment("a.jpg", more=["--instances"]))
     assert ran.code == 1
     assert in_out() == ["a.instances.json"]
@@ -337,13 +339,11 @@ def test_the_mask_is_written_last(scene: Path) -> None:
 
 def test_no_two_outputs_share_a_name(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
-    (job,) = plan([tmp_path / "a.jpg"], tmp_path / "out", overlay=False, instances=True)
+    (job,) = plan([tmp_path / "a.jpg"], Manifest(tmp_path / "out"), instances=True)
     out = tmp_path / "out"
     assert job == Job(tmp_path / "a.jpg", out / "a.png", None, out / "a.instances.json")
     reference = out / "a.instances.json"
-    text = refusal(
-        plan, [tmp_path / "a.jpg"], out, overlay=False, instances=True, inputs=[reference]
-    )
+    text = refusal(plan, [tmp_path / "a.jpg"], Manifest(out), instances=True, inputs=[reference])
     assert "would overwrite" in text
     # A picture of that name has a mask of its own.
     others = [tmp_path / "a.jpg", tmp_path / "a.instances.jpg"]

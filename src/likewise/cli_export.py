@@ -106,6 +106,9 @@ def export(
         summary = None
         try:
             summary = write_dataset(read(), out, kind, settings)
+            failed += len(summary.failed)
+            for error in summary.failed:
+                print(f"likewise: {error}", file=sys.stderr)
         except LikewiseError as error:
             stopped = str(error)
         except KeyboardInterrupt:

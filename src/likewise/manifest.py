@@ -110,8 +110,7 @@ class Manifest:
         with self._lock:
             self._read_on()
             numbers = self._read_numbers()  # another program may have written it
-            known = {normal(label): label for label in numbers}
-            new = [label for label in dict.fromkeys(labels) if normal(label) not in known]
+            new = [name for name in dict.fromkeys(map(normal, labels)) if name not in numbers]
             taken = {*numbers.values(), *self._ever.values()}
             if new and set(numbers.values()) <= {MARKED}:
                 taken |= self._nameless(numbers)
@@ -125,13 +124,13 @@ class Manifest:
                 numbers[label] = number
                 taken.add(number)
             self._write_labels(numbers)
-            named = {normal(label): k for label, k in numbers.items()}
-            return {label: named[normal(label)] for label in labels}
+            return {label: numbers[normal(label)] for label in labels}
 
     def rename(self, renamed: Mapping[str, str]) -> None:
         """Give classes other names (old → new); their numbers stay. Raises ImageError."""
         with self._lock:
-            self._write_labels({renamed.get(label, label): k for label, k in self.numbers.items()})
+            named = {normal(old): normal(new) for old, new in renamed.items()}
+            self._write_labels({named.get(label, label): k for label, k in self.numbers.items()})
 
     def _read_numbers(self) -> dict[str, int]:
         """Of ``labels.json``; if that is lost, as they were given out."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import LikewiseError
+from ..errors import ImageError, LikewiseError, WriteError
 from ..images import is_turned, read_image, write_image
 from ..instances import Instance
 from ..writing import write_whole
@@ -51,6 +52,18 @@ class Item:
     instances: list[Instance]
     split: str
     """train or val."""
+    failed: list[str] = field(default_factory=list)
+    """Why it is not in the dataset."""
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Note in ``failed`` that a file of this image alone cannot be written."""
+        try:
+            yield
+        except WriteError:
+            raise
+        except ImageError as error:
+            self.failed.append(str(error))
 
     @property
     def name(self) -> str:
@@ -68,6 +81,8 @@ class Summary:
     """Images without any instance."""
     instances: Counter[str] = field(default_factory=Counter)
     """Class → number."""
+    failed: list[str] = field(default_factory=list)
+    """Why images are not in it: a name that is too long, a file that was locked."""
 
 
 def write_dataset(
@@ -135,10 +150,14 @@ def _items(
         named[name] = image
         split = "val" if is_validation(image, settings.val) else "train"
         instances = list(find_instances(annotation, settings.min_area))
+        item = Item(annotation, instances, split)
+        yield item
+        if item.failed:
+            summary.failed += item.failed
+            continue
         summary.images[split] += 1
         summary.empty += not instances
         summary.instances.update(i.label for i in instances)
-        yield Item(annotation, instances, split)
 
 
 def copy_image(image: Path, copy: Path) -> None:

@@ -45,7 +45,8 @@ def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
             "imageHeight": height,
             "imageWidth": width,
         }
-        write_json(path, file)
+        with item.told():
+            write_json(path, file)
 
 
 def _path_from(folder: Path, image: Path) -> str:

@@ -39,6 +39,7 @@ def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
         folder = out / item.split if settings.val else out
         shape = item.annotation.label_map.shape
         label_map = draw(item.instances, shape, np.uint8 if few else np.uint16)
-        write_label_map(file_in(folder, f"{item.name}.png"), label_map, colours)
+        with item.told():
+            write_label_map(file_in(folder, f"{item.name}.png"), label_map, colours)
     make_folder(out)
     write_json(out / LABELS, {str(k): name for k, name in enumerate(settings.classes, 1)})

@@ -44,9 +44,10 @@ def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
     names: dict[str, list[str]] = {"train": [], "val": []}
     for item in items:
         label_map = draw(item.instances, item.annotation.label_map.shape, np.uint8)
-        write_label_map(file_in(masks, f"{item.name}.png"), label_map, palette)
-        copy_image(item.annotation.image, file_in(pictures, item.name))
-        names[item.split].append(item.name)
+        with item.told():
+            copy_image(item.annotation.image, file_in(pictures, item.name))
+            write_label_map(file_in(masks, f"{item.name}.png"), label_map, palette)
+            names[item.split].append(item.name)
     rows = ["# label:color_rgb:parts:actions"]
     for k, name in enumerate(("background", *settings.classes)):
         rows.append(f"{name}:{','.join(map(str, palette[k]))}::")

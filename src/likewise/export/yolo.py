@@ -33,9 +33,11 @@ def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
             shares = (points / np.array([width, height])).ravel()
             numbers = " ".join(f"{share:.6f}" for share in shares)
             lines.append(f"{instance.number - 1} {numbers}\n")
-        write_whole(file_in(labels[item.split], f"{item.name}.txt"), "".join(lines).encode())
-        copy_image(item.annotation.image, file_in(images[item.split], item.name))
-        validation |= item.split == "val"
+        with item.told():
+            copy_image(item.annotation.image, file_in(images[item.split], item.name))
+            path = file_in(labels[item.split], f"{item.name}.txt")
+            write_whole(path, "".join(lines).encode())
+            validation |= item.split == "val"
     # Trainers insist on some validation images. Text in JSON's quotes is text in YAML's too.
     part = "val" if validation else "train"
     names = [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..batch.project import MASKS
 from ..errors import LikewiseError
-from ..export.annotations import Pair, named, read_annotation, read_classes
+from ..export.annotations import Annotation, Names, Pair, named, read_annotation, read_classes
 from ..export.dataset import Settings, write_dataset
 from .workspace import Workspace
 
@@ -38,14 +39,21 @@ def export(workspace: Workspace, kind: str, zipped: bool) -> bytes | Path:
             count, out = 2, workspace.folder / f"dataset-{kind}"
             while out.exists():
                 out, count = workspace.folder / f"dataset-{kind}-{count}", count + 1
-            write_dataset(annotations, out, kind, Settings(names.classes))
+            _write(annotations, out, kind, names)
             return out
         with TemporaryDirectory() as folder:
             out = Path(folder) / "dataset"
-            write_dataset(annotations, out, kind, Settings(names.classes))
+            _write(annotations, out, kind, names)
             data = io.BytesIO()
             with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(out.rglob("*")):
                     if path.is_file():
                         archive.write(path, path.relative_to(out))
             return data.getvalue()
+
+
+def _write(annotations: Iterable[Annotation], out: Path, kind: str, names: Names) -> None:
+    """``write_dataset``, or a LikewiseError if an image is not in it."""
+    summary = write_dataset(annotations, out, kind, Settings(names.classes))
+    if summary.failed:
+        raise LikewiseError(summary.failed[0])
