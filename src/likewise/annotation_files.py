@@ -106,12 +106,12 @@ def read_annotated(
         ) from error
     if not shapes:
         raise ImageError(f"{file} marks nothing in {image}: mark the example there.")
-    lost = [shape for shape in shapes if shape.label is None and shape.number is None]
+    lost = [shape for shape in shapes if not shape.has_class]
     if len(lost) == len(shapes):
         raise ImageError(
             f"{file} marks nothing usable in {image}, only {_draw(lost)[1]}: mend that."
         )
-    chosen = _choose([s for s in shapes if s not in lost], label, value, file, image)
+    chosen = _choose([s for s in shapes if s.has_class], label, value, file, image)
     masks, damage = _draw([*chosen, *lost])
     what = "the example" if label == LABEL else label
     if not masks:
@@ -174,7 +174,8 @@ def _choose(
             said = f"does not name its classes: its only one, {found[0]}, is taken to be {label}."
             note(file, said)
         meant = [shape for shape in shapes if _class(shape) == found[0]]
-    return [shape for shape in shapes if shape in meant or shape.erases]
+    taken = {id(shape) for shape in meant}
+    return [shape for shape in shapes if id(shape) in taken or shape.erases]
 
 
 def _class(shape: Shape) -> str:

@@ -45,7 +45,7 @@ class Shape:
     label: str | None
     """Its class in NFC; None if the file does not name it."""
     number: int | None
-    """Its class by number; None if the file has none. Without both, its class is unknown."""
+    """Its class by number; None if the file has none."""
     draw: Callable[[], Mask]
     """Makes its (H, W) mask, of the size that the file says the picture has. Raises DAMAGE."""
     is_box: bool = False
@@ -54,6 +54,11 @@ class Shape:
     """Not so a point or a line."""
     erases: bool = False
     """Whether it takes away what the shapes before it mark."""
+
+    @property
+    def has_class(self) -> bool:
+        """Not so an entry that is too damaged to tell."""
+        return self.label is not None or self.number is not None
 
 
 def collect(
