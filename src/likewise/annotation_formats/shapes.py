@@ -166,7 +166,9 @@ def path_parts(name: str) -> tuple[str, ...]:
 
 def listed(names: Iterable[str], most: int = 8, longest: int = 60) -> str:
     """Names for a message, on one line, not all of very many, cut where they are very long."""
-    every = [" ".join(name.split()) for name in names]
+    # JSON may hold halves of characters, which cannot be printed.
+    clean = (name.encode("utf-8", "backslashreplace").decode() for name in names)
+    every = [" ".join(name.split()) for name in clean]
     short = [n if len(n) <= longest else f"{n[:longest]}..." for n in every[:most]]
     return ", ".join(short) + (f" and {len(every) - most} more" if len(every) > most else "")
 
