@@ -197,7 +197,9 @@ def _draw(shapes: Sequence[Shape]) -> tuple[dict[Size, tuple[Mask, list[Shape]]]
             damage.append(f"{shape.id} ({reason(error)})")
             continue
         size = mask.shape[0], mask.shape[1]
-        whole, used = drawn.setdefault(size, (np.zeros(size, bool), []))
+        if size not in drawn:
+            drawn[size] = np.zeros(size, bool), []
+        whole, used = drawn[size]
         if shape.erases:
             whole &= ~mask
         else:
