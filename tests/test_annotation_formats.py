@@ -516,6 +516,14 @@ def test_yolo_boxes(tmp_path: Path) -> None:
         assert notes == ["there is no outline of line 1: the box is taken."]
 
 
+def test_yolo_poses_are_boxes(tmp_path: Path) -> None:
+    write(tmp_path, "names: [coin]\nkpt_shape: [3, 2]\n", "data.yaml")
+    pose = f"0 {20 / 60} {15 / 40} {20 / 60} {20 / 40} 0.3 0.3 0.4 0.4 0.5 0.5"
+    mask, notes = read(write(tmp_path, pose, "a.txt"), "coin")
+    np.testing.assert_array_equal(mask, drawn(BOX))
+    assert notes == ["there is no outline of line 1: the box is taken."]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from . import reference
 from .annotation_formats import json_files, xml_files, yolo
-from .annotation_formats.shapes import DAMAGE, Shape, Size, listed, reason
+from .annotation_formats.shapes import DAMAGE, Mask, Shape, Size, listed, reason
 from .errors import ImageError, note
 from .images import is_turned, read_picture, why
 from .masks import MaskValue
@@ -109,21 +108,21 @@ def read_annotated(
         ) from error
     if not shapes:
         raise ImageError(f"{file} marks nothing in {image}: mark the example there.")
-    lost = [shape for shape in shapes if shape.label is None and shape.number is None]
+    lost = [shape for shape in shapes if not shape.has_class]
     if len(lost) == len(shapes):
         raise ImageError(
             f"{file} marks nothing usable in {image}, only {_draw(lost)[1]}: mend that."
         )
-    chosen = _choose([s for s in shapes if s not in lost], label, value, file, image)
-    masks, damage = _draw([*chosen, *lost])
+    chosen = _choose([s for s in shapes if s.has_class], label, value, file, image)
+    drawn, damage = _draw([*chosen, *lost])
     what = "the example" if label == LABEL else label
-    if not masks:
+    if not drawn:
         raise ImageError(
             f"{file} marks no area of {what} in {image}, only {damage}: draw its outline."
         )
     if damage:
         note(file, f"left out is {damage}.")
-    return _upright(_unite(masks, size, file), image, size, file)
+    return _upright(_pick(drawn, size, file), image, size, file)
 
 
 def _choose(
@@ -177,16 +176,21 @@ def _choose(
             said = f"does not name its classes: its only one, {found[0]}, is taken to be {label}."
             note(file, said)
         meant = [shape for shape in shapes if _class(shape) == found[0]]
-    return [shape for shape in shapes if shape in meant or shape.erases]
+    taken = {id(shape) for shape in meant}
+    return [shape for shape in shapes if id(shape) in taken or shape.erases]
 
 
 def _class(shape: Shape) -> str:
     return str(shape.number) if shape.label is None else shape.label
 
 
-def _draw(shapes: Sequence[Shape]) -> tuple[list[tuple[Shape, npt.NDArray[np.bool_]]], str]:
-    """Those that mark something with their masks, and what is wrong with the others."""
-    masks, damage = [], []
+def _draw(shapes: Sequence[Shape]) -> tuple[dict[Size, tuple[Mask, list[Shape]]], str]:
+    """What they mark together, by the size that is drawn in, with those that mark something.
+
+    The other result is what is wrong with the rest.
+    """
+    drawn: dict[Size, tuple[Mask, list[Shape]]] = {}
+    damage = []
     for shape in shapes:
         try:
             mask = shape.draw()
@@ -194,33 +198,33 @@ def _draw(shapes: Sequence[Shape]) -> tuple[list[tuple[Shape, npt.NDArray[np.boo
                 raise ValueError("it covers no pixel of the picture")
         except DAMAGE as error:
             damage.append(f"{shape.id} ({reason(error)})")
+            continue
+        size = mask.shape[0], mask.shape[1]
+        if size not in drawn:
+            drawn[size] = np.zeros(size, bool), []
+        whole, used = drawn[size]
+        if shape.erases:
+            whole &= ~mask
         else:
-            masks.append((shape, mask))
-    return masks, listed(damage, longest=200)
+            whole |= mask
+        used.append(shape)
+    return drawn, listed(damage, longest=200)
 
 
-def _unite(
-    masks: Sequence[tuple[Shape, npt.NDArray[np.bool_]]], size: Size, file: Path
-) -> npt.NDArray[np.bool_]:
-    """All masks together; those of another size than the picture's, or than most, are left out."""
-    sizes = Counter(mask.shape for _, mask in masks)
-    own = size if size in sizes else sizes.most_common(1)[0][0]
-    odd = [shape.id for shape, mask in masks if mask.shape != own]
+def _pick(drawn: Mapping[Size, tuple[Mask, list[Shape]]], size: Size, file: Path) -> Mask:
+    """Of the size of the picture, else of most shapes."""
+    own = size if size in drawn else max(drawn, key=lambda size: len(drawn[size][1]))
+    odd = [shape.id for other, (_, used) in drawn.items() if other != own for shape in used]
     if odd:
         note(file, f"left out is {listed(odd)} (of another size than the picture).")
-    boxes = [shape.id for shape, mask in masks if shape.is_box and mask.shape == own]
+    whole, used = drawn[own]
+    boxes = [shape.id for shape in used if shape.is_box]
     if boxes:
         note(file, f"there is no outline of {listed(boxes)}: the box is taken.")
-    whole = np.zeros(own, bool)
-    for shape, mask in masks:
-        if mask.shape == own:
-            whole = whole & ~mask if shape.erases else whole | mask
     return whole
 
 
-def _upright(
-    mask: npt.NDArray[np.bool_], image: Path, size: Size, file: Path
-) -> npt.NDArray[np.bool_]:
+def _upright(mask: Mask, image: Path, size: Size, file: Path) -> Mask:
     """Turned as EXIF turns the picture, if the file gives the size of the picture as it is stored.
 
     Labelme, CVAT and YOLO know EXIF, and many writers of COCO do not.

@@ -38,7 +38,7 @@ ReferenceOption = Annotated[
 MaskOption = Annotated[
     list[Path],
     typer.Option(
-        "--mask", "-m", help="Its mask, or COCO or Labelme JSON; one for each --reference."
+        "--mask", "-m", help="Its mask, an image or annotations; one for each --reference."
     ),
 ]
 MaskValueOption = Annotated[

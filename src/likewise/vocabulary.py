@@ -4,7 +4,7 @@ vocabulary/
   cat/            tom.jpg + tom.png            the mask has the name of the image,
   traffic light/  a.png + a_mask.png           or that and _mask,
   person/         b.jpg + masks/b.png          or lies in masks/,
-    hair/         c.jpg + c.json               or is annotations;  person/hair: a part of person
+    hair/         c.jpg + c.json               or is an annotation file;  person/hair: a part of it
   кошка/          cut-out.png                  or is the alpha channel of the image itself
   negatives/      wall.jpg                     what it is not; a mask, if any, marks that in it
 """

@@ -45,7 +45,7 @@ class Shape:
     label: str | None
     """Its class in NFC; None if the file does not name it."""
     number: int | None
-    """Its class by number; None if the file has none. Without both, its class is unknown."""
+    """Its class by number; None if the file has none."""
     draw: Callable[[], Mask]
     """Makes its (H, W) mask, of the size that the file says the picture has. Raises DAMAGE."""
     is_box: bool = False
@@ -54,6 +54,11 @@ class Shape:
     """Not so a point or a line."""
     erases: bool = False
     """Whether it takes away what the shapes before it mark."""
+
+    @property
+    def has_class(self) -> bool:
+        """Not so an entry that is too damaged to tell."""
+        return self.label is not None or self.number is not None
 
 
 def collect(
@@ -161,7 +166,9 @@ def path_parts(name: str) -> tuple[str, ...]:
 
 def listed(names: Iterable[str], most: int = 8, longest: int = 60) -> str:
     """Names for a message, on one line, not all of very many, cut where they are very long."""
-    every = [" ".join(name.split()) for name in names]
+    # JSON may hold halves of characters, which cannot be printed.
+    clean = (name.encode("utf-8", "backslashreplace").decode() for name in names)
+    every = [" ".join(name.split()) for name in clean]
     short = [n if len(n) <= longest else f"{n[:longest]}..." for n in every[:most]]
     return ", ".join(short) + (f" and {len(every) - most} more" if len(every) > most else "")
 

@@ -26,37 +26,43 @@ def read(file: Path, image: Path, size: Size) -> list[Shape]:
         OSError, ValueError: it cannot be read, or is no YOLO text.
     """
     lines = [line.split() for line in read_text(file).splitlines()]
-    shapes = collect("line", lines, partial(_line, _names(file), size))
+    names, poses = _classes(file)
+    shapes = collect("line", lines, partial(_line, names, poses, size))
     if shapes and all(shape.number is None for shape in shapes):
         raise ValueError("it is no YOLO text: a line there is a class number and x y x y x y ...")
     return shapes
 
 
-def _names(file: Path) -> dict[int, str]:
-    """Class number → name in NFC, of the nearest file that says so."""
+def _classes(file: Path) -> tuple[dict[int, str], bool]:
+    """Class number → name in NFC, of the nearest file that says so; and whether lines are poses."""
     for folder in list(file.absolute().parents)[:3]:
         for name in NAMES:
             path = folder / name
             if path.is_file() and path != file.absolute():
-                return _read_names(path)
-    return {}
+                return _read_classes(path)
+    return {}, False
 
 
-def _read_names(path: Path) -> dict[int, str]:
+def _read_classes(path: Path) -> tuple[dict[int, str], bool]:
     """Raises ValueError if it cannot be read."""
     try:
         text = read_text(path)
+        poses = False
         if path.suffix in (".yaml", ".yml"):
-            listed: Any = yaml.safe_load(text)["names"]
+            content = yaml.safe_load(text)
+            listed: Any = content["names"]
+            poses = "kpt_shape" in content
         else:
             listed = [line.strip() for line in text.splitlines() if line.strip()]
         pairs = listed.items() if isinstance(listed, dict) else enumerate(listed)
-        return {int(number): normal(str(name)) for number, name in pairs}
+        return {int(number): normal(str(name)) for number, name in pairs}, poses
     except (OSError, yaml.YAMLError, *DAMAGE) as error:
         raise ValueError(f"{path} does not name its classes: mend or remove that") from error
 
 
-def _line(names: dict[int, str], size: Size, name: str, words: list[str]) -> Iterable[Shape]:
+def _line(
+    names: dict[int, str], poses: bool, size: Size, name: str, words: list[str]
+) -> Iterable[Shape]:
     if not words:
         return []
     try:
@@ -66,7 +72,7 @@ def _line(names: dict[int, str], size: Size, name: str, words: list[str]) -> Ite
         raise ValueError("it is not a line of numbers") from error
     if number != kind or number < 0:
         raise ValueError("it does not begin with the number of a class")
-    is_box = len(values) in (4, 5)  # the fifth is a score
+    is_box = poses or len(values) in (4, 5)  # the fifth is a score; of a pose, key points follow
     draw = partial(_draw, size, values[:4] if is_box else values, is_box)
     return [Shape(name, names.get(number), number, draw, is_box=is_box)]
 
