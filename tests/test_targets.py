@@ -48,7 +48,9 @@ def test_nothing_of_a_folder_is_passed_over_in_silence(shots):
     assert found >= {"c.jfif", "d.JPE", "e.avif", "f.jp2", "g.ppm", "h.mpo", "o.pgm", "p.pnm"}
     assert not found & {"j.CR2", "k.dcm", "l.nii.gz", "m.jpg", "q.part", ".hidden.png"}
     (text,) = notes_of(find_images, shots)  # one for a folder
-    assert text.startswith(f"{shots}: left out: 4 pictures that cannot be read: j.CR2 (camera raw: ")
+    assert text.startswith(
+        f"{shots}: left out: 4 pictures that cannot be read: j.CR2 (camera raw: "
+    )
     assert "k.dcm (DICOM: " in text
     assert "l.nii.gz (a medical volume: " in text
     assert "m.jpg (a broken link)" in text
