@@ -696,7 +696,7 @@ def absent_mask_value(_: Path) -> list[str]:
     return segment(more=["--mask-value", "7"])
 
 
-@row("colour mask", 2, r"mask\.png is a colour picture, .*save it as greyscale")
+@row("colour mask", 2, r"mask\.png is a colour picture of #.*save it as greyscale")
 def colour_mask(_: Path) -> list[str]:
     shutil.copy("reference.png", "mask.png")
     return segment()
@@ -744,16 +744,6 @@ def unreadable_reference(_: Path) -> list[str]:
 def bomb_as_reference(_: Path) -> list[str]:
     write_bomb("bomb.png")
     return segment(reference="bomb.png")
-
-
-@row(
-    "32-bit float TIFF of NaN as reference",
-    2,
-    r"the mask of nan\.tif marks only pixels that are transparent or without data: mark others",
-)
-def nan_reference(_: Path) -> list[str]:
-    Image.fromarray(np.full(SIZE[::-1], np.nan, np.float32)).save("nan.tif")
-    return segment(reference="nan.tif")
 
 
 @row("float TIFF with infinity as mask", 2, r"mask\.tif holds NaN or infinity: replace")
@@ -837,14 +827,14 @@ def raw_target(_: Path) -> list[str]:
     "mask value that is none", 2, r"--mask-value: 'cell' is no value of a mask: give a number such"
 )
 def mask_value_that_is_none(_: Path) -> list[str]:
-    return [*segment(), "--mask-value", "cell"]
+    return segment(more=["--mask-value", "cell"])
 
 
 @row(
     "colour that the mask lacks", 2, r"mask\.png does not hold the colour #00ff00, only #000000, #"
 )
 def colour_that_the_mask_lacks(_: Path) -> list[str]:
-    return [*segment(), "--mask-value", "#00ff00"]
+    return segment(more=["--mask-value", "#00ff00"])
 
 
 @row("missing target", 2, r"nowhere\.jpg does not exist: check its spelling")
@@ -852,7 +842,7 @@ def missing_target(_: Path) -> list[str]:
     return segment("a.jpg", "nowhere.jpg")
 
 
-@row("target folder without images", 2, r"the folder tiny holds no images \(.*\): check its path")
+@row("target folder without images", 2, r"the folder tiny holds no images \(.*\).*: check its path")
 def folder_without_images(_: Path) -> list[str]:
     return segment("tiny")
 
@@ -2154,11 +2144,6 @@ def fit_of_nothing(_: Path) -> Callable[[], object]:
 )
 def mask_array_of_another_shape(_: Path) -> Callable[[], object]:
     return lambda: _segmenter().fit(("reference.png", np.eye(8, dtype=bool)))
-
-
-@row("Python: image array of NaN", 2, r"the mask of the image array marks only pixels that are tr")
-def image_array_of_nan(_: Path) -> Callable[[], object]:
-    return lambda: _segmenter().fit((np.full((40, 48, 3), np.nan), "mask.png"))
 
 
 @row(

@@ -17,7 +17,7 @@ from PIL import Image
 from helpers import refusal
 from likewise.batch.folder import Job, Outcome, plan, segment_files
 from likewise.errors import ImageError, LikewiseError
-from likewise.images import Picture, read_image, read_picture
+from likewise.images import Picture, read_picture
 from likewise.pictures import overlay
 from likewise.segmenter import CONSENSUS_BATCH
 
