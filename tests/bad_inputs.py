@@ -278,19 +278,6 @@ def write_bomb(path: str) -> None:
     Path(path).write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
 
 
-def write_half_float_tiff(path: str) -> None:
-    """An 8 × 8 TIFF of 16-bit floats, all NaN; Pillow cannot write one."""
-    pixels = np.full((8, 8), np.nan, "<f2").tobytes()
-    short, long = 3, 4
-    tags = [(256, short, 8), (257, short, 8), (258, short, 16), (259, short, 1), (262, short, 1)]
-    tags += [(273, long, 8), (277, short, 1), (278, short, 8), (279, long, len(pixels))]
-    tags += [(339, short, 3)]
-    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
-    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
-    start = struct.pack("<2sHI", b"II", 42, 8 + len(pixels))
-    Path(path).write_bytes(start + pixels + directory)
-
-
 def edit_config(**changes: Any) -> None:
     file = Path("tiny/config.json")
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
@@ -383,7 +370,7 @@ def offline_by_variable() -> Iterator[None]:
 @contextmanager
 def no_backbone_needed() -> Iterator[None]:
     """A Segmenter that is there at once and finds nothing."""
-    from likewise.images import read_image
+    from likewise.images import read_picture
 
     class Stub:
         fingerprint = "stub"
@@ -396,8 +383,11 @@ def no_backbone_needed() -> Iterator[None]:
         def batch_size(self, consensus: bool) -> int:
             return 1
 
+        def read(self, image: Any) -> Any:
+            return read_picture(image)
+
         def segment(self, image: Any) -> Any:
-            mask = np.zeros(read_image(image).shape[:2], bool)
+            mask = np.zeros(read_picture(image).pixels.shape[:2], bool)
             return SimpleNamespace(mask=mask, area=0.0, confidence=0.0)
 
         def segment_batch(self, images: Any, *, consensus: bool) -> Any:
@@ -704,7 +694,7 @@ def absent_mask_value(_: Path) -> list[str]:
     return segment(more=["--mask-value", "7"])
 
 
-@row("colour mask", 2, r"mask\.png is a colour picture, .*save it as greyscale")
+@row("colour mask", 2, r"mask\.png is a colour picture of #.*save it as greyscale")
 def colour_mask(_: Path) -> list[str]:
     shutil.copy("reference.png", "mask.png")
     return segment()
@@ -752,14 +742,6 @@ def unreadable_reference(_: Path) -> list[str]:
 def bomb_as_reference(_: Path) -> list[str]:
     write_bomb("bomb.png")
     return segment(reference="bomb.png")
-
-
-@row("32-bit float TIFF with NaN as reference", 2, r"nan\.tif holds NaN or infinity: replace")
-def nan_reference(_: Path) -> list[str]:
-    values = np.linspace(0, 1, SIZE[0] * SIZE[1], dtype=np.float32).reshape(SIZE[::-1])
-    values[3, 3] = np.nan
-    Image.fromarray(values).save("nan.tif")
-    return segment(reference="nan.tif")
 
 
 @row("float TIFF with infinity as mask", 2, r"mask\.tif holds NaN or infinity: replace")
@@ -833,14 +815,24 @@ def bomb_as_target(_: Path) -> list[str]:
     return segment("bomb.png", "a.jpg")
 
 
+@row("camera raw as target", 1, r"raw\.nef cannot be read \(camera raw: develop it to JPEG")
+def raw_target(_: Path) -> list[str]:
+    Image.new("L", SIZE).save("raw.nef", "TIFF")
+    return segment("raw.nef")
+
+
 @row(
-    "16-bit float TIFF with NaN as target",
-    1,
-    r"half\.tif (is not an image that can be read|holds NaN)",
+    "mask value that is none", 2, r"--mask-value: 'cell' is no value of a mask: give a number such"
 )
-def half_float_target(_: Path) -> list[str]:
-    write_half_float_tiff("half.tif")
-    return segment("half.tif")
+def mask_value_that_is_none(_: Path) -> list[str]:
+    return segment(more=["--mask-value", "cell"])
+
+
+@row(
+    "colour that the mask lacks", 2, r"mask\.png does not hold the colour #00ff00, only #000000, #"
+)
+def colour_that_the_mask_lacks(_: Path) -> list[str]:
+    return segment(more=["--mask-value", "#00ff00"])
 
 
 @row("missing target", 2, r"nowhere\.jpg does not exist: check its spelling")
@@ -848,7 +840,7 @@ def missing_target(_: Path) -> list[str]:
     return segment("a.jpg", "nowhere.jpg")
 
 
-@row("target folder without images", 2, r"the folder tiny holds no images \(.*\): check its path")
+@row("target folder without images", 2, r"the folder tiny holds no images \(.*\).*: check its path")
 def folder_without_images(_: Path) -> list[str]:
     return segment("tiny")
 
@@ -2157,12 +2149,6 @@ def fit_of_nothing(_: Path) -> Callable[[], object]:
 )
 def mask_array_of_another_shape(_: Path) -> Callable[[], object]:
     return lambda: _segmenter().fit(("reference.png", np.eye(8, dtype=bool)))
-
-
-@row("Python: image array with NaN", 2, r"the image array holds NaN or infinity: replace those")
-def image_array_with_nan(_: Path) -> Callable[[], object]:
-    array = np.full((40, 48, 3), np.nan)
-    return lambda: _segmenter().fit(("reference.png", "mask.png")).segment(array)
 
 
 @row(

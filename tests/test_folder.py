@@ -18,7 +18,7 @@ from helpers import refusal
 from likewise.batch.folder import Job, Outcome, plan
 from likewise.batch.folder import segment_files as segment_numbered
 from likewise.errors import ImageError, LikewiseError, WriteError
-from likewise.images import read_image
+from likewise.images import Picture, read_picture
 from likewise.manifest import LABELS, MANIFEST, Manifest
 from likewise.pictures import overlay
 from likewise.segmenter import CONSENSUS_BATCH
@@ -43,7 +43,11 @@ class Bright:
         self.seen: list[np.ndarray] = []
         self.batches: list[int] = []
 
-    def segment(self, image: np.ndarray) -> Found:
+    def read(self, image: Path) -> Picture:
+        return read_picture(image)
+
+    def segment(self, picture: Picture) -> Found:
+        image = picture.pixels
         self.seen.append(image)
         if image.max() < 10:
             raise LikewiseError("it is dark.")
@@ -52,9 +56,7 @@ class Bright:
     def batch_size(self, consensus: bool) -> int:
         return CONSENSUS_BATCH if consensus else self.size
 
-    def segment_batch(
-        self, images: Sequence[np.ndarray], *, consensus: bool = False
-    ) -> list[Found]:
+    def segment_batch(self, images: Sequence[Picture], *, consensus: bool = False) -> list[Found]:
         self.batches.append(len(images))
         return [self.segment(image) for image in images]
 
@@ -428,7 +430,7 @@ def test_a_batch_that_fails_is_tried_one_by_one(many: list[Path], out: Path) -> 
 
 def test_the_next_images_are_read_meanwhile_but_not_all(many: list[Path], out: Path) -> None:
     segmenter: Any = Bright(2)
-    with mock.patch("likewise.batch.folder.read_image", wraps=read_image) as reads:
+    with mock.patch.object(segmenter, "read", wraps=segmenter.read) as reads:
         running = segment_files(segmenter, plan(many, Manifest(out), overlay=False))
         assert next(running).target == many[0]
         assert 2 <= reads.call_count <= 8 < len(many)
@@ -529,7 +531,7 @@ def test_a_batch_that_fails_ends_nothing(many: list[Path], out: Path) -> None:
     segmenter: Any = Bright()
     really = segmenter.segment_batch
 
-    def segment_batch(images: Sequence[np.ndarray], *, consensus: bool) -> list[Found]:
+    def segment_batch(images: Sequence[Picture], *, consensus: bool) -> list[Found]:
         if len(images) == CONSENSUS_BATCH:
             raise MemoryError
         return really(images)

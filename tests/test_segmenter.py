@@ -508,6 +508,59 @@ def test_segment_many_reads_one_image_at_a_time(segmenter: Segmenter, encoded: l
     assert "none.png does not exist" in refusal(next, results)
 
 
+# --- pixels that are not there, and more than 8 bits ---------------------------------------------
+
+
+def test_what_is_transparent_is_in_no_mask(segmenter: Segmenter, tmp_path: Path) -> None:
+    segmenter.fit(pair())
+    pixels = picture(RIGHT)
+    valid = np.ones(pixels.shape[:2], bool)
+    valid[40:] = False
+    assert (inside(RIGHT) & ~valid).any()
+    alpha = (valid * 255).astype(np.uint8)
+    Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / "a.png")
+    for result in (
+        segmenter.segment(tmp_path / "a.png"),
+        next(segmenter.segment_many([tmp_path / "a.png"])),
+        *segmenter.segment_batch([segmenter.read(tmp_path / "a.png")]),
+    ):
+        assert (result.mask & valid).any()
+        assert not (result.mask & ~valid).any()
+        assert not result.label_map[~valid].any()
+        assert not any((c.mask & ~valid).any() for c in result.classes.values())
+
+
+def test_what_is_transparent_in_a_reference_says_nothing(segmenter: Segmenter) -> None:
+    image, mask = pair()
+    alpha = np.full(mask.shape, 255, np.uint8)
+    alpha[-30:] = 0
+    prints = set()
+    for hidden in (0, 255):
+        seen = np.where(alpha[..., None] > 0, image, np.uint8(hidden))
+        marked = mask if hidden else mask | (alpha == 0)
+        prints.add(segmenter.fit((np.dstack([seen, alpha]), marked)).fingerprint)
+    assert len(prints) == 1
+
+
+@pytest.mark.filterwarnings("ignore::likewise.errors.InputWarning")
+def test_wide_references_and_targets_are_shown_alike(segmenter: Segmenter, tmp_path: Path) -> None:
+    image, mask = pair()
+    wide = image.astype(np.uint16) * 100 + 3000
+    assert segmenter.fit((image, mask)).references.ranges == {}
+    segmenter.fit([(wide, mask), (wide // 2, mask)])
+    ranges = segmenter.references.ranges
+    low, high = ranges["u"]
+    assert 1500 <= low < 3000 < 20000 < high
+    assert segmenter.only(["object"]).references.ranges == ranges
+    target = (picture(RIGHT).astype(np.uint16) * 70 + 4000)[..., :3]
+    shown = np.rint((target.astype(float) - low) * 255 / (high - low)).clip(0, 255)
+    np.testing.assert_array_equal(segmenter.read(target).pixels, shown)
+    segmenter.save_references(tmp_path / "r.safetensors")
+    other = Segmenter(segmenter.encoder).load_references(tmp_path / "r.safetensors")
+    assert other.references.ranges == ranges
+    np.testing.assert_array_equal(other.read(target).pixels, shown)
+
+
 # --- consensus: images lend each other references -----------------------------------------------
 
 

@@ -62,6 +62,8 @@ class Picture:
     """Of the numbers that were stretched to 8 bits: "u", "i", "f"; "" where none were."""
     range: Range = (0.0, 255.0)
     """The picture's own range of values, see ``stretch.own_range``."""
+    name: str = ""
+    """What messages call it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,11 +156,11 @@ def read_picture(
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     pixels = np.array(pixels, dtype=np.uint8, order="C")
     if valid.all():
-        return Picture(pixels, None, kind, own)
+        return Picture(pixels, None, kind, own, name)
     if not valid.any():
         note(name, "all of it is transparent or without data, so nothing can be found in it.")
     pixels[~valid] = np.rint(pixels[valid].mean(axis=0)) if valid.any() else 128
-    return Picture(pixels, valid, kind, own)
+    return Picture(pixels, valid, kind, own, name)
 
 
 def _is_share(values: npt.NDArray[Any]) -> bool:
@@ -338,6 +340,8 @@ def source_name(source: object, name: str | None, what: str) -> str:
     """What messages call `source`."""
     if isinstance(source, PATH):
         return os.fspath(source) or "''"
+    if isinstance(source, Picture):
+        return source.name
     kinds = (np.ndarray, "array"), (Image.Image, "picture"), (Mapping, "annotation")
     kind = next((word for kind, word in kinds if isinstance(source, kind)), "tensor")
     return name or f"the {what} {kind}"

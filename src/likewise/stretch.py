@@ -74,7 +74,7 @@ def find_nodata(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> float
         if not (value < 0 if end == 1 else customary) or (known == value).sum() < 2:
             continue
         rest = sample[sample != value]
-        stray = max(3, len(rest) // 10_000)
+        stray = max(8, len(rest) // 2000)
         rest = rest[stray : len(rest) - stray]
         if not len(rest):
             continue

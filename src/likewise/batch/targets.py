@@ -42,14 +42,14 @@ def find_images(
         try:
             if path.is_dir():
                 files = list(path.iterdir())
-                reason = f"the folder {target} holds no images ({suffixes})"
+                reason, mend = f"the folder {target} holds no images ({suffixes})", "check its path"
             elif path.exists():
                 found.setdefault(_same_file_key(path), path)
                 continue
             elif any(mark in str(target) for mark in "*?["):
                 # Path.glob takes no absolute patterns.
                 files = [Path(p) for p in glob.glob(str(target), recursive=True)]  # noqa: PTH207
-                reason = f"{target} matches no images ({suffixes})"
+                reason, mend = f"{target} matches no images ({suffixes})", "check the pattern"
             elif path.is_symlink():
                 raise ImageError(f"{target} is a broken link: check where it should point.")
             else:
@@ -61,7 +61,7 @@ def find_images(
                 f"{target} cannot be listed ({why(error)}): check its permissions."
             ) from error
         if not images:
-            raise ImageError(f"{reason}{', only ' if rest else ''}{rest}: check the path.")
+            raise ImageError(f"{reason}{', only ' if rest else ''}{rest}: {mend}.")
         if rest:
             note(target, f"left out: {rest}.")
         for file in sorted(images):
