@@ -31,6 +31,12 @@ ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] 
 MAX_PIXELS = 179_000_000
 """Largest image that is decoded, in pixels; the variable LIKEWISE_MAX_PIXELS replaces it."""
 
+SENT_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+"""What is read of images that strangers send. Not all that Pillow knows: EPS, for one, starts
+another program."""
+SENT_BYTES = 1_000_000_000
+"""Memory that reading one of them may take: a small file may hold very many pixels."""
+
 PATH = (str, os.PathLike)
 _FULL_SCALES = (255, 1023, 4095, 16383, 65535)  # 8, 10, 12, 14 and 16 bits
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -107,15 +113,28 @@ def read_image_bytes(content: bytes, name: str) -> npt.NDArray[np.uint8]:
     """``read_image`` of a file's content that came from elsewhere, such as over a network.
 
     Args:
-        content: of any file Pillow opens.
+        content: of a file in one of SENT_FORMATS.
         name: what messages call it.
 
     Raises:
-        ImageError: as for a file.
+        ImageError: as for a file; or it would take more than SENT_BYTES.
     """
     if not content:
         raise ImageError(f"{name} is empty (0 bytes): copy or download it again.")
-    return read_image(open_image(io.BytesIO(content), name), name=name)
+    image = open_image(io.BytesIO(content), name, SENT_FORMATS)
+    if (needed := reading_bytes(image)) > SENT_BYTES:
+        raise ImageError(
+            f"{name} is {image.width} × {image.height} pixels, which take {needed // 10**6} MB to "
+            f"read, over the limit of {SENT_BYTES // 10**6}: shrink it."
+        )
+    return read_image(image, name=name)
+
+
+def reading_bytes(image: Image.Image) -> int:
+    """About how much memory ``read_image`` takes at most: what is decoded and all copies of it."""
+    wide = image.mode[0] in "IF"
+    each = 30 if wide else 12 if image.mode in ("1", "L", "P") else 20
+    return image.width * image.height * each
 
 
 def write_mask(path: str | os.PathLike[str], mask: npt.NDArray[np.bool_]) -> None:
