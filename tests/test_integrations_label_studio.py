@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,20 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import likewise
 from bad_inputs import make_scene, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter
+from likewise.errors import LikewiseError
 from likewise.images import read_image
 from likewise.integrations import open_references
 from likewise.integrations.label_studio.brush import decode_brush, encode_brush
 from likewise.integrations.label_studio.config import check_classes, read_config
 from likewise.integrations.pieces import find_pieces
+from likewise.listening import configure
 from likewise.masks import fill_polygon
 from likewise.result import Result
 
@@ -45,6 +50,7 @@ from likewise.integrations.label_studio.images import Images  # noqa: E402
 
 BRUSH, POLYGON = "BrushLabels", "PolygonLabels"
 LABELS = ("thing", "<edge> & more")
+WHITE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 HEADERS = {"Authorization": "Bearer hush"}
 
 
@@ -335,7 +341,7 @@ def backend(studio: Any) -> Backend:
 def client(backend: Backend) -> Iterator[Any]:
     """Requests to a real server in a thread."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(make_app(backend, "hush"), log_level="error"))
+        server = uvicorn.Server(configure(make_app(backend, "hush")))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -401,6 +407,54 @@ def test_health_and_setup(client: Any, backend: Backend) -> None:
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("the project has the classes other, but")
     assert backend.name.startswith("r-")
+
+
+ODD = st.recursive(
+    st.sampled_from([None, True, 0, -1, 10**400, float("nan"), float("inf"), "", "\ud800", "\0"])
+    | st.sampled_from(
+        ["thing", "tag", "a.jpg", "/data/local-files/?d=%00", "data:,", "http://[", 7]
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_no_event_or_task_is_a_mistake_of_ours(data: Any) -> None:
+    """Every field may hold anything that JSON can hold."""
+
+    def maybe(value: Any) -> Any:
+        return data.draw(st.just(value) | ODD)
+
+    backend = mock.Mock(images=Images(root=Path("/")), classes=LABELS, learn_from=2, version="v")
+    backend._shots = lambda *given: Backend._shots(backend, *given)
+    backend._predict = lambda *given: Backend._predict(backend, *given)
+    backend._lock = threading.Lock()
+    value = {"rle": maybe([1]), "points": maybe([[1, 2]]), "brushlabels": maybe(["thing"])}
+    region = {"value": maybe(value), "from_name": maybe("tag"), "type": maybe("brushlabels")}
+    annotation = {"id": maybe(1), "task": maybe(1), "result": maybe([maybe(region)])}
+    one = {"id": maybe(1), "data": maybe({"image": maybe(WHITE)})}
+    event = {
+        "action": "ANNOTATION_CREATED",
+        "annotation": maybe(annotation),
+        "task": maybe(one),
+        "project": maybe({"label_config": maybe(config())}),
+    }
+    with suppress(LikewiseError):
+        Backend.webhook(backend, event)
+    with suppress(LikewiseError):
+        Backend.webhook(backend, {"action": "ANNOTATIONS_DELETED", "annotations": event["task"]})
+    backend.segmenter.segment.side_effect = LikewiseError("this far")
+    with suppress(LikewiseError):
+        Backend.predict(backend, [one], config())
+
+
+def test_bodies_that_are_odd(client: Any) -> None:
+    for body in (b"[" * 10**5, b'{"tasks": [], "label_config": "\\ud800"}', b'{"tasks": NaN}'):
+        answer = client.post("/predict", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 400, body[:20]
+        assert len(answer.json()) == 1
 
 
 @pytest.mark.parametrize("kind", [BRUSH, POLYGON])

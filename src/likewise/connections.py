@@ -28,7 +28,8 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        here = sum(c.client is not None and c.client[:1] == self._host for c in self.connections)
+        address = _address(self)
+        here = sum(_address(other) == address for other in self.connections)
         if len(self.connections) > MOST or here > PER_CLIENT:
             # Closed at once, what the client is sending meanwhile would make it lose the answer.
             self._refused = True
@@ -58,10 +59,6 @@ class Connection(H11Protocol):
         self.transport.write(_answer("400 Bad Request", "this is no HTTP request."))
         self.transport.close()
 
-    @property
-    def _host(self) -> tuple[Any, ...]:
-        return () if self.client is None else self.client[:1]
-
     def _wait(self) -> None:
         self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
@@ -69,6 +66,11 @@ class Connection(H11Protocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+
+def _address(connection: Any) -> str:
+    """Of the client, without its port."""
+    return "" if connection.client is None else connection.client[0]
 
 
 def _answer(status: str, message: str, *headers: str) -> bytes:

@@ -108,7 +108,7 @@ def described(name: str, kept: Kept) -> References:
         for k, label in enumerate(dict.fromkeys(labels), 1)
     ]
     return References(
-        id=name, classes=classes, negatives=len(shots) - len(labels), notes=kept.notes
+        id=name, classes=classes, negatives=len(shots) - len(labels), notes=list(kept.notes)
     )
 
 
