@@ -21,14 +21,13 @@ from likewise.backbones.encoder import Encoder
 from likewise.demo import FOLDER
 from likewise.features.encoded import Encoded
 from likewise.images import read_image
-from likewise.masks import read_mask
+from likewise.masks import read_label_map, read_mask
 from likewise.segic.decoder import Decoder, Shape
 from likewise.segic.files import Trained, save_decoder
 from likewise.video.annotation import read_annotations
 from likewise.video.carry import carry, neighbourhood
 from likewise.video.frames import open_clip
 from likewise.video.memory import Known, Memory
-from likewise.video.outputs import read_label_map
 from likewise.video.propagate import order, passes, propagate
 from likewise.video.run import LOG, Run
 from likewise.video.track import Params, default_params
