@@ -52,17 +52,18 @@ def read_annotations(
                 f"the clip has no frame {number}: its frames are 0 to {frames - 1}."
             )
     maps = {number: _values(path, size) for number, path in sorted(masks.items())}
-    values = sorted({int(v) for found in maps.values() for v in np.unique(found)} - {0})
-    others = [v for v in values if v != MARKED]
-    for number, found in maps.items():
-        if others and (found == MARKED).any():  # alone in its mask: void is gone by now
-            if len(others) > 1:
-                raise ImageError(
-                    f"{masks[number]} is black and white, and other masks hold the values "
-                    f"{_listed(others)}: save it as a label map, too."
-                )
-            maps[number] = np.where(found, others[0], 0)
-    values = others or values
+    held = {number: set(np.unique(found).tolist()) - {0} for number, found in maps.items()}
+    plain = [number for number, values in held.items() if values == {MARKED}]
+    others = set().union(*(values for number, values in held.items() if number not in plain))
+    if plain and others and MARKED not in others:
+        if len(others) > 1:
+            raise ImageError(
+                f"{masks[plain[0]]} is black and white, and other masks hold the values "
+                f"{_listed(sorted(others))}: save it as a label map, too."
+            )
+        for number in plain:
+            maps[number] = np.where(maps[number] > 0, max(others), 0)
+    values = sorted(others or {MARKED})
     if len(values) > MOST:
         raise LikewiseError(
             f"the masks hold {len(values)} objects, more than {MOST}: follow fewer at once, and "
