@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,8 +24,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import likewise
 from bad_inputs import make_scene, sandbox
@@ -409,23 +408,18 @@ def test_health_and_setup(client: Any, backend: Backend) -> None:
     assert backend.name.startswith("r-")
 
 
-ODD = st.recursive(
-    st.sampled_from([None, True, 0, -1, 10**400, float("nan"), float("inf"), "", "\ud800", "\0"])
-    | st.sampled_from(
-        ["thing", "tag", "a.jpg", "/data/local-files/?d=%00", "data:,", "http://[", 7]
-    ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner),
-    max_leaves=4,
-)
+ODD = [None, True, 0, -1, 10**400, float("nan"), float("inf"), "", "\ud800", "\0", 7, "thing"]
+ODD += ["a.jpg", "/data/local-files/?d=%00", "data:,", "http://[", [], {}, [[]], [{}], {"": []}]
+ODD += [[None], [10**400], [["x"]], {"image": []}, {"image": "\ud800"}, {"image": "/data/x"}]
 
 
-@settings(max_examples=200, deadline=None)
-@given(data=st.data())
-def test_no_event_or_task_is_a_mistake_of_ours(data: Any) -> None:
+@pytest.mark.parametrize("seed", range(200))
+def test_no_event_or_task_is_a_mistake_of_ours(seed: int) -> None:
     """Every field may hold anything that JSON can hold."""
+    rng = random.Random(seed)
 
     def maybe(value: Any) -> Any:
-        return data.draw(st.just(value) | ODD)
+        return value if rng.random() < 0.7 else rng.choice(ODD)
 
     backend = mock.Mock(images=Images(root=Path("/")), classes=LABELS, learn_from=2, version="v")
     backend._shots = lambda *given: Backend._shots(backend, *given)
