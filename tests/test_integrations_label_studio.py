@@ -45,7 +45,7 @@ pytest.importorskip("fastapi", reason="fastapi is not installed")
 
 from likewise.integrations.label_studio.app import make_app  # noqa: E402
 from likewise.integrations.label_studio.backend import Backend, file_name  # noqa: E402
-from likewise.integrations.label_studio.images import Images  # noqa: E402
+from likewise.integrations.label_studio.images import MAX_BYTES, Images  # noqa: E402
 
 BRUSH, POLYGON = "BrushLabels", "PolygonLabels"
 LABELS = ("thing", "<edge> & more")
@@ -525,8 +525,10 @@ def test_bad_requests(client: Any) -> None:
     for options, status in BAD_REQUESTS:
         sent = {"json": request("a.jpg")} if "content" not in options else {}
         assert client.post("/predict", **(sent | options)).status_code == status, options
-    with mock.patch("likewise.integrations.label_studio.app.MAX_BYTES", 1000):
-        assert client.post("/predict", json={"x": "y" * 1000}).status_code == 413
+    with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+        head = ("POST /predict HTTP/1.1", "Host: localhost", f"Content-Length: {MAX_BYTES + 1}")
+        connection.sendall("\r\n".join([*head, "", ""]).encode())
+        assert connection.recv(12) == b"HTTP/1.1 413"
     basic = {"Authorization": "Basic " + base64.b64encode(b"anyone:hush").decode()}
     assert client.post("/predict", json=request("a.jpg"), headers=basic).status_code == 200
     assert client.post("/train", json={}).status_code == 404
