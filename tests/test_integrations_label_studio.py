@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,11 +29,13 @@ import likewise
 from bad_inputs import make_scene, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter
+from likewise.errors import LikewiseError
 from likewise.images import read_image
 from likewise.integrations import open_references
 from likewise.integrations.label_studio.brush import decode_brush, encode_brush
 from likewise.integrations.label_studio.config import check_classes, read_config
 from likewise.integrations.pieces import find_pieces
+from likewise.listening import configure
 from likewise.masks import fill_polygon
 from likewise.result import Result
 
@@ -41,10 +45,11 @@ pytest.importorskip("fastapi", reason="fastapi is not installed")
 
 from likewise.integrations.label_studio.app import make_app  # noqa: E402
 from likewise.integrations.label_studio.backend import Backend, file_name  # noqa: E402
-from likewise.integrations.label_studio.images import Images  # noqa: E402
+from likewise.integrations.label_studio.images import MAX_BYTES, Images  # noqa: E402
 
 BRUSH, POLYGON = "BrushLabels", "PolygonLabels"
 LABELS = ("thing", "<edge> & more")
+WHITE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 HEADERS = {"Authorization": "Bearer hush"}
 
 
@@ -335,7 +340,7 @@ def backend(studio: Any) -> Backend:
 def client(backend: Backend) -> Iterator[Any]:
     """Requests to a real server in a thread."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(make_app(backend, "hush"), log_level="error"))
+        server = uvicorn.Server(configure(make_app(backend, "hush")))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -401,6 +406,49 @@ def test_health_and_setup(client: Any, backend: Backend) -> None:
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("the project has the classes other, but")
     assert backend.name.startswith("r-")
+
+
+ODD = [None, True, 0, -1, 10**400, float("nan"), float("inf"), "", "\ud800", "\0", 7, "thing"]
+ODD += ["a.jpg", "/data/local-files/?d=%00", "data:,", "http://[", [], {}, [[]], [{}], {"": []}]
+ODD += [[None], [10**400], [["x"]], {"image": []}, {"image": "\ud800"}, {"image": "/data/x"}]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_no_event_or_task_is_a_mistake_of_ours(seed: int) -> None:
+    """Every field may hold anything that JSON can hold."""
+    rng = random.Random(seed)
+
+    def maybe(value: Any) -> Any:
+        return value if rng.random() < 0.7 else rng.choice(ODD)
+
+    backend = mock.Mock(images=Images(root=Path("/")), classes=LABELS, learn_from=2, version="v")
+    backend._shots = lambda *given: Backend._shots(backend, *given)
+    backend._predict = lambda *given: Backend._predict(backend, *given)
+    backend._lock = threading.Lock()
+    value = {"rle": maybe([1]), "points": maybe([[1, 2]]), "brushlabels": maybe(["thing"])}
+    region = {"value": maybe(value), "from_name": maybe("tag"), "type": maybe("brushlabels")}
+    annotation = {"id": maybe(1), "task": maybe(1), "result": maybe([maybe(region)])}
+    one = {"id": maybe(1), "data": maybe({"image": maybe(WHITE)})}
+    event = {
+        "action": "ANNOTATION_CREATED",
+        "annotation": maybe(annotation),
+        "task": maybe(one),
+        "project": maybe({"label_config": maybe(config())}),
+    }
+    with suppress(LikewiseError):
+        Backend.webhook(backend, event)
+    with suppress(LikewiseError):
+        Backend.webhook(backend, {"action": "ANNOTATIONS_DELETED", "annotations": event["task"]})
+    backend.segmenter.segment.side_effect = LikewiseError("this far")
+    with suppress(LikewiseError):
+        Backend.predict(backend, [one], config())
+
+
+def test_bodies_that_are_odd(client: Any) -> None:
+    for body in (b"[" * 10**5, b'{"tasks": [], "label_config": "\\ud800"}', b'{"tasks": NaN}'):
+        answer = client.post("/predict", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 400, body[:20]
+        assert len(answer.json()) == 1
 
 
 @pytest.mark.parametrize("kind", [BRUSH, POLYGON])
@@ -477,8 +525,10 @@ def test_bad_requests(client: Any) -> None:
     for options, status in BAD_REQUESTS:
         sent = {"json": request("a.jpg")} if "content" not in options else {}
         assert client.post("/predict", **(sent | options)).status_code == status, options
-    with mock.patch("likewise.integrations.label_studio.app.MAX_BYTES", 1000):
-        assert client.post("/predict", json={"x": "y" * 1000}).status_code == 413
+    with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+        head = ("POST /predict HTTP/1.1", "Host: localhost", f"Content-Length: {MAX_BYTES + 1}")
+        connection.sendall("\r\n".join([*head, "", ""]).encode())
+        assert connection.recv(12) == b"HTTP/1.1 413"
     basic = {"Authorization": "Basic " + base64.b64encode(b"anyone:hush").decode()}
     assert client.post("/predict", json=request("a.jpg"), headers=basic).status_code == 200
     assert client.post("/train", json={}).status_code == 404

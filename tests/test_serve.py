@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -13,29 +14,36 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from safetensors.numpy import load_file, save_file
 
 import likewise
 from bad_inputs import make_scene, write_bomb
 from helpers import refusal
-from likewise import Reference, Segmenter
+from likewise import Reference, Segmenter, connections
 from likewise import reference_file as files
 from likewise.backbones.encoder import Encoder
 from likewise.cli_serve import check_origin, check_token
+from likewise.errors import InputWarning
+from likewise.images import read_image, read_image_bytes
 from likewise.listening import bind
 from likewise.masks import read_mask
 from likewise.server.access import host_of, is_loopback
-from live import Live, form, read_raw, serving
+from likewise.server.sent import VALUE, read_value
+from live import Answer, Live, form, read_raw, serving
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
 CLIENT = Path(__file__).parents[1] / "examples" / "client.py"
@@ -185,7 +193,11 @@ def test_points_are_those_of_the_segmenter(live: Live, encoder: Encoder, scene: 
     found, similarity = Segmenter(encoder).match(scene / "reference.png", points, scene / "a.jpg")
     fields = [("reference", scene / "reference.png"), ("image", scene / "a.jpg")]
     answer = live.ask("POST", "/v1/match", [*fields, ("points", json.dumps(points))])
-    assert answer.json == {"points": found.tolist(), "similarity": similarity.tolist()}
+    assert answer.json == {
+        "points": found.tolist(),
+        "similarity": similarity.tolist(),
+        "notes": [],
+    }
     for wrong in (
         "[[1,2,3]]",
         "[[1,1e999]]",
@@ -197,6 +209,13 @@ def test_points_are_those_of_the_segmenter(live: Live, encoder: Encoder, scene: 
         '[["a",1]]',
         "{}",
         "[" * 9999,
+        f"[[1{'0' * 400},1]]",
+        f"[[1,-1{'0' * 400}]]",
+        f"[[1{'0' * 5000},1]]",
+        "[[[1,2]]]",
+        "[[1,2],[3]]",
+        '[["\\ud800",1]]',
+        "\0",
     ):
         assert live.ask("POST", "/v1/match", [*fields, ("points", wrong)]).status == 422
     many = json.dumps([[1, 1]] * 1001)
@@ -274,8 +293,12 @@ def test_references_that_cannot_be_used(live: Live, example: Any, scene: Path):
         ([*example, ("labels", "a\nb")], 422, "a label must be"),
         ([*example, ("labels", "a" * 101)], 422, "a label must be"),
         ([*example, ("values", "7")], 422, "masks[0] does not hold the value 7"),
-        ([*example, ("values", "9" * 30)], 422, "masks[0] does not hold the value 999"),
+        ([*example, ("values", "9" * 10)], 422, "masks[0] does not hold the value 999"),
+        ([*example, ("values", "9" * 30)], 422, "values.0 is missing or wrong"),
         ([*example, ("values", "x")], 422, "values.0 is missing or wrong"),
+        ([*example, ("values", "1,2")], 422, "values.0 is missing or wrong"),
+        ([*example, ("lables", "a")], 422, "the form has a field that this route does not know"),
+        ([("file", b"x"), ("file", b"y")], 422, "file was sent more than once"),
         ([image, ("masks", b"no image")], 422, "masks[0] is not an image"),
         ([image, ("masks", "a text")], 422, "masks.0 is missing or wrong"),
         ([("images", b""), mask], 422, "images[0] is not an image"),
@@ -508,9 +531,208 @@ def test_a_broken_form(live: Live):
         assert answer.error
 
 
-def send_for_ever(connection: socket.socket, part: bytes) -> None:
+def send_for_ever(connection: socket.socket, part: bytes, pause: float = 0) -> None:
     while True:
         connection.sendall(part)
+        time.sleep(pause)
+
+
+CHARSETS = ("utf-8", "utf-16", "unicode_escape", "idna", "punycode", "undefined", "rot13", "x")
+HARD = (
+    "nan",
+    "inf",
+    "-inf",
+    "1e400",
+    "1" + "0" * 400,
+    "1" + "0" * 5000,
+    "[[[1]]]",
+    "[[NaN, 1e999]]",
+)
+TEXTS = (
+    *HARD,
+    "\\ud800",
+    "\0",
+    "",
+    "any",
+    "255,0,0",
+    "true",
+    "null",
+    '{"a": []}',
+    "\u202e",
+    "é" * 200,
+)
+NAMES = ("images", "masks", "labels", "values", "negative", "file", "reference", "image", "path")
+NAMES += ("classes", "threshold", "points", "debiased", "", "n\0", "\\ud800")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    route=st.sampled_from(["references", "segment", "match"]),
+    fields=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(TEXTS)), max_size=5),
+    charset=st.sampled_from(CHARSETS),
+    whole=st.booleans(),
+)
+def test_no_text_in_any_field_is_a_mistake_of_ours(
+    live: Live, scene: Path, example: Any, route: str, fields: Any, charset: str, whole: bool
+):
+    """4xx and one sentence, or an answer; also beside what the route needs."""
+    image, mask = scene / "reference.png", scene / "mask.png"
+    known = live.ask("POST", "/v1/references", example).json["id"] if whole else ""
+    needed: dict[str, list[Any]] = {
+        "references": [("images", image), ("masks", mask)],
+        "segment": [("reference", known), ("image", image)],
+        "match": [("reference", image), ("image", image)],
+    }
+    body, kind = form([*(needed[route] if whole else ()), *fields])
+    with live.raw(
+        head(route, f"Content-Type: {kind}; charset={charset}", f"Content-Length: {len(body)}"),
+        body,
+    ) as connection:
+        answer = read_raw(connection)
+    assert answer.status in (200, 201) or (400 <= answer.status < 500 and answer.error)
+
+
+def test_a_form_that_is_cut_short_is_400_wherever_that_is(live: Live, example: Any):
+    body, kind = form([*example, ("labels", "a"), ("labels", "")])
+    ends = [1, len(body) // 2, *range(len(body) - 60, len(body) - 3)]
+    for end in ends:
+        lines = head("references", f"Content-Type: {kind}", f"Content-Length: {end}")
+        with live.raw(lines, body[:end]) as connection:
+            answer = read_raw(connection)
+        assert (answer.status, end) == (400, end)
+        assert "cut short" in answer.error or "parsing" in answer.error
+    # In small pieces, and with what may follow the last boundary, it is whole.
+    body, kind = form(example)
+    pieces = [body[at : at + 7] for at in range(0, len(body), 7)]
+    chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b"more"]]
+    lines = head("references", f"Content-Type: {kind}", "Transfer-Encoding: chunked")
+    with live.raw(lines, *chunks, b"0\r\n\r\n") as connection:
+        assert read_raw(connection).status == 201
+
+
+def test_reading_what_is_sent_takes_no_more_memory_than_that(live: Live, example: Any):
+    """Bytes of a pixel count, and what is copied: 16 bits of a grey one take more than 8 of RGB."""
+    wide = io.BytesIO()
+    Image.fromarray(np.zeros((1000, 1000), np.float32)).save(wide, "TIFF", compression="tiff_lzw")
+    once = [*example, ("negative", wide.getvalue())]
+    assert live.ask("POST", "/v1/references", once).status == 201
+    twice = [*once, *[("negative", png(np.zeros((1000, 1000), np.uint8)))] * 2]
+    answer = live.ask("POST", "/v1/references", twice)
+    assert answer.status == 413
+    assert "MB to read, over the limit of 36 for a request" in answer.error
+
+
+def test_an_image_inside_a_request_is_bounded_before_it_is_decoded():
+    """What the page and Label Studio's backend read."""
+    file = io.BytesIO()
+    Image.new("1", (13_000, 13_000)).save(file, "PNG")
+    assert len(file.getvalue()) < 200_000
+    with mock.patch.object(PngImagePlugin.PngImageFile, "load", side_effect=AssertionError):
+        text = refusal(read_image_bytes, file.getvalue(), "the image")
+    assert "the image is 13000 × 13000 pixels, which take 2028 MB to read" in text
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    assert "is not an image that can be read" in refusal(read_image_bytes, postscript, "the image")
+
+
+def test_what_was_assumed_is_said(live: Live, example: Any, scene: Path):
+    def assume(*given: Any, **named: Any) -> Any:
+        warnings.warn(InputWarning(named["name"], "the first of 3 frames is taken."), stacklevel=1)
+        return read_image(*given, **named)
+
+    with mock.patch("likewise.server.sent.read_image", assume):
+        answers = [
+            live.ask("POST", "/v1/references", [*example, ("labels", "noted")]) for _ in range(2)
+        ]
+    note = "images[0]: the first of 3 frames is taken."
+    assert [answer.json["notes"] for answer in answers] == [[note], [note]]
+    with mock.patch("likewise.server.api.read_image", assume):
+        fields = [("reference", answers[0].json["id"]), ("image", scene / "a.jpg")]
+        found = live.ask("POST", "/v1/segment", fields).json
+    assert found["notes"] == ["image: the first of 3 frames is taken."]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("7", 7), ("any", "any"), ("255,0,10", (255, 0, 10)), ("070", 70)]
+)
+def test_what_part_of_a_mask_is_the_example(text: str, value: Any):
+    assert re.fullmatch(VALUE, text)
+    assert read_value(text) == value
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+def test_answers_do_not_wait_for_more(live: Live):
+    """With Nagle's algorithm every answer on a connection that is kept waits 40 ms."""
+    with bind("127.0.0.1", 0, secret=True) as listener:
+        listener.listen()
+        with (
+            socket.create_connection(listener.getsockname()),
+            listener.accept()[0] as accepted,
+        ):
+            assert (
+                accepted.proto == socket.IPPROTO_TCP
+            )  # what asyncio asks before it switches it off
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few connections, and little time for a head."""
+    monkeypatch.setattr(connections, "MOST", 6)
+    monkeypatch.setattr(connections, "PER_CLIENT", 3)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 1.0)
+
+
+def connect(server: Live, host: str) -> socket.socket:
+    """A connection from another address of this machine."""
+    try:
+        return socket.create_connection(("127.0.0.1", server.port), 60, source_address=(host, 0))
+    except OSError:
+        pytest.skip("this machine has no address 127.0.0.2")
+
+
+HEALTH = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def test_silent_connections_lock_nobody_out(encoder: Encoder, brief: None):
+    with serving(lambda: Segmenter(encoder)) as server, ExitStack() as stack:
+
+        def ask(host: str) -> Answer:
+            with connect(server, host) as connection:
+                connection.sendall(HEALTH)
+                return read_raw(connection)
+
+        def hold(host: str, count: int) -> list[socket.socket]:
+            return [stack.enter_context(connect(server, host)) for _ in range(count)]
+
+        silent = hold("127.0.0.1", 3)
+        refused = ask("127.0.0.1")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+        assert "of your address" in refused.error
+        assert ask("127.0.0.2").status == 200  # one address takes its own share only
+        hold("127.0.0.2", 3)
+        assert ask("127.0.0.3").status == 503  # now it is full
+        assert silent[0].recv(1) == b""  # closed by the server, for it never asked
+        while (answer := ask("127.0.0.1")).status != 200:
+            assert answer.status == 503
+            time.sleep(0.1)
+
+
+def test_a_head_that_trickles_in(encoder: Encoder, brief: None):
+    """Also the second one of a connection; a slow body is another matter."""
+    with serving(lambda: Segmenter(encoder)) as server:
+        for before in (b"", HEALTH):
+            with server.raw(before) as connection:
+                if before:
+                    assert read_raw(connection).status == 200
+                connection.sendall(b"GET /")
+                with pytest.raises(OSError):  # it hangs up on us
+                    send_for_ever(connection, b"a", pause=0.05)
+
+
+def test_what_is_no_http_is_answered_in_json_too(live: Live):
+    with live.raw(b"\x16\x03\x01\r\n\r\n") as connection:
+        assert read_raw(connection).error == "this is no HTTP request."
 
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end(live: Live):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,16 +21,17 @@ from helpers import refusal
 from likewise import Segmenter
 from likewise.backbones.encoder import Encoder
 from likewise.demo import FOLDER
+from likewise.errors import InputWarning
 from likewise.features.encoded import Encoded
 from likewise.images import read_image
-from likewise.masks import read_mask
+from likewise.manifest import Manifest
+from likewise.masks import read_label_map, read_mask
 from likewise.segic.decoder import Decoder, Shape
 from likewise.segic.files import Trained, save_decoder
 from likewise.video.annotation import read_annotations
 from likewise.video.carry import carry, neighbourhood
 from likewise.video.frames import open_clip
 from likewise.video.memory import Known, Memory
-from likewise.video.outputs import read_label_map
 from likewise.video.propagate import order, passes, propagate
 from likewise.video.run import LOG, Run
 from likewise.video.track import Params, default_params
@@ -60,7 +63,8 @@ def write_video(path: Path, frames: list[np.ndarray], codec: str = "mpeg4", **ho
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt, stream.gop_size, stream.bit_rate = "yuv420p", 5, 4_000_000
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.gop_size, stream.bit_rate = 5, 4_000_000
         if "rotation" in how:
             stream.set_display_rotation(how["rotation"])
         for pixels in frames:
@@ -143,7 +147,73 @@ def test_a_folder_is_in_natural_order(scene: Path) -> None:
     assert all((a == b).all() for a, b in zip(clip.read(range(COUNT)), frames, strict=True))
 
 
+def drop(path: Path, *numbers: int) -> Path:
+    """Take the content of these frames of an AVI away, as recorders do that are too slow."""
+    content = bytearray(path.read_bytes())
+    table = content.index(b"idx1")
+    chunks = [content[at : at + 16] for at in range(table + 8, len(content), 16)]
+    at = content.index(b"movi") + 4
+    movi = bytearray()
+    for number, chunk in enumerate(chunks):
+        size = int.from_bytes(chunk[12:], "little")
+        kept = 0 if number in numbers else size
+        chunk[8:12] = (4 + len(movi)).to_bytes(4, "little")
+        chunk[12:] = kept.to_bytes(4, "little")
+        movi += b"00dc" + kept.to_bytes(4, "little") + content[at + 8 : at + 8 + kept + kept % 2]
+        at += 8 + size + size % 2
+    start = content.index(b"movi") + 4
+    content[start - 8 : start - 4] = (4 + len(movi)).to_bytes(4, "little")
+    tail = b"idx1" + (16 * len(chunks)).to_bytes(4, "little") + b"".join(chunks)
+    content = content[:start] + movi + tail
+    content[4:8] = (len(content) - 8).to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("dropped", [(5, 6), (3,), (12, 13), (1, 4, 13)])
+def test_frames_without_content_repeat_the_last(tmp_path: Path, dropped: tuple[int, ...]) -> None:
+    if "mjpeg" not in av.codecs_available:
+        pytest.skip("this PyAV has no mjpeg")
+    frames, _ = camera()
+    path = write_video(tmp_path / "a.avi", frames, "mjpeg")
+    whole = list(open_clip(path).read(range(COUNT)))
+    with pytest.warns(InputWarning, match=f"{len(dropped)} of {COUNT} frames have no content"):
+        clip = open_clip(drop(path, *dropped))
+    assert len(clip) == COUNT
+    shown = [max(k for k in range(n + 1) if k not in dropped) for n in range(COUNT)]
+    for numbers in (range(COUNT), range(COUNT - 1, -1, -1), range(dropped[0], COUNT)):
+        found = list(clip.read(numbers))
+        assert len(found) == len(numbers)
+        assert all((f == whole[shown[n]]).all() for f, n in zip(found, numbers, strict=True))
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "is cut short: it says 14 frames" in refusal(open_clip, cut)
+
+
 # annotations
+
+
+def test_more_objects_than_can_be_followed_and_other_masks_that_are_none(tmp_path: Path) -> None:
+    values = np.arange(16 * 20, dtype=np.uint16).reshape(16, 20)
+    path = tmp_path / "m.png"
+
+    def read(pixels: np.ndarray, *more: Path) -> object:
+        Image.fromarray(pixels).save(path)
+        masks = dict(enumerate([path, *more]))
+        return read_annotations(masks, (16, 20), len(masks))
+
+    assert "319 objects, more than 255" in refusal(read, values)
+    sixteen = read(np.where(values > 300, 40_000, np.where(values > 255, 255, 0)).astype(np.uint16))
+    assert np.unique(sixteen.frames[0]).tolist() == [0, 1, 2]  # here 255 is no void
+    assert "marks nothing" in refusal(read, np.zeros((16, 20), np.uint8))
+    assert "whole image" in refusal(read, np.full((16, 20), 9, np.uint8))
+    assert "m.png is 9 × 16 pixels" in refusal(read, np.eye(16, 9, dtype=np.uint8))
+    other = tmp_path / "other.png"
+    Image.fromarray(np.eye(16, 20, dtype=np.uint8) * 255).save(other)
+    text = refusal(read, (values % 3).astype(np.uint8), other)
+    assert "other.png is black and white, and other masks hold the values 1, 2" in text
+    one = read(np.eye(16, 20, dtype=np.uint8) * 7, other)
+    assert one.labels == ("object 1",)
 
 
 def test_values_of_label_maps_are_objects(tmp_path: Path) -> None:
@@ -154,7 +224,8 @@ def test_values_of_label_maps_are_objects(tmp_path: Path) -> None:
     Image.fromarray(first).save(tmp_path / "a.png")
     Image.fromarray(second).save(tmp_path / "b.png")
     masks = {0: tmp_path / "a.png", 5: tmp_path / "b.png"}
-    known = read_annotations(masks, (8, 9), 6, ["low", "high"])
+    with pytest.warns(InputWarning, match="255 beside other values is taken for void"):
+        known = read_annotations(masks, (8, 9), 6, ["low", "high"])
     assert known.labels == ("low", "high")
     assert (known.frames[0] == np.where(first == 7, 2, first == 3)).all()
     assert (known.frames[5] == 2 * (second == 7)).all()
@@ -422,6 +493,70 @@ def test_coco_video_json_says_what_the_masks_say(
         left, top = int(columns.min()), int(rows.min())
         box = [left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1]
         assert (one["bboxes"][k], one["areas"][k]) == (box, int(mask.sum()))
+
+
+def test_a_person_s_masks_stay_and_numbers_keep_their_meaning(
+    scene: Path, tmp_path: Path, segmenter: Segmenter
+) -> None:
+    frames, out = scene / "frames", tmp_path / "out"
+    parts = np.zeros((160, 160), np.uint8)
+    parts[np.asarray(Image.open(scene / "m0.png")) > 0] = 1
+    parts[140:, :60] = 2
+    Image.fromarray(parts).save(tmp_path / "m.png")
+    Image.fromarray((3 - parts) * (parts > 0)).save(tmp_path / "swapped.png")
+
+    def run(mask: str, *labels: str, **how: object) -> list:
+        clip = open_clip(frames)
+        known = read_annotations({0: tmp_path / mask}, clip.size, len(clip), labels)
+        made = Run(clip, known, out, range(3))
+        done = list(made.segment(segmenter, **how))
+        made.finish(overlay=False)
+        return done
+
+    def values() -> np.ndarray:
+        return np.asarray(Image.open(out / "masks" / "f0.png"))
+
+    run("m.png", "coin", "corner")
+    manifest = Manifest(out / "masks")
+    assert manifest.numbers == {"coin": 1, "corner": 2}
+    assert manifest.image_of(out / "masks" / "f2.png") == frames / "f2.png"
+    assert (values() == parts).all()
+    text = refusal(run, "swapped.png", "corner", "coin", resume=True)
+    assert "were not made with this clip, these annotations" in text
+    run("swapped.png", "corner", "coin")  # the same objects, named in another order
+    assert (values() == parts).all()
+
+    theirs = np.zeros((160, 160), np.uint8)
+    theirs[:40, :40] = 1
+    Image.fromarray(theirs).save(out / "masks" / "f1.png")
+    done = run("m.png", "coin", "corner")
+    assert [d.theirs for d in done] == [False, True, False]
+    assert done[1].areas == (1600 / 160**2, 0.0)
+    assert (np.asarray(Image.open(out / "masks" / "f1.png")) == theirs).all()
+    objects = json.loads((out / "video.json").read_text())["annotations"]
+    assert [one["areas"][1] for one in objects] == [1600, None]
+    Image.fromarray(theirs * 9).save(out / "masks" / "f1.png")
+    assert "f1.png holds the value 9, which labels.json" in refusal(run, "m.png", "coin", "corner")
+    run("m.png", "coin", "corner", overwrite=True)
+    assert not (np.asarray(Image.open(out / "masks" / "f1.png")) == 9).any()
+
+    export = ["export", out / "masks", "--images", frames, "--out", tmp_path / "coco"]
+    words = [*command()[:-1], *map(str, export), "--format", "coco"]
+    source = str(Path(__file__).resolve().parents[1] / "src")
+    subprocess.run(words, env=os.environ | {"PYTHONPATH": source}, check=True)
+    (coco,) = (json.loads(p.read_text()) for p in (tmp_path / "coco").rglob("*.json"))
+    assert {c["name"] for c in coco["categories"]} == {"coin", "corner"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_only_a_full_disk_is_called_full(
+    scene: Path, tmp_path: Path, segmenter: Segmenter, number: int
+) -> None:
+    run, segment = start(scene, tmp_path / "out")
+    list(segment(segmenter))
+    with mock.patch("likewise.video.outputs.whole_file", side_effect=OSError(number, "no")):
+        for write in (lambda: run.finish(overlay=False), lambda: run.finish()):
+            assert ("is full" in refusal(write)) == (number == errno.ENOSPC)
 
 
 def test_memory_helps_on_a_real_sequence(segmenter: Segmenter) -> None:

@@ -56,7 +56,7 @@ def export(
         read_scores,
     )
     from .export.dataset import Settings, check_folder, find_writer, write_dataset
-    from .vocabulary import normal
+    from .text_files import normal
 
     # Everything that can be wrong with the call, before anything is written.
     confidences: Mapping[Path, Mapping[str, float] | float]

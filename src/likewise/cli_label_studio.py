@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .cli import DeviceOption, DtypeOption, OfflineOption, app
-from .listening import address_of, bind
+from .listening import address_of, bind, configure
 
 
 @app.command()
@@ -77,7 +77,7 @@ def label_studio(
             simplify=simplify,
         )
         where = address_of(listener)
-        config = uvicorn.Config(make_app(backend, token), log_level="warning")
+        config = configure(make_app(backend, token))
         config.load()  # seconds, which whoever asks now would wait
         print(f"{where} serves {', '.join(backend.classes)}; Ctrl-C stops it", flush=True)
         with suppress(KeyboardInterrupt):  # uvicorn has answered what was asked before

@@ -29,14 +29,11 @@ from .cli import (
     app,
 )
 from .errors import LikewiseError
-from .listening import address_of, bind
+from .listening import address_of, bind, configure
 from .methods import DEFAULT
 
 if TYPE_CHECKING:
     import uvicorn
-
-CONNECTIONS = 256
-"""At a time; further ones are answered 503."""
 
 
 @app.command()
@@ -181,16 +178,11 @@ def make_server(served: Any, patience: float) -> uvicorn.Server:
     import uvicorn
 
     return uvicorn.Server(
-        uvicorn.Config(
+        configure(
             served,
-            http="h11",
-            ws="none",
             loop="asyncio",
-            log_level="warning",
-            access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=round(patience) + 5,
         )
     )

@@ -52,6 +52,9 @@ def video(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on after a stop; the masks are the same.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also masks that a person made or changed.")
+    ] = False,
     refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
     method: MethodOption = DEFAULT,
     decoder: DecoderOption = None,
@@ -107,14 +110,15 @@ def video(
         offline=offline,
         **settings,
     )
-    found = run.segment(segmenter, memory=not no_memory, resume=resume)
-    done = kept = empty = 0
+    found = run.segment(segmenter, memory=not no_memory, resume=resume, overwrite=overwrite)
+    done = kept = theirs = empty = 0
     written: list[Path] = []
     stopped = ""
     try:
         with _progress(len(run.order), "video") as advance:
             for frame in found:
                 kept += frame.kept
+                theirs += frame.theirs
                 empty += not any(frame.areas)
                 done += 1
                 advance(None)
@@ -130,8 +134,9 @@ def video(
             "backbone": segmenter.encoder.spec.name,
             "objects": list(annotations.labels),
             "size": list(frames.size),
-            "written": done - kept,
+            "written": done - kept - theirs,
             "kept": kept,
+            "kept_of_a_person": theirs,
             "empty": empty,
             "not_reached": len(run.order) - done,
             "masks": str(out / "masks"),
@@ -143,7 +148,10 @@ def video(
         notes = [f"{empty} of them empty"] if empty else []
         notes += [f"{kept} kept"] if resume else []
         notes += [f"{len(run.order) - done} not reached"] if done < len(run.order) else []
-        print(f"{done - kept} of {len(run.order)} masks written to {out}", *notes, sep=", ")
+        notes += [f"{theirs} made or changed by a person kept (--overwrite)"] if theirs else []
+        print(
+            f"{done - kept - theirs} of {len(run.order)} masks written to {out}", *notes, sep=", "
+        )
         if written:
             print(f"look at {written[-1]}")
     if stopped:

@@ -7,6 +7,7 @@ file (or the array), says what is wrong with it and how to mend it.
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import threading
@@ -35,6 +36,12 @@ ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] 
 
 MAX_PIXELS = 179_000_000
 """Largest image that is decoded, in pixels; the variable LIKEWISE_MAX_PIXELS replaces it."""
+
+SENT_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
+"""What is read of images that strangers send. Not all that Pillow knows: EPS, for one, starts
+another program."""
+SENT_BYTES = 1_000_000_000
+"""Memory that reading one of them may take: a small file may hold very many pixels."""
 
 PATH = (str, os.PathLike)
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -228,15 +235,34 @@ def read_image_bytes(content: bytes, name: str) -> npt.NDArray[np.uint8]:
     """``read_image`` of a file's content that came from elsewhere, such as over a network.
 
     Args:
-        content: of any image file.
+        content: of a file in one of SENT_FORMATS.
         name: what messages call it.
 
     Raises:
-        ImageError: as for a file.
+        ImageError: as for a file; or it would take more than SENT_BYTES.
     """
     if not content:
         raise ImageError(f"{name} is empty (0 bytes): copy or download it again.")
-    return read_picture(io.BytesIO(content), name=name).pixels
+    file = io.BytesIO(content)
+    if content[:4] in _TIFF and (tiff := open_tiff(file)) is not None:
+        (height, width), needed = tiff.size, 30 * math.prod(tiff.size)
+    else:
+        image = open_image(file, name, SENT_FORMATS)
+        width, height, needed = image.width, image.height, reading_bytes(image)
+    if needed > SENT_BYTES:
+        raise ImageError(
+            f"{name} is {width} × {height} pixels, which take {needed // 10**6} MB to read, over "
+            f"the limit of {SENT_BYTES // 10**6}: shrink it."
+        )
+    file.seek(0)
+    return read_picture(file, name=name).pixels
+
+
+def reading_bytes(image: Image.Image) -> int:
+    """About how much memory ``read_image`` takes at most: what is decoded and all copies of it."""
+    wide = image.mode[0] in "IF"
+    each = 30 if wide else 12 if image.mode in ("1", "L", "P") else 20
+    return image.width * image.height * each
 
 
 def write_mask(path: str | os.PathLike[str], mask: npt.NDArray[np.bool_]) -> None:

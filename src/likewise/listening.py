@@ -1,12 +1,16 @@
-"""Where a server listens."""
+"""Where a server listens, and what all of likewise's servers have in common."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import socket
+from typing import TYPE_CHECKING, Any
 
 from .errors import LikewiseError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def bind(host: str, port: int, *, secret: bool) -> socket.socket:
@@ -21,8 +25,12 @@ def bind(host: str, port: int, *, secret: bool) -> socket.socket:
         LikewiseError: the address is unknown or taken, or open to others without a token.
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or "0.0.0.0",
+            port,
+            type=socket.SOCK_STREAM,
+            proto=socket.IPPROTO_TCP,
+            flags=socket.AI_PASSIVE,
         )[0]
     except (OSError, UnicodeError) as error:
         raise LikewiseError(
@@ -33,7 +41,9 @@ def bind(host: str, port: int, *, secret: bool) -> socket.socket:
             f"--host {host} lets other machines in: give a --token (or set LIKEWISE_TOKEN), or "
             "listen on 127.0.0.1."
         )
-    listener = socket.socket(family, kind)
+    # With the protocol, or else asyncio leaves TCP_NODELAY off, and every answer on a connection
+    # that is kept waits 40 ms.
+    listener = socket.socket(family, kind, protocol)
     if os.name == "posix":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -52,3 +62,18 @@ def address_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+
+
+def configure(served: Any, **settings: Any) -> uvicorn.Config:
+    """uvicorn's settings: what ``settings`` say, and the limits of ``connections``.
+
+    Args:
+        served: the ASGI application.
+    """
+    import uvicorn
+
+    from .connections import Connection
+
+    return uvicorn.Config(
+        served, http=Connection, ws="none", log_level="warning", access_log=False, **settings
+    )

@@ -458,7 +458,7 @@ def check_keypoints(
     """(n, 2) float32 of x, y inside an (H, W) image. Raises LikewiseError otherwise."""
     try:
         points = np.asarray(keypoints, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LikewiseError("keypoints must be numbers: one (x, y) pair for each point.") from error
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
         raise LikewiseError(

@@ -19,7 +19,7 @@ from ..instance_file import encode_instances, instances_path
 from ..manifest import MARKED, Manifest, Seen, file_hash, look
 from ..prefetch import ahead, batched
 from ..quality import steadiness, verdicts
-from ..vocabulary import normal
+from ..text_files import normal
 from ..writing import refused, write_whole
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from ..manifest import LABELS, MARKED, Manifest
 from ..masks import read_label_map
 from ..reference import LABEL, is_part
 from ..text_files import read_json
-from ..vocabulary import normal
+from ..text_files import normal
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from types import FrameType
 
 import uvicorn
 
-from ..listening import address_of, bind
+from ..listening import address_of, bind, configure
 from .feed import Feed
 from .page import make_app
 from .worker import Worker
@@ -45,9 +45,7 @@ def serve(
     token, feed = secrets.token_urlsafe(24), Feed()
     worker = Worker(workspace, feed, device=device, dtype=dtype, offline=offline)
     app = make_app(workspace, worker, feed, token, host, port)
-    settings = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, lifespan="on"
-    )
+    settings = configure(app, timeout_graceful_shutdown=5, lifespan="on")
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -17,11 +17,12 @@ from ..pictures import class_colour
 from ..result import Result
 
 if TYPE_CHECKING:
-    from ..segmenter import Segmenter
+    from .store import Kept
 
 ID = "^[0-9a-f]{32}$"
 # As lists: a tuple's JSON schema is not one of OpenAPI's.
 Size = Annotated[list[int], Field(min_length=2, max_length=2)]
+Notes = Annotated[list[str], Field(description="What was assumed of images and masks.")]
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
@@ -50,6 +51,7 @@ class References(BaseModel):
     id: str = Field(pattern=ID, description="Hash of all that was sent.")
     classes: list[ClassOf]
     negatives: int
+    notes: Notes
 
 
 class ReferencesList(BaseModel):
@@ -85,6 +87,7 @@ class Segmented(BaseModel):
     width: int
     height: int
     classes: list[Found]
+    notes: Notes
 
 
 class Matched(BaseModel):
@@ -92,20 +95,26 @@ class Matched(BaseModel):
 
     points: list[Point] = Field(description="x, y in pixels of the image.")
     similarity: list[float] = Field(description="Cosine of the best patch, -1 to 1.")
+    notes: Notes
 
 
-def described(name: str, segmenter: Segmenter) -> References:
+def described(name: str, kept: Kept) -> References:
     """What is in a set of references."""
-    shots = segmenter.references.shots if segmenter.references else ()
+    references = kept.segmenter.references
+    shots = references.shots if references else ()
     labels = [s.label for s in shots if not s.negative]
     classes = [
         ClassOf(label=label, value=k, references=labels.count(label))
         for k, label in enumerate(dict.fromkeys(labels), 1)
     ]
-    return References(id=name, classes=classes, negatives=len(shots) - len(labels))
+    return References(
+        id=name, classes=classes, negatives=len(shots) - len(labels), notes=list(kept.notes)
+    )
 
 
-def segmented(reference: str, result: Result, labels: Sequence[str], as_png: bool) -> Segmented:
+def segmented(
+    reference: str, result: Result, labels: Sequence[str], as_png: bool, notes: list[str]
+) -> Segmented:
     """The JSON answer, with only these classes."""
     height, width = result.mask.shape
     classes = []
@@ -123,7 +132,7 @@ def segmented(reference: str, result: Result, labels: Sequence[str], as_png: boo
                     png=base64.b64encode(_png(_grey(mask))).decode() if as_png else None,
                 )
             )
-    return Segmented(reference=reference, width=width, height=height, classes=classes)
+    return Segmented(reference=reference, width=width, height=height, classes=classes, notes=notes)
 
 
 def label_map(result: Result, labels: Sequence[str]) -> bytes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from fastapi import Depends, FastAPI, File, Form, Path, Query, UploadFile
+from fastapi import Depends, FastAPI, File, Form, Path, Query, Request, UploadFile
 from fastapi.responses import PlainTextResponse, Response
 from fastapi.security import HTTPBearer
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 
@@ -32,10 +33,10 @@ from .answers import (
 )
 from .metrics import Metrics
 from .problems import RefusedError, documented
-from .sent import Sent
-from .store import Store
+from .sent import VALUE, Sent
+from .store import Kept, Store
 from .uploads import Intake, open_below
-from .worker import Worker
+from .worker import Worker, noting
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
@@ -46,6 +47,28 @@ Absent: TypeAlias = SkipJsonSchema[None]
 """A field may be left out, but no form can say null."""
 SENT = (400, 403, 408, 413, 415, 422, 429, 504)
 """How a request with a body may end."""
+
+
+def takes(*once: str, many: Collection[str] = ()) -> Callable[[Request], Awaitable[None]]:
+    """What refuses fields of a form that a route does not know, and those sent twice.
+
+    Args:
+        once: fields of the route.
+        many: fields that may be repeated.
+    """
+
+    async def check(request: Request) -> None:
+        sent = [name for name, _ in (await request.form()).multi_items()]
+        for name in sent:
+            if name not in (*once, *many):
+                raise LikewiseError(
+                    f"the form has a field that this route does not know: send only "
+                    f"{', '.join((*once, *many))}."
+                )
+            if name in once and sent.count(name) > 1:
+                raise LikewiseError(f"{name} was sent more than once: send one.")
+
+    return check
 
 
 class Api:
@@ -78,24 +101,25 @@ class Api:
         """All routes, with every status that they may end in."""
         # For the OpenAPI document only: the Guard looks at tokens, before a body is read.
         bearer = [Depends(HTTPBearer(auto_error=False))] if secured else []
-        door = (401, 403) if secured else (403,)
+        door = (401, 403, 503) if secured else (403, 503)
 
         def add(
             route: str, endpoint: Callable[..., Any], summary: str, *statuses: int, **more: Any
         ) -> None:
             method, path = route.split()
             also = more.pop("responses", {})
+            form = more.pop("form", None)
             app.add_api_route(
                 f"/v1{path}",
                 endpoint,
                 methods=[method],
                 summary=summary,
-                dependencies=bearer,
+                dependencies=bearer if form is None else [*bearer, Depends(form)],
                 responses=documented(*statuses, *door) | also,
                 **more,
             )
 
-        app.get("/v1/health", summary="Is it there?", responses=documented(403))(self.health)
+        app.get("/v1/health", summary="Is it there?", responses=documented(403, 503))(self.health)
         text = {"response_class": PlainTextResponse}
         png = {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
         add("GET /metrics", self.get_metrics, "Counts for Prometheus", **text)
@@ -115,6 +139,7 @@ class Api:
             "Send references, to be encoded once",
             *SENT,
             status_code=201,
+            form=takes("file", many=("images", "masks", "labels", "values", "negative")),
         )
         add(
             "POST /segment",
@@ -124,8 +149,15 @@ class Api:
             response_model=Segmented,
             response_model_exclude_none=True,
             responses={200: png},
+            form=takes("reference", "image", "path", "threshold", many=("classes",)),
         )
-        add("POST /match", self.match, "Find points of one image in another", *SENT)
+        add(
+            "POST /match",
+            self.match,
+            "Find points of one image in another",
+            *SENT,
+            form=takes("reference", "image", "points", "debiased"),
+        )
 
     async def health(self) -> Health:
         """Answers without a token."""
@@ -168,7 +200,8 @@ class Api:
         masks: Annotated[list[UploadFile], File(description="A mask for each, in order.")] = [],
         labels: Annotated[list[str], Form(description="A class for each; default one.")] = [],
         values: Annotated[
-            list[int], Form(description="For each mask the value that is the example.")
+            list[Annotated[str, Field(pattern=VALUE)]],
+            Form(description="For each mask what is the example: a value, a colour r,g,b, or any."),
         ] = [],
         negative: Annotated[list[UploadFile], File(description="Images of what it is not.")] = [],
         file: Annotated[
@@ -187,7 +220,12 @@ class Api:
         sent.check()
         name = await run_in_threadpool(sent.id)
         if name not in self.store:
-            work = await run_in_threadpool(sent.work, self.make(), self.max_pixels)
+            fit = await run_in_threadpool(sent.work, self.make(), self.max_pixels)
+
+            def work() -> Kept:
+                with noting() as notes:
+                    return Kept(fit(), notes)
+
             self.store.add(name, await self.worker.run(work, self.metrics.mean_seconds))
         return described(name, self.store.get(name))
 
@@ -209,7 +247,7 @@ class Api:
         ] = "rle",
     ) -> Any:
         """Every class of the references in one image."""
-        segmenter = self.store.get(reference)
+        segmenter = self.store.get(reference).segmenter
         known = segmenter.references.labels if segmenter.references else ()
         for label in classes:
             if label not in known:
@@ -230,13 +268,15 @@ class Api:
 
             def work() -> Segmented | Response:
                 start = time.perf_counter()
-                result = segmenter.segment(read_image(picture, name=name))
+                with noting() as notes:
+                    result = segmenter.segment(read_image(picture, name=name))
                 if format == "png":
                     found: Any = Response(
                         label_map(result, classes or known), media_type="image/png"
                     )
                 else:
-                    found = segmented(reference, result, classes or known, format == "base64")
+                    as_png = format == "base64"
+                    found = segmented(reference, result, classes or known, as_png, notes)
                 self.metrics.observe(time.perf_counter() - start)
                 return found
 
@@ -266,10 +306,11 @@ class Api:
         second = await run_in_threadpool(intake.open, image.file, "image")
 
         def work() -> Matched:
-            source = read_image(first, name="reference")
-            keypoints = check_keypoints(given, source.shape[:2])
-            target = read_image(second, name="image")
+            with noting() as notes:
+                source = read_image(first, name="reference")
+                keypoints = check_keypoints(given, source.shape[:2])
+                target = read_image(second, name="image")
             found, similarity = self.bare.match(source, keypoints, target, debiased=debiased)
-            return Matched(points=found.tolist(), similarity=similarity.tolist())
+            return Matched(points=found.tolist(), similarity=similarity.tolist(), notes=notes)
 
         return await self.worker.run(work, self.metrics.mean_seconds)

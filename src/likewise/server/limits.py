@@ -1,9 +1,10 @@
-"""What a body may be: so many bytes, received within so many seconds."""
+"""What a body may be: so many bytes, received within so many seconds, and a form with its end."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from email.message import Message as Mail
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -16,7 +17,8 @@ DRAIN = 1.0
 
 
 class LimitBody:
-    """ASGI: 413 for a body that is too large, declared or not, and 408 for one that is too slow.
+    """ASGI: 413 for a body that is too large, declared or not, 408 for one that is too slow, and
+    400 for a multipart form that ends before its last boundary.
 
     Args:
         app: what reads the body.
@@ -50,6 +52,13 @@ def _too_large(most: int) -> str:
     return f"the body has more than {most} bytes: send less at once, or smaller images."
 
 
+def _boundary(content_type: str) -> str | None:
+    """Of a multipart form; None of anything else."""
+    mail = Mail()
+    mail["content-type"] = content_type
+    return mail.get_boundary() if mail.get_content_type() == "multipart/form-data" else None
+
+
 class _Body:
     def __init__(self, headers: Headers, receive: Receive, most: int, seconds: float) -> None:
         self._receive, self._most, self._seconds = receive, most, seconds
@@ -58,9 +67,13 @@ class _Body:
         self.declared = int(headers.get("content-length", 0))
         self.whole = self.declared == 0 and "transfer-encoding" not in headers
         self._asks_first = "expect" in headers  # and sends nothing before it may
+        # Starlette takes what came of a form that is cut short.
+        boundary = _boundary(headers.get("content-type", ""))
+        self._ended, self._tail = boundary is None, b""
+        self._last = f"--{boundary}--".encode("latin-1")
 
     async def receive(self) -> Message:
-        """The next part. Raises HTTPException 413 or 408."""
+        """The next part. Raises HTTPException 413, 408 or 400."""
         if self.whole:
             return await self._receive()
         self._asks_first = False
@@ -68,6 +81,14 @@ class _Body:
         self._size += len(message.get("body", b""))
         if self._size > self._most:
             raise HTTPException(413, _too_large(self._most))
+        if message["type"] == "http.request" and not self._ended:
+            seen = self._tail + message.get("body", b"")
+            self._ended, self._tail = self._last in seen, seen[-len(self._last) :]
+            if self.whole and not self._ended:
+                raise HTTPException(
+                    400,
+                    "the form is cut short: send all of it, with the boundary that ends it.",
+                )
         return message
 
     async def _next(self, seconds: float) -> Message:

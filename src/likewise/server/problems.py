@@ -22,8 +22,9 @@ MEANINGS = {
     408: "The body took too long to arrive.",
     413: "The body has too many bytes, or an image too many pixels.",
     415: "The body is no multipart form.",
-    422: "A field is missing or wrong, or an image, mask or references file cannot be used.",
+    422: "A field is missing, wrong, unknown or sent twice, or a file cannot be used.",
     429: "The queue is full: come back after Retry-After seconds.",
+    503: "Too many connections, or too many of one client: come back after Retry-After seconds.",
     504: "It took longer than the server's --timeout.",
 }
 NO_ROUTE = {
@@ -54,9 +55,9 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     responses: dict[int | str, dict[str, Any]] = {
         s: {"description": MEANINGS[s], "content": content} for s in statuses
     }
-    if 429 in responses:
-        seconds = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
-        responses[429]["headers"] = {"Retry-After": seconds}
+    seconds = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+    for status in {429, 503} & responses.keys():
+        responses[status]["headers"] = {"Retry-After": seconds}
     return responses
 
 

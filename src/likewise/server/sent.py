@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from ..segmenter import Segmenter
 
+VALUE = r"^(any|\d{1,10}|\d{1,3},\d{1,3},\d{1,3})$"
+"""What part of a mask is the example: one value, all above 0, or a colour."""
 MOST = 32
 """References in a set: more take long to encode and rarely help."""
 
@@ -34,7 +36,8 @@ class Sent:
     images: Sequence[BinaryIO]
     masks: Sequence[BinaryIO]
     labels: Sequence[str]
-    values: Sequence[int]
+    values: Sequence[str]
+    """Of VALUE."""
     negative: Sequence[BinaryIO]
     file: BinaryIO | None
 
@@ -77,7 +80,7 @@ class Sent:
         for name, files in (("images", self.images), ("masks", self.masks)):
             parts += [name, *files]
         parts += ["negative", *self.negative, "labels", *self.labels]
-        parts += ["values", *map(str, self.values)]
+        parts += ["values", *self.values]
         return parts if self.file is None else ["file", self.file]
 
     def work(self, segmenter: Segmenter, max_pixels: int) -> Callable[[], Segmenter]:
@@ -105,7 +108,7 @@ class Sent:
         references = []
         for k, (image, mask) in enumerate(zip(images, masks, strict=True)):
             pixels = read_image(image, name=f"images[{k}]")
-            value = self.values[k] if self.values else None
+            value = read_value(self.values[k]) if self.values else None
             size = pixels.shape[0], pixels.shape[1]
             marked = read_mask(mask, size=size, value=value, name=f"masks[{k}]")
             label = self.labels[k] if self.labels else "object"
@@ -134,6 +137,14 @@ def _load(segmenter: Segmenter, file: BinaryIO) -> Segmenter:
             raise
         except LikewiseError as error:
             raise LikewiseError(str(error).replace(str(path), "file")) from error
+
+
+def read_value(text: str) -> Any:
+    """``value`` of ``read_mask`` of a text like VALUE."""
+    if text == "any":
+        return text
+    numbers = tuple(map(int, text.split(",")))
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def check_label(label: object) -> None:

@@ -7,13 +7,15 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from ..images import open_image
+from ..images import SENT_FORMATS, open_image, reading_bytes
 from .problems import RefusedError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-"""Not all that Pillow knows: EPS, for one, starts another program."""
+KEPT = 3
+"""Bytes of a pixel when it is read."""
 TOGETHER = 4
 """All images of a request together may have so many times the pixels of one."""
+BYTES = 36
+"""Memory that reading them may take, for each pixel that one may have."""
 
 
 class Intake:
@@ -24,7 +26,7 @@ class Intake:
     """
 
     def __init__(self, most: int) -> None:
-        self.most, self._sum = most, 0
+        self.most, self._sum, self._peak = most, 0, 0
 
     def open(self, file: BinaryIO, name: str) -> Image.Image:
         """An image of which only the header is read.
@@ -34,21 +36,30 @@ class Intake:
             name: of it in messages.
 
         Raises:
-            RefusedError: 413, too many pixels.
+            RefusedError: 413, too many pixels, or too much memory to read all images.
             ImageError: it is no image.
         """
-        image = open_image(file, name, FORMATS)
+        image = open_image(file, name, SENT_FORMATS)
         pixels = image.width * image.height
-        self._sum += pixels
         if pixels > self.most:
             raise RefusedError(
                 413,
                 f"{name} is {image.width} × {image.height} = {pixels} pixels, over the limit of "
                 f"{self.most}: shrink it.",
             )
+        self._sum += pixels
         if self._sum > TOGETHER * self.most:
             raise RefusedError(
                 413, f"the images have more than {TOGETHER * self.most} pixels together: send less."
+            )
+        # One is read at a time, in more memory than it takes from then on.
+        self._peak = max(self._peak, reading_bytes(image))
+        needed, limit = KEPT * self._sum + self._peak, BYTES * self.most
+        if needed > limit:
+            raise RefusedError(
+                413,
+                f"the images take {needed / 1e6:.0f} MB to read, over the limit of "
+                f"{limit / 1e6:.0f} for a request: send less at once, or 8-bit ones.",
             )
         return image
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import LikewiseError
-from ..images import read_pillow
-from ..masks import is_soft, read_mask
+from ..errors import ImageError, InputWarning, LikewiseError
+from ..masks import read_label_map
 
-MOST = 100
-"""Objects of a clip; a mask with more values is none."""
+MOST = 255
+"""Objects of a clip."""
+MARKED = 255
+"""What ``read_label_map`` calls the one object of a mask; beside other labels it is void."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +35,8 @@ def read_annotations(
     """Read the masks of annotated frames; a value means the same object in all of them.
 
     Args:
-        masks: frame → file: 0 and 255 (or any mask that ``read_mask`` takes) for one object, or a
-            label map, grey or palette, in which every value but 0 is an object.
+        masks: frame → file, as ``read_label_map`` takes them: black and white for one object, or a
+            label map in which every value but 0 is an object.
         size: (H, W) of the clip.
         frames: how many it has.
         labels: names of the objects, by ascending values; by default ``object 1``, ...
@@ -51,35 +52,58 @@ def read_annotations(
                 f"the clip has no frame {number}: its frames are 0 to {frames - 1}."
             )
     maps = {number: _values(path, size) for number, path in sorted(masks.items())}
-    values = sorted({int(v) for found in maps.values() for v in np.unique(found)} - {0})
+    held = {number: set(np.unique(found).tolist()) - {0} for number, found in maps.items()}
+    plain = [number for number, values in held.items() if values == {MARKED}]
+    others = set().union(*(values for number, values in held.items() if number not in plain))
+    if plain and others and MARKED not in others:
+        if len(others) > 1:
+            raise ImageError(
+                f"{masks[plain[0]]} is black and white, and other masks hold the values "
+                f"{_listed(sorted(others))}: save it as a label map, too."
+            )
+        for number in plain:
+            maps[number] = np.where(maps[number] > 0, max(others), 0)
+    values = sorted(others or {MARKED})
+    if len(values) > MOST:
+        raise LikewiseError(
+            f"the masks hold {len(values)} objects, more than {MOST}: follow fewer at once, and "
+            "give label maps in which every value is an object."
+        )
     names = tuple(labels) or tuple(f"object {k}" for k in range(1, len(values) + 1))
     if len(names) != len(values) or len(set(names)) != len(names):
-        held = ", ".join(map(str, values))
         raise LikewiseError(
-            f"the masks hold {len(values)} objects (values {held}) and {len(names)} --label were "
-            "given: give one for each, all different, or none."
+            f"the masks hold {len(values)} objects (values {_listed(values)}) and "
+            f"{len(names)} --label were given: give one for each, all different, or none."
         )
     table = np.zeros(max(values) + 1, np.uint8)
-    table[values] = np.arange(1, len(values) + 1)
+    table[values] = np.arange(1, len(values) + 1, dtype=np.uint8)
     return Annotations({number: table[found] for number, found in maps.items()}, names)
 
 
-def _values(path: Path, size: tuple[int, int]) -> npt.NDArray[Any]:
-    """(H, W) integers: 0 nothing; a mask of one object has the value 1 unless it says another."""
-    image = read_pillow(path, str(path))
-    pixels = np.asarray(image)
-    if (
-        pixels.ndim == 2
-        and pixels.dtype == np.uint8
-        and not (image.mode == "L" and is_soft(pixels))
-    ):
-        values = [int(v) for v in np.unique(pixels) if 0 < v < 255]  # 255 is void beside others
-        if len(values) > MOST:
-            raise LikewiseError(
-                f"{path} holds {len(values)} values, which is no mask: give 0 and 255, or a label "
-                "map in which every value is an object."
-            )
-        if values:
-            found = [v * read_mask(path, size=size, value=v).astype(np.uint8) for v in values]
-            return np.maximum.reduce(found)
-    return read_mask(path, size=size).astype(np.uint8)
+def _values(path: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """(H, W): 0 nothing, MARKED where a mask of one object does not say its value."""
+    found = read_label_map(path, size=size).astype(np.int64)
+    if found.shape != size:
+        raise ImageError(
+            f"{path} is {found.shape[1]} × {found.shape[0]} pixels, but the clip is {size[1]} × "
+            f"{size[0]}: draw the mask on a frame of the clip."
+        )
+    values = [int(v) for v in np.unique(found) if v]
+    if MARKED in values and len(values) > 1 and max(values) == MARKED:
+        warnings.warn(
+            InputWarning(path, f"the value {MARKED} beside other values is taken for void."),
+            stacklevel=2,
+        )
+        found[found == MARKED] = 0
+        values.remove(MARKED)
+    if not values:
+        raise ImageError(f"{path} marks nothing: mark the objects in it.")
+    if min(values) < 0:
+        raise ImageError(f"{path} holds values below 0: give 0 for nothing and others for objects.")
+    if len(values) == 1 and found.all():
+        raise ImageError(f"{path} marks the whole image: mark the pixels of the object only.")
+    return found
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:12])) + (", ..." if len(values) > 12 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..batch.targets import find_images
-from ..errors import ImageError, LikewiseError
+from ..errors import ImageError, InputWarning, LikewiseError
 from ..images import check_size, image_size, read_image, why
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Clip(Protocol):
 
     def file_name(self, number: int) -> str:
         """What a list of frames calls it."""
+
+    def picture(self, number: int) -> Path:
+        """The file of a frame; of a video, which has none, a name below the video's."""
 
     def files(self) -> Sequence[Path]:
         """What must not be overwritten."""
@@ -96,6 +100,9 @@ class Folder:
     def file_name(self, number: int) -> str:
         return self._files[number].name
 
+    def picture(self, number: int) -> Path:
+        return self._files[number]
+
     def files(self) -> Sequence[Path]:
         return self._files
 
@@ -111,6 +118,12 @@ class Folder:
                 f"{file} is {size[1]} × {size[0]} pixels, but {self._files[0].name} is "
                 f"{self.size[1]} × {self.size[0]}: the frames of a clip must have one size."
             )
+
+
+def _is_whole_riff(path: Path) -> bool:
+    """Whether a file is as long as its RIFF header says."""
+    with path.open("rb") as file:
+        return path.stat().st_size == 8 + int.from_bytes(file.read(8)[4:], "little")
 
 
 def pyav(what: str = "video files need PyAV", instead: str = "give a folder of frames") -> Any:
@@ -136,7 +149,7 @@ class _Index:
     """When the frames of a video are shown, in its own units of time."""
 
     times: npt.NDArray[np.int64]
-    """(n,) ascending, of every frame."""
+    """(n,) ascending, of every frame; a time again where a frame repeats the last one."""
     keys: list[int]
     """Ascending, of those that decoding can begin at."""
 
@@ -161,6 +174,9 @@ class Video:
     def file_name(self, number: int) -> str:
         return f"{self.path.stem}/{self.name(number)}.jpg"
 
+    def picture(self, number: int) -> Path:
+        return self.path / self.name(number)
+
     def files(self) -> Sequence[Path]:
         return [self.path]
 
@@ -178,9 +194,10 @@ class Video:
     @cached_property
     def _index(self) -> _Index:
         """Read without decoding anything."""
-        times, keys, timeless = [], [], False
+        times, keys, timeless, held = [], [], False, 0
         with self._opened() as (container, stream):
             for packet in container.demux(stream):
+                held += bool(packet.size)
                 if not packet.size or packet.is_discard:
                     continue
                 if packet.pts is None:
@@ -189,10 +206,14 @@ class Video:
                     times.append(packet.pts)
                     if packet.is_keyframe:
                         keys.append(packet.pts)
-            if len(times) < stream.frames:
+            # In AVI a frame without content repeats the last one, and times are frame numbers.
+            repeats = container.format.name == "avi" and not timeless and bool(times)
+            if repeats:
+                held = max(max(times) + 1, stream.frames * _is_whole_riff(self.path))
+            if held < stream.frames:
                 raise ImageError(
-                    f"{self.path} is cut short: it says {stream.frames} frames and holds "
-                    f"{len(times)}; copy or download it again."
+                    f"{self.path} is cut short: it says {stream.frames} frames and holds {held}; "
+                    "copy or download it again."
                 )
         if timeless:
             raise ImageError(
@@ -200,7 +221,17 @@ class Video:
             )
         if not times:
             raise ImageError(f"{self.path} holds no frame: give another video.")
-        return _Index(np.unique(times), sorted(keys))
+        shown = np.unique(times)
+        if repeats and len(shown) < held:
+            warnings.warn(
+                InputWarning(
+                    self.path,
+                    f"{held - len(shown)} of {held} frames have no content and repeat the last.",
+                ),
+                stacklevel=2,
+            )
+            shown = shown[np.searchsorted(shown, np.arange(held), side="right").clip(1) - 1]
+        return _Index(shown, sorted(keys))
 
     def _forwards(self, numbers: range) -> Iterator[RGB]:
         done = 0
@@ -209,7 +240,7 @@ class Video:
                 time = self._index.times[numbers[done]]
                 if frame.pts > time:
                     raise self._damaged(numbers[done], "the decoder left it out")
-                if frame.pts == time:
+                while frame.pts == self._index.times[numbers[done]]:
                     yield self._upright(frame, numbers[done])
                     done += 1
                     if done == len(numbers):

@@ -10,23 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import WriteError
-from ..images import read_pillow, why, write_image
+from ..errors import ImageError
+from ..images import why, write_image
 from ..masks import encode_runs
 from ..pictures import contact_sheet, overlay_labels
-from ..writing import whole_file
+from ..writing import refused, whole_file
 from .frames import Clip, pyav
 from .track import LabelMap
 
-Masks = Callable[[int], Path]
-"""Where the label map of a frame is."""
+Masks = Callable[[int], LabelMap]
+"""The label map of a frame."""
 SHOWN = 8
 """Pictures of a strip, at most."""
-
-
-def read_label_map(path: Path) -> LabelMap:
-    """(H, W) uint8 of a palette PNG. Raises ImageError if it cannot be read."""
-    return np.array(read_pillow(path, str(path)), dtype=np.uint8)
 
 
 def write_strip(clip: Clip, numbers: Sequence[int], masks: Masks, path: Path) -> None:
@@ -35,7 +30,7 @@ def write_strip(clip: Clip, numbers: Sequence[int], masks: Masks, path: Path) ->
     Args:
         clip: its frames.
         numbers: those that are segmented, ascending.
-        masks: where their label maps are.
+        masks: their label maps.
         path: picture to write.
 
     Raises:
@@ -45,7 +40,7 @@ def write_strip(clip: Clip, numbers: Sequence[int], masks: Masks, path: Path) ->
     pictures = []
     for number in (numbers[place] for place in places):
         pixels = next(clip.read(range(number, number + 1)))
-        picture = overlay_labels(pixels, read_label_map(masks(number)))
+        picture = overlay_labels(pixels, masks(number))
         pictures.append((picture, f"frame {number}"))
     write_image(path, contact_sheet([pictures[:4], pictures[4:]] if pictures[4:] else [pictures]))
 
@@ -56,7 +51,7 @@ def write_overlay(clip: Clip, numbers: range, masks: Masks, path: Path) -> None:
     Args:
         clip: its frames.
         numbers: those that are shown, ascending.
-        masks: where their label maps are.
+        masks: their label maps.
         path: file to write. ``path`` is whole at every moment, old or new.
 
     Raises:
@@ -72,16 +67,17 @@ def write_overlay(clip: Clip, numbers: range, masks: Masks, path: Path) -> None:
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.bit_rate = max(1_000_000, round(4 * width * height * float(rate) / 10))
             for number, pixels in zip(numbers, clip.read(numbers), strict=True):
-                picture = overlay_labels(pixels, read_label_map(masks(number)))
+                picture = overlay_labels(pixels, masks(number))
                 frame = av.VideoFrame.from_ndarray(
                     np.ascontiguousarray(picture[:height, :width]), format="rgb24"
                 )
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
-    except (av.FFmpegError, OSError) as error:
-        raise WriteError(
-            f"{path} cannot be written ({why(error)}): free some space, or leave it out with "
-            "--no-overlay."
+    except OSError as error:
+        raise refused(path, error) from error
+    except av.FFmpegError as error:
+        raise ImageError(
+            f"{path} cannot be written ({why(error)}): leave it out with --no-overlay."
         ) from error
 
 
@@ -95,7 +91,7 @@ def write_coco_video(
     Args:
         clip: its frames.
         numbers: those that are listed, ascending.
-        masks: where their label maps are.
+        masks: their label maps.
         labels: names of the objects, which become the categories.
         path: file to write. ``path`` is whole at every moment, old or new.
 
@@ -121,10 +117,7 @@ def write_coco_video(
                 _write_object(file.write, k, numbers, masks, clip.size)
             file.write(b"]}\n")
     except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written ({error.strerror}): free some space, or give an existing "
-            "folder that you may write to."
-        ) from error
+        raise refused(path, error) from error
 
 
 def _write_object(
@@ -141,7 +134,7 @@ def _write_object(
         f'"width": {size[1]}, "segmentations": ['.encode()
     )
     for place, number in enumerate(numbers):
-        mask = read_label_map(masks(number)) == k
+        mask = masks(number) == k
         area = int(mask.sum())
         rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
         write(b", " if place else b"")

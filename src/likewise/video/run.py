@@ -9,16 +9,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..batch.folder import claim
-from ..errors import LikewiseError, WriteError
-from ..images import write_label_map
+from ..errors import ImageError, LikewiseError
+from ..images import encode_label_map
+from ..manifest import Manifest
+from ..masks import read_label_map
 from ..pictures import class_colour
-from ..writing import write_whole
-from .annotation import Annotations
+from ..writing import refused, write_whole
+from .annotation import MARKED, Annotations
 from .frames import Clip
-from .outputs import read_label_map, write_coco_video, write_overlay, write_strip
+from .outputs import write_coco_video, write_overlay, write_strip
 from .propagate import Past, order, propagate
-from .track import Params, default_params
+from .track import LabelMap, Params, default_params
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
@@ -39,10 +43,14 @@ class Done:
     """Share of the picture, 0..1, of each object."""
     kept: bool = False
     """Of an earlier run."""
+    theirs: bool = False
+    """The mask was there, made or changed by a person, and was kept."""
 
 
 class Run:
     """One clip, one folder: ``masks/``, ``frames.jsonl`` and what ``finish`` makes of them.
+
+    In ``masks/`` are the two files of ``manifest`` as well.
 
     Args:
         clip: its frames.
@@ -70,10 +78,32 @@ class Run:
         files += [out / name for name in (LOG, "overlay.mp4", "video.json", "strip.jpg")]
         sources = (*clip.files(), *inputs)
         claim(out / "masks", [(clip.path, file) for file in files], inputs=sources)
+        self.manifest = Manifest(out / "masks")
 
     def mask(self, number: int) -> Path:
         """Where the label map of a frame goes."""
         return self.out / "masks" / f"{self.clip.name(number)}.png"
+
+    def label_map(self, number: int) -> LabelMap:
+        """(H, W) of a frame from its mask on disk: 0 nothing, k the k-th object.
+
+        Raises:
+            ImageError: if it cannot be read, or holds other values than ``labels.json``.
+        """
+        mask, labels = self.mask(number), self.annotations.labels
+        found = read_label_map(mask, size=self.clip.size)
+        numbers = [self.manifest.numbers.get(label, 0) for label in labels]
+        if len(labels) == 1 and found.max() == MARKED and numbers != [MARKED]:
+            found = np.where(found == MARKED, numbers[0], found)  # a person's, black and white
+        if unknown := sorted(set(np.unique(found).tolist()) - {0, *self.manifest.numbers.values()}):
+            raise ImageError(
+                f"{mask} holds the value {unknown[0]}, which labels.json beside it does not name: "
+                "draw with the values there, or delete the mask."
+            )
+        label_map = np.zeros(found.shape, np.uint8)
+        for k, value in enumerate(numbers, 1):
+            label_map[found == value] = k
+        return label_map
 
     def segment(
         self,
@@ -82,6 +112,7 @@ class Run:
         params: Params | None = None,
         memory: bool = True,
         resume: bool = False,
+        overwrite: bool = False,
     ) -> Iterator[Done]:
         """Segment what is not done yet.
 
@@ -90,6 +121,7 @@ class Run:
             params: of the tracker; default ``default_params``.
             memory: false looks at every frame alone.
             resume: go on after an earlier run.
+            overwrite: also masks that a person made or changed.
 
         Yields:
             One a frame, its mask already whole on disk, in the order of ``order``.
@@ -105,18 +137,29 @@ class Run:
         head = json.dumps({"run": key, "labels": labels})
         lines = self._lines(head) if resume else []
         write_whole(self.out / LOG, "".join(f"{line}\n" for line in [head, *lines]).encode())
-        return self._segment(segmenter, params, memory, lines)
+        return self._segment(segmenter, params, memory, lines, overwrite, key)
 
     def _segment(
-        self, segmenter: Segmenter, params: Params, memory: bool, lines: list[str]
+        self,
+        segmenter: Segmenter,
+        params: Params,
+        memory: bool,
+        lines: list[str],
+        overwrite: bool,
+        key: str,
     ) -> Iterator[Done]:
         labels, past = self.annotations.labels, None
+        # A class keeps its number in masks/ for ever, whatever the order of objects is now.
+        numbers = self.manifest.allot(labels, label_maps=True)
+        table = np.array(
+            [0, *numbers.values()], np.uint16 if max(numbers.values()) > 255 else np.uint8
+        )
         if lines:
             last = json.loads(lines[-1])
-            past = Past(len(lines), last["remembered"], lambda n: read_label_map(self.mask(n)))
+            past = Past(len(lines), last["remembered"], self.label_map)
         for line in lines:
             yield self._done(json.loads(line), kept=True)
-        palette = [(0, 0, 0), *(class_colour(k) for k in range(1, len(labels) + 1))]
+        palette = [(0, 0, 0), *(class_colour(k) for k in range(1, int(table.max()) + 1))]
         found = propagate(
             *(self.clip, self.annotations, segmenter, self.wanted),
             params=params,
@@ -125,8 +168,14 @@ class Run:
         )
         for frame in found:
             mask = self.mask(frame.number)
-            write_label_map(mask, frame.label_map, palette)
-            areas = tuple(float((frame.label_map == k).mean()) for k in range(1, len(labels) + 1))
+            theirs = mask.exists() and not overwrite and not self.manifest.is_ours(mask)
+            if theirs:
+                label_map = self.label_map(frame.number)
+            else:
+                label_map = frame.label_map
+                content = encode_label_map(mask, table[label_map], palette)
+                self.manifest.write(mask, content, self.clip.picture(frame.number), key)
+            areas = tuple(float((label_map == k).mean()) for k in range(1, len(labels) + 1))
             entry = {
                 "number": frame.number,
                 "confidences": frame.confidences,
@@ -137,15 +186,14 @@ class Run:
                 with (self.out / LOG).open("a", encoding="utf-8") as log:
                     log.write(f"{json.dumps(entry)}\n")
             except OSError as error:
-                raise WriteError(
-                    f"{self.out / LOG} cannot be written ({error.strerror}): free some space."
-                ) from error
-            yield self._done(entry)
+                raise refused(self.out / LOG, error) from error
+            yield self._done(entry, theirs=theirs)
 
-    def _done(self, line: Mapping[str, Any], kept: bool = False) -> Done:
+    def _done(self, line: Mapping[str, Any], kept: bool = False, theirs: bool = False) -> Done:
         """From what the log says of a frame."""
-        mask = self.mask(line["number"])
-        return Done(line["number"], mask, tuple(line["confidences"]), tuple(line["areas"]), kept)
+        number, confidences, areas = line["number"], line["confidences"], line["areas"]
+        mask = self.mask(number)
+        return Done(number, mask, tuple(confidences), tuple(areas), kept, theirs)
 
     def finish(self, overlay: bool = True) -> list[Path]:
         """Write what is made of all masks; returns the files.
@@ -155,11 +203,11 @@ class Run:
         """
         numbers = sorted(self.order)
         strip, coco, film = (self.out / name for name in ("strip.jpg", "video.json", "overlay.mp4"))
-        write_coco_video(self.clip, numbers, self.mask, self.annotations.labels, coco)
-        write_strip(self.clip, numbers, self.mask, strip)
+        write_coco_video(self.clip, numbers, self.label_map, self.annotations.labels, coco)
+        write_strip(self.clip, numbers, self.label_map, strip)
         if not overlay:
             return [coco, strip]
-        write_overlay(self.clip, self.wanted, self.mask, film)
+        write_overlay(self.clip, self.wanted, self.label_map, film)
         return [coco, strip, film]
 
     def _lines(self, head: str) -> list[str]:

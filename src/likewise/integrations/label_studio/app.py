@@ -15,8 +15,9 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from ...errors import LikewiseError
+from ...server.limits import LimitBody
 from .backend import Backend
-from .images import MAX_BYTES
+from .images import MAX_BYTES, TIMEOUT
 
 MAX_TASKS = 1000
 
@@ -26,14 +27,9 @@ async def read_json(request: Request) -> dict[str, Any]:
     # A web page can send other kinds to this machine without being asked whether it may.
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         raise HTTPException(415, "send application/json")
-    content = bytearray()
     try:
-        async for part in request.stream():
-            content += part
-            if len(content) > MAX_BYTES:
-                raise HTTPException(413, f"the request is larger than {MAX_BYTES} bytes")
-        body = json.loads(content)
-    except (ValueError, ClientDisconnect) as error:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError, ClientDisconnect) as error:
         raise HTTPException(400, f"the request is no JSON ({error})") from error
     if not isinstance(body, dict):
         raise HTTPException(400, "the request is no JSON object")
@@ -60,13 +56,15 @@ def make_app(backend: Backend, token: str | None = None) -> FastAPI:
     learner = ThreadPoolExecutor(1)
     # Label Studio asks for none of these pages, and nobody else need see them.
     app = FastAPI(title="likewise", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(LimitBody, most=MAX_BYTES, seconds=TIMEOUT)
     guarded = [Depends(allowed)]
 
     @app.exception_handler(LikewiseError)
     def refuse(request: Request, error: LikewiseError) -> JSONResponse:
         # Label Studio shows its users the number only; the sentence is here for its keeper.
         print(f"likewise: {error}", file=sys.stderr, flush=True)
-        return JSONResponse({"error": str(error)}, 400)
+        # It may repeat what was sent, which in JSON may be half of a character.
+        return JSONResponse({"error": str(error).encode(errors="replace").decode()}, 400)
 
     @app.get("/")
     @app.get("/health")

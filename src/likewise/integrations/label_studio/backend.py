@@ -107,8 +107,8 @@ class Backend:
         found: dict[str, Result] = {}
         version = self.version
         for key in dict.fromkeys(c.key for c in controls):
-            pixels = self.images.read(_data(task).get(key))
             with self._lock, explained_memory("an image of a task"):
+                pixels = self.images.read(_data(task).get(key))
                 version, found[key] = self.version, self.segmenter.segment(pixels)
         regions: list[dict[str, Any]] = []
         done: set[tuple[str, str]] = set()
@@ -157,15 +157,15 @@ class Backend:
         if not self.learn_from:
             return
         if action == "ANNOTATIONS_DELETED":
-            self._keep({entry.get("id"): () for entry in _list(event.get("annotations"))})
+            self._keep({_id(entry.get("id")): () for entry in _list(event.get("annotations"))})
         elif action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"):
             annotations, tasks = _list(event.get("annotation")), _list(event.get("task"))
             config = _dict(event.get("project")).get("label_config", "")
-            by_id = {task.get("id"): task for task in tasks}
+            by_id = {_id(task.get("id")): task for task in tasks}
             for annotation in annotations:
-                task = by_id.get(annotation.get("task"), tasks[0] if len(tasks) == 1 else {})
-                shots = self._shots(annotation, task, read_config(config))
-                self._keep({annotation.get("id"): shots})
+                task = by_id.get(_id(annotation.get("task")), tasks[0] if len(tasks) == 1 else {})
+                shots = self._shots(annotation, task, read_config(str(config)))
+                self._keep({_id(annotation.get("id")): shots})
 
     def _shots(
         self, annotation: Mapping[str, Any], task: Mapping[str, Any], controls: tuple[Control, ...]
@@ -177,13 +177,14 @@ class Backend:
         pixels: dict[str, np.ndarray] = {}
         marked: dict[tuple[str, str], np.ndarray] = {}
         for region in _list(annotation.get("result")):
-            control = by_name.get(region.get("from_name", ""))
+            control = by_name.get(str(region.get("from_name")))
             if control is None or region.get("type") not in KINDS:
                 continue
             if control.key not in pixels:
                 pixels[control.key] = self.images.read(_data(task).get(control.key))
             mask = _mask(region, pixels[control.key].shape[:2])
-            for label in region["value"].get(control.kind, []):
+            labels = region["value"].get(control.kind)
+            for label in labels if isinstance(labels, list) else []:
                 if label in self.classes:
                     before = marked.get((control.key, label))
                     marked[control.key, label] = mask if before is None else before | mask
@@ -222,16 +223,23 @@ def _mask(region: Mapping[str, Any], size: tuple[int, ...]) -> np.ndarray:
     mask = np.zeros((height, width), bool)
     try:
         value = region["value"]
+        if not isinstance(value, dict):
+            raise ValueError("a region has no value")
         if region.get("image_rotation"):
             raise ValueError("its image was turned there")
         if region["type"] == "brushlabels":
             return decode_brush(value["rle"], (height, width))
         fill_polygon(mask, (np.asarray(value["points"], float) * (width, height) / 100).ravel())
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise LikewiseError(
             f"an annotation cannot be learnt from ({error}): correct it in Label Studio."
         ) from error
     return mask
+
+
+def _id(value: Any) -> Any:
+    """A number or text; anything else is none."""
+    return value if isinstance(value, (int, str)) else None
 
 
 def _data(task: Mapping[str, Any]) -> dict[str, Any]:

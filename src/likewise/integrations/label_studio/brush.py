@@ -47,6 +47,8 @@ def decode_brush(rle: list[int], size: tuple[int, int]) -> npt.NDArray[np.bool_]
     Raises:
         ValueError: if it is damaged, or of an image of another size.
     """
+    if not isinstance(rle, list):
+        raise ValueError("a brush mask is no list of bytes")
     text = "".join(f"{byte:08b}" for byte in bytes(rle))
     place = 0
 

@@ -38,7 +38,7 @@ def read_config(xml: str) -> tuple[Control, ...]:
         raise LikewiseError("the labelling configuration is too long or declares entities.")
     try:
         tags = list(ElementTree.fromstring(xml).iter())
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError) as error:
         raise LikewiseError(f"the labelling configuration is no XML ({error}).") from error
     images = {t.get("name", ""): t.get("value", "") for t in tags if t.tag.lower() == "image"}
     controls = []

@@ -80,7 +80,10 @@ class Images:
 
     def _below_root(self, name: str) -> Path:
         assert self.root is not None
-        path = (self.root / name).resolve()
+        try:
+            path = (self.root / name).resolve()
+        except (OSError, ValueError, RuntimeError):  # NUL in it, or a ring of links
+            path = Path()
         if not path.is_relative_to(self.root) or not name:
             raise LikewiseError(
                 f"the image {_short(name)} is not below {self.root}: give the folder that it is in "
