@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..batch.folder import LABELS, Job
+from ..batch.folder import Job
 from ..batch.layers import Sliders
 from ..batch.project import LAYERS, MASKS, Project
 from ..batch.redraw import redraw
@@ -24,6 +24,7 @@ from ..batch.settings import CONFIG, Marked, Settings, read_settings, relative, 
 from ..batch.targets import IMAGE_SUFFIXES
 from ..errors import LikewiseError
 from ..images import read_image
+from ..manifest import LABELS
 from ..pictures import class_colour
 from ..writing import write_json, write_whole
 
