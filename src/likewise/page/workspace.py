@@ -269,10 +269,10 @@ class Workspace:
             job = self.masked(project, wanted)
             if self.describe(project, job.target)["version"] != version:
                 raise LikewiseError(f"{job.target.name} was masked anew meanwhile: look again.")
-            was = project.states()[project.key(job)]
-            project.judge([job.target], state)
-            if was == "corrected" and state == "done":
-                project.set_pending(project.key(job))  # the mask that was painted over comes back
+            if state == "done" and project.status(job.target) == "corrected":
+                project.restore(job.target)  # the mask that was painted over comes back
+            else:
+                project.judge([job.target], None if state == "done" else state)
             return self.describe(project, job.target)
 
 
@@ -301,7 +301,7 @@ def _target(project: Project, target: Path, rows: dict[str, dict[str, Any]]) -> 
         "id": identity(key),
         "name": target.name,
         "path": key,
-        "state": row.get("state", "pending"),
+        "state": project.status(target),
         "error": row.get("error"),
         "confidence": row.get("confidence"),
         "doubt": row.get("doubt"),
