@@ -774,7 +774,7 @@ class Project:
             "FROM images ORDER BY doubt DESC NULLS FIRST, path"
         )
         rows = [
-            Row(*known, reasons=tuple(json.loads(reasons or "[]")))  # type: ignore[call-arg]
+            Row(*[*known, tuple(json.loads(reasons or "[]"))])
             for *known, reasons in found
             if known[0] in present
         ]
