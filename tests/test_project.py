@@ -347,9 +347,9 @@ def test_a_correction_takes_the_place_of_a_mask(scene: Path) -> None:
     assert counts() == {"corrected": 1, "done": COUNT - 1}
     for words, why in (
         (["in/00.png", "mask.png", "--label", "dog"], "no class dog: use object."),
-        (["in/00.png", "in/00.png"], "in/00.png is no mask: give a label map"),
-        (["in/00.png", "small.png"], "small.png has 5x4 pixels and in/00.png"),
-        (["in/00.png", "three.png"], "three.png holds the value 3, and the project has 1 classes"),
+        (["in/00.png", "in/00.png"], "in/00.png is a colour picture"),
+        (["in/00.png", "small.png"], "small.png has 5x4 pixels and its image"),
+        (["in/00.png", "three.png"], "three.png holds the value 3, and the project has 1 object"),
         (["reference.png", "right.png"], "reference.png has no mask in work: annotate it first."),
     ):
         Image.fromarray(right[:4, :5]).save("small.png")

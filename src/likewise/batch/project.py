@@ -448,7 +448,15 @@ class Project:
         if row is not None and row["verdict"] is not None:
             return False
         made = row is not None and row["source"] == "person"
-        return job.mask.is_file() and (made or not self.manifest.is_ours(job.mask))
+        return job.mask.is_file() and (made or self._is_by_hand(job, row))
+
+    def _is_by_hand(self, job: Job, row: sqlite3.Row | None) -> bool:
+        """Whether a mask that is there was made without likewise, or is an older one put back."""
+        if not self.manifest.is_ours(job.mask):
+            return True
+        entry = self.manifest.entry_of(job.mask)
+        done = row is not None and row["state"] == "done"  # else it may be that a run was killed
+        return done and entry is not None and entry.sha256 != file_hash(job.mask)
 
     def begin(self, run: str, backbone: str, jobs: Sequence[Job]) -> None:
         """Note a run and what it has to do, and give every class its number.
@@ -553,17 +561,7 @@ class Project:
     def record(self, job: Job, outcome: Outcome, run: str) -> None:
         """Note what became of a job whose files are written."""
         several = len(outcome.classes) > 1
-        entry = None if outcome.error else self.manifest.entry_of(job.mask)
-        seen = (
-            self._picture(job)
-            if entry is None
-            else {
-                "bytes": entry.image_bytes,
-                "changed": entry.image_changed,
-                "hash": entry.image_sha256,
-            }
-        )
-        values = seen | {
+        values = (self._picture(job) if outcome.error else self._seen(job)) | {
             "state": "failed" if outcome.error else "done",
             "verdict": None,
             "source": "model",
@@ -602,6 +600,13 @@ class Project:
         content = file_hash(job.target) if size is not None else None
         return {"bytes": size, "changed": changed, "hash": content}
 
+    def _seen(self, job: Job) -> dict[str, object]:
+        """The picture as it was when its mask was made."""
+        if (entry := self.manifest.entry_of(job.mask)) is None:
+            return self._picture(job)
+        size, changed = entry.image_bytes, entry.image_changed
+        return {"bytes": size, "changed": changed, "hash": entry.image_sha256}
+
     # --- what a person says and makes ------------------------------------------------------------
 
     def judge(self, targets: Sequence[Path], verdict: str | None) -> None:
@@ -610,10 +615,12 @@ class Project:
         Raises:
             LikewiseError: if one is no target, or has no mask yet; then nothing is noted.
         """
-        keys = [self.key(self._masked(target)) for target in targets]
+        jobs = [self._masked(target) for target in targets]
+        # It is said of the picture as it is now.
+        seen = self._picture if verdict is not None else self._seen
         with self._explained(), self._transaction():
-            for key in keys:
-                self._set(key, {"verdict": verdict})
+            for job in jobs:
+                self._set(self.key(job), {"verdict": verdict, **seen(job)})
 
     def status(self, target: Path) -> str:
         """Its ``Row.status``; pending if nothing is known of it."""
@@ -706,7 +713,7 @@ class Project:
             model = row is not None and row["state"] == "done" and row["source"] == "model"
             if not job.mask.is_file():
                 continue
-            if self.manifest.is_ours(job.mask):
+            if not self._is_by_hand(job, row):
                 if model and self.manifest.is_current(job.mask, job.target, ""):
                     self._note_person(job, read_label_map(job.mask))  # killed while it was noted
                 continue
