@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from ..batch.project import MASKS
 from ..errors import LikewiseError
-from ..export.annotations import Pair, read_annotation, read_classes
+from ..export.annotations import Pair, named, read_annotation, read_classes
 from ..export.dataset import Settings, write_dataset
 from .workspace import Workspace
 
@@ -28,20 +28,21 @@ def export(workspace: Workspace, kind: str, zipped: bool) -> bytes | Path:
         found = project.finished()
         if not found:
             raise LikewiseError("there is no mask to export yet: paint a reference first.")
-        names, label_maps = read_classes(workspace.folder / MASKS, None)
+        names = read_classes(workspace.folder / MASKS, None)
+        pairs = named([Pair(image, mask) for image, mask, _ in found])
         annotations = (
-            read_annotation(Pair(image, mask), names, label_maps=label_maps, score=scores)
-            for image, mask, scores in found
+            read_annotation(pair, names, score=scores)
+            for pair, (_, _, scores) in zip(pairs, found, strict=True)
         )
         if not zipped:
             count, out = 2, workspace.folder / f"dataset-{kind}"
             while out.exists():
                 out, count = workspace.folder / f"dataset-{kind}-{count}", count + 1
-            write_dataset(annotations, out, kind, Settings(names))
+            write_dataset(annotations, out, kind, Settings(names.classes))
             return out
         with TemporaryDirectory() as folder:
             out = Path(folder) / "dataset"
-            write_dataset(annotations, out, kind, Settings(names))
+            write_dataset(annotations, out, kind, Settings(names.classes))
             data = io.BytesIO()
             with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(out.rglob("*")):
