@@ -28,12 +28,13 @@ from hypothesis.stateful import (
 )
 from PIL import Image
 
+from helpers import Columns
 from likewise.batch.corrections import replace_class
 from likewise.batch.project import Project
 from likewise.batch.settings import Marked, Settings, read_settings, replace_settings
 from likewise.errors import InputWarning
 from likewise.masks import read_label_map
-from likewise.result import ClassResult, Result
+from likewise.pictures import class_colour
 
 CLASSES = ("cat", "dog", "cat/ear", "owl")
 SIZE = 3, len(CLASSES)
@@ -41,31 +42,6 @@ PICTURES = ("A/p0.png", "A/p1.png", "B/p0.png", "B/p2.png")
 TARGETS = ("../A", "../B", "../A/p0.png", "../B/p0.png", "../B/*.png")
 Names = tuple[tuple[str, ...], ...]
 """The class of every pixel; "" is nothing."""
-
-
-class Columns:
-    """Does as a ``Segmenter``."""
-
-    keep_tree = False
-
-    def __init__(self, labels: Sequence[str], batch: int) -> None:
-        self.labels, self.batch = labels, batch
-
-    def batch_size(self, consensus: bool) -> int:
-        return self.batch  # above 1, as on an accelerator, masks are written in another thread
-
-    def segment_batch(self, images: Sequence[np.ndarray], *, consensus: bool) -> list[Result]:
-        label_map = np.zeros(SIZE, np.uint8)
-        for number, label in enumerate(self.labels, 1):
-            label_map[:, CLASSES.index(label)] = number
-        classes = {
-            label: ClassResult(label_map == number, np.float32(label_map == number), 0.9)
-            for number, label in enumerate(self.labels, 1)
-        }
-        return [
-            Result(label_map > 0, np.float32(label_map > 0), 0.9, None, label_map, classes)
-            for _ in images
-        ]
 
 
 def found(labels: Sequence[str]) -> Names:
@@ -180,7 +156,7 @@ class Machine(RuleBasedStateMachine):
         jobs, run = project.jobs(), project.run_key("columns")
         todo = list(project.todo(jobs, run, overwrite=overwrite))[:limit]
         project.begin(run, "columns", todo)
-        segmenter: Any = Columns(self.labels, 1 if killed else 2)
+        segmenter: Any = Columns(CLASSES, self.labels, 1 if killed else 2)
         victim = project.manifest if killed == "mask" else project
         what = {"mask": "write", "row": "record"}.get(killed)
         stops = mock.patch.object(victim, what, side_effect=KeyboardInterrupt) if what else None
@@ -247,7 +223,7 @@ class Machine(RuleBasedStateMachine):
         label_map = self.draw(data, project)
         image = Image.fromarray(label_map.astype(np.uint16 if mode == "I;16" else np.uint8))
         if mode == "P":
-            image.putpalette(list(range(256)) * 3)
+            image.putpalette([c for k in range(9) for c in class_colour(k + 1)])
         image.save(project.mask(self.root / name), compress_level=1)
         project.adopt_edited()  # the next command that looks
         self.keep(project, name, label_map)

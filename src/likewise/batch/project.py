@@ -221,10 +221,11 @@ class Project:
         return dict(self.manifest.numbers)
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Those with references in order, then others that masks still show."""
-        shown = sorted({label for _, label, _, area in self.class_rows() if area > 0})
-        return tuple(dict.fromkeys([*self.settings.labels, *shown]))
+    def classes(self) -> dict[str, int]:
+        """Those of ``numbers`` that have references or that masks still show."""
+        shown = {label for _, label, _, area in self.class_rows() if area > 0}
+        shown |= set(self.settings.labels)
+        return {label: k for label, k in self.numbers.items() if label in shown}
 
     def jobs(self) -> list[Job]:
         """One for every present target, in order.
