@@ -885,6 +885,17 @@ def target_too_wide_for_its_overlay(_: Path) -> list[str]:
     return segment("wide.png", "a.jpg", more=["--overlay"])
 
 
+@row(
+    "target whose overlay has too long a name",
+    1,
+    r"out.x+_overlay\.jpg cannot be written \(.*\): give its picture a shorter name\.",
+    masks=f"a.png a_overlay.jpg {'x' * 246}.png",
+)
+def target_of_a_long_name(_: Path) -> list[str]:
+    shutil.copy("a.jpg", f"{'x' * 246}.jpg")
+    return segment(f"{'x' * 246}.jpg", "a.jpg", more=["--overlay"])
+
+
 # outputs
 
 

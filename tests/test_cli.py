@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,10 @@ from bad_inputs import (
     second_target,
     segment,
 )
-from likewise import doctor
+from likewise import cli, doctor
 from likewise.backbones.download import sha256_of
 from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
-from likewise.errors import LikewiseError
+from likewise.errors import InputWarning, LikewiseError
 from likewise.images import read_image, write_image
 from likewise.masks import read_mask
 from likewise.methods import DEFAULT
@@ -603,6 +604,43 @@ def test_one_target_needs_no_progress_bar(scene: Path) -> None:
 def test_a_pipe_shows_no_progress(scene: Path) -> None:
     ran = run_process(segment("a.jpg", "b.jpg"))
     assert (ran.code, ran.out, ran.err) == (0, "2 of 2 masks written to out\n", "")
+
+
+# --- notes --------------------------------------------------------------------------------------
+
+
+def test_notes_of_a_kind_are_counted() -> None:
+    def app() -> None:
+        for number in range(5):
+            warnings.warn(InputWarning(f"{number}.png", "it is taken for grey."), stacklevel=1)
+            warnings.warn(InputWarning("0.png", "it is taken for grey."), stacklevel=1)
+        warnings.warn(InputWarning("a.png", "its alpha was left out."), stacklevel=1)
+        print(json.dumps(cli.notes()))
+
+    ran = run(app)
+    assert ran.err.splitlines() == [
+        *(f"likewise: note: {n}.png: it is taken for grey." for n in range(3)),
+        "likewise: note: a.png: its alpha was left out.",
+        "likewise: note: and 2 more: it is taken for grey.",
+    ]
+    listed = json.loads(ran.out)["notes"]
+    assert listed[0] == {"source": "0.png", "what": "it is taken for grey."}
+    assert len(listed) == 6
+    assert run(lambda: print(cli.notes())) == Ran(0, "{}\n", "")  # of that run only
+
+
+def test_notes_come_before_an_error_and_others_as_ever() -> None:
+    def app() -> None:
+        warnings.warn(InputWarning("a.png", "this."), stacklevel=1)
+        warnings.warn("a library's", UserWarning, stacklevel=1)
+        raise LikewiseError("that.")
+
+    ran = run(app)
+    assert ran.code == 2
+    lines = ran.err.splitlines()
+    assert lines[0] == "likewise: note: a.png: this."
+    assert "UserWarning: a library's" in ran.err
+    assert lines[-1] == "likewise: that."
 
 
 # --- match --------------------------------------------------------------------------------------

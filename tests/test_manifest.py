@@ -322,6 +322,41 @@ def test_what_a_person_changes_during_the_run_is_kept(a: list[Path], out: Path) 
     assert (out / "a1.png").read_bytes() == b""
 
 
+def test_annotate_batch_keeps_what_a_person_changed(tmp_path: Path, out: Path) -> None:
+    shots(tmp_path / "nest", "cam1/1.png", "cam2/1.png")
+
+    class Fitted(Painted):
+        fingerprint = "one"
+
+        def __init__(self) -> None:
+            super().__init__(["ball"])
+
+        def fit(self, reference: object) -> Fitted:
+            return self
+
+    def call() -> dict[str, str]:
+        with mock.patch("likewise.segmenter.Segmenter", Fitted):
+            return likewise.annotate_batch("r.png", "m.png", f"{tmp_path}/nest/**/*.png", out)
+
+    assert set(call()) == {str(tmp_path / "nest" / f"cam{k}" / "1.png") for k in (1, 2)}
+    one, two = out / "cam1" / "1_mask.png", out / "cam2" / "1_mask.png"
+    np.testing.assert_array_equal(
+        meaning(one, out) == "object", truth(tmp_path / "nest/cam1/1.png", ["ball"]) == "ball"
+    )
+    made = two.read_bytes()
+    emptied(one)
+    with mock.patch.object(Fitted, "segment_batch") as again:
+        words = call()
+    assert not again.called
+    assert words[str(tmp_path / "nest" / "cam1" / "1.png")].startswith("failed: ")
+    Fitted.fingerprint = "other settings"
+    two.write_bytes(made)
+    with mock.patch.object(Manifest, "write", autospec=True) as write:
+        call()
+    assert [given.args[1] for given in write.call_args_list] == [two]
+    assert one.read_bytes() == b""
+
+
 # --- going on -----------------------------------------------------------------------------------
 
 
