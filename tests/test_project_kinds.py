@@ -90,7 +90,7 @@ def exported(out: str = "d") -> dict[str, set[str]]:
     assert ran.code == 0, ran.err
     found = json.loads(Path(out, "annotations.json").read_text(encoding="utf-8"))
     names = {c["id"]: c["name"] for c in found["categories"]}
-    images = {image["id"]: image["file_name"] for image in found["images"]}
+    images = {image["id"]: Path(image["file_name"]).name for image in found["images"]}
     classes: dict[str, set[str]] = {name: set() for name in images.values()}
     for entry in found["annotations"]:
         classes[images[entry["image_id"]]].add(names[entry["category_id"]])
