@@ -184,6 +184,16 @@ def test_renaming_keeps_numbers_and_refuses_to_merge(scene: Path) -> None:
     opened.close()
 
 
+def test_numbers_that_a_person_swaps_in_labels_json(scene: Path) -> None:
+    project("ball", "box")
+    annotate()
+    run(["review", "w", "--accept", "A/a1.png"])
+    Path("w/masks/labels.json").write_text('{"1": "box", "2": "ball"}')  # they say what 1 is
+    annotate()
+    assert shown("a0") == columns("ball", "box")
+    assert [shown("a1")[0], shown("a1")[2]] == ["box", "ball"]
+
+
 def test_names_of_classes_are_compared_in_one_spelling(scene: Path) -> None:
     project(unicodedata.normalize("NFD", "Bär"))
     opened = Project(Path("w"))
@@ -332,6 +342,10 @@ def test_a_mask_by_hand_that_says_nothing_is_named_and_kept(
     for _ in range(2):  # until it is mended
         assert why in annotate().err
         np.testing.assert_array_equal(mask(), values)
+    run(["review", "w", "--reject", "A/a0.png"])
+    annotate()
+    assert statuses()["a0"] == "rejected"
+    run(["review", "w", "--undo", "A/a0.png"])
     ran = run(["export", "w", "--format", "coco", "--out", "d"])
     assert (ran.code, why in ran.err) == (1, True)
 

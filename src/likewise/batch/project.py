@@ -104,8 +104,12 @@ class Row:
     @property
     def status(self) -> str:
         """All of that in a word, one of STATUSES."""
-        made = "corrected" if self.source == "person" else "done"
-        return self.verdict or made if self.state == "done" else self.state
+        return _status(self.state, self.verdict, self.source)
+
+
+def _status(state: str, verdict: str | None, source: str) -> str:
+    made = "corrected" if source == "person" else "done"
+    return verdict or made if state == "done" else state
 
 
 class Project:
@@ -123,7 +127,7 @@ class Project:
         self.folder = folder
         self.settings: Settings = read_settings(folder, unfinished=unfinished)
         self.manifest = Manifest(folder / MASKS)
-        self._jobs: list[Job] | None = None
+        self._jobs: dict[str, Job] | None = None
         self._missing: list[Path] = []
         self._lock = threading.RLock()
         path = folder / DATABASE
@@ -134,19 +138,23 @@ class Project:
             )
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            with self._transaction():
-                version = self._db.execute("PRAGMA user_version").fetchone()[0]
-                if version > VERSION:
-                    raise LikewiseError(f"{path} is of a newer likewise: install that one.")
-                for statement in {0: SCHEMA, 1: FROM_1}.get(version, ()):
-                    self._db.execute(statement)
-                if version == 1:
-                    self._take_over()
-                self._db.execute(f"PRAGMA user_version = {VERSION}")
+            if self._version() > VERSION:
+                raise LikewiseError(f"{path} is of a newer likewise: install that one.")
+            if self._version() < VERSION:
+                with self._transaction():
+                    version = self._version()  # another process may have been faster
+                    for statement in {0: SCHEMA, 1: FROM_1}.get(version, ()):
+                        self._db.execute(statement)
+                    if version == 1:
+                        self._take_over()
+                    self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
         """Let go of the database."""
         self._db.close()
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -237,15 +245,22 @@ class Project:
         """
         if self._jobs is None:
             references = self.settings.references
-            self._jobs = plan(
+            jobs = plan(
                 self._targets(),
                 self.manifest,
                 instances=self.settings.instances,
                 inputs=[self.folder / f for r in references for f in (r.image, r.mask) if f],
                 option="project",
             )
-            self._note_deleted(self._jobs)
-        return list(self._jobs)
+            self._jobs = {self.key(job): job for job in jobs}
+            self._note_deleted()
+        return list(self._jobs.values())
+
+    def _job(self, target: Path) -> Job | None:
+        """The job of a target; None if it is none now."""
+        self.jobs()
+        assert self._jobs is not None
+        return self._jobs.get(relative(target, self.folder))
 
     def missing(self) -> list[Path]:
         """Targets that likewise.toml names one by one and that are not there."""
@@ -275,11 +290,9 @@ class Project:
                 )
         return find_images(found)
 
-    def _note_deleted(self, jobs: Sequence[Job]) -> None:
+    def _note_deleted(self) -> None:
         """Name pictures once that were deleted from a folder or pattern of the targets."""
-        present = {self.key(job) for job in jobs} | {
-            relative(path, self.folder) for path in self._missing
-        }
+        present = {*(self._jobs or ()), *(relative(path, self.folder) for path in self._missing)}
         masked = self._select("SELECT path FROM images WHERE bytes IS NOT NULL")
         wanted = [os.fspath(self._path(name)) for name in self.settings.targets]
         for (key,) in masked:
@@ -299,10 +312,8 @@ class Project:
 
     def mask(self, target: Path) -> Path:
         """Where the mask of a target is, also of one that is no longer in the project."""
-        key = relative(target, self.folder)
-        for job in self.jobs():
-            if self.key(job) == key:
-                return job.mask
+        if (job := self._job(target)) is not None:
+            return job.mask
         return self.manifest.mask_of(target) or self.folder / MASKS / f"{target.stem}.png"
 
     def layers(self, target: Path) -> Path:
@@ -387,7 +398,8 @@ class Project:
         """As ``run_key``, but without the weights: settings and the files that they name."""
         settings = asdict(self.settings) | {"targets": None, "quality": None}
         del settings["page"]  # its sliders move what is segmented already
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        numbers = {label: self.numbers[label] for label in self.settings.labels}
+        digest = hashlib.sha256(json.dumps([settings, numbers], sort_keys=True).encode())
         for marked in self.settings.references:
             for name in (marked.image, marked.mask):
                 if name is not None:
@@ -625,13 +637,14 @@ class Project:
 
     def status(self, target: Path) -> str:
         """Its ``Row.status``; pending if nothing is known of it."""
-        return self.states().get(relative(target, self.folder), "pending")
+        key = relative(target, self.folder)
+        row = self._known(key).get(key)
+        return "pending" if row is None else _status(row["state"], row["verdict"], row["source"])
 
     def _masked(self, target: Path) -> Job:
         """The job of a target that has a mask. Raises LikewiseError if it is none or has none."""
         key = relative(target, self.folder)
-        job = next((job for job in self.jobs() if self.key(job) == key), None)
-        row = self._known(key).get(key)
+        job, row = self._job(target), self._known(key).get(key)
         if job is None and row is not None:
             raise LikewiseError(
                 f"{target} is no target of {self.folder} now: add it to targets in {CONFIG}."
@@ -729,7 +742,8 @@ class Project:
                     "annotate with --overwrite."
                 )
             except LikewiseError as error:
-                self._note_person(job, None)
+                if row is None or row["source"] != "person":
+                    self._note_person(job, None)
                 what = f"it was changed without likewise, and nothing is done with it: {error}"
             warnings.warn(InputWarning(job.mask, what), stacklevel=2)
         return adopted
@@ -776,7 +790,7 @@ class Project:
             statuses: some of STATUSES.
             top: at most so many.
         """
-        present = {self.key(job) for job in self.jobs()}
+        present = set(map(self.key, self.jobs()))
         found = self._select(
             "SELECT path, state, verdict, source, error, seconds, confidence, area, doubt, reasons "
             "FROM images ORDER BY doubt DESC NULLS FIRST, path"
