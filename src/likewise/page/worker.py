@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..batch.folder import Claim, Job, Outcome
+from ..batch.folder import Job, Outcome
 from ..batch.layers import blob, tree_arrays
-from ..batch.project import Project, stamp
+from ..batch.project import Project
 from ..batch.redraw import redraw
 from ..errors import LikewiseError
 from ..features.clustering import average_linkage
 from ..images import read_image
+from ..manifest import stamp
 from ..segmenter import Segmenter
 from ..views import make_views
 from .feed import Feed
@@ -167,8 +168,7 @@ class Worker(threading.Thread):
                 if self._stale():
                     return
                 project.begin(run, encoder.spec.name, left)
-                claim = self._claim(project.states())
-                outcomes = project.annotate(segmenter, left, run, claim=claim)
+                outcomes = project.annotate(segmenter, left, run, claim=self._claim)
                 self._say("segmenting", len(left), len(left))
                 for done, outcome in enumerate(outcomes, 1):
                     self._tell(project, outcome.target)
@@ -211,7 +211,7 @@ class Worker(threading.Thread):
         self.feed.say("target", target=self.workspace.describe(project, target))
 
     def _redraw(self, project: Project, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        return redraw(project, jobs, self._claim(dict.fromkeys(map(project.key, jobs), "done")))
+        return redraw(project, jobs, self._claim)
 
     def _fit(self, project: Project, encoder: KeepingEncoder, run: str) -> Segmenter:
         if self._fitted is None or self._fitted[0] != run:
@@ -219,19 +219,11 @@ class Worker(threading.Thread):
             self._fitted = run, project.segmenter(encoder).fit(project.references())
         return self._fitted[1]
 
-    def _claim(self, states: Mapping[str, str]) -> Claim:
-        """Jobs are free unless a person said something of them since they had these states."""
-
-        @contextmanager
-        def claim(job: Job) -> Iterator[bool]:
-            with self.workspace.lock, self.workspace.opened() as project:
-                key = project.key(job)
-                free = project.facts(key).get(key, {}).get("state") == states.get(key)
-                if free:
-                    project.set_pending(key)
-                yield free
-
-        return claim
+    @contextmanager
+    def _claim(self, job: Job) -> Iterator[bool]:
+        """Jobs are free unless a person said or made something of them."""
+        with self.workspace.lock, self.workspace.opened() as project, project.claim(job) as free:
+            yield free
 
     def _ahead(self) -> Iterator[None]:
         """Encode what will be needed first: pictures to paint on as ``fit`` sees them, targets."""

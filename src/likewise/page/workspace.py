@@ -18,15 +18,14 @@ from PIL import Image
 
 from ..batch.folder import Job
 from ..batch.layers import Sliders
-from ..batch.project import LAYERS, MASKS, Project
+from ..batch.project import LAYERS, Project
 from ..batch.redraw import redraw
 from ..batch.settings import CONFIG, Marked, Settings, read_settings, relative, replace_settings
 from ..batch.targets import IMAGE_SUFFIXES
 from ..errors import LikewiseError
 from ..images import read_image
-from ..manifest import LABELS
 from ..pictures import class_colour
-from ..writing import write_json, write_whole
+from ..writing import write_whole
 
 IMAGES, REFERENCES, MASK = "images", "references", ".mask.png"
 """Folders of a project for what is uploaded and painted, and how painted masks end."""
@@ -226,10 +225,6 @@ class Workspace:
             ]
             page = {**settings.page, "classes": labels, "colours": colours}
             self.change(references=tuple(references), page=page)
-            path = self.folder / MASKS / LABELS
-            if path.is_file():  # of masks that were judged under the old names
-                values = json.loads(path.read_text(encoding="utf-8"))
-                write_json(path, {k: renamed.get(label, label) for k, label in values.items()})
             project.rename_classes(renamed)
 
     def set_sliders(self, sliders: Sliders) -> None:
@@ -269,10 +264,10 @@ class Workspace:
             job = self.masked(project, wanted)
             if self.describe(project, job.target)["version"] != version:
                 raise LikewiseError(f"{job.target.name} was masked anew meanwhile: look again.")
-            was = project.states()[project.key(job)]
-            project.judge([job.target], state)
-            if was == "corrected" and state == "done":
-                project.set_pending(project.key(job))  # the mask that was painted over comes back
+            if state == "done" and project.status(job.target) == "corrected":
+                project.restore(job.target)  # the mask that was painted over comes back
+            else:
+                project.judge([job.target], None if state == "done" else state)
             return self.describe(project, job.target)
 
 
@@ -301,7 +296,7 @@ def _target(project: Project, target: Path, rows: dict[str, dict[str, Any]]) -> 
         "id": identity(key),
         "name": target.name,
         "path": key,
-        "state": row.get("state", "pending"),
+        "state": project.status(target),
         "error": row.get("error"),
         "confidence": row.get("confidence"),
         "doubt": row.get("doubt"),
