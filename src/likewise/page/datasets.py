@@ -4,47 +4,59 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..batch.project import MASKS
-from ..errors import LikewiseError
-from ..export.annotations import Pair, read_annotation, read_classes
+from ..errors import ImageError, LikewiseError
+from ..export.annotations import Annotation, Pair, read_annotation, read_classes
 from ..export.dataset import Settings, write_dataset
 from .workspace import Workspace
 
 
-def export(workspace: Workspace, kind: str, zipped: bool) -> bytes | Path:
-    """Make a dataset of all masks that were not rejected.
+def export(workspace: Workspace, kind: str, zipped: bool) -> tuple[bytes | Path, list[str]]:
+    """Make a dataset of all masks that were not rejected, and whose pictures are there.
 
     Args:
+        workspace: the project.
         kind: one of ``export.dataset.FORMATS``.
         zipped: give a zip instead of a new folder of the project; its images are in it too.
+
+    Returns:
+        It, and a sentence for each picture or mask that cannot be read and was left out.
 
     Raises:
         LikewiseError: there is no mask yet, or as for ``write_dataset``.
     """
     with workspace.opened() as project:
+        workspace.jobs(project)  # a folder that is missing holds nothing up
         found = project.finished()
         if not found:
             raise LikewiseError("there is no mask to export yet: paint a reference first.")
         names, label_maps = read_classes(workspace.folder / MASKS, None)
-        annotations = (
-            read_annotation(Pair(image, mask), names, label_maps=label_maps, score=scores)
-            for image, mask, scores in found
-        )
+        left_out: list[str] = []
+
+        def annotations() -> Iterator[Annotation]:
+            for image, mask, scores in found:
+                try:
+                    pair = Pair(image, mask)
+                    yield read_annotation(pair, names, label_maps=label_maps, score=scores)
+                except ImageError as error:
+                    left_out.append(str(error))
+
         if not zipped:
             count, out = 2, workspace.folder / f"dataset-{kind}"
             while out.exists():
                 out, count = workspace.folder / f"dataset-{kind}-{count}", count + 1
-            write_dataset(annotations, out, kind, Settings(names))
-            return out
+            write_dataset(annotations(), out, kind, Settings(names))
+            return out, left_out
         with TemporaryDirectory() as folder:
             out = Path(folder) / "dataset"
-            write_dataset(annotations, out, kind, Settings(names))
+            write_dataset(annotations(), out, kind, Settings(names))
             data = io.BytesIO()
             with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(out.rglob("*")):
                     if path.is_file():
                         archive.write(path, path.relative_to(out))
-            return data.getvalue()
+            return data.getvalue(), left_out

@@ -29,6 +29,8 @@ from .workspace import Workspace
 T = TypeVar("T")
 AHEAD = 16
 """Pictures that are encoded before anybody asked."""
+SOON = 0.3
+"""Seconds that a page is let wait for the regions of a picture."""
 
 
 class Worker(threading.Thread):
@@ -55,6 +57,7 @@ class Worker(threading.Thread):
         self._awake = threading.Event()
         self._seen: set[object] = set()
         self._opened: Path | None = None
+        self._regions: tuple[object, Future[bytes]] | None = None
         self._ends = False
         self.doing = {"doing": "loading", "left": 0, "total": 0}
         self.failed = ""
@@ -65,14 +68,24 @@ class Worker(threading.Thread):
         self._wishes += 1
         self._awake.set()
 
-    def changed(self) -> dict[str, Any]:
-        """References, targets or classes changed: pages ask for everything again; nothing."""
+    def changed(self) -> None:
+        """References, targets or classes changed: pages ask for everything again."""
         self.feed.say("reload")
         self.wish()
-        return {}
 
     def ask(self, function: Callable[[], T]) -> T:
         """What a function says that is called in this thread, between two images."""
+        answer = self._soon(function)
+        while True:
+            try:
+                return answer.result(timeout=1)
+            except FutureTimeoutError:
+                if answer.done():
+                    raise
+                if self._ends:
+                    raise LikewiseError("likewise ui ends: start it again.") from None
+
+    def _soon(self, function: Callable[[], T]) -> Future[T]:
         answer: Future[T] = Future()
 
         def run() -> None:
@@ -83,14 +96,7 @@ class Worker(threading.Thread):
 
         self._asked.put(run)
         self._awake.set()
-        while True:
-            try:
-                return answer.result(timeout=1)
-            except FutureTimeoutError:
-                if answer.done():
-                    raise
-                if self._ends:
-                    raise LikewiseError("likewise ui ends: start it again.") from None
+        return answer
 
     def stop(self) -> None:
         """End soon, after the image in work."""
@@ -154,21 +160,23 @@ class Worker(threading.Thread):
                 return
             jobs = project.jobs()
             run = project.run_key(backbone)
-            states = project.states()
-            todo = set(project.todo(jobs, run))
+            project.adopt_edited(jobs)
+            todo, rows = project.todo(jobs, run), project.facts()
             left = [
                 job
                 for job in jobs
                 if job in todo
-                or (states[project.key(job)] == "done" and not project.layers(job.target).is_file())
+                or (
+                    _is_free(rows.get(project.key(job), {}))
+                    and not project.layers(job.target).is_file()
+                )
             ]
             if left:
                 segmenter = self._fit(project, encoder, run)
                 if self._stale():
                     return
                 project.begin(run, encoder.spec.name, left)
-                claim = self._claim(project.states())
-                outcomes = project.annotate(segmenter, left, run, claim=claim)
+                outcomes = project.annotate(segmenter, left, run, claim=self._claim)
                 self._say("segmenting", len(left), len(left))
                 for done, outcome in enumerate(outcomes, 1):
                     self._tell(project, outcome.target)
@@ -192,9 +200,16 @@ class Worker(threading.Thread):
 
         self.ask(settled)
 
-    def regions(self, picture: Path) -> bytes:
-        """A picture's clustering as a blob of no classes, see ``layers.blob``."""
-        self._opened = picture
+    def regions(self, picture: Path) -> bytes | None:
+        """A picture's clustering as a blob of no classes, see ``layers.blob``.
+
+        Returns:
+            None while it is not there yet: browsers have few connections, so none is held.
+
+        Raises:
+            LikewiseError: the picture or the backbone cannot be used.
+        """
+        self._opened, key = picture, (picture, stamp(picture))
 
         def clustered() -> bytes:
             with self.workspace.opened() as project:
@@ -205,13 +220,22 @@ class Worker(threading.Thread):
             nothing = np.empty((0, *encoded.grid), np.float32)
             return blob(nothing, (), *tree, (), (image.shape[0], image.shape[1]))
 
-        return self.ask(clustered)
+        if self._regions is None or self._regions[0] != key:
+            self._regions = key, self._soon(clustered)
+        answer = self._regions[1]
+        try:
+            return answer.result(timeout=SOON)
+        except FutureTimeoutError:
+            return None
+        except LikewiseError:
+            self._regions = None  # it is tried again when it is asked for again
+            raise
 
     def _tell(self, project: Project, target: Path) -> None:
         self.feed.say("target", target=self.workspace.describe(project, target))
 
     def _redraw(self, project: Project, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        return redraw(project, jobs, self._claim(dict.fromkeys(map(project.key, jobs), "done")))
+        return redraw(project, jobs, self._claim)
 
     def _fit(self, project: Project, encoder: KeepingEncoder, run: str) -> Segmenter:
         if self._fitted is None or self._fitted[0] != run:
@@ -219,19 +243,11 @@ class Worker(threading.Thread):
             self._fitted = run, project.segmenter(encoder).fit(project.references())
         return self._fitted[1]
 
-    def _claim(self, states: Mapping[str, str]) -> Claim:
-        """Jobs are free unless a person said something of them since they had these states."""
-
-        @contextmanager
-        def claim(job: Job) -> Iterator[bool]:
-            with self.workspace.lock, self.workspace.opened() as project:
-                key = project.key(job)
-                free = project.facts(key).get(key, {}).get("state") == states.get(key)
-                if free:
-                    project.set_pending(key)
-                yield free
-
-        return claim
+    @contextmanager
+    def _claim(self, job: Job) -> Iterator[bool]:
+        """As ``Project.claim``, while no person writes."""
+        with self.workspace.lock, self.workspace.opened() as project, project.claim(job) as free:
+            yield free
 
     def _ahead(self) -> Iterator[None]:
         """Encode what will be needed first: pictures to paint on as ``fit`` sees them, targets."""
@@ -252,3 +268,8 @@ class Worker(threading.Thread):
                         encoder.encode(picture)
                         yield
                 self._seen.add(mark)
+
+
+def _is_free(row: Mapping[str, Any]) -> bool:
+    """Whether the sliders may move a mask: the model's, and not judged."""
+    return (row.get("state"), row.get("verdict"), row.get("source")) == ("done", None, "model")
