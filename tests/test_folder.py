@@ -15,11 +15,14 @@ import pytest
 from PIL import Image
 
 from helpers import refusal
-from likewise.batch.folder import Job, Outcome, plan, segment_files
-from likewise.errors import ImageError, LikewiseError
+from likewise.batch.folder import Job, Outcome, plan
+from likewise.batch.folder import segment_files as segment_numbered
+from likewise.errors import ImageError, LikewiseError, WriteError
 from likewise.images import read_image
+from likewise.manifest import LABELS, MANIFEST, Manifest
 from likewise.pictures import overlay
 from likewise.segmenter import CONSENSUS_BATCH
+from likewise.writing import refused
 
 
 @dataclass
@@ -78,6 +81,18 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "results" / "masks"
 
 
+def segment_files(segmenter: Any, jobs: Sequence[Job], **how: Any) -> Iterator[Outcome]:
+    """With one class, in the folder of the first mask."""
+    manifest = Manifest(jobs[0].mask.parent)
+    numbers = manifest.allot(["object"], label_maps=False)
+    return segment_numbered(segmenter, jobs, manifest, numbers, run="a run", **how)
+
+
+def files(out: Path) -> list[Path]:
+    """What is in a folder of masks but for its memory."""
+    return [p for p in out.iterdir() if p.name not in (LABELS, MANIFEST)]
+
+
 def read(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         assert image.mode == "L"
@@ -88,11 +103,11 @@ def read(path: Path) -> np.ndarray:
 
 
 def test_plan_names_the_files_and_makes_the_folder(targets: list[Path], out: Path) -> None:
-    assert plan(targets[:2], out, overlay=False) == [
+    assert plan(targets[:2], Manifest(out), overlay=False) == [
         Job(targets[0], out / "one.png", None),
         Job(targets[1], out / "two.png", None),
     ]
-    assert plan(targets[2:], out, overlay=True) == [
+    assert plan(targets[2:], Manifest(out), overlay=True) == [
         Job(targets[2], out / "three.png", out / "three_overlay.jpg")
     ]
     assert list(out.iterdir()) == []  # the probe is gone too
@@ -101,13 +116,13 @@ def test_plan_names_the_files_and_makes_the_folder(targets: list[Path], out: Pat
 def test_plan_keeps_what_is_in_the_folder(targets: list[Path], out: Path) -> None:
     out.mkdir(parents=True)
     (out / "one.png").write_text("old")
-    plan(targets, out, overlay=True)
+    plan(targets, Manifest(out), overlay=True)
     assert [(p.name, p.read_text()) for p in out.iterdir()] == [("one.png", "old")]
 
 
-def test_two_targets_of_one_name(tmp_path: Path, out: Path) -> None:
-    first, second = tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.png"
-    text = refusal(plan, [first, second], out, overlay=False)
+def test_two_targets_of_one_folder_and_name(tmp_path: Path, out: Path) -> None:
+    first, second = tmp_path / "a" / "x.jpg", tmp_path / "a" / "x.png"
+    text = refusal(plan, [first, second], Manifest(out), overlay=False)
     assert text.startswith(f"{first} and {second} would both be written to {out / 'x.png'}")
     assert not out.exists()
 
@@ -115,7 +130,7 @@ def test_two_targets_of_one_name(tmp_path: Path, out: Path) -> None:
 def test_a_mask_and_an_overlay_never_share_a_name(tmp_path: Path, out: Path) -> None:
     # x.jpg has the overlay x_overlay.jpg, and x_overlay.jpg has the mask x_overlay.png
     pair = [tmp_path / "x.jpg", tmp_path / "x_overlay.jpg"]
-    names = [p.name for j in plan(pair, out, overlay=True) for p in (j.mask, j.overlay)]
+    names = [p.name for j in plan(pair, Manifest(out), overlay=True) for p in (j.mask, j.overlay)]
     assert names == ["x.png", "x_overlay.jpg", "x_overlay.png", "x_overlay_overlay.jpg"]
 
 
@@ -124,35 +139,35 @@ def test_names_that_only_a_link_tells_apart(targets: list[Path], tmp_path: Path)
         (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
     except OSError:
         pytest.skip("no links here")
-    text = refusal(plan, targets[:1], tmp_path / "link", overlay=False)
+    text = refusal(plan, targets[:1], Manifest(tmp_path / "link"), overlay=False)
     assert text.startswith(f"the result of {targets[0]} would overwrite {targets[0]}")
 
 
 @pytest.mark.parametrize("overlaid", [False, True])
 def test_results_never_replace_inputs(targets: list[Path], tmp_path: Path, overlaid: bool) -> None:
-    text = refusal(plan, targets, tmp_path, overlay=overlaid)
+    text = refusal(plan, targets, Manifest(tmp_path), overlay=overlaid)
     assert text.startswith(f"the result of {targets[0]} would overwrite {targets[0]}")
     # a mask that the references use, and an overlay over a reference
     two, mask, reference = targets[1], tmp_path / "two.png", tmp_path / "two_overlay.jpg"
-    text = refusal(plan, [two], tmp_path, overlay=overlaid, inputs=[reference, mask])
+    text = refusal(plan, [two], Manifest(tmp_path), overlay=overlaid, inputs=[reference, mask])
     assert text.startswith(f"the result of {two} would overwrite {mask}")
     if overlaid:
-        text = refusal(plan, [two], tmp_path, overlay=True, inputs=[reference])
+        text = refusal(plan, [two], Manifest(tmp_path), overlay=True, inputs=[reference])
         assert text.startswith(f"the result of {two} would overwrite {reference}")
     else:
-        assert len(plan([two], tmp_path, overlay=False, inputs=[reference])) == 1
+        assert len(plan([two], Manifest(tmp_path), overlay=False, inputs=[reference])) == 1
 
 
 def test_another_targets_file_is_an_input_too(tmp_path: Path) -> None:
     pair = [tmp_path / "x.jpg", tmp_path / "x_overlay.jpg"]
-    text = refusal(plan, pair, tmp_path, overlay=True)
+    text = refusal(plan, pair, Manifest(tmp_path), overlay=True)
     assert text.startswith(f"the result of {pair[0]} would overwrite {pair[1]}")
 
 
 @pytest.mark.parametrize("below", ["", "masks"])
 def test_a_file_in_the_way_of_the_folder(targets: list[Path], tmp_path: Path, below: str) -> None:
     (tmp_path / "taken").write_text("mine")
-    text = refusal(plan, targets, tmp_path / "taken" / below, overlay=False)
+    text = refusal(plan, targets, Manifest(tmp_path / "taken" / below), overlay=False)
     assert text.startswith(f"the folder {tmp_path / 'taken' / below} cannot be written to (")
     assert (tmp_path / "taken").read_text() == "mine"
 
@@ -161,7 +176,7 @@ def test_a_folder_without_write_permission(targets: list[Path], out: Path) -> No
     out.mkdir(parents=True)
     refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     with mock.patch.object(Path, "touch", side_effect=refused):
-        text = refusal(plan, targets, out, overlay=False)
+        text = refusal(plan, targets, Manifest(out), overlay=False)
     assert text == f"the folder {out} cannot be written to (Permission denied): give another --out."
 
 
@@ -170,9 +185,9 @@ def test_a_folder_without_write_permission(targets: list[Path], out: Path) -> No
 
 def test_masks_and_outcomes(targets: list[Path], out: Path) -> None:
     segmenter: Any = Bright()
-    outcomes = list(segment_files(segmenter, plan(targets, out, overlay=False)))
+    outcomes = list(segment_files(segmenter, plan(targets, Manifest(out), overlay=False)))
     assert segmenter.batches == [1, 1, 1]
-    assert {p.name for p in out.iterdir()} == {"one.png", "two.png", "three.png"}
+    assert {p.name for p in files(out)} == {"one.png", "two.png", "three.png"}
     for number, (target, outcome) in enumerate(zip(targets, outcomes, strict=True)):
         mask = read(out / f"{target.stem}.png")
         expected = np.zeros((10 + number, 20), np.uint8)
@@ -191,7 +206,7 @@ def test_masks_and_outcomes(targets: list[Path], out: Path) -> None:
 
 def test_overlays(targets: list[Path], out: Path) -> None:
     segmenter: Any = Bright()
-    outcomes = list(segment_files(segmenter, plan(targets, out, overlay=True)))
+    outcomes = list(segment_files(segmenter, plan(targets, Manifest(out), overlay=True)))
     assert [o.overlay for o in outcomes] == [out / f"{t.stem}_overlay.jpg" for t in targets]
     for target, outcome in zip(targets, outcomes, strict=True):
         with Image.open(target) as before, Image.open(outcome.overlay) as after:
@@ -204,73 +219,100 @@ def test_a_bad_target_ends_nothing(targets: list[Path], out: Path) -> None:
     targets[0].write_bytes(b"")
     Image.new("RGB", (5, 5)).save(targets[1])
     segmenter: Any = Bright()
-    outcomes = list(segment_files(segmenter, plan(targets, out, overlay=True)))
+    outcomes = list(segment_files(segmenter, plan(targets, Manifest(out), overlay=True)))
     assert outcomes[0] == Outcome(targets[0], error=outcomes[0].error)
     assert outcomes[0].error.startswith(f"{targets[0]} is empty")
     assert outcomes[1] == Outcome(targets[1], error="it is dark.")
     assert outcomes[2].error is None
     assert [o.confidence for o in outcomes] == [0, 0, 1 / 12]
-    assert {p.name for p in out.iterdir()} == {"three.png", "three_overlay.jpg"}
+    assert {p.name for p in files(out)} == {"three.png", "three_overlay.jpg"}
 
 
 def test_outcomes_come_one_by_one_with_their_files_whole(targets: list[Path], out: Path) -> None:
     segmenter: Any = Bright()
-    running = segment_files(segmenter, plan(targets, out, overlay=True))
+    running = segment_files(segmenter, plan(targets, Manifest(out), overlay=True))
     assert isinstance(running, Iterator)
-    assert list(out.iterdir()) == []
+    assert files(out) == []
     for count, outcome in enumerate(running, start=1):
         assert read(outcome.mask).any()
         assert len(segmenter.seen) == count
-        assert len(list(out.iterdir())) == 2 * count
+        assert len(files(out)) == 2 * count
 
 
 def test_resume_keeps_masks_and_makes_the_rest(targets: list[Path], out: Path) -> None:
-    jobs = plan(targets, out, overlay=False)
-    jobs[1].mask.write_text("kept as it is")
+    jobs = plan(targets, Manifest(out), overlay=False)
     segmenter: Any = Bright()
+    list(segment_files(segmenter, jobs[1:2]))
+    made = jobs[1].mask.read_bytes()
     outcomes = list(segment_files(segmenter, jobs, resume=True))
     assert outcomes[1] == Outcome(targets[1], jobs[1].mask, skipped=True)
-    assert jobs[1].mask.read_text() == "kept as it is"
-    assert [o.skipped for o in outcomes] == [False, True, False]
-    assert len(segmenter.seen) == 2
-    list(segment_files(segmenter, jobs))
+    assert jobs[1].mask.read_bytes() == made
+    assert [o.state for o in outcomes] == ["made", "kept", "made"]
+    assert len(segmenter.seen) == 3
+    assert [o.state for o in segment_files(segmenter, jobs)] == ["made"] * 3
     assert read(jobs[1].mask).any()
 
 
-def test_resume_never_reads_a_target_that_is_done(targets: list[Path], out: Path) -> None:
-    jobs = plan(targets[:1], out, overlay=False)
-    jobs[0].mask.write_text("done")
-    targets[0].write_bytes(b"")
+@pytest.mark.parametrize("resume", [False, True])
+def test_masks_of_a_person_are_kept(targets: list[Path], out: Path, resume: bool) -> None:
+    jobs = plan(targets, Manifest(out), overlay=True)
     segmenter: Any = Bright()
-    assert [o.error for o in segment_files(segmenter, jobs, resume=True)] == [None]
+    list(segment_files(segmenter, jobs[1:]))
+    overlaid = jobs[1].overlay.read_bytes()
+    jobs[0].mask.write_text("made by hand")
+    jobs[1].mask.write_text("changed by hand")
+    jobs[1].overlay.write_text("mine too")
+    outcomes = list(segment_files(segmenter, jobs, resume=resume))
+    assert [o.state for o in outcomes] == ["by_hand", "by_hand", "kept" if resume else "made"]
+    assert [o.mask for o in outcomes] == [job.mask for job in jobs]
+    assert jobs[0].mask.read_text() == "made by hand"
+    assert jobs[1].mask.read_text() == "changed by hand"
+    assert jobs[1].overlay.read_text() == "mine too"
+    outcomes = list(segment_files(segmenter, jobs, resume=resume, overwrite=True))
+    assert [o.state for o in outcomes] == ["made", "made", "kept" if resume else "made"]
+    assert jobs[1].overlay.read_bytes() == overlaid
+    assert all(read(job.mask).any() for job in jobs)
+
+
+def test_resume_never_reads_a_target_that_is_done(targets: list[Path], out: Path) -> None:
+    jobs = plan(targets[:1], Manifest(out), overlay=False)
+    segmenter: Any = Bright()
+    list(segment_files(segmenter, jobs))
+    with mock.patch("likewise.batch.folder.read_image") as reads:
+        assert [o.error for o in segment_files(segmenter, jobs, resume=True)] == [None]
+    assert not reads.called
 
 
 @pytest.mark.parametrize("overlaid", [False, True])
 def test_a_full_disk_stops_and_leaves_no_half_file(
     targets: list[Path], out: Path, overlaid: bool
 ) -> None:
-    jobs = plan(targets, out, overlay=overlaid)
-    jobs[1].mask.write_text("from an earlier run")
+    jobs = plan(targets, Manifest(out), overlay=overlaid)
+    list(segment_files(Bright(), [jobs[1]]))
+    made = jobs[1].mask.read_bytes()
     segmenter: Any = Bright()
     running = segment_files(segmenter, jobs)
     next(running)
-    whole = {p.name: p.read_bytes() for p in out.iterdir()}
+    whole = {p.name: p.read_bytes() for p in files(out)}
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with (
         mock.patch("os.fsync", side_effect=full),
         pytest.raises(ImageError, match=r"cannot be written .*free some space"),
     ):
         next(running)
-    assert {p.name: p.read_bytes() for p in out.iterdir()} == whole
-    assert jobs[1].mask.read_text() == "from an earlier run"
+    assert {p.name: p.read_bytes() for p in files(out)} == whole
+    assert jobs[1].mask.read_bytes() == made
 
 
 def test_the_mask_comes_last(targets: list[Path], out: Path) -> None:
     """It says that a target is done: without its overlay there must be no mask to resume from."""
     segmenter: Any = Bright()
-    jobs = plan(targets[:1], out, overlay=True)
-    jobs[0].overlay.mkdir()
-    with pytest.raises(ImageError, match="one_overlay"):
+    jobs = plan(targets[:1], Manifest(out), overlay=True)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with (
+        mock.patch("likewise.batch.folder.write_whole", side_effect=refused(Path("o"), full)),
+        pytest.raises(WriteError),
+    ):
         list(segment_files(segmenter, jobs))
     assert not jobs[0].mask.exists()
 
@@ -279,35 +321,35 @@ def test_the_mask_comes_last(targets: list[Path], out: Path) -> None:
 
 
 def test_a_batch_gives_what_single_images_give(many: list[Path], out: Path) -> None:
-    jobs = plan(many, out, overlay=False)
+    jobs = plan(many, Manifest(out), overlay=False)
     single: Any = Bright()
     expected = list(segment_files(single, jobs))
-    whole = {p.name: p.read_bytes() for p in out.iterdir()}
-    for path in out.iterdir():
+    whole = {p.name: p.read_bytes() for p in files(out)}
+    for path in files(out):
         path.unlink()
     segmenter: Any = Bright(8)
     outcomes = list(segment_files(segmenter, jobs))
     assert segmenter.batches == [8, 8, 2]
     assert without_time(outcomes) == without_time(expected)
-    assert {p.name: p.read_bytes() for p in out.iterdir()} == whole
+    assert {p.name: p.read_bytes() for p in files(out)} == whole
 
 
 def test_a_batch_that_fails_is_tried_one_by_one(many: list[Path], out: Path) -> None:
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(many[3])  # dark: refused
     many[10].write_bytes(b"")
     segmenter: Any = Bright(8)
-    outcomes = list(segment_files(segmenter, plan(many, out, overlay=False)))
+    outcomes = list(segment_files(segmenter, plan(many, Manifest(out), overlay=False)))
     assert segmenter.batches == [8, *[1] * 8, 7, 2]
     assert [o.target for o in outcomes] == many
     assert {o.target for o in outcomes if o.error} == {many[3], many[10]}
     assert outcomes[3].error == "it is dark."
-    assert len(list(out.iterdir())) == 16
+    assert len(files(out)) == 16
 
 
 def test_the_next_images_are_read_meanwhile_but_not_all(many: list[Path], out: Path) -> None:
     segmenter: Any = Bright(2)
     with mock.patch("likewise.batch.folder.read_image", wraps=read_image) as reads:
-        running = segment_files(segmenter, plan(many, out, overlay=False))
+        running = segment_files(segmenter, plan(many, Manifest(out), overlay=False))
         assert next(running).target == many[0]
         assert 2 <= reads.call_count <= 8 < len(many)
         assert len(list(running)) == 17
@@ -337,11 +379,11 @@ def test_batches_give_the_same_outcomes_in_order(
     many: list[Path], out: Path, overlaid: bool
 ) -> None:
     """From a segmenter that does the same with an image whether alone or not."""
-    jobs = plan(many, out, overlay=overlaid)
+    jobs = plan(many, Manifest(out), overlay=overlaid)
     single: Any = Bright()
     expected = list(segment_files(single, jobs))
-    whole = {p.name: p.read_bytes() for p in out.iterdir()}
-    for path in out.iterdir():
+    whole = {p.name: p.read_bytes() for p in files(out)}
+    for path in files(out):
         path.unlink()
     segmenter: Any = Bright()
     outcomes = list(segment_files(segmenter, jobs, consensus=True))
@@ -349,14 +391,16 @@ def test_batches_give_the_same_outcomes_in_order(
     assert [o.target for o in outcomes] == many
     assert without_time(outcomes) == without_time(expected)
     assert all(o.seconds > 0 for o in outcomes)
-    assert {p.name: p.read_bytes() for p in out.iterdir()} == whole
+    assert {p.name: p.read_bytes() for p in files(out)} == whole
 
 
 def test_a_bad_target_does_not_harm_its_batch(many: list[Path], out: Path) -> None:
     many[3].write_bytes(b"")
     many[17].write_text("no image")
     segmenter: Any = Bright()
-    outcomes = list(segment_files(segmenter, plan(many, out, overlay=False), consensus=True))
+    outcomes = list(
+        segment_files(segmenter, plan(many, Manifest(out), overlay=False), consensus=True)
+    )
     assert segmenter.batches == [15, 1]
     by_target = {o.target: o for o in outcomes}
     assert len(outcomes) == len(by_target) == 18
@@ -372,14 +416,16 @@ def test_a_bad_target_does_not_harm_its_batch(many: list[Path], out: Path) -> No
         expected[: 2 + number // 2] = True
         np.testing.assert_array_equal(read(out / f"{target.stem}.png") > 0, expected)
         assert outcome.area == pytest.approx(expected.mean())
-    assert len(list(out.iterdir())) == 16
+    assert len(files(out)) == 16
 
 
 def test_a_batch_of_bad_targets_only(many: list[Path], out: Path) -> None:
     for target in many[:CONSENSUS_BATCH]:
         target.write_bytes(b"")
     segmenter: Any = Bright()
-    outcomes = list(segment_files(segmenter, plan(many, out, overlay=False), consensus=True))
+    outcomes = list(
+        segment_files(segmenter, plan(many, Manifest(out), overlay=False), consensus=True)
+    )
     assert [o.target for o in outcomes] == many
     assert [o.error is None for o in outcomes] == [False] * 16 + [True] * 2
 
@@ -387,14 +433,14 @@ def test_a_batch_of_bad_targets_only(many: list[Path], out: Path) -> None:
 def test_a_bad_target_keeps_its_place_in_the_batch(many: list[Path], out: Path) -> None:
     many[3].write_bytes(b"")
     segmenter: Any = Bright()
-    outcomes = segment_files(segmenter, plan(many, out, overlay=False), consensus=True)
+    outcomes = segment_files(segmenter, plan(many, Manifest(out), overlay=False), consensus=True)
     assert [o.target for o in outcomes] == many
 
 
 def test_a_target_that_is_kept_keeps_its_place_in_the_batch(many: list[Path], out: Path) -> None:
-    jobs = plan(many, out, overlay=False)
-    jobs[3].mask.write_text("kept as it is")
+    jobs = plan(many, Manifest(out), overlay=False)
     segmenter: Any = Bright()
+    list(segment_files(segmenter, [jobs[3]]))
     outcomes = segment_files(segmenter, jobs, resume=True, consensus=True)
     assert [o.target for o in outcomes] == many
 
@@ -409,51 +455,53 @@ def test_a_batch_that_fails_ends_nothing(many: list[Path], out: Path) -> None:
         return really(images)
 
     segmenter.segment_batch = segment_batch
-    outcomes = list(segment_files(segmenter, plan(many, out, overlay=False), consensus=True))
+    outcomes = list(
+        segment_files(segmenter, plan(many, Manifest(out), overlay=False), consensus=True)
+    )
     assert [o.target for o in outcomes] == many
     for outcome in outcomes[:CONSENSUS_BATCH]:
         assert outcome == Outcome(outcome.target, error=outcome.error)
         assert "does not fit in memory: give a smaller --image-size" in outcome.error
     assert [o.error for o in outcomes[CONSENSUS_BATCH:]] == [None, None]
-    assert {p.name for p in out.iterdir()} == {"16.png", "17.png"}
+    assert {p.name for p in files(out)} == {"16.png", "17.png"}
 
 
 def test_resuming_a_batch(many: list[Path], out: Path) -> None:
-    jobs = plan(many, out, overlay=False)
-    for job in (jobs[0], jobs[5]):
-        job.mask.write_text("kept as it is")
-        job.target.write_bytes(b"")  # is not read again
+    jobs = plan(many, Manifest(out), overlay=False)
     segmenter: Any = Bright()
+    list(segment_files(segmenter, [jobs[0], jobs[5]]))
+    made = jobs[5].mask.read_bytes()
+    segmenter.batches.clear()
     outcomes = list(segment_files(segmenter, jobs, resume=True, consensus=True))
     assert segmenter.batches == [CONSENSUS_BATCH - 2, 2]  # what is kept is not read
     assert {o.target for o in outcomes if o.skipped} == {many[0], many[5]}
     assert {o.target for o in outcomes} == set(many)
     assert len(outcomes) == 18
-    for job in jobs:
-        if job in (jobs[0], jobs[5]):
-            assert job.mask.read_text() == "kept as it is"
-        else:
-            assert read(job.mask).any()
+    assert jobs[5].mask.read_bytes() == made
+    assert all(read(job.mask).any() for job in jobs)
 
 
 @pytest.mark.parametrize("overlaid", [False, True])
 def test_a_full_disk_stops_a_batch_and_leaves_no_half_file(
     many: list[Path], out: Path, overlaid: bool
 ) -> None:
-    jobs = plan(many, out, overlay=overlaid)
-    jobs[1].mask.write_text("from an earlier run")
+    jobs = plan(many, Manifest(out), overlay=overlaid)
+    list(segment_files(Bright(), [jobs[1]]))
+    made = jobs[1].mask.read_bytes()
     segmenter: Any = Bright()
     running = segment_files(segmenter, jobs, consensus=True)
     assert next(running).target == many[0]
     assert segmenter.batches == [CONSENSUS_BATCH]
-    whole = {p.name: p.read_bytes() for p in out.iterdir()}
-    assert len(whole) == 2 + overlaid  # the first one's files are there before the next are made
+    whole = {p.name: p.read_bytes() for p in files(out)}
+    assert (
+        len(whole) == 2 + 2 * overlaid
+    )  # the first one's files are there before the next are made
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with (
         mock.patch("os.fsync", side_effect=full),
         pytest.raises(ImageError, match=r"cannot be written .*free some space"),
     ):
         next(running)
-    assert {p.name: p.read_bytes() for p in out.iterdir()} == whole
-    assert jobs[1].mask.read_text() == "from an earlier run"
+    assert {p.name: p.read_bytes() for p in files(out)} == whole
+    assert jobs[1].mask.read_bytes() == made
     assert list(running) == []

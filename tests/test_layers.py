@@ -52,7 +52,7 @@ def test_neutral_sliders_give_the_segmenters_own_masks(
         found = read_layers(tmp_path / "a.npz")
         assert found is not None
         assert found[1] == NEUTRAL
-        again = found[0].result(result.labels, NEUTRAL, "none")
+        again = found[0].result(NEUTRAL, "none")
         np.testing.assert_array_equal(again.label_map, result.label_map)
         assert again.confidence == pytest.approx(result.confidence)
         assert result.mask.any()
@@ -60,7 +60,7 @@ def test_neutral_sliders_give_the_segmenters_own_masks(
             np.testing.assert_array_equal(again.classes[label].mask, one.mask)
         own = Segmenter(fitted.encoder, refiner="guided").learn(fitted.references)
         image = read_image(FOLDER / name)
-        refined = found[0].result(result.labels, NEUTRAL, "guided", image)
+        refined = found[0].result(NEUTRAL, "guided", image)
         np.testing.assert_array_equal(refined.label_map, own.segment(image).label_map)
 
 

@@ -211,7 +211,7 @@ def test_sliders_are_kept_and_move_what_nobody_judged(site: Site, thing: np.ndar
         found = read_layers(site.folder / "layers" / f"{name[0]}.npz")
         assert found is not None
         assert found[1] == sliders
-        moved = found[0].result(["object"], sliders, "none").label_map
+        moved = found[0].result(sliders, "none").label_map
         np.testing.assert_array_equal(written(site, name), moved)
     assert any((written(site, n) != before[n]).any() for n in ("b.jpg", "c.jpg"))
     # A verdict is on what the sliders show, even if the worker has not come to it.

@@ -6,17 +6,20 @@ import dataclasses
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from .errors import LikewiseError
+from .errors import InputWarning, LikewiseError
 from .methods import DEFAULT
 
 if TYPE_CHECKING:
+    from .batch.folder import Outcome
     from .segmenter import Segmenter
 
 app = typer.Typer(
@@ -99,18 +102,58 @@ InstancesOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
+SHOWN = 3
+"""How many notes of a kind are printed; the rest are counted."""
+_notes: dict[tuple[str, str], None] = {}
+"""(source, what) of the InputWarnings of this run, each once."""
+
+
 def main() -> None:
     """Entry point: every error a person can mend is one sentence and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # file names that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
-        sys.stdout.flush()
+        with _printed_notes():
+            app()
+            sys.stdout.flush()
     except LikewiseError as error:
         _fail(str(error))
     except OSError as error:  # ours are explained: this is stdout itself, full or closed
-        _fail(f"output cannot be written ({error.strerror}): free some space, or redirect it.")
+        _fail(f"output cannot be written ({error.strerror}): redirect it to where there is room.")
+
+
+@contextmanager
+def _printed_notes() -> Iterator[None]:
+    """Print InputWarnings, each kind a few times and then how many more; others as Python does."""
+    _notes.clear()
+    kinds: Counter[str] = Counter()
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(message: Warning | str, *where: Any, **more: Any) -> None:
+            if not isinstance(message, InputWarning):
+                show(message, *where, **more)
+            elif (key := (message.source, message.what)) not in _notes:
+                _notes[key] = None
+                kinds[message.what] += 1
+                if kinds[message.what] <= SHOWN:
+                    print(f"likewise: note: {message}", file=sys.stderr)
+
+        warnings.showwarning = note
+        warnings.simplefilter("always", InputWarning)
+        try:
+            yield
+        finally:
+            for what, count in kinds.items():
+                if count > SHOWN:
+                    print(f"likewise: note: and {count - SHOWN} more: {what}", file=sys.stderr)
+
+
+def notes() -> dict[str, list[dict[str, str]]]:
+    """What ``--json`` adds of the InputWarnings so far: ``notes``, or nothing if there are none."""
+    listed = [{"source": source, "what": what} for source, what in _notes]
+    return {"notes": listed} if listed else {}
 
 
 def _fail(message: str) -> NoReturn:
@@ -174,7 +217,10 @@ def segment(
     ] = False,
     instances: InstancesOption = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Keep masks that are there already.")
+        bool, typer.Option("--resume", help="Keep masks that this run would make again.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also replace masks that were changed by hand.")
     ] = False,
     consensus: Annotated[
         bool,
@@ -196,9 +242,10 @@ def segment(
     as_json: JsonOption = False,
 ) -> None:
     """Write <stem>.png (0/255, or with several labels 1, 2, ...; the target's size)."""
-    from .batch.folder import LABELS, Outcome, check_labels, claim, plan, segment_files
+    from .batch.folder import claim, plan, segment_files
     from .batch.targets import find_images
     from .cli_references import choose_references, files_of
+    from .manifest import LABELS, MANIFEST, Manifest
     from .methods import check_consensus
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
@@ -222,14 +269,11 @@ def segment(
     if consensus:
         check_consensus(options["method"])
     found = find_images(targets)
-    jobs = plan(found, out, overlay=overlay, instances=instances, inputs=inputs)
+    manifest = Manifest(out)
+    jobs = plan(found, manifest, overlay=overlay, instances=instances, inputs=inputs)
+    claim(out, [(out / name, out / name) for name in (LABELS, MANIFEST)], inputs)
     names = [r.label for r in references if not r.negative] if info is None else info.classes
     labels = [name for name in dict.fromkeys(names) if info is None or not only or name in only]
-    values = {str(k): name for k, name in enumerate(labels, 1)} if len(labels) > 1 else {}
-    if values:
-        claim(out, [(out / LABELS, out / LABELS)], inputs)
-    if values and resume:
-        check_labels(out, values, jobs)
     segmenter = _segmenter(
         options.pop("svd_components"),
         refiner=refine,
@@ -242,19 +286,23 @@ def segment(
         segmenter.fit(references)
     else:
         segmenter.load_references(info.path, only or None)
-    if values:
-        from .writing import write_json
-
-        write_json(out / LABELS, values)
+    numbers = manifest.allot(labels, label_maps=len(labels) > 1)
+    run = segmenter.fingerprint + consensus * " consensus"
 
     outcomes: list[Outcome] = []
     stopped = ""
     try:
         with _progress(len(jobs)) as advance:
             for outcome in segment_files(
-                segmenter, jobs, resume=resume, label_maps=bool(values), consensus=consensus
+                *(segmenter, jobs, manifest, numbers),
+                run=run,
+                resume=resume,
+                overwrite=overwrite,
+                consensus=consensus,
             ):
                 outcomes.append(outcome)
+                for error in outcome.unwritten:
+                    print(f"likewise: {error}", file=sys.stderr)
                 advance(outcome.error)
     except LikewiseError as error:
         stopped = str(error)
@@ -263,29 +311,46 @@ def segment(
     if stopped:
         print(f"likewise: {stopped}", file=sys.stderr)
 
-    failed = sum(o.error is not None for o in outcomes)
-    written = sum(o.error is None and not o.skipped for o in outcomes)
+    states = Counter(o.state for o in outcomes)
+    lacking = sum(bool(o.unwritten) for o in outcomes)
     if as_json:
         report = {
             "backbone": segmenter.encoder.spec.name,
             "references": len(references if info is None else info.shots),
-            **({"labels": values} if values else {}),
-            "written": written,
-            "kept": sum(o.skipped for o in outcomes),
-            "failed": failed,
+            "out": str(out),
+            "labels": {str(k): label for label, k in numbers.items()},
+            "written": states["made"],
+            "kept": states["kept"] + states["by_hand"],
+            "by_hand": states["by_hand"],
+            "failed": states["failed"],
             "not_reached": len(jobs) - len(outcomes),
-            "targets": [_plain(dataclasses.asdict(o)) for o in outcomes],
+            "targets": [_plain(dataclasses.asdict(o)) | {"state": o.state} for o in outcomes],
+            **notes(),
         }
         print(json.dumps(report, indent=2))
     else:
-        empty = sum(o.area == 0 and o.error is None and not o.skipped for o in outcomes)
-        notes = [f"{empty} of them empty"] if empty else []
-        notes += [f"{len(outcomes) - written - failed} kept"] if resume else []
-        notes += [f"{failed} failed"] if failed else []
-        notes += [f"{len(jobs) - len(outcomes)} not reached"] if stopped else []
-        print(f"{written} of {len(jobs)} masks written to {out}", *notes, sep=", ")
-    if failed or stopped:
+        empty = sum(o.area == 0 and o.state == "made" for o in outcomes)
+        parts = [f"{empty} of them empty"] if empty else []
+        parts += [f"{lacking} of them without a file beside it"] if lacking else []
+        parts += [f"{states['kept']} kept"] if resume else []
+        parts += [f"{states['failed']} failed"] if states["failed"] else []
+        parts += [f"{len(jobs) - len(outcomes)} not reached"] if stopped else []
+        print(f"{states['made']} of {len(jobs)} masks written to {out}", *parts, sep=", ")
+        _say_more(outcomes)
+    if states["failed"] or lacking or stopped:
         raise typer.Exit(1)
+
+
+def _say_more(outcomes: Sequence[Outcome]) -> None:
+    """Lines on why masks that were there were made anew, and which were kept for a person."""
+    anew = Counter(o.anew for o in outcomes if o.anew and o.state == "made").most_common()
+    if anew:
+        (first, count), *others = anew
+        print(f"{count} made anew: {first}", *(f"{n}: {why}" for why, n in others), sep="; ")
+    if by_hand := [o.mask.name for o in outcomes if o.by_hand and o.mask is not None]:
+        named = ", ".join(by_hand[:SHOWN]) + (", ..." if len(by_hand) > SHOWN else "")
+        which = "them" if len(by_hand) > 1 else "it"
+        print(f"{len(by_hand)} kept, changed by hand: {named}; --overwrite replaces {which}")
 
 
 @app.command()
@@ -311,7 +376,7 @@ def match(
     as_json: JsonOption = False,
 ) -> None:
     """Find points of one image in others (semantic correspondence)."""
-    from .batch.folder import claim
+    from .batch.folder import claim, places
     from .batch.targets import find_images
     from .images import read_image, write_image
     from .pictures import draw_matches
@@ -326,7 +391,7 @@ def match(
     image = read_image(reference)
     keypoints = check_keypoints(points, image.shape[:2])
     files = find_images(targets)
-    pictures = [out / f"{file.stem}_match.jpg" for file in files] if out is not None else []
+    pictures = [] if out is None else [out / name for name in places(files, "_match.jpg")]
     if out is not None:
         claim(out, list(zip(files, pictures, strict=True)), inputs=[*files, reference])
     pixels = [read_image(file) for file in files]

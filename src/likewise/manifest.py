@@ -6,7 +6,8 @@ Two files lie beside the masks:
   keeps its number for as long as the folder exists; new classes get new numbers.
 - ``manifest.jsonl``: one line for every mask that was written: its sha256, the picture it is of,
   and the fingerprint of the run. A line is written before its mask, so that a mask whose sha256 is
-  in no line was made or changed by somebody else, also after a kill at any moment.
+  in no line was made or changed by somebody else, also after a kill at any moment. Further lines
+  hold the numbers as they were given out: none is given twice, even if ``labels.json`` is lost.
 """
 
 from __future__ import annotations
@@ -14,19 +15,37 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from .backbones.download import sha256_of
-from .errors import LikewiseError
+from .errors import ImageError, InputWarning, LikewiseError
 from .images import why
+from .masks import read_label_map
+from .reference import LABEL
 from .text_files import read_json
+from .vocabulary import normal
 from .writing import refused, write_json, write_whole
 
 LABELS, MANIFEST = "labels.json", "manifest.jsonl"
 MARKED = 255
 """The number of the first class of a folder, where it is the only one: masks of 0 and 255."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture file as it was when it was read."""
+
+    bytes: int | None
+    """None where there was no such file."""
+    changed: int | None
+    """Time of its last change, in ns."""
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -45,10 +64,12 @@ class Entry:
     image_sha256: str
     run: str
     """Fingerprint of what made the mask; "" where a person did."""
+    beside: Sequence[str] = ()
+    """Names of the files that were written with it: overlay, instances."""
 
 
 class Manifest:
-    """The two files of one folder of masks.
+    """The two files of one folder of masks. Threads may share it.
 
     Args:
         folder: of the masks; need not exist yet.
@@ -59,13 +80,16 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.numbers = read_labels(folder / LABELS)
-        """Class → its value in the masks."""
         self._last: dict[str, Entry] = {}
         self._known: dict[str, set[str]] = {}
         self._images: dict[str, str] = {}
+        self._given: dict[str, int] = {}
+        self._ever: dict[str, int] = {}
         self._offset = 0
+        self._lock = threading.RLock()
         self._read_on()
+        self.numbers = self._read_numbers()
+        """Class → its value in the masks."""
 
     # --- classes and their numbers ---------------------------------------------------------------
 
@@ -80,33 +104,86 @@ class Manifest:
             Class → number, of these classes.
 
         Raises:
-            ImageError: if ``labels.json`` cannot be written.
+            LikewiseError: ``labels.json`` cannot be used.
+            ImageError: it cannot be written.
         """
-        numbers = dict(self.numbers)
-        if not numbers and len(labels) == 1 and not label_maps:
-            numbers[labels[0]] = MARKED
-        for label in labels:
-            if label not in numbers:
-                taken = set(numbers.values())
-                numbers[label] = next(k for k in range(1, 65536) if k not in taken)
-        if numbers != self.numbers:
+        with self._lock:
+            self._read_on()
+            numbers = self._read_numbers()  # another program may have written it
+            known = {normal(label): label for label in numbers}
+            new = [label for label in dict.fromkeys(labels) if normal(label) not in known]
+            taken = {*numbers.values(), *self._ever.values()}
+            if new and set(numbers.values()) <= {MARKED}:
+                taken |= self._nameless(numbers)
+                new = [label for label in new if label not in numbers]
+            if new and not taken and len(labels) == 1 and not label_maps:
+                numbers[new.pop()] = MARKED
+            for label in new:
+                number = self._ever.get(label, 0)  # labels.json has lost it
+                if number in (0, *numbers.values()):
+                    number = next(k for k in range(1, 65536) if k not in taken)
+                numbers[label] = number
+                taken.add(number)
             self._write_labels(numbers)
-        return {label: numbers[label] for label in labels}
+            named = {normal(label): k for label, k in numbers.items()}
+            return {label: named[normal(label)] for label in labels}
 
     def rename(self, renamed: Mapping[str, str]) -> None:
         """Give classes other names (old → new); their numbers stay. Raises ImageError."""
-        numbers = {renamed.get(label, label): k for label, k in self.numbers.items()}
-        if numbers != self.numbers:
-            self._write_labels(numbers)
+        with self._lock:
+            self._write_labels({renamed.get(label, label): k for label, k in self.numbers.items()})
+
+    def _read_numbers(self) -> dict[str, int]:
+        """Of ``labels.json``; if that is lost, as they were given out."""
+        found = read_labels(self.folder / LABELS)
+        return dict(self._given) if found is None else found
 
     def _write_labels(self, numbers: Mapping[str, int]) -> None:
-        ordered = sorted(numbers.items(), key=lambda item: item[1])
-        write_json(self.folder / LABELS, {str(k): label for label, k in ordered})
-        self.numbers = dict(ordered)
+        ordered = dict(sorted(numbers.items(), key=lambda item: item[1]))
+        if ordered != self._given:
+            self._append({"labels": ordered})
+        if ordered != read_labels(self.folder / LABELS):
+            write_json(self.folder / LABELS, {str(k): label for label, k in ordered.items()})
+        self.numbers = ordered
+
+    def _nameless(self, numbers: dict[str, int]) -> set[int]:
+        """Values of two-valued masks of others, which so far need no name; they are not given out.
+
+        In a folder without names these masks are of the class LABEL, which gets MARKED.
+        """
+        others = [p for p in sorted(self.folder.glob("*.png")) if not self.is_ours(p)]
+        values, named = set[int](), []
+        for path in others:
+            try:
+                held = set(np.unique(read_label_map(path)).tolist()) - {0}
+            except ImageError:
+                continue  # no mask
+            if len(held) == 1:
+                values |= held
+                named.append(path)
+        if named and not numbers:
+            numbers[LABEL] = MARKED
+            warnings.warn(
+                InputWarning(
+                    named[0],
+                    f"masks that were there name no class: they count as {LABEL!r} in {LABELS}.",
+                ),
+                stacklevel=2,
+            )
+        return values
 
     # --- masks -----------------------------------------------------------------------------------
 
-    def write(self, mask: Path, content: bytes, image: Path, run: str) -> None:
+    def write(
+        self,
+        mask: Path,
+        content: bytes,
+        image: Path,
+        run: str,
+        *,
+        seen: Seen | None = None,
+        beside: Sequence[Path] = (),
+    ) -> None:
         """Write a mask, its line first.
 
         Args:
@@ -114,28 +191,48 @@ class Manifest:
             content: of it.
             image: the picture that it is a mask of.
             run: fingerprint of what made it; "" for a person.
+            seen: the picture when it was read; by default as it is now.
+            beside: files in the folder of the mask that were written with it.
 
         Raises:
             ImageError: if the mask cannot be written; WriteError if no other file could either.
         """
-        size, changed = stamp(image)
-        digest = hashlib.sha256(content).hexdigest()
-        entry = Entry(
-            self._key(mask), digest, self._key(image), size, changed, file_hash(image), run
-        )
-        line = json.dumps(asdict(entry), ensure_ascii=False) + "\n"
-        path = self.folder / MANIFEST
-        self._read_on()
-        try:
-            with path.open("ab") as file:
-                torn = file.tell() > self._offset  # a kill left a part of a line
-                file.write((torn * "\n" + line).encode(errors="surrogateescape"))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise refused(path, error) from error
+        self._note(mask, hashlib.sha256(content).hexdigest(), image, run, seen, beside)
         write_whole(mask, content)
-        self._read_on()
+
+    def adopt(self, mask: Path, image: Path, run: str) -> None:
+        """Note a mask that is there already as one that likewise wrote. Raises as ``write``."""
+        self._note(mask, file_hash(mask), image, run, None, ())
+
+    def _note(
+        self,
+        mask: Path,
+        digest: str,
+        image: Path,
+        run: str,
+        seen: Seen | None,
+        beside: Sequence[Path],
+    ) -> None:
+        seen = seen or look(image)
+        of = (seen.bytes, seen.changed, seen.sha256)
+        names = [path.name for path in beside]
+        self._append(asdict(Entry(self._key(mask), digest, self._key(image), *of, run, names)))
+
+    def _append(self, line: Mapping[str, object]) -> None:
+        path = self.folder / MANIFEST
+        with self._lock:
+            self._read_on()
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with path.open("ab") as file:
+                    torn = file.tell() > self._offset  # a kill left a part of a line
+                    text = torn * "\n" + json.dumps(line, ensure_ascii=False) + "\n"
+                    file.write(text.encode(errors="surrogateescape"))
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise refused(path, error) from error
+            self._read_on()
 
     def is_ours(self, mask: Path) -> bool:
         """Whether a mask file is as likewise (or a person by means of it) wrote it."""
@@ -144,13 +241,37 @@ class Manifest:
             self._read_on()  # another program may have written it
         return digest in self._known.get(self._key(mask), ())
 
-    def is_current(self, mask: Path, image: Path, run: str) -> bool:
+    def is_by_hand(self, mask: Path) -> bool:
+        """Whether a mask is there that somebody made or changed without likewise."""
+        return os.path.isfile(mask) and not self.is_ours(mask)  # noqa: PTH113 (long names)
+
+    def is_current(self, mask: Path, image: Path, run: str, *, beside: Sequence[Path] = ()) -> bool:
         """Whether a mask is there as this run would make it, of the picture as it is now."""
-        entry = self._last.get(self._key(mask))
-        if entry is None or entry.run != run or entry.sha256 != file_hash(mask):
-            return False
-        same = stamp(image) == (entry.image_bytes, entry.image_changed)
-        return same or file_hash(image) == entry.image_sha256
+        return not self.stale(mask, image, run, beside=beside)
+
+    def stale(self, mask: Path, image: Path, run: str, *, beside: Sequence[Path] = ()) -> str:
+        """Why a mask is not as this run would make it; "" if it is.
+
+        Args:
+            mask: the file.
+            image: its picture, as it is now.
+            run: fingerprint of the run.
+            beside: files that the run would write with it.
+        """
+        entry = self.entry_of(mask)
+        if entry is None or entry.sha256 != file_hash(mask):
+            return "not finished"
+        if entry.run != run:
+            return "made otherwise"
+        touched = stamp(image) != (entry.image_bytes, entry.image_changed)
+        if touched and file_hash(image) != entry.image_sha256:
+            return "its picture changed"
+        missing = [p for p in beside if p.name not in entry.beside or not os.path.isfile(p)]  # noqa: PTH113
+        return "without its overlay or instances" if missing else ""
+
+    def entry_of(self, mask: Path) -> Entry | None:
+        """The last line of a mask; None if likewise never wrote it."""
+        return self._last.get(self._key(mask))
 
     def mask_of(self, image: Path) -> Path | None:
         """Where the mask of a picture was last written; None if it never was."""
@@ -159,7 +280,7 @@ class Manifest:
 
     def image_of(self, mask: Path) -> Path | None:
         """The picture that a mask was last written for; None if nothing is known of it."""
-        entry = self._last.get(self._key(mask))
+        entry = self.entry_of(mask)
         return None if entry is None else Path(os.path.normpath(self.folder / entry.image))
 
     def _key(self, path: Path) -> str:
@@ -172,45 +293,58 @@ class Manifest:
     def _read_on(self) -> None:
         """Take in the lines that were added since; what a kill left of a line is passed over."""
         path = self.folder / MANIFEST
-        try:
-            with path.open("rb") as file:
-                file.seek(self._offset)
-                new = file.read()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise LikewiseError(f"{path} cannot be read ({why(error)}).") from error
-        whole = new[: new.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        for line in whole.splitlines():
+        with self._lock:
             try:
-                entry = Entry(**json.loads(line.decode(errors="surrogateescape")))
-            except (ValueError, TypeError):
-                continue
-            self._last[entry.mask] = entry
-            self._known.setdefault(entry.mask, set()).add(entry.sha256)
-            self._images[entry.image] = entry.mask
+                with path.open("rb") as file:
+                    file.seek(self._offset)
+                    new = file.read()
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            except OSError as error:
+                raise LikewiseError(f"{path} cannot be read ({why(error)}).") from error
+            whole = new[: new.rfind(b"\n") + 1]
+            self._offset += len(whole)
+            for line in whole.splitlines():
+                try:
+                    values = json.loads(line.decode(errors="surrogateescape"))
+                    if "labels" in values:
+                        self._given = dict(values["labels"])
+                        self._ever |= self._given
+                        continue
+                    entry = Entry(**values)
+                except (ValueError, TypeError):
+                    continue
+                self._last[entry.mask] = entry
+                self._known.setdefault(entry.mask, set()).add(entry.sha256)
+                self._images[entry.image] = entry.mask
 
 
-def read_labels(path: Path) -> dict[str, int]:
-    """Class → value of the masks, from ``labels.json``; empty if there is none.
+def read_labels(path: Path) -> dict[str, int] | None:
+    """Class → value of the masks, from ``labels.json``; None if there is none.
 
     Raises:
         LikewiseError: it cannot be used.
     """
     try:
         named = read_json(path)
-        numbers = {str(label): int(k) for k, label in named.items()}
-        if len(numbers) < len(named) or not all(0 < k < 65536 for k in numbers.values()):
-            raise ValueError("it names a label twice, or a number is out of range")
-    except FileNotFoundError:
-        return {}
+        numbers = {normal(label): int(k) for k, label in named.items()}
+        if len(numbers) < len(named) or len(set(numbers.values())) < len(named):
+            raise ValueError("it names a label twice")
+        if not all(0 < k < 65536 for k in numbers.values()):
+            raise ValueError("a number is not within 1 to 65535")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise LikewiseError(
             f'{path} cannot be used ({why(error)}): it must name the labels as {{"1": "first", '
             '"2": "second"}.'
         ) from error
     return numbers
+
+
+def look(image: Path) -> Seen:
+    """The picture file as it is."""
+    return Seen(*stamp(image), file_hash(image))
 
 
 def stamp(path: Path) -> tuple[int | None, int | None]:

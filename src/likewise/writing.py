@@ -60,7 +60,9 @@ def refused(path: Path, error: OSError) -> ImageError:
         return WriteError(f"{path} cannot be written ({mends[error.errno]}).")
     mend = {
         errno.ENAMETOOLONG: "give its picture a shorter name",
-        errno.ENOENT: "its folder is gone: make it again",
+        errno.ENOENT: "make its folder again",
+        errno.EISDIR: "move the folder of that name",
+        errno.ENOTDIR: "move the file that has the name of its folder",
     }.get(error.errno or 0, "give yourself write permission on it, or give another folder")
     return ImageError(f"{path} cannot be written ({error.strerror}): {mend}.")
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..images import ImageLike
-from ..masks import MaskLike
+from ..errors import LikewiseError
+from ..images import PATH, ImageLike
+from ..manifest import Manifest
+from ..masks import MaskLike, read_label_map
 from ..quality import validate_mask_quality
-from .folder import Job, Outcome, claim, segment_files
+from ..reference import LABEL
+from .folder import Outcome, plan, segment_files
 from .targets import find_images
 
 
@@ -22,8 +25,10 @@ def annotate_batch(
 ) -> dict[str, str]:
     """Annotate all images of a folder using a single reference.
 
-    Writes ``<stem>_mask.png``, 0 and 255, for each; what is there already is kept, so that a run
-    that was stopped goes on. ``likewise annotate`` does more: projects, review, reports.
+    Writes ``<stem>_mask.png``, 0 and 255, for each. What is there already is kept if this call
+    would make the same, so that a run that was stopped goes on, or if a person made or changed it.
+    Where two images have one name, masks keep their folders. ``likewise annotate`` does more:
+    projects, review, reports.
 
     Args:
         reference_image: the example.
@@ -41,19 +46,21 @@ def annotate_batch(
     from ..segmenter import Segmenter
 
     out = Path(output_dir)
-    jobs = [Job(t, out / f"{t.stem}_mask.png", None) for t in find_images(str(target_dir))]
-    claim(out, [(job.target, job.mask) for job in jobs], [job.target for job in jobs])
+    manifest = Manifest(out)
+    inputs = [Path(p) for p in (reference_image, reference_mask) if isinstance(p, PATH)]
+    jobs = plan(find_images(str(target_dir)), manifest, suffix="_mask.png", inputs=inputs)
     segmenter = Segmenter(**options).fit((reference_image, reference_mask))
-    return dict(_words(segment_files(segmenter, jobs, resume=True)))
+    numbers = manifest.allot([LABEL], label_maps=False)
+    run = segmenter.fingerprint
+    return dict(_words(segment_files(segmenter, jobs, manifest, numbers, run=run, resume=True)))
 
 
 def _words(outcomes: Iterator[Outcome]) -> Iterator[tuple[str, str]]:
-    import numpy as np
-    from PIL import Image
-
     for outcome in outcomes:
         word = f"failed: {outcome.error}"
         if outcome.mask is not None:
-            with Image.open(outcome.mask) as mask:
-                word = validate_mask_quality(np.asarray(mask))
+            try:
+                word = validate_mask_quality(read_label_map(outcome.mask))
+            except LikewiseError as error:  # a person's
+                word = f"failed: {error}"
         yield str(outcome.target), word

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backbones.encoder import BATCH
 from ..errors import LikewiseError
+from ..manifest import Manifest
 from ..prefetch import batched
 from ..segmenter import CONSENSUS_BATCH
 from .folder import Claim, Job, Keep, Outcome, store
@@ -206,17 +207,20 @@ def _segment(
     options: Mapping[str, Any],
     segmenter: Segmenter,
     jobs: Sequence[Job],
+    manifest: Manifest,
+    numbers: Mapping[str, int],
     *,
+    run: str,
     consensus: bool,
     limits: Mapping[str, float],
     keep: Keep | None = None,
     claim: Claim | None = None,
 ) -> Iterator[Outcome]:
-    """As ``segment_files`` of label maps, in the order in which they are finished."""
+    """As ``segment_files``, in the order in which they are finished."""
     import ray
 
     batch = CONSENSUS_BATCH if consensus else BATCH if crew.gpus else 1
-    recipe = Recipe(options, batch, crew.threads, consensus, limits, keep)
+    recipe = Recipe(options, batch, crew.threads, numbers, consensus, limits, keep)
     attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "references.safetensors"
@@ -242,7 +246,7 @@ def _segment(
                 found = pickle.loads(row)
                 if isinstance(found, LikewiseError):
                     raise found
-                yield from (store(finished, claim) for finished in found)
+                yield from (store(finished, manifest, run, claim=claim) for finished in found)
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = (lines or [type(error).__name__])[-1].rstrip(".")

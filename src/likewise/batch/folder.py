@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +13,14 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..errors import LikewiseError, explained_memory
+from ..errors import ImageError, LikewiseError, WriteError, explained_memory
 from ..images import encode_image, encode_label_map, encode_mask, read_image
 from ..instance_file import encode_instances, instances_path
+from ..manifest import MARKED, Manifest, Seen, file_hash, look
 from ..prefetch import ahead, batched
 from ..quality import steadiness, verdicts
-from ..writing import write_whole
+from ..vocabulary import normal
+from ..writing import refused, write_whole
 
 if TYPE_CHECKING:
     from ..result import ClassResult, Result
@@ -37,6 +38,11 @@ class Job:
     overlay: Path | None
     instances: Path | None = None
     """Where the objects go, if they are told apart."""
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """The files that go with the mask."""
+        return tuple(path for path in (self.overlay, self.instances) if path is not None)
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,21 @@ class Outcome:
     """Why there is no mask; None when there is one."""
     skipped: bool = False
     """The mask was there already and was kept."""
+    by_hand: bool = False
+    """It was kept because a person made or changed it."""
+    anew: str = ""
+    """Why a mask that was there was not kept but made anew, where that was asked."""
+    unwritten: tuple[str, ...] = ()
+    """Why files beside the mask could not be written, though the mask was."""
     classes: tuple[ClassOutcome, ...] = ()
     """Every class looked for, where masks are judged."""
+
+    @property
+    def state(self) -> str:
+        """made, kept, by_hand (kept, for a person made or changed it) or failed."""
+        if self.error is not None:
+            return "failed"
+        return "by_hand" if self.by_hand else "kept" if self.skipped else "made"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +102,10 @@ class Segmented:
     """(H, W, 3) uint8 RGB."""
     result: Result
     seconds: float
+    seen: Seen | None = None
+    """The picture file as it was read; None if it was not."""
+    anew: str = ""
+    """As of ``Outcome``."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +116,8 @@ class Finished:
     outcome: Outcome
     files: tuple[tuple[Path, bytes], ...] = ()
     """What is still to be written, the mask last: it says that a target is done."""
+    seen: Seen | None = None
+    """The picture file as it was read."""
 
 
 Keep: TypeAlias = "Callable[[Segmented], tuple[Result, tuple[Path, bytes]]]"
@@ -100,43 +125,97 @@ Keep: TypeAlias = "Callable[[Segmented], tuple[Result, tuple[Path, bytes]]]"
 Claim: TypeAlias = "Callable[[Job], AbstractContextManager[bool]]"
 """Holds while the files of a job are written; false leaves them alone."""
 
-LABELS = "labels.json"
-"""Beside label maps: {"1": first class, "2": second, ...}; 0 is unknown."""
-
 
 def plan(
     targets: Sequence[Path],
-    out: Path,
+    manifest: Manifest,
     *,
-    overlay: bool,
+    overlay: bool = False,
     instances: bool = False,
     inputs: Sequence[Path] = (),
+    suffix: str = ".png",
 ) -> list[Job]:
     """Name every output and make the folder, before anything expensive starts.
 
     Args:
         targets: images to segment.
-        out: folder for ``<stem>.png`` and, with ``overlay``, ``<stem>_overlay.jpg``.
+        manifest: of the folder for ``<stem>.png`` (see ``places``) and, with ``overlay``,
+            ``<stem>_overlay.jpg``.
         overlay: whether pictures are written too.
         instances: whether ``<stem>.instances.json`` are written too.
         inputs: further files that must not be overwritten (references, masks).
+        suffix: of the masks.
 
     Raises:
         LikewiseError: if two targets would share an output, an output would replace an input, or
             the folder cannot be made or written to.
     """
-    jobs = [
-        Job(
-            t,
-            out / f"{t.stem}.png",
-            out / f"{t.stem}_overlay.jpg" if overlay else None,
-            instances_path(out / f"{t.stem}.png") if instances else None,
-        )
-        for t in targets
-    ]
-    pairs = [(j.target, p) for j in jobs for p in (j.mask, j.overlay, j.instances) if p is not None]
-    claim(out, pairs, inputs=[*targets, *inputs])
+    out, jobs = manifest.folder, []
+    for target, place in zip(targets, places(targets, suffix, manifest), strict=True):
+        mask = out / place
+        drawn = mask.with_name(f"{mask.stem}_overlay.jpg") if overlay else None
+        jobs.append(Job(target, mask, drawn, instances_path(mask) if instances else None))
+    owners = [(_owner(manifest, job.mask, job.target), job.mask) for job in jobs]
+    pairs = [(owner, mask) for owner, mask in owners if owner is not None and owner.exists()]
+    pairs += [(job.target, path) for job in jobs for path in (job.mask, *job.beside)]
+    _check_apart(pairs, [*targets, *inputs], "--out")
+    _check_writable(out, "--out")
     return jobs
+
+
+def places(images: Sequence[Path], suffix: str, manifest: Manifest | None = None) -> list[Path]:
+    """Where the files of images go in a folder: ``<stem>`` and a suffix.
+
+    If that would be the place of two images, new files keep the folders below the common parent
+    of all images instead: ``cam1/0001.png``.
+
+    Args:
+        images: each once.
+        suffix: of the files, such as ".png".
+        manifest: of the folder, if it has one: what is known there keeps its place, and the
+            places of other pictures stay theirs.
+
+    Returns:
+        Relative paths, in order. Two are equal if even the folders do not tell images apart.
+    """
+    known = [None if manifest is None else manifest.mask_of(image) for image in images]
+    names = [normal(image.stem).casefold() for image in images]
+    apart, root, others = len(set(names)) == len(names), None, set[Path]()
+    while True:
+        found, met = [], set[Path]()
+        for image, mask in zip(images, known, strict=True):
+            if manifest is not None and mask is not None:
+                found.append(mask.relative_to(manifest.folder))
+                continue
+            found.append(_place(image, root, suffix))
+            if manifest is not None:
+                owner = _owner(manifest, manifest.folder / found[-1], image)
+                met |= {owner} - others - {None} if owner else set()
+        if not met and (apart or root is not None):
+            return found
+        others |= met
+        try:
+            root = Path(os.path.commonpath([_absolute(i).parent for i in (*images, *others)]))
+        except ValueError:  # several drives
+            return found
+
+
+def _place(image: Path, root: Path | None, suffix: str) -> Path:
+    folder = Path() if root is None else _absolute(image).parent.relative_to(root)
+    return folder / f"{image.stem}{suffix}"
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _owner(manifest: Manifest, mask: Path, image: Path) -> Path | None:
+    """The picture that a mask is of, unless it is this one, maybe moved since."""
+    entry, owner = manifest.entry_of(mask), manifest.image_of(mask)
+    if entry is None or owner is None or _key(owner) == _key(image):
+        return None
+    moved = not owner.exists() and file_hash(image) == entry.image_sha256
+    return None if moved else owner
 
 
 def claim(
@@ -154,8 +233,16 @@ def claim(
         option: what errors say to change.
 
     Raises:
-        LikewiseError: as for ``plan``.
+        LikewiseError: as for ``plan``; or a folder has the name of a result.
     """
+    _check_apart(results, inputs, option)
+    for _, path in results:
+        if os.path.isdir(path):  # noqa: PTH112 (a name that is too long is none)
+            raise LikewiseError(f"{path} is a folder: move it, or give another {option}.")
+    _check_writable(out, option)
+
+
+def _check_apart(results: Sequence[tuple[Path, Path]], inputs: Sequence[Path], option: str) -> None:
     sources = {_key(path): path for path in inputs}
     taken: dict[str, Path] = {}
     for target, path in results:
@@ -170,8 +257,9 @@ def claim(
                 f"{other} and {target} would both be written to {path}: "
                 f"rename one, or write them to different {option} folders."
             )
-        if path.is_dir():
-            raise LikewiseError(f"{path} is a folder: move it, or give another {option}.")
+
+
+def _check_writable(out: Path, option: str) -> None:
     probe = out / f".likewise-{os.getpid()}"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -183,36 +271,15 @@ def claim(
         ) from error
 
 
-def check_labels(out: Path, values: Mapping[str, str], jobs: Sequence[Job]) -> None:
-    """Whether masks that are there already, and will be kept, were made with these classes.
-
-    Args:
-        out: the folder of the masks.
-        values: what ``labels.json`` will say.
-        jobs: from ``plan``.
-
-    Raises:
-        LikewiseError: if not, or if nothing says so.
-    """
-    if not any(job.mask.is_file() for job in jobs):
-        return
-    try:
-        same = json.loads((out / LABELS).read_text(encoding="utf-8")) == values
-    except (OSError, ValueError):
-        same = False
-    if not same:
-        raise LikewiseError(
-            f"the masks in {out} were not made with these labels: leave out --resume, or give "
-            "another --out."
-        )
-
-
 def segment_files(
     segmenter: Segmenter,
     jobs: Sequence[Job],
+    manifest: Manifest,
+    numbers: Mapping[str, int],
     *,
+    run: str,
     resume: bool = False,
-    label_maps: bool = False,
+    overwrite: bool = False,
     consensus: bool = False,
     limits: Mapping[str, float] | None = None,
     keep: Keep | None = None,
@@ -223,8 +290,11 @@ def segment_files(
     Args:
         segmenter: with references already fitted.
         jobs: from ``plan``.
-        resume: keep masks that are there already.
-        label_maps: write which class each pixel is (palette, 0 unknown), not masks of 0 and 255.
+        manifest: of the folder that they go to.
+        numbers: class → its value in the masks, from ``Manifest.allot``.
+        run: fingerprint of all that masks depend on but their pictures.
+        resume: keep masks that are there as this run would make them.
+        overwrite: also replace masks that a person made or changed.
         consensus: let targets that follow each other become references of each other.
         limits: judge masks too, by these limits of ``quality.verdicts``.
         keep: keeps more of a result than its masks.
@@ -236,72 +306,134 @@ def segment_files(
     Raises:
         WriteError: if the disk refuses a result (it would refuse every further one too).
     """
-    finish = partial(_finish, label_maps=label_maps, limits=limits, keep=keep)
+    finish = partial(_finish, numbers=numbers, limits=limits, keep=keep)
 
     def written(job: Job, done: Segmented | Outcome) -> Outcome:
-        return store(finish(job, done), claim)
+        return store(finish(job, done), manifest, run, overwrite=overwrite, claim=claim)
 
-    yield from _each(segmenter, jobs, written, resume, consensus)
+    def kept(job: Job) -> Outcome | str:
+        """What was kept instead, or why it is not."""
+        if not overwrite and manifest.is_by_hand(job.mask):
+            return Outcome(job.target, job.mask, skipped=True, by_hand=True)
+        if not resume or not os.path.isfile(job.mask):  # noqa: PTH113 (long names)
+            return ""
+        stale = manifest.stale(job.mask, job.target, run, beside=job.beside)
+        return stale or Outcome(job.target, job.mask, skipped=True)
+
+    yield from _each(segmenter, jobs, written, kept, consensus)
 
 
 def finish_files(
     segmenter: Segmenter,
     jobs: Sequence[Job],
+    numbers: Mapping[str, int],
     *,
     consensus: bool = False,
     limits: Mapping[str, float] | None = None,
     keep: Keep | None = None,
 ) -> Iterator[Finished]:
-    """As ``segment_files`` of label maps, where somebody else is to ``store`` them."""
-    finish = partial(_finish, label_maps=True, limits=limits, keep=keep)
-    yield from _each(segmenter, jobs, finish, False, consensus)
+    """As ``segment_files``, where somebody else is to ``store`` them."""
+    finish = partial(_finish, numbers=numbers, limits=limits, keep=keep)
+    yield from _each(segmenter, jobs, finish, lambda job: "", consensus)
 
 
-def store(finished: Finished, claim: Claim | None = None) -> Outcome:
-    """Write the files of a job, each whole. Raises WriteError if the disk refuses one."""
-    outcome = finished.outcome
+def store(
+    finished: Finished,
+    manifest: Manifest,
+    run: str,
+    *,
+    overwrite: bool = False,
+    claim: Claim | None = None,
+) -> Outcome:
+    """Write the files of a job, each whole, but never over a mask that a person made or changed.
+
+    Args:
+        finished: the job.
+        manifest, run, overwrite, claim: as for ``segment_files``.
+
+    Raises:
+        WriteError: if the disk refuses a result (it would refuse every further one too).
+    """
+    job, outcome = finished.job, finished.outcome
     if not finished.files:
         return outcome
-    start = time.perf_counter()
-    with nullcontext(True) if claim is None else claim(finished.job) as free:
+    start, others, unwritten = time.perf_counter(), list[Path](), list[str]()
+    with nullcontext(True) if claim is None else claim(job) as free:
         if not free:
-            return Outcome(finished.job.target, finished.job.mask, skipped=True)
-        for path, content in finished.files:
-            write_whole(path, content)
-    return replace(outcome, seconds=outcome.seconds + time.perf_counter() - start)
+            return Outcome(job.target, job.mask, skipped=True)
+        if not overwrite and manifest.is_by_hand(job.mask):  # since the run began
+            return Outcome(job.target, job.mask, skipped=True, by_hand=True)
+        *beside, (mask, content) = finished.files
+        for path, more in beside:
+            try:
+                _make_parent(path)
+                write_whole(path, more)
+                others.append(path)
+            except WriteError:
+                raise
+            except ImageError as error:
+                unwritten.append(str(error))
+        try:
+            _make_parent(mask)
+            manifest.write(mask, content, job.target, run, seen=finished.seen, beside=others)
+        except WriteError:
+            raise
+        except ImageError as error:
+            return Outcome(job.target, error=str(error))
+    seconds = outcome.seconds + time.perf_counter() - start
+    overlay = job.overlay if job.overlay in others else None
+    return replace(outcome, seconds=seconds, overlay=overlay, unwritten=tuple(unwritten))
+
+
+def _make_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refused(path, error) from error
 
 
 def _each(
     segmenter: Segmenter,
     jobs: Sequence[Job],
     last: Callable[[Job, Segmented | Outcome], R],
-    resume: bool,
+    kept: Callable[[Job], Outcome | str],
     consensus: bool,
 ) -> Iterator[R]:
     """``last`` of every job when it is segmented, in order."""
     depth = segmenter.batch_size(False)
-    read = ahead(partial(_read, resume=resume), jobs, depth)
+    read = ahead(partial(_read, kept=kept), jobs, depth)
     segmented = _segmented(segmenter, read, consensus)
     # On the CPU each is written before the next is segmented; an accelerator need not wait.
     yield from ahead(lambda pair: last(*pair), segmented, depth - 1)
 
 
-def _read(job: Job, resume: bool) -> tuple[Job, np.ndarray | Outcome]:
-    if resume and job.mask.is_file() and (job.instances is None or job.instances.is_file()):
-        return job, Outcome(job.target, job.mask, skipped=True)
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """A target that was read."""
+
+    pixels: np.ndarray
+    seen: Seen
+    anew: str
+
+
+def _read(job: Job, kept: Callable[[Job], Outcome | str]) -> tuple[Job, _Picture | Outcome]:
+    found = kept(job)
+    if isinstance(found, Outcome):
+        return job, found
     try:
         with explained_memory(str(job.target)):
-            return job, read_image(job.target)
+            seen = look(job.target)  # before: what changes while it is read is done again
+            return job, _Picture(read_image(job.target), seen, found)
     except LikewiseError as error:
         return job, Outcome(job.target, error=str(error))
 
 
 def _segmented(
-    segmenter: Segmenter, read: Iterator[tuple[Job, np.ndarray | Outcome]], consensus: bool
+    segmenter: Segmenter, read: Iterator[tuple[Job, _Picture | Outcome]], consensus: bool
 ) -> Iterator[tuple[Job, Segmented | Outcome]]:
     """Segment as many as go together; what was kept or cannot be read keeps its place."""
     for batch in batched(read, segmenter.batch_size(consensus)):
-        images = {job: image for job, image in batch if not isinstance(image, Outcome)}
+        images = {job: image.pixels for job, image in batch if isinstance(image, _Picture)}
         start = time.perf_counter()
         results = dict(zip(images, _try(segmenter, images, consensus), strict=True))
         shared = (time.perf_counter() - start) / max(1, len(images))
@@ -310,7 +442,8 @@ def _segmented(
             if isinstance(result, Outcome):
                 yield job, result
             else:
-                yield job, Segmented(job, images[job], result, shared)
+                seen, anew = (None, "") if isinstance(image, Outcome) else (image.seen, image.anew)
+                yield job, Segmented(job, images[job], result, shared, seen, anew)
 
 
 def _try(
@@ -328,16 +461,18 @@ def _try(
         return [_try(segmenter, {job: image}, False)[0] for job, image in images.items()]
 
 
-def redo(done: Segmented, limits: Mapping[str, float] | None) -> Finished:
-    """The label map of a job whose result was drawn anew, to be stored."""
-    return _finish(done.job, done, label_maps=True, limits=limits, keep=None)
+def redo(
+    done: Segmented, numbers: Mapping[str, int], limits: Mapping[str, float] | None
+) -> Finished:
+    """The mask of a job whose result was drawn anew, to be stored."""
+    return _finish(done.job, done, numbers=numbers, limits=limits, keep=None)
 
 
 def _finish(
     job: Job,
     done: Segmented | Outcome,
     *,
-    label_maps: bool,
+    numbers: Mapping[str, int],
     limits: Mapping[str, float] | None,
     keep: Keep | None,
 ) -> Finished:
@@ -351,38 +486,55 @@ def _finish(
             if keep is not None:
                 result, kept = keep(done)
                 files.append(kept)
-            files += _encoded(job, done.image, result, label_maps)
+            files += _encoded(job, done.image, result, numbers)
     except LikewiseError as error:
         return Finished(job, Outcome(job.target, error=str(error)))
-    classes: tuple[ClassOutcome, ...] = ()
-    if limits is not None:
-        classes = tuple(_judged(label, c, limits) for label, c in result.classes.items())
-    seconds = done.seconds + time.perf_counter() - start
-    area, confidence = result.area, result.confidence
-    outcome = Outcome(job.target, job.mask, job.overlay, area, confidence, seconds, classes=classes)
-    return Finished(job, outcome, tuple(files))
+    outcome = Outcome(
+        job.target,
+        job.mask,
+        job.overlay,
+        area=result.area,
+        confidence=result.confidence,
+        seconds=done.seconds + time.perf_counter() - start,
+        anew=done.anew,
+        classes=()
+        if limits is None
+        else tuple(_judged(label, c, limits) for label, c in result.classes.items()),
+    )
+    return Finished(job, outcome, tuple(files), done.seen)
 
 
 def _encoded(
-    job: Job, image: np.ndarray, result: Result, label_maps: bool
+    job: Job, image: np.ndarray, result: Result, numbers: Mapping[str, int]
 ) -> Iterator[tuple[Path, bytes]]:
     from ..pictures import class_colour, overlay, overlay_labels, with_legend
 
+    plain = set(numbers.values()) == {MARKED}
+    label_map = np.empty(0, np.uint8) if plain else renumbered(result, numbers)
     if job.overlay is not None:
-        if label_maps:
-            found = set(np.unique(result.label_map).tolist())
-            names = {k: name for k, name in enumerate(result.labels, 1) if k in found}
-            picture = with_legend(overlay_labels(image, result.label_map), names)
-        else:
+        if plain:
             picture = overlay(image, result.mask)
+        else:
+            found = set(np.unique(label_map).tolist())
+            names = {k: name for name, k in numbers.items() if k in found}
+            picture = with_legend(overlay_labels(image, label_map), names)
         yield job.overlay, encode_image(job.overlay, picture)
     if job.instances is not None:
-        yield job.instances, encode_instances(result.instances())
-    if label_maps:
-        colours = [class_colour(k) for k in range(1, len(result.labels) + 1)]
-        yield job.mask, encode_label_map(job.mask, result.label_map, [(0, 0, 0), *colours])
-    else:
+        objects = [replace(i, number=numbers[i.label]) for i in result.instances()]
+        yield job.instances, encode_instances(objects)
+    if plain:
         yield job.mask, encode_mask(job.mask, result.mask)
+    else:
+        colours = [class_colour(k) for k in range(1, max(numbers.values()) + 1)]
+        yield job.mask, encode_label_map(job.mask, label_map, [(0, 0, 0), *colours])
+
+
+def renumbered(result: Result, numbers: Mapping[str, int]) -> np.ndarray:
+    """(H, W) uint8 or uint16: the label map of a result with these numbers of its classes."""
+    kind = np.uint8 if max(numbers.values()) < 256 else np.uint16
+    values = np.array([0, *(numbers[label] for label in result.labels)], kind)
+    renumbered: np.ndarray = values[result.label_map]
+    return renumbered
 
 
 def _judged(label: str, found: ClassResult, limits: Mapping[str, float]) -> ClassOutcome:

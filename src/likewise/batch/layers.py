@@ -48,6 +48,8 @@ NEUTRAL = Sliders()
 class Layers:
     """Of one image with C classes on a grid of N = h·w patches."""
 
+    labels: tuple[str, ...]
+    """Of the C classes, as they were called then."""
     scores: npt.NDArray[np.float32]
     """(C, h, w); above 0.5 is foreground. Of a class that is absent: lower by what its confidence
     lacks to ½, so that the threshold must go down the further, the surer it is absent."""
@@ -76,6 +78,7 @@ class Layers:
         ]
         size = result.label_map.shape
         return cls(
+            result.labels,
             np.stack(scores),
             tuple(c.confidence for c in classes),
             *tree_arrays(result.tree),
@@ -93,6 +96,7 @@ class Layers:
         file = io.BytesIO()
         np.savez_compressed(
             file,
+            labels=np.array(self.labels),
             scores=self.scores,
             confidences=np.array(self.confidences),
             pairs=self.pairs,
@@ -141,16 +145,11 @@ class Layers:
         return 0 if self.wholes[k] < 0 else 1 + self._depth(self.wholes[k])
 
     def result(
-        self,
-        labels: Sequence[str],
-        sliders: Sliders,
-        refiner: str,
-        image: npt.NDArray[np.uint8] | None = None,
+        self, sliders: Sliders, refiner: str, image: npt.NDArray[np.uint8] | None = None
     ) -> Result:
         """What the segmenter would have said with these sliders.
 
         Args:
-            labels: of the C classes.
             sliders: neutral ones give the segmenter's own masks, to the pixel.
             refiner: as for the segmenter.
             image: (H, W, 3) RGB; only refiners other than ``none`` look at it.
@@ -170,7 +169,7 @@ class Layers:
         classes = {
             label: ClassResult(mask, s, confidence)
             for label, mask, s, confidence in zip(
-                labels, masks, scores, self.confidences, strict=True
+                self.labels, masks, scores, self.confidences, strict=True
             )
         }
         confidence = max(self.confidences)
@@ -194,8 +193,10 @@ def read_drawn(path: Path) -> Sliders | None:
 class Keeper:
     """Keeps the layers of each image, and moves its masks as the sliders say."""
 
+    masks: Path
+    """Folder of the masks …"""
     folder: Path
-    """For ``<stem>.npz``."""
+    """… and of their layers, which lie in it as their masks in theirs."""
     sliders: Sliders
     refiner: str
     input_size: tuple[int, int]
@@ -205,9 +206,14 @@ class Keeper:
         """The result as it is to be written, and the file of its layers."""
         layers, result = Layers.of(done.result, self.input_size), done.result
         if self.sliders != NEUTRAL:
-            result = layers.result(result.labels, self.sliders, self.refiner, done.image)
-        path = self.folder / f"{done.job.target.stem}.npz"
+            result = layers.result(self.sliders, self.refiner, done.image)
+        path = layers_path(done.job.mask, self.masks, self.folder)
         return result, (path, layers.encode(self.sliders))
+
+
+def layers_path(mask: Path, masks: Path, folder: Path) -> Path:
+    """Where in ``folder`` the layers of a mask in the folder ``masks`` are."""
+    return (folder / mask.relative_to(masks)).with_suffix(".npz")
 
 
 def read_layers(path: Path) -> tuple[Layers, Sliders] | None:
@@ -219,6 +225,7 @@ def read_layers(path: Path) -> tuple[Layers, Sliders] | None:
         with np.load(path, allow_pickle=False) as file:
             height, width = file["scores"].shape[1:]
             layers = Layers(
+                tuple(file["labels"].tolist()),
                 file["scores"],
                 tuple(file["confidences"].tolist()),
                 file["pairs"],

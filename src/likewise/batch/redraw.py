@@ -14,7 +14,7 @@ from .project import Project
 
 
 def redraw(project: Project, jobs: Sequence[Job], claim: Claim) -> Iterator[Outcome]:
-    """Write masks anew that no person judged and that the sliders have moved since.
+    """Write masks anew that no person made or judged and that the sliders have moved since.
 
     Args:
         project: whose sliders they are.
@@ -24,22 +24,24 @@ def redraw(project: Project, jobs: Sequence[Job], claim: Claim) -> Iterator[Outc
     Raises:
         LikewiseError: if the disk refuses a mask or a row.
     """
-    settings, sliders = project.settings, project.sliders
+    settings, sliders, numbers = project.settings, project.sliders, project.numbers
+    project.adopt_edited(jobs)
     for job in jobs:
         path, key = project.layers(job.target), project.key(job)
         row = project.facts(key).get(key, {})
-        if row.get("state") != "done" or read_drawn(path) in (sliders, None):
+        free = row.get("state") == "done" and not row["verdict"] and row["source"] == "model"
+        if not free or read_drawn(path) in (sliders, None):
             continue
         found = read_layers(path)
-        if found is None or len(settings.labels) != len(found[0].scores):
-            continue
+        if found is None or not numbers.keys() >= set(found[0].labels):
+            continue  # of classes that were renamed: they are segmented anew
         with claim(job) as free:
             if not free:
                 continue
             image = None if settings.refine == "none" else read_image(job.target)
-            result = found[0].result(settings.labels, sliders, settings.refine, image)
+            result = found[0].result(sliders, settings.refine, image)
             segmented = Segmented(job, np.empty(0), result, row["seconds"])
-            outcome = store(redo(segmented, project.limits))
+            outcome = store(redo(segmented, numbers, project.limits), project.manifest, row["run"])
             # Last: it says with which sliders the mask was written.
             write_whole(path, found[0].encode(sliders))
             project.record(job, outcome, row["run"])

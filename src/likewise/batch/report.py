@@ -8,7 +8,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
 
 import numpy as np
 from PIL import Image
@@ -18,9 +18,6 @@ from ..images import read_image
 from ..pictures import overlay_labels
 from ..writing import write_whole
 from .project import Project, Row
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SHOWN = 12
 """Pictures of each sheet."""
@@ -46,17 +43,20 @@ def write_report(project: Project, path: Path) -> None:
     Raises:
         LikewiseError: if nothing was annotated yet, or the page cannot be written.
     """
+    project.adopt_edited()
     rows = project.rows()
     if not rows:
         raise LikewiseError(f"{project.folder} has nothing to report: annotate it first.")
-    masked = [row for row in rows if row.state not in ("failed", "pending")]
+    masked = [row for row in rows if row.state == "done"]
+    model = [row for row in masked if row.source == "model"]
     failed = [row for row in rows if row.state == "failed"]
     parts = [
         _counts(rows),
         _classes(project),
-        "<h2>Confidence</h2>" + _histogram([row.confidence or 0 for row in masked], "confidence"),
-        _sheet(project, "Most worth a look", masked[:SHOWN]),
-        _sheet(project, "Surest", [r for r in reversed(masked) if r.area][:SHOWN]),
+        "<h2>Confidence</h2>" + _histogram([row.confidence or 0 for row in model], "confidence"),
+        _sheet(project, "Most worth a look", model[:SHOWN]),
+        _sheet(project, "Surest", [r for r in reversed(model) if r.area][:SHOWN]),
+        _sheet(project, "Made by a person", [r for r in masked if r not in model][:SHOWN]),
     ]
     if failed:
         items = "".join(f"<li>{html.escape(r.path)}: {html.escape(r.error or '')}" for r in failed)
@@ -66,7 +66,7 @@ def write_report(project: Project, path: Path) -> None:
 
 
 def _counts(rows: Sequence[Row]) -> str:
-    states = Counter(row.state for row in rows)
+    states = Counter(row.status for row in rows)
     reasons = Counter(reason for row in rows for reason in row.reasons)
     seconds = [row.seconds for row in rows if row.seconds]
     cells = "".join(
@@ -78,9 +78,10 @@ def _counts(rows: Sequence[Row]) -> str:
 
 
 def _classes(project: Project) -> str:
-    found: dict[str, list[float]] = {label: [] for label in project.settings.labels}
+    found: dict[str, list[float]] = {label: [] for label in project.classes}
     for _, label, _, area in project.class_rows():
-        found.setdefault(label, []).append(area)
+        if label in found:
+            found[label].append(area)
     lines = []
     for label, areas in found.items():
         shown = [area for area in areas if area > 0]
@@ -115,16 +116,15 @@ def _sheet(project: Project, title: str, rows: Sequence[Row]) -> str:
             picture = _thumbnail(project.folder / row.path, project)
         except (LikewiseError, OSError) as error:
             picture = f"<p>{html.escape(str(error))}</p>"
-        words = [row.path, f"confidence {row.confidence or 0:.2f}", *row.reasons]
+        said = row.status if row.confidence is None else f"confidence {row.confidence:.2f}"
+        words = [row.path, said, *row.reasons]
         caption = html.escape(", ".join(words))
         figures.append(f"<figure>{picture}<figcaption>{caption}</figcaption></figure>")
     return f"<h2>{title}</h2>{''.join(figures)}" if figures else ""
 
 
 def _thumbnail(target: Path, project: Project) -> str:
-    image = read_image(target)
-    with Image.open(project.mask(target)) as mask:
-        labels: NDArray[np.uint8] = np.asarray(mask)
+    image, labels = read_image(target), project.read_mask(target).astype(np.uint16)
     size = (max(1, round(image.shape[1] * THUMBNAIL / image.shape[0])), THUMBNAIL)
     small = np.asarray(Image.fromarray(image).resize(size))
     shown = overlay_labels(small, np.asarray(Image.fromarray(labels).resize(size, 0)))

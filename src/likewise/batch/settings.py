@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Table
+
 from ..errors import LikewiseError
 from ..methods import DEFAULT
+from ..text_files import read_text
+from ..vocabulary import normal
 from ..writing import whole_file
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 CONFIG = "likewise.toml"
 LIMITS = ("min_area_ratio", "max_area_ratio", "max_components", "min_confidence")
@@ -34,7 +34,8 @@ class Marked:
 
     image: str
     mask: str | None = None
-    value: int | None = None
+    value: Any = None
+    """Of its mask, as for ``masks.read_mask``: a number, "any", or (r, g, b)."""
     label: str = "object"
     negative: bool = False
 
@@ -67,8 +68,8 @@ class Settings:
 def read_toml(path: Path) -> dict[str, Any]:
     """Raises OSError if it cannot be read and LikewiseError if it is no TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomlkit.parse(read_text(path)).unwrap()
+    except (TOMLKitError, ValueError) as error:
         raise LikewiseError(f"{path} is no TOML ({error}): mend that line.") from error
 
 
@@ -109,11 +110,19 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
     references = []
     for number, entry in enumerate(values.pop("reference", []), 1):
         where = f"reference {number}: "
-        kinds = {"image": str, "mask": str, "value": int, "label": str, "negative": bool}
+        kinds = {"image": str, "mask": str, "value": object, "label": str, "negative": bool}
         if not isinstance(entry, dict):
             raise LikewiseError(f"{path}: {where}write [[reference]] with image and mask below.")
         check_kinds(path, where, entry, kinds)
-        reference = Marked(entry.pop("image", ""), **entry)
+        value = entry.pop("value", None)
+        if not (value in (None, "any") or type(value) is int or _is_colour(value)):
+            raise LikewiseError(
+                f"{path}: {where}value is {json.dumps(value, default=str)}, which is no value of a "
+                'mask: give a whole number, "any", or [red, green, blue].'
+            )
+        value = tuple(value) if isinstance(value, list) else value
+        label = normal(entry.pop("label", Marked.label))
+        reference = Marked(entry.pop("image", ""), value=value, label=label, **entry)
         if not reference.image or not (reference.mask or reference.negative):
             raise LikewiseError(f"{path}: {where}give an image and a mask.")
         references.append(reference)
@@ -131,6 +140,11 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
     return Settings(
         tuple(targets), tuple(references), options=options, quality=quality, page=page, **values
     )
+
+
+def _is_colour(value: Any) -> bool:
+    channels = isinstance(value, list) and len(value) == 3
+    return channels and all(type(c) is int and 0 <= c < 256 for c in value)
 
 
 def check_kinds(
@@ -174,18 +188,123 @@ def write_settings(
 
 
 def replace_settings(folder: Path, settings: Settings) -> Path:
-    """Write a project's `likewise.toml` anew, with the usual comments; other ones are lost.
+    """Write other settings into a project's `likewise.toml`; all else in it stays as it is.
 
     Raises:
-        LikewiseError: if it cannot be written.
+        LikewiseError: if it cannot be read or written.
     """
-    values = [(key, getattr(settings, key)) for key in COMMENTS]
-    tables = {
-        "method_settings": settings.options,
-        "quality": settings.quality,
-        "page": settings.page,
-    }
-    return _write(folder, values, settings.references, tables)
+    path = folder / CONFIG
+    if not path.exists():
+        values = [(key, getattr(settings, key)) for key in COMMENTS]
+        tables = {name: getattr(settings, of) for name, of in TABLES.items()}
+        return _write(folder, values, settings.references, tables)
+    before = read_settings(folder, unfinished=True)
+    try:
+        text = read_text(path)
+    except OSError as error:
+        raise LikewiseError(f"{path} cannot be read ({error.strerror}).") from error
+    document = tomlkit.parse(text)
+    for key in COMMENTS:
+        if (value := getattr(settings, key)) != getattr(before, key):
+            _set(document, key, value)
+    for name, of in TABLES.items():
+        new, old = getattr(settings, of), getattr(before, of)
+        if new and name not in document:
+            document[name] = tomlkit.table()
+        for key in old.keys() | new.keys():
+            if new.get(key) != old.get(key):
+                _set(document[name], key, new.get(key))
+    if settings.references != before.references:
+        _set_references(document, before.references, settings.references)
+    # Lines as the file has them.
+    text, ends = tomlkit.dumps(document).replace("\r\n", "\n"), "\r\n" if "\r\n" in text else "\n"
+    return _store(folder, text.replace("\n", ends))
+
+
+def _set(table: Any, key: str, value: Any) -> None:
+    """A value of a TOML table; None takes it out, and what a list had keeps its comments."""
+    if value is None:
+        table.pop(key, None)
+        return
+    if isinstance(value, tuple | list) and isinstance(table.get(key), list):
+        there, wanted = table[key], list(value)
+        for k in reversed(range(len(there))):
+            if there[k] not in wanted:
+                del there[k]
+        for k in range(len(there), len(wanted)):
+            there.append(wanted[k])
+        if there.unwrap() == wanted:
+            return
+    value = list(value) if isinstance(value, tuple) else value
+    if key in table or not isinstance(table, Table):
+        table[key] = value
+    else:
+        behind = _cut(table, at_empty_line=False)
+        table[key] = value
+        table.value.body.extend(behind)
+
+
+def _set_references(document: Any, before: Sequence[Marked], after: Sequence[Marked]) -> None:
+    """Other `[[reference]]`s; those that stay keep their lines, also if one field is another."""
+    entries = list(zip(before, document.get("reference", []), strict=True))
+    tables, tail = [], []
+    if entries and isinstance(entries[-1][1], Table):
+        tail = _cut(entries[-1][1], at_empty_line=True)  # what is behind them all stays there
+    matched: dict[int, tuple[Marked, Any]] = {}
+    for alike in (_all, _picture, _file):
+        for number, marked in enumerate(after):
+            same = [entry for entry in entries if alike(entry[0]) == alike(marked)]
+            if number not in matched and same:
+                matched[number] = same[0]
+                entries.remove(same[0])
+    for number, marked in enumerate(after):
+        old, table = matched.get(number, (None, tomlkit.table()))
+        for key in (f.name for f in fields(Marked)):
+            value = getattr(marked, key)
+            if old is None and value in (None, False):
+                continue
+            if old is None or value != getattr(old, key):
+                _set(table, key, value)
+        if old is None and not (tail and number == len(after) - 1):
+            table.add(tomlkit.nl())
+        tables.append(table)
+    place = document.get("reference")
+    if place is not None and not (tables and isinstance(tables[0], Table)):
+        document.pop("reference")
+        place = None
+    if tables:
+        array = tomlkit.aot()
+        for table in tables:
+            array.append(table)
+        document["reference"] = array
+        tables[-1].value.body.extend(tail)
+    else:
+        document.pop("reference", None)
+        document.body.extend(tail)
+
+
+def _all(marked: Marked) -> Any:
+    return marked
+
+
+def _picture(marked: Marked) -> Any:
+    return marked.image, marked.mask, marked.value, marked.negative
+
+
+def _file(marked: Marked) -> Any:
+    return marked.image, marked.label, marked.negative
+
+
+def _cut(table: Table, *, at_empty_line: bool) -> list[Any]:
+    """Take out of a table the comments behind its last key, or those behind an empty line there."""
+    body = table.value.body
+    start = max((k for k, (key, _) in enumerate(body) if key is not None), default=-1) + 1
+    if at_empty_line:
+        empty = (k for k in range(start, len(body)) if not body[k][1].as_string().strip())
+        start = next(empty, len(body))
+    behind = body[start:]
+    del body[start:]
+    return behind
 
 
 def _write(
@@ -194,7 +313,6 @@ def _write(
     references: Sequence[Marked],
     tables: Mapping[str, Mapping[str, Any]],
 ) -> Path:
-    path = folder / CONFIG
     lines = ["# A likewise project. Paths are relative to this file.", ""]
     for key, value in settings:
         comment = COMMENTS[key]
@@ -216,16 +334,24 @@ def _write(
             lines.append(f"{'' if given else '# '}[{table}]")
             lines += [f"{key} = {_toml(value)}" for key, value in given.items()]
             lines += [f"# {hint}" for key, hint in hints.items() if key not in given] + [""]
+    return _store(folder, "\n".join(lines))
+
+
+def _store(folder: Path, text: str) -> Path:
+    path = folder / CONFIG
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
-            file.write("\n".join(lines).encode())
+            file.write(text.encode())
     except OSError as error:
         raise LikewiseError(
             f"{path} cannot be written ({error.strerror}): give another folder."
         ) from error
     return path
 
+
+TABLES = {"method_settings": "options", "quality": "quality", "page": "page"}
+"""Tables at the end of the file → fields of ``Settings``."""
 
 HINTS: Mapping[str, Mapping[str, str]] = {
     "method_settings": {"threshold": "threshold = 1.0          # likewise: above 0: smaller masks"},

@@ -38,6 +38,8 @@ class Recipe:
     """Images that are segmented together."""
     threads: int
     """CPU threads of torch."""
+    numbers: Mapping[str, int]
+    """Class → its value in the masks."""
     consensus: bool = False
     limits: Mapping[str, float] = field(default_factory=dict)
     """Of ``finish_files``, as ``consensus`` and …"""
@@ -121,7 +123,12 @@ class Worker:
         consensus, limits = self._recipe.consensus, self._recipe.limits
         return list(
             finish_files(
-                self._segmenter, jobs, consensus=consensus, limits=limits, keep=self._recipe.keep
+                self._segmenter,
+                jobs,
+                self._recipe.numbers,
+                consensus=consensus,
+                limits=limits,
+                keep=self._recipe.keep,
             )
         )
 
