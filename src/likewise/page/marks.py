@@ -1,7 +1,8 @@
 """Painted masks: of references, and of targets that a person corrects.
 
 The page has one byte a pixel of a picture as it is shown (see ``working_size``): 0 nothing, else
-the number of a class in the project's masks (see ``workspace.classes``), and in references NEGATIVE.
+the number of a class in the project's masks (see ``workspace.classes``); in references also
+NEGATIVE.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -132,7 +132,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def refused(_: Request, error: HTTPException) -> Response:
-        return _json({"error": f"the request is not understood ({error.detail})."}, error.status_code)
+        text = f"the request is not understood ({error.detail}): reload the page."
+        return _json({"error": text}, error.status_code)
 
     @app.exception_handler(Exception)
     def fault(_: Request, error: Exception) -> Response:
@@ -241,25 +242,27 @@ def _add_references(app: FastAPI, workspace: Workspace, worker: Worker) -> None:
 
 
 def _add_targets(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed) -> None:
-    def file_of(wanted: str, which: Callable[..., Path]) -> Path:
-        with workspace.opened() as project:
-            return which(project, workspace.target(project, wanted))
-
     def told(target: dict[str, Any]) -> Response:
         feed.say("target", target=target)
-        worker.wish()  # what is not judged (any more) may be out of date
+        if not target["verdict"] and target["source"] == "model":
+            worker.wish()  # it may be out of date by now
         return _json(target)
 
     @app.get("/api/targets/{wanted}/picture")
     def picture(wanted: str, side: int) -> Response:
-        return _jpeg(file_of(wanted, lambda project, job: job.target), side)
+        with workspace.opened() as project:
+            path = workspace.target(project, wanted).target
+        return _jpeg(path, side)
 
     @app.get("/api/targets/{wanted}/layers")
     def layers(wanted: str) -> Response:
-        found = read_layers(file_of(wanted, lambda project, job: project.layers(job.target)))
-        if found is None:
-            raise GoneError("this image has no result yet: wait for it.")
-        return _binary(found[0].blob())
+        with workspace.opened() as project:
+            job = workspace.target(project, wanted)
+            found, numbers = read_layers(project.layers(job.target)), project.numbers
+        if found is None or not numbers.keys() >= set(found[0].labels):
+            raise GoneError("this image has no scores (any more): its mask is shown.")
+        values = np.array([numbers[label] for label in found[0].labels], "<u4")
+        return _binary(found[0].blob() + values.tobytes())
 
     @app.get("/api/targets/{wanted}/mask")
     def mask(wanted: str) -> Response:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..batch.folder import Claim, Job, Outcome
+from ..batch.folder import Job, Outcome
 from ..batch.layers import blob, tree_arrays
 from ..batch.project import Project, stamp
 from ..batch.redraw import redraw

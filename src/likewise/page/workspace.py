@@ -83,14 +83,15 @@ class Workspace:
 
     def _is_there(self, text: str) -> bool:
         """Whether a folder, file or pattern of the targets stands for any image now."""
-        path = os.path.normpath(self.folder / text)
+        path = Path(os.path.normpath(self.folder / text))
         try:
-            if not os.path.isdir(path):
-                names = glob.iglob(path, recursive=True)
-                return os.path.isfile(path) or any(map(os.path.isfile, filter(_is_image, names)))
-            with os.scandir(path) as entries:
-                return any(_is_image(e.name) and e.is_file() for e in entries)
-        except OSError:
+            if path.is_dir():
+                with os.scandir(path) as entries:
+                    return any(_is_image(e.name) and e.is_file() for e in entries)
+            # Path.glob takes no absolute patterns.
+            names = glob.iglob(str(path), recursive=True)  # noqa: PTH207
+            return path.is_file() or any(_is_image(n) and Path(n).is_file() for n in names)
+        except (OSError, ValueError):
             return False
 
     def change(self, **fields: Any) -> None:
@@ -192,8 +193,7 @@ class Workspace:
         marked = [r for r in project.settings.references if self.shows(r, path)]
         numbers = {c["label"]: c["number"] for c in classes(project)}
         marks = [
-            (file_hash(self.folder / r.mask) if r.mask else "", r.value, numbers.get(r.label))
-            + (r.negative,)
+            (file_hash(self.folder / (r.mask or r.image)), r.value, r.negative or numbers[r.label])
             for r in marked
         ]
         return {
@@ -574,9 +574,7 @@ def _gone(path: Path) -> GoneError:
     return GoneError(f"{path} is not there any more: put it back, or remove it from the project.")
 
 
-def _target(
-    key: str, target: Path, mask: Path, known: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _target(key: str, target: Path, mask: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
     row = known or {}
     state, verdict = row.get("state", "pending"), row.get("verdict")
     source = row.get("source") or "model"
@@ -603,7 +601,7 @@ def _target(
 
 
 def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not os.path.basename(name).startswith(".")
+    return name.lower().endswith(IMAGE_SUFFIXES) and not Path(name).name.startswith(".")
 
 
 def _changed(path: Path) -> int:

@@ -34,7 +34,7 @@ async function ask(path, options = {}) {
     let said = { error: text };
     try { said = JSON.parse(text); } catch { /* plain text says it as it is */ }
     const error = new Error(said.error || `The server said ${answer.status}: reload the page.`);
-    throw Object.assign(error, { stale: said.stale === true });
+    throw Object.assign(error, { stale: said.stale === true, gone: answer.status === 404 });
   }
   return answer;
 }

@@ -93,9 +93,15 @@ export class Grid {
     if (state !== "done") return Boolean(card.layers);
     const key = card.wanted = held ? mask : made, base = `/api/targets/${id}`;
     if (card.key === key) return true;
-    const found = held ? { mask: await labelMap(`${base}/mask`) } : { layers: parse(await binary(`${base}/layers?v=${key}`)) };
+    const found = held ? {} : { layers: await this.layers(`${base}/layers?v=${key}`) };
+    if (!found.layers) found.mask = await labelMap(`${base}/mask`);
     if (card.wanted === key) Object.assign(card, { key, layers: null, mask: null }, found);
     return true;
+  }
+
+  // The scores of an image; null where there are none that its classes can be told from.
+  async layers(path) {
+    try { return parse(await binary(path)); } catch (error) { if (error.gone) return null; throw error; }
   }
 
   draw(card) {
