@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +32,7 @@ from .cli import (
     _plain,
     _progress,
     app,
+    notes,
 )
 from .errors import LikewiseError
 from .methods import DEFAULT
@@ -119,6 +121,9 @@ def annotate(
         bool, typer.Option("--dry-run", help="Only say what there is to do.")
     ] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try those that failed again.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also replace masks that a person made or changed.")
+    ] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     offline: OfflineOption = False,
@@ -137,6 +142,7 @@ def annotate(
     """Annotate what is not done yet; may be stopped at any moment and run again."""
     from .backbones.encoder import Encoder
     from .batch.distributed import check_address, on_ray
+    from .batch.folder import segment_files
     from .batch.project import Project
 
     if ray is not None:
@@ -149,23 +155,34 @@ def annotate(
     where: dict[str, Any] = {"device": device, "dtype": dtype, "offline": offline}
     encoder, backbone = work.encoder(Encoder, **where)
     run = work.run_key(backbone)
-    left = work.todo(jobs, run, retry)
-    kept, left = len(jobs) - len(left), left[:limit]
-    failed, stopped = 0, ""
-    done = 0
+    if not overwrite:
+        work.adopt_edited()
+    wanted = work.todo(jobs, run, retry, overwrite)
+    left = list(wanted)[:limit]
+    kept = len(jobs) - len(wanted)
+    lacking, failed, stopped = 0, 0, ""
+    done, anew = 0, Counter[str]()
     if left and not dry_run:
         segmenter = work.segmenter(encoder).fit(references)
         options = work.encoder_options(**where) | work.method_options()
-        elsewhere = nullcontext() if ray is None else on_ray(ray, ray_workers, options)
+        elsewhere = nullcontext(segment_files) if ray is None else on_ray(ray, ray_workers, options)
         with elsewhere as segment:
             work.begin(run, encoder.spec.name, left)
+            reasons = {job.target: wanted[job] for job in left}
             try:
                 with _progress(len(left)) as advance:
-                    for outcome in work.annotate(segmenter, left, run, segment=segment):
-                        done += outcome.error is None
+                    for outcome in work.annotate(
+                        segmenter, left, run, overwrite=overwrite, segment=segment
+                    ):
+                        made = outcome.error is None and not outcome.skipped
+                        done += made
                         failed += outcome.error is not None
+                        lacking += bool(outcome.unwritten)
+                        anew[reasons[outcome.target]] += made
                         if json_lines:
                             print(json.dumps(_plain(dataclasses.asdict(outcome))), flush=True)
+                        for error in outcome.unwritten:
+                            print(f"likewise: {error}", file=sys.stderr)
                         advance(outcome.error)
             except LikewiseError as error:
                 stopped = str(error)
@@ -175,20 +192,28 @@ def annotate(
                 )
     if stopped:
         print(f"likewise: {stopped}", file=sys.stderr)
-    counts = Counter(row.state for row in work.rows())
-    report = {"done_now": done, "failed_now": failed, "kept": kept, "to_do": len(left)} | counts
+    counts = Counter(row.status for row in work.rows())
+    made_anew = {why: count for why, count in anew.items() if why and count}
     if as_json:
-        print(json.dumps(report, indent=2))
+        report = {"done_now": done, "failed_now": failed, "kept": kept, "to_do": len(left)}
+        print(json.dumps({**report, **counts, "made_anew": made_anew, **notes()}, indent=2))
     elif not json_lines:
         if dry_run:
-            print(f"{len(left)} of {len(jobs)} images are to be done, {kept} are.")
+            print(f"{len(wanted)} of {len(jobs)} images are to be done, {kept} are.")
+            _say_why(Counter(filter(None, wanted.values())), "to be made anew")
         else:
-            notes = [f"{kept} kept"] if kept else []
-            notes += [f"{failed} failed"] if failed else []
-            print(f"{done} of {len(jobs)} images annotated in {work.folder}", *notes, sep=", ")
+            parts = [f"{kept} kept"] if kept else []
+            parts += [f"{failed} failed"] if failed else []
+            print(f"{done} of {len(jobs)} images annotated in {work.folder}", *parts, sep=", ")
+            _say_why(made_anew, "made anew")
     work.close()
-    if failed or stopped:
+    if failed or lacking or stopped:
         raise typer.Exit(1)
+
+
+def _say_why(counts: Mapping[str, int], what: str) -> None:
+    for why, count in counts.items():
+        print(f"{count} {what}: {why}")
 
 
 @app.command()
@@ -204,15 +229,21 @@ def review(
     from .batch.project import Project
 
     work = Project(project)
-    for targets, state in ((accept, "accepted"), (reject, "rejected"), (undo, "done")):
-        work.judge(targets, state)
+    work.adopt_edited()
+    work.judge(accept, "accepted")
+    work.judge(reject, "rejected")
+    for target in undo:
+        if work.status(target) == "corrected":
+            work.restore(target)
+        else:
+            work.judge([target], None)
     rows = work.rows(("failed", "done"), top)
     if as_json:
         print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
         return
     for row in rows:
         print(_line(row))
-    counts = Counter(row.state for row in work.rows())
+    counts = Counter(row.status for row in work.rows())
     print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "nothing yet")
 
 
@@ -220,9 +251,9 @@ def review(
 def correct(
     project: ProjectArgument,
     image: Annotated[Path, typer.Argument(help="A target of the project.")],
-    mask: Annotated[Path, typer.Argument(help="What is right: a label map, or of --label.")],
+    mask: Annotated[Path, typer.Argument(help="What is right: a label map, or a mask of --label.")],
     label: Annotated[
-        str | None, typer.Option(help="The class that a mask of 0 and 255 is of.")
+        str | None, typer.Option(help="The class that it is of; the others stay as they are.")
     ] = None,
 ) -> None:
     """Put a mask that you made in the place of one that was found; no run replaces it."""
@@ -230,7 +261,8 @@ def correct(
     from .batch.project import Project
 
     work = Project(project)
-    work.correct(image, read_correction(image, mask, work.settings.labels, label))
+    work.adopt_edited()
+    work.correct(image, read_correction(work, image, mask, label))
     print(f"{work.mask(image)} written, corrected.")
 
 

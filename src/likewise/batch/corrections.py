@@ -93,8 +93,9 @@ def replace_class(
 ) -> LabelMap:
     """A label map with another mask of one class; the other classes stay.
 
-    Parts lie over their wholes: inside the new mask of ``person`` its ``person/hair`` stays, outside
-    there is no part of it any more; where ``person/hair`` is taken away, ``person`` is below.
+    Parts lie over their wholes: inside the new mask of ``person`` its ``person/hair`` stays,
+    outside there is no part of it any more; where ``person/hair`` is taken away, ``person`` is
+    below.
 
     Args:
         before: (H, W) with the numbers.

@@ -211,6 +211,7 @@ def _segment(
     numbers: Mapping[str, int],
     *,
     run: str,
+    overwrite: bool = False,
     consensus: bool,
     limits: Mapping[str, float],
     keep: Keep | None = None,
@@ -246,7 +247,8 @@ def _segment(
                 found = pickle.loads(row)
                 if isinstance(found, LikewiseError):
                     raise found
-                yield from (store(finished, manifest, run, claim=claim) for finished in found)
+                for finished in found:
+                    yield store(finished, manifest, run, overwrite=overwrite, claim=claim)
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = (lines or [type(error).__name__])[-1].rstrip(".")

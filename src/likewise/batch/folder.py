@@ -134,6 +134,7 @@ def plan(
     instances: bool = False,
     inputs: Sequence[Path] = (),
     suffix: str = ".png",
+    option: str = "--out",
 ) -> list[Job]:
     """Name every output and make the folder, before anything expensive starts.
 
@@ -145,6 +146,7 @@ def plan(
         instances: whether ``<stem>.instances.json`` are written too.
         inputs: further files that must not be overwritten (references, masks).
         suffix: of the masks.
+        option: what errors say to change.
 
     Raises:
         LikewiseError: if two targets would share an output, an output would replace an input, or
@@ -158,8 +160,8 @@ def plan(
     owners = [(_owner(manifest, job.mask, job.target), job.mask) for job in jobs]
     pairs = [(owner, mask) for owner, mask in owners if owner is not None and owner.exists()]
     pairs += [(job.target, path) for job in jobs for path in (job.mask, *job.beside)]
-    _check_apart(pairs, [*targets, *inputs], "--out")
-    _check_writable(out, "--out")
+    _check_apart(pairs, [*targets, *inputs], option)
+    _check_writable(out, option)
     return jobs
 
 

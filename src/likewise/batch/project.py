@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -124,9 +125,13 @@ class Project:
         self.manifest = Manifest(folder / MASKS)
         self._jobs: list[Job] | None = None
         self._missing: list[Path] = []
+        self._lock = threading.RLock()
         path = folder / DATABASE
         with self._explained():
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            # Masks may be written in a thread, see ``claim``; ``_lock`` keeps them apart.
+            self._db = sqlite3.connect(
+                path, isolation_level=None, timeout=30, check_same_thread=False
+            )
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             with self._transaction():
@@ -146,7 +151,8 @@ class Project:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
-            yield
+            with self._lock:
+                yield
         except sqlite3.Error as error:
             raise LikewiseError(
                 f"{self.folder / DATABASE} cannot be used ({error}): free some space, check its "
@@ -211,7 +217,6 @@ class Project:
             LikewiseError: if ``labels.json`` cannot be written.
         """
         if not self.manifest.numbers.keys() >= set(self.settings.labels):
-            self._make(self.folder / MASKS)
             self.manifest.allot(self.settings.labels, label_maps=True)
         return dict(self.manifest.numbers)
 
@@ -230,14 +235,13 @@ class Project:
             LikewiseError: if a folder of targets is not there, or as ``plan`` says.
         """
         if self._jobs is None:
-            files = [self.folder / f for r in self.settings.references for f in (r.image, r.mask)
-                     if f]
+            references = self.settings.references
             self._jobs = plan(
                 self._targets(),
-                self.folder / MASKS,
-                overlay=False,
+                self.manifest,
                 instances=self.settings.instances,
-                inputs=files,
+                inputs=[self.folder / f for r in references for f in (r.image, r.mask) if f],
+                option="project",
             )
             self._note_deleted(self._jobs)
         return list(self._jobs)
@@ -291,15 +295,6 @@ class Project:
 
     def _path(self, name: str) -> Path:
         return Path(os.path.normpath(self.folder / name))
-
-    def _make(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LikewiseError(
-                f"the folder {folder} cannot be made ({error.strerror}): give yourself write "
-                "permission on the project."
-            ) from error
 
     def mask(self, target: Path) -> Path:
         """Where the mask of a target is, also of one that is no longer in the project."""
@@ -485,8 +480,9 @@ class Project:
         jobs: Sequence[Job],
         run: str,
         *,
+        overwrite: bool = False,
         claim: Claim | None = None,
-        segment: Callable[..., Iterator[Outcome]] | None = None,
+        segment: Callable[..., Iterator[Outcome]] = segment_files,
     ) -> Iterator[Outcome]:
         """Segment jobs with fitted references; each is recorded before it is yielded.
 
@@ -496,26 +492,26 @@ class Project:
             segmenter: fitted.
             jobs: from ``todo``.
             run: from ``run_key``.
+            overwrite: as for ``todo``.
             claim: decides, when a job is to be written, whether it still may be; by default
                 ``claim``.
-            segment: what does as ``segment_files`` of label maps, elsewhere and in any order.
+            segment: what does as ``segment_files``, elsewhere and in any order.
 
         Raises:
             LikewiseError: if the disk refuses a mask or a row, or a job comes to nothing.
         """
-        claim = claim or self.claim
+        claim = claim or partial(self.claim, overwrite=overwrite)
         keep = None
         if segmenter.keep_tree:
-            for folder in {self.layers(job.target).parent for job in jobs}:
-                self._make(folder)
             size = segmenter.encoder.input_size
-            keep = Keeper(
-                self.folder / MASKS, self.folder / LAYERS, self.sliders, segmenter.refiner, size
-            )
-        segment = segment or partial(segment_files, label_maps=True)
+            folders = self.folder / MASKS, self.folder / LAYERS
+            keep = Keeper(*folders, self.sliders, segmenter.refiner, size)
+        numbers = self.numbers
         outcomes = segment(
-            segmenter,
-            jobs,
+            *(segmenter, jobs, self.manifest),
+            {label: numbers[label] for label in self.settings.labels},
+            run=run,
+            overwrite=overwrite,
             consensus=self.settings.consensus,
             limits=self.limits,
             keep=keep,
@@ -557,7 +553,17 @@ class Project:
     def record(self, job: Job, outcome: Outcome, run: str) -> None:
         """Note what became of a job whose files are written."""
         several = len(outcome.classes) > 1
-        values = self._picture(job) | {
+        entry = None if outcome.error else self.manifest.entry_of(job.mask)
+        seen = (
+            self._picture(job)
+            if entry is None
+            else {
+                "bytes": entry.image_bytes,
+                "changed": entry.image_changed,
+                "hash": entry.image_sha256,
+            }
+        )
+        values = seen | {
             "state": "failed" if outcome.error else "done",
             "verdict": None,
             "source": "model",
@@ -609,6 +615,10 @@ class Project:
             for key in keys:
                 self._set(key, {"verdict": verdict})
 
+    def status(self, target: Path) -> str:
+        """Its ``Row.status``; pending if nothing is known of it."""
+        return self.states().get(relative(target, self.folder), "pending")
+
     def _masked(self, target: Path) -> Job:
         """The job of a target that has a mask. Raises LikewiseError if it is none or has none."""
         key = relative(target, self.folder)
@@ -652,17 +662,21 @@ class Project:
 
     def _note_person(self, job: Job, label_map: npt.NDArray[np.integer[Any]] | None) -> None:
         nothing = dict.fromkeys(("error", "run", "seconds", "confidence", "doubt"))
-        values = nothing | self._picture(job) | {
-            "state": "done",
-            "verdict": None,
-            "source": "person",
-            "reasons": "[]",
-            "area": None if label_map is None else float((label_map > 0).mean()),
-        }
+        values = (
+            nothing
+            | self._picture(job)
+            | {
+                "state": "done",
+                "verdict": None,
+                "source": "person",
+                "reasons": "[]",
+                "area": None if label_map is None else float((label_map > 0).mean()),
+            }
+        )
         classes = []
-        for label in () if label_map is None else self.numbers:
+        for label in self.numbers:
             parts = [k for name, k in self.numbers.items() if name == label or is_part(name, label)]
-            area = float(np.isin(label_map, parts).mean())
+            area = 0.0 if label_map is None else float(np.isin(label_map, parts).mean())
             if area or label in self.settings.labels:
                 classes.append((label, 1.0, area, "[]"))
         with self._explained(), self._transaction():
@@ -760,9 +774,9 @@ class Project:
             "FROM images ORDER BY doubt DESC NULLS FIRST, path"
         )
         rows = [
-            Row(*values, tuple(json.loads(reasons or "[]")))
-            for *values, reasons in found
-            if values[0] in present
+            Row(*known, reasons=tuple(json.loads(reasons or "[]")))  # type: ignore[call-arg]
+            for *known, reasons in found
+            if known[0] in present
         ]
         return [row for row in rows if row.status in statuses][:top]
 

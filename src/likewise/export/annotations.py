@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..batch.folder import LABELS
 from ..errors import ImageError, LikewiseError
 from ..images import read_pillow, why
 from ..instance_file import instances_path, read_instances
 from ..instances import Instance
+from ..manifest import LABELS
 from ..reference import is_part
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..batch.folder import LABELS
 from ..errors import LikewiseError
 from ..images import write_label_map
 from ..instances import draw
+from ..manifest import LABELS
 from ..pictures import class_colour
 from ..writing import write_json
 from .dataset import Item, Settings, make_folder
