@@ -124,6 +124,7 @@ class Project:
         self.settings: Settings = read_settings(folder, unfinished=unfinished)
         self.manifest = Manifest(folder / MASKS)
         self._jobs: list[Job] | None = None
+        self._by_key: dict[str, Job] | None = None
         self._missing: list[Path] = []
         self._lock = threading.RLock()
         path = folder / DATABASE
@@ -298,11 +299,15 @@ class Project:
 
     def mask(self, target: Path) -> Path:
         """Where the mask of a target is, also of one that is no longer in the project."""
-        key = relative(target, self.folder)
-        for job in self.jobs():
-            if self.key(job) == key:
-                return job.mask
+        job = self._job(relative(target, self.folder))
+        if job is not None:
+            return job.mask
         return self.manifest.mask_of(target) or self.folder / MASKS / f"{target.stem}.png"
+
+    def _job(self, key: str) -> Job | None:
+        if self._by_key is None:
+            self._by_key = {self.key(job): job for job in self.jobs()}
+        return self._by_key.get(key)
 
     def layers(self, target: Path) -> Path:
         """Where the layers of a target are, if the project keeps them; see ``layers.py``."""
@@ -622,7 +627,7 @@ class Project:
     def _masked(self, target: Path) -> Job:
         """The job of a target that has a mask. Raises LikewiseError if it is none or has none."""
         key = relative(target, self.folder)
-        job = next((job for job in self.jobs() if self.key(job) == key), None)
+        job = self._job(key)
         row = self._known(key).get(key)
         if job is None and row is not None:
             raise LikewiseError(
@@ -690,6 +695,12 @@ class Project:
         """
         key = self.key(self._masked(target))
         self._set(key, {"state": "pending", "verdict": None, "source": "model"})
+
+    def forget(self, key: str) -> None:
+        """Know nothing of an image any more; a mask of it stays where it is."""
+        with self._explained(), self._transaction():
+            for table in ("images", "classes"):
+                self._db.execute(f"DELETE FROM {table} WHERE path = ?", (key,))
 
     def adopt_edited(self, jobs: Sequence[Job] | None = None) -> list[str]:
         """Take masks that were changed without likewise as a person's; each is said once.
