@@ -18,6 +18,7 @@ from bad_inputs import Ran, full_disk, run
 from helpers import refusal
 from likewise.export.annotations import (
     Annotation,
+    Names,
     Pair,
     find_pairs,
     is_validation,
@@ -654,6 +655,8 @@ def write(name: str, text: str) -> Callable[[Path], None]:
 
 
 LABELS = "found/labels.json"
+XY = Names(("x", "y"), {1: 1, 2: 2})
+LONE = Names(("x",), {1: 1, 255: 1}, lone=True)
 
 
 @pytest.mark.parametrize(
@@ -670,15 +673,17 @@ LABELS = "found/labels.json"
         (None, ["--label", "cat"], "labels.json names the labels already: leave out --label"),
         (None, ["--scores", "nowhere.json"], "nowhere.json holds no scores (No such file"),
         (None, ["--images", "nowhere"], "nowhere does not exist: check its spelling"),
-        (rename_image, [], "03 a line.png has no image of the same name among --images: give"),
         (two_images, [], "would both have the mask"),
         (not_empty, [], "out is not empty: give a new one as --out"),
         (a_file_for_out, [], "out cannot be a dataset's folder (Not a directory): give another"),
         (no_masks, [], "found holds no masks (.png): give the folder that"),
         (write(LABELS, "{"), [], "labels.json cannot be used ("),
-        (write(LABELS, '{"2": "cat"}'), [], "labels.json cannot be used ('1')"),
-        (write(LABELS, "[]"), [], "labels.json names no labels, or one twice"),
-        (write(LABELS, '{"1": "a", "2": "a"}'), [], "labels.json names no labels, or one twice"),
+        (write(LABELS, "{}"), [], "labels.json names no labels: delete it, or name some"),
+        (write(LABELS, "[]"), [], "labels.json cannot be used ("),
+        (write(LABELS, '{"0": "a"}'), [], "labels.json cannot be used (a number is not within 1"),
+        (write(LABELS, '{"1": "a", "01": "b"}'), [], "labels.json cannot be used (it names a"),
+        (write(LABELS, '{"1": "a", "2": "a"}'), [], "labels.json cannot be used (it names a label"),
+        (write(LABELS, '{"1": "a", "2": 3}'), [], "labels.json cannot be used ("),
     ],
 )
 def test_refusals(
@@ -706,30 +711,28 @@ def test_masks_that_are_their_own_images(finished: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pixels", "label_maps", "words"),
+    ("pixels", "names", "words"),
     [
-        (np.full((4, 4), 3), True, "holds the label 3, but labels.json beside it names only 1 to"),
-        (np.eye(4) * 2 + 1, False, "holds several labels, and no labels.json beside it names"),
-        (np.zeros((4, 4, 3)), False, "is a colour picture or holds fractions: save it as"),
-        (np.zeros((4, 5)), True, "is 5 × 4 pixels, but"),
-        (np.zeros((8, 8)), False, "is 8 × 8 pixels, but"),
+        (np.eye(4) * 3, XY, "holds the value 3, which labels.json does not name: add its name"),
+        (np.eye(4) * 2 + 1, LONE, "holds several labels, and no labels.json beside it names"),
+        (np.eye(4)[..., None] * [1, 9, 200], LONE, "is a colour picture"),
+        (np.zeros((4, 5)), XY, "is 5 × 4 pixels, but"),
+        (np.zeros((8, 8)), LONE, "is 8 × 8 pixels, but"),
     ],
 )
 def test_masks_that_cannot_be_used(
-    tmp_path: Path, pixels: np.ndarray, label_maps: bool, words: str
+    tmp_path: Path, pixels: np.ndarray, names: Names, words: str
 ) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "a.jpg")
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "a.png")
     pair = Pair(tmp_path / "a.jpg", tmp_path / "a.png")
-    text = refusal(read_annotation, pair, ("x", "y"), label_maps=label_maps)
+    text = refusal(read_annotation, pair, names)
     assert text.startswith(f"{tmp_path / 'a.png'} {words}")
 
 
 def test_damaged_images_are_found(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
-    text = refusal(
-        read_annotation, Pair(tmp_path / "a.jpg", tmp_path / "a.png"), ("x",), label_maps=False
-    )
+    text = refusal(read_annotation, Pair(tmp_path / "a.jpg", tmp_path / "a.png"), LONE)
     assert "a.jpg is empty" in text
 
 
@@ -744,16 +747,14 @@ def test_files_without_scores(tmp_path: Path, content: str) -> None:
 def test_many_classes(tmp_path: Path) -> None:
     names = {str(k): f"c{k}" for k in range(1, 301)}
     (tmp_path / "labels.json").write_text(json.dumps(names))
-    classes, label_maps = read_classes(tmp_path, None)
-    assert (len(classes), label_maps) == (300, True)
+    named = read_classes(tmp_path, None)
+    assert (len(named.classes), named.lone) == (300, False)
     write_label_map(tmp_path / "a.png", np.array([[0, 300]], np.uint16), [])
     Image.new("L", (2, 1)).save(tmp_path / "a.jpg")
-    read = read_annotation(
-        Pair(tmp_path / "a.jpg", tmp_path / "a.png"), classes, label_maps=label_maps
-    )
+    read = read_annotation(Pair(tmp_path / "a.jpg", tmp_path / "a.png"), named)
     np.testing.assert_array_equal(read.label_map, [[0, 300]])
     assert [i.label for i in find_instances(read)] == ["c300"]
-    text = refusal(find_writer, "voc", Settings(classes))
+    text = refusal(find_writer, "voc", Settings(named.classes))
     assert text == "VOC masks hold at most 254 classes, not 300: give another --format."
 
 

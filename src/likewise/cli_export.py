@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli import JsonOption, _progress, app
+from .cli import JsonOption, _progress, app, notes
 from .errors import LikewiseError
 
 if TYPE_CHECKING:
@@ -47,11 +47,19 @@ def export(
     from .batch.folder import claim
     from .batch.settings import CONFIG
     from .batch.targets import find_images
-    from .export.annotations import Pair, find_pairs, read_annotation, read_classes, read_scores
+    from .export.annotations import (
+        Pair,
+        find_pairs,
+        named,
+        read_annotation,
+        read_classes,
+        read_scores,
+    )
     from .export.dataset import Settings, check_folder, find_writer, write_dataset
+    from .vocabulary import normal
 
     # Everything that can be wrong with the call, before anything is written.
-    confidences: Mapping[str, Mapping[str, float] | float]
+    confidences: Mapping[Path, Mapping[str, float] | float]
     if (masks / CONFIG).is_file():
         if images or label is not None or scores is not None:
             raise LikewiseError(
@@ -62,17 +70,19 @@ def export(
 
         finished = Project(masks).finished()
         files = [image for image, _, _ in finished]
-        pairs = [Pair(image, mask) for image, mask, _ in finished]
-        confidences = {mask.stem: classes for _, mask, classes in finished}
-        classes, label_maps = read_classes(masks / MASKS, None)
+        pairs = named([Pair(image, mask) for image, mask, _ in finished])
+        confidences = {mask: classes for _, mask, classes in finished}
+        names = read_classes(masks / MASKS, None)
     else:
         if not images:
             raise LikewiseError(f"{masks} is no project: give the images of its masks as --images.")
-        classes, label_maps = read_classes(masks, label)
+        names = read_classes(masks, label)
         files = find_images(images)
         pairs = find_pairs(masks, files)
-        confidences = {} if scores is None else read_scores(scores)
-    settings = Settings(classes, val, min_area, simplify)
+        known = {} if scores is None else read_scores(scores)
+        places = {normal(p.mask.relative_to(masks).as_posix()): p.mask for p in pairs}
+        confidences = {places[place]: score for place, score in known.items() if place in places}
+    settings = Settings(names.classes, val, min_area, simplify)
     find_writer(kind, settings)
     check_folder(out)
     claim(out, [], [])
@@ -84,9 +94,7 @@ def export(
             nonlocal failed, reached
             for pair in pairs:
                 try:
-                    found = read_annotation(
-                        pair, classes, label_maps=label_maps, score=confidences.get(pair.mask.stem)
-                    )
+                    found = read_annotation(pair, names, score=confidences.get(pair.mask))
                 except LikewiseError as error:
                     failed += 1
                     advance(str(error))
@@ -115,16 +123,17 @@ def export(
         "failed": failed,
         "not_reached": len(pairs) - reached,
         "without_mask": len(files) - len(pairs),
+        **notes(),
     }
     if as_json:
         print(json.dumps(report, indent=2))
     elif summary is not None:
         number = sum(summary.images.values())
-        notes = [f"{summary.images['val']} of them for validation"] if val else []
-        notes += [f"{summary.empty} of them empty"] if summary.empty else []
-        notes += [f"{failed} failed"] if failed else []
-        notes += [f"{len(files) - len(pairs)} without a mask"] if len(files) > len(pairs) else []
+        parts = [f"{summary.images['val']} of them for validation"] if val else []
+        parts += [f"{summary.empty} of them empty"] if summary.empty else []
+        parts += [f"{failed} failed"] if failed else []
+        parts += [f"{len(files) - len(pairs)} without a mask"] if len(files) > len(pairs) else []
         total = sum(summary.instances.values())
-        print(f"{number} images with {total} instances written to {out}", *notes, sep=", ")
+        print(f"{number} images with {total} instances written to {out}", *parts, sep=", ")
     if failed or stopped:
         raise typer.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from .errors import ImageError
 from .images import why
 from .instances import Instance, draw
 from .masks import encode_runs, read_coco
+from .text_files import read_json
 from .writing import encode_json
 
 
@@ -23,7 +23,7 @@ def instances_path(mask: Path) -> Path:
 
 
 def encode_instances(instances: Sequence[Instance]) -> bytes:
-    """The file: class from 1, label, score, box, and COCO run lengths within the box."""
+    """The file: number of the class, label, score, box, and COCO run lengths within the box."""
     entries = [
         {
             "class": i.number,
@@ -38,7 +38,10 @@ def encode_instances(instances: Sequence[Instance]) -> bytes:
 
 
 def read_instances(
-    path: Path, label_map: npt.NDArray[np.unsignedinteger[Any]], classes: Sequence[str]
+    path: Path,
+    label_map: npt.NDArray[np.unsignedinteger[Any]],
+    classes: Sequence[str],
+    numbers: Mapping[int, int] | None = None,
 ) -> tuple[Instance, ...] | None:
     """The objects of a label map, from its file.
 
@@ -46,6 +49,7 @@ def read_instances(
         path: from ``instances_path``.
         label_map: (H, W), 0 nothing, k the k-th class.
         classes: what the classes are called; labels of the file do not count.
+        numbers: number of a class in the file → k, of the k-th class; default the same.
 
     Returns:
         None where there is no file, or where it is of other pixels: somebody changed the mask.
@@ -54,8 +58,9 @@ def read_instances(
         ImageError: the file cannot be read, or says what nobody understands.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["instances"]
-        found = tuple(_instance(entry, classes) for entry in entries)
+        numbers = numbers or {k: k for k in range(1, len(classes) + 1)}
+        entries = read_json(path)["instances"]
+        found = tuple(_instance(entry, classes, numbers) for entry in entries)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, ImageError) as error:
@@ -69,12 +74,14 @@ def read_instances(
     return found if (draw(found, label_map.shape) == label_map).all() else None
 
 
-def _instance(entry: Mapping[str, Any], classes: Sequence[str]) -> Instance:
+def _instance(
+    entry: Mapping[str, Any], classes: Sequence[str], numbers: Mapping[int, int]
+) -> Instance:
     """Raises ValueError and the like if the entry is malformed."""
     left, top, width, height = (int(number) for number in entry["box"])
-    number, score = int(entry["class"]), float(entry["score"])
+    number, score = numbers.get(int(entry["class"]), 0), float(entry["score"])
     runs = entry["mask"]["counts"]
-    if min(left, top) < 0 or not 1 <= number <= len(classes) or not 0 <= score <= 1:
+    if min(left, top) < 0 or number == 0 or not 0 <= score <= 1:
         raise ValueError("a box, class or score is out of range")
     mask = read_coco({"size": [height, width], "counts": runs}, None, "a mask of it")
     return Instance(number, classes[number - 1], score, left, top, mask)

@@ -263,11 +263,17 @@ class Manifest:
             return "not finished"
         if entry.run != run:
             return "made otherwise"
-        touched = stamp(image) != (entry.image_bytes, entry.image_changed)
-        if touched and file_hash(image) != entry.image_sha256:
+        if self.is_of_other(mask, image):
             return "its picture changed"
         missing = [p for p in beside if p.name not in entry.beside or not os.path.isfile(p)]  # noqa: PTH113
         return "without its overlay or instances" if missing else ""
+
+    def is_of_other(self, mask: Path, image: Path) -> bool:
+        """Whether a picture file is not, or no more, what a mask was last written for."""
+        entry = self.entry_of(mask)
+        if entry is None or stamp(image) == (entry.image_bytes, entry.image_changed):
+            return False
+        return file_hash(image) != entry.image_sha256
 
     def entry_of(self, mask: Path) -> Entry | None:
         """The last line of a mask; None if likewise never wrote it."""

@@ -1,23 +1,37 @@
-"""What is exported: images with their label maps, read from what ``likewise segment`` wrote."""
+"""What is exported: images with their label maps, read from a folder of masks."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+<<<<<<< HEAD
 from ..errors import ImageError, LikewiseError
 from ..images import read_pillow, why
 from ..instance_file import instances_path, read_instances
 from ..instances import Instance
 from ..manifest import LABELS
 from ..reference import is_part
+=======
+from ..batch.folder import places
+from ..errors import ImageError, InputWarning, LikewiseError
+from ..images import read_pillow, why
+from ..instance_file import instances_path, read_instances
+from ..instances import Instance
+from ..manifest import LABELS, MARKED, Manifest
+from ..masks import read_label_map
+from ..reference import LABEL, is_part
+from ..text_files import read_json
+from ..vocabulary import normal
+>>>>>>> aafeb6c6170d239bccab65e7db0c477e4cd037f1
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +47,8 @@ class Annotation:
     """Class → 0..1, how sure the method is that the image shows it; 1 where nothing is said."""
     instances: Sequence[Instance] | None = None
     """Its objects, where they were told apart: they make up ``label_map``, each has its score."""
+    name: str = ""
+    """What its files are called in a dataset: a relative path without suffix; the image's stem."""
 
     def mask_of(self, number: int) -> npt.NDArray[np.bool_]:
         """(H, W) bool: the class of that number, with its parts (``person/hair`` of ``person``)."""
@@ -43,84 +59,174 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and the mask file of the same name."""
+    """An image and its mask file."""
 
     image: Path
     mask: Path
+    name: str = ""
+    """What its files are called in a dataset, see ``Annotation``."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the values of the masks of a folder mean."""
+
+    classes: tuple[str, ...]
+    numbers: Mapping[int, int]
+    """Value → k, of the k-th class, from 1."""
+    lone: bool = False
+    """Every mask marks the one class with one value, whichever it is."""
 
 
 def find_pairs(folder: Path, images: Sequence[Path]) -> list[Pair]:
-    """Which image each mask ``<stem>.png`` of a folder belongs to, in the order of the images.
+    """Which image each mask (.png) in a folder or below it is of, in the order of the images.
 
-    Images without a mask are left out.
+    The folder's manifest says it of masks that likewise wrote. Others, and those whose image is
+    gone, belong to the image whose path ends as theirs in the folder (``cam1/0001``), else to the
+    one with their name. Images without a mask are left out; masks without an image too, with an
+    InputWarning, as are images that are not what their masks were made of.
 
     Raises:
-        LikewiseError: the folder holds no masks, a mask has no image, or it has two.
+        LikewiseError: the folder holds no masks or no mask has an image; a mask may be of two
+            images, or an image have two masks.
     """
+    masks, manifest = _find_masks(folder), Manifest(folder)
+    given = {_same(image): image for image in images}
+    by_name: dict[str, list[Path]] = {}
+    for image in images:
+        by_name.setdefault(normal(image.stem), []).append(image)
+    found: dict[Path, Path] = {}
+    left: list[Path] = []
+    for mask in masks:
+        known = manifest.image_of(mask)
+        if known is None or _same(known) not in given:
+            left.append(mask)
+            continue
+        image = given[_same(known)]
+        if _same(manifest.mask_of(image) or mask) == _same(mask):
+            found[image] = mask
+            touched = manifest.is_ours(mask) and manifest.is_of_other(mask, image)
+            _note(image, "it was changed after its mask was made.", touched)
+        else:
+            _note(mask, "its image has a newer mask: left out.")
+    for mask in left:
+        likely = _alike(mask.relative_to(folder), by_name.get(normal(mask.stem), []))
+        known = manifest.image_of(mask)
+        if known is not None:
+            same = [i for i in likely if not manifest.is_of_other(mask, i)]
+            if known.exists() and not same:
+                _note(mask, "its image is not among --images: left out.")
+                continue
+            likely = same or likely
+        free = [i for i in likely if i not in found]
+        if len(likely) > 1 and free:
+            raise LikewiseError(
+                f"{likely[0]} and {likely[1]} would both have the mask {mask}: leave one of them "
+                "out of --images."
+            )
+        if not free:
+            taken = found.get(likely[0]) if likely else None
+            if taken in left:
+                raise LikewiseError(
+                    f"{taken} and {mask} would both be of {likely[0]}: move one of them away."
+                )
+            gone = known is not None and not known.exists()
+            _note(mask, "its image is gone: left out." if gone else f"{_NO_IMAGE}: left out.")
+            continue
+        found[free[0]] = mask
+        other = known is not None and manifest.is_of_other(mask, free[0])
+        _note(free[0], "taken for the image of its name that is gone.", other)
+    if not found:
+        raise LikewiseError(
+            f"{masks[0]} {_NO_IMAGE}: give the images that the masks were made from."
+        )
+    for image, mask in found.items():
+        if _same(image) == _same(mask):
+            raise LikewiseError(
+                f"{mask} would be its own image: give the images that the masks were made from "
+                "as --images."
+            )
+    return named([Pair(image, found[image]) for image in images if image in found])
+
+
+_NO_IMAGE = "has no image of the same name among --images"
+
+
+def named(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs with their names: stems, or with their folders where stems are equal."""
+    names = places([pair.image for pair in pairs], "")
+    return [replace(p, name=name.as_posix()) for p, name in zip(pairs, names, strict=True)]
+
+
+def _find_masks(folder: Path) -> list[Path]:
+    """All .png in and below a folder, but not hidden ones, and not in other folders of masks."""
     try:
-        masks = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix == ".png"}
+        others = [p.parent for p in folder.rglob(LABELS) if p.parent != folder]
+        masks = sorted([*folder.iterdir(), *folder.glob("*/**/*.png")])
     except OSError as error:
         raise LikewiseError(
             f"{folder} cannot be listed ({why(error)}): give the folder that likewise segment "
             "wrote masks to."
         ) from error
-    masks = {stem: path for stem, path in masks.items() if not stem.startswith(".")}
+    masks = [
+        mask
+        for mask in dict.fromkeys(masks)
+        if mask.suffix.lower() == ".png"
+        and not any(part.startswith(".") for part in mask.relative_to(folder).parts)
+        and not any(mask.is_relative_to(other) for other in others)
+    ]
     if not masks:
         raise LikewiseError(
             f"{folder} holds no masks (.png): give the folder that likewise segment wrote to."
         )
-    found: dict[str, Path] = {}
-    for image in images:
-        other = found.setdefault(image.stem, image)
-        if other != image and image.stem in masks:
-            raise LikewiseError(
-                f"{other} and {image} would both have the mask {masks[image.stem]}: leave one of "
-                "them out of --images."
-            )
-    for stem, mask in masks.items():
-        if stem not in found:
-            raise LikewiseError(
-                f"{mask} has no image of the same name among --images: give the images that the "
-                "masks were made from."
-            )
-        if found[stem].absolute() == mask.absolute():
-            raise LikewiseError(
-                f"{mask} would be its own image: give the images that the masks were made from "
-                "as --images."
-            )
-    return [Pair(image, masks[stem]) for stem, image in found.items() if stem in masks]
+    return masks
 
 
-def read_classes(folder: Path, label: str | None) -> tuple[tuple[str, ...], bool]:
-    """The classes of a folder of masks, and whether it holds label maps.
+def _alike(place: Path, images: Sequence[Path]) -> list[Path]:
+    """Those of images with a mask's name whose path ends as its place does; if none, all."""
+    parts = [normal(part) for part in place.parent.parts]
+    tails = [
+        image
+        for image in images
+        if [normal(part) for part in image.absolute().parts][-1 - len(parts) : -1] == parts
+    ]
+    return tails or list(images)
+
+
+def _same(path: Path) -> str:
+    """Equal for spellings of one path."""
+    return normal(os.path.normcase(os.path.normpath(path.absolute())))
+
+
+def _note(source: Path, what: str, really: bool = True) -> None:
+    if really:
+        warnings.warn(InputWarning(source, what), stacklevel=3)
+
+
+def read_classes(folder: Path, label: str | None) -> Names:
+    """The classes of a folder of masks, in the order of their numbers.
 
     Args:
-        folder: of masks, with labels.json beside them if they are label maps.
-        label: what masks of 0 and 255 mark; "object" if it is not said.
+        folder: of masks; labels.json beside them names what their values mean.
+        label: what its only class is called instead; "object" if nothing says so.
 
     Raises:
-        LikewiseError: labels.json cannot be used, or says otherwise than ``label``.
+        LikewiseError: labels.json cannot be used, or names several classes and there is ``label``.
     """
-    file = folder / LABELS
-    if not file.exists():
-        return (label or "object",), False
-    try:
-        names = json.loads(file.read_text(encoding="utf-8"))
-        classes = tuple(str(names[str(k)]) for k in range(1, len(names) + 1))
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise LikewiseError(
-            f'{file} cannot be used ({why(error)}): it must name the labels as {{"1": "first", '
-            '"2": "second"}.'
-        ) from error
-    if not classes or len(set(classes)) < len(classes):
-        raise LikewiseError(f"{file} names no labels, or one twice: give each its own name.")
-    if label is not None:
-        raise LikewiseError(f"{file} names the labels already: leave out --label.")
-    return classes, True
+    numbers = Manifest(folder).numbers
+    if not numbers and (folder / LABELS).exists():
+        raise LikewiseError(f"{folder / LABELS} names no labels: delete it, or name some.")
+    ordered = sorted(numbers or {LABEL: MARKED}, key=lambda name: numbers.get(name, 0))
+    if label is not None and len(ordered) > 1:
+        raise LikewiseError(f"{folder / LABELS} names the labels already: leave out --label.")
+    if set(numbers.values()) <= {MARKED}:
+        return Names((label or ordered[0],), {1: 1, MARKED: 1}, lone=True)
+    values = {numbers[name]: k for k, name in enumerate(ordered, 1)}
+    return Names(tuple(ordered) if label is None else (label,), values)
 
 
 def read_scores(file: Path) -> dict[str, float]:
-    """Stem of a mask → confidence, from what ``likewise segment --json`` printed.
+    """Mask as seen from its folder → confidence, from what ``likewise segment --json`` printed.
 
     Masks that were kept from an earlier run have none.
 
@@ -128,24 +234,22 @@ def read_scores(file: Path) -> dict[str, float]:
         LikewiseError: the file cannot be read, or is none of these.
     """
     try:
-        targets = json.loads(file.read_text(encoding="utf-8"))["targets"]
-        return {
-            Path(t["mask"]).stem: float(t["confidence"])
-            for t in targets
-            if t["mask"] is not None and not t["skipped"]
-        }
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        report = read_json(file)
+        scores = {}
+        for target in report["targets"]:
+            if target["mask"] is not None and not target["skipped"]:
+                out = report.get("out", Path(target["mask"]).parent)
+                place = Path(os.path.relpath(target["mask"], out)).as_posix()
+                scores[normal(place)] = float(target["confidence"])
+        return scores
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise LikewiseError(
             f"{file} holds no scores ({why(error)}): give what likewise segment --json printed."
         ) from error
 
 
 def read_annotation(
-    pair: Pair,
-    classes: tuple[str, ...],
-    *,
-    label_maps: bool,
-    score: Mapping[str, float] | float | None = None,
+    pair: Pair, names: Names, *, score: Mapping[str, float] | float | None = None
 ) -> Annotation:
     """One image with its mask, and its instances if they are kept beside it and make it up.
 
@@ -153,38 +257,35 @@ def read_annotation(
 
     Args:
         pair: the files.
-        classes: of the dataset.
-        label_maps: the mask holds 0 and numbers of classes; else 0 and one other value.
+        names: of the folder of the mask.
         score: of all the classes in this image, or of each.
 
     Raises:
-        ImageError: a file cannot be read, the mask's size is not the image's, or a label has no
+        ImageError: a file cannot be read, the mask's size is not the image's, or a value has no
             name.
     """
     picture = read_pillow(pair.image, str(pair.image))
     size = picture.height, picture.width
-    label_map = np.asarray(read_pillow(pair.mask, str(pair.mask)))
-    if label_map.ndim != 2 or label_map.dtype.kind not in "biu":
-        raise ImageError(
-            f"{pair.mask} is a colour picture or holds fractions: save it as likewise segment "
-            "does, grey or with a palette."
-        )
-    values = np.unique(label_map)
-    if label_maps:
-        if values[0] < 0 or values[-1] > len(classes):
-            wrong = values[0] if values[0] < 0 else values[-1]
-            raise ImageError(
-                f"{pair.mask} holds the label {wrong}, but {LABELS} beside it names only 1 to "
-                f"{len(classes)}: add its name there."
-            )
-        label_map = label_map.astype(np.uint8 if len(classes) <= 255 else np.uint16)
-    else:
-        if np.count_nonzero(values) > 1:
+    values = read_label_map(pair.mask)
+    held = [k for k in np.unique(values).tolist() if k != 0]
+    classes, numbers = names.classes, names.numbers
+    if names.lone:
+        if len(held) > 1:
             raise ImageError(
                 f"{pair.mask} holds several labels, and no {LABELS} beside it names them: add one "
                 'such as {"1": "first", "2": "second"}.'
             )
-        label_map = (label_map != 0).astype(np.uint8)
+        label_map = (values != 0).astype(np.uint8)
+    else:
+        for value in held:
+            if value not in numbers:
+                raise ImageError(
+                    f"{pair.mask} holds the value {value}, which {LABELS} does not name: add its "
+                    f"name there, or change the mask to {', '.join(map(str, numbers))}."
+                )
+        kth = np.zeros(max(numbers) + 1, np.uint8 if len(classes) <= 255 else np.uint16)
+        kth[list(numbers)] = list(numbers.values())
+        label_map = kth[values]
     if label_map.shape != size:
         raise ImageError(
             f"{pair.mask} is {label_map.shape[1]} × {label_map.shape[0]} pixels, but "
@@ -192,8 +293,8 @@ def read_annotation(
         )
     each = score if isinstance(score, Mapping) else dict.fromkeys(classes, score)
     scores = {name: value for name, value in each.items() if value is not None}
-    instances = read_instances(instances_path(pair.mask), label_map, classes)
-    return Annotation(pair.image, label_map, classes, scores, instances)
+    instances = read_instances(instances_path(pair.mask), label_map, classes, numbers)
+    return Annotation(pair.image, label_map, classes, scores, instances, pair.name)
 
 
 def is_validation(image: Path, share: float) -> bool:

@@ -53,9 +53,9 @@ class Item:
     """train or val."""
 
     @property
-    def stem(self) -> str:
-        """What its files are called."""
-        return self.annotation.image.stem
+    def name(self) -> str:
+        """What its files are called: a relative path without suffix."""
+        return self.annotation.name or self.annotation.image.stem
 
 
 @dataclass
@@ -127,11 +127,12 @@ def _items(
     named: dict[str, Path] = {}
     for annotation in annotations:
         image = annotation.image
-        if image.stem in named:
+        name = annotation.name or image.stem
+        if name in named:
             raise LikewiseError(
-                f"{named[image.stem]} and {image} have the same name: rename one of them."
+                f"{named[name]} and {image} have the same name: rename one of them."
             )
-        named[image.stem] = image
+        named[name] = image
         split = "val" if is_validation(image, settings.val) else "train"
         instances = list(find_instances(annotation, settings.min_area))
         summary.images[split] += 1
@@ -140,13 +141,14 @@ def _items(
         yield Item(annotation, instances, split)
 
 
-def copy_image(image: Path, folder: Path) -> Path:
-    """Copy an image into a folder byte for byte, or upright if it is stored turned.
+def copy_image(image: Path, copy: Path) -> None:
+    """Copy an image byte for byte, or upright if it is stored turned.
 
     Many readers of datasets know nothing of EXIF orientation, and the labels are upright.
 
-    Returns:
-        The copy.
+    Args:
+        image: the file.
+        copy: the new file, without the suffix.
 
     Raises:
         ImageError: the image cannot be read.
@@ -154,12 +156,17 @@ def copy_image(image: Path, folder: Path) -> Path:
     """
     if is_turned(image):
         known = image.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
-        copy = folder / (image.name if known else f"{image.stem}.png")
-        write_image(copy, read_image(image))
+        suffix = image.suffix if known else ".png"
+        write_image(copy.with_name(f"{copy.name}{suffix}"), read_image(image))
     else:
-        copy = folder / image.name
-        write_whole(copy, read_bytes(image))
-    return copy
+        write_whole(copy.with_name(f"{copy.name}{image.suffix}"), read_bytes(image))
+
+
+def file_in(folder: Path, name: str) -> Path:
+    """The file of that name in a folder, whose own folder is made. Raises as ``make_folder``."""
+    file = folder / name
+    make_folder(file.parent)
+    return file
 
 
 def make_folder(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Labelme: <stem>.json, with polygons to correct by hand."""
+"""Labelme: <name>.json, with polygons to correct by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..writing import write_json
-from .dataset import Item, Settings, make_folder
+from .dataset import Item, Settings, file_in, make_folder
 from .outlines import outline
 
 
@@ -23,7 +23,7 @@ def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
     folders = {s: make_folder(out / s if settings.val else out) for s in splits}
     for item in items:
         height, width = item.annotation.label_map.shape
-        folder = folders[item.split]
+        path = file_in(folders[item.split], f"{item.name}.json")
         shapes = [
             {
                 "label": instance.label,
@@ -40,12 +40,12 @@ def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
             "version": "5.5.0",
             "flags": {},
             "shapes": shapes,
-            "imagePath": _path_from(folder, item.annotation.image),
+            "imagePath": _path_from(path.parent, item.annotation.image),
             "imageData": None,
             "imageHeight": height,
             "imageWidth": width,
         }
-        write_json(folder / f"{item.stem}.json", file)
+        write_json(path, file)
 
 
 def _path_from(folder: Path, image: Path) -> str:

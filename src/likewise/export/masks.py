@@ -13,7 +13,7 @@ from ..instances import draw
 from ..manifest import LABELS
 from ..pictures import class_colour
 from ..writing import write_json
-from .dataset import Item, Settings, make_folder
+from .dataset import Item, Settings, file_in, make_folder
 
 
 def check(settings: Settings) -> None:
@@ -26,7 +26,7 @@ def check(settings: Settings) -> None:
 
 
 def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
-    """Write <stem>.png (with validation images in train/ and val/): 0 is nothing, k the k-th class.
+    """Write <name>.png (with validation images in train/ and val/): 0 is nothing, k the k-th class.
 
     With them goes labels.json. Images stay in place.
 
@@ -36,9 +36,9 @@ def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
     few = len(settings.classes) < 256
     colours = [(0, 0, 0), *(class_colour(k) for k in range(1, len(settings.classes) + 1))]
     for item in items:
-        folder = make_folder(out / item.split if settings.val else out)
+        folder = out / item.split if settings.val else out
         shape = item.annotation.label_map.shape
         label_map = draw(item.instances, shape, np.uint8 if few else np.uint16)
-        write_label_map(folder / f"{item.stem}.png", label_map, colours)
+        write_label_map(file_in(folder, f"{item.name}.png"), label_map, colours)
     make_folder(out)
     write_json(out / LABELS, {str(k): name for k, name in enumerate(settings.classes, 1)})

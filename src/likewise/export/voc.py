@@ -11,7 +11,7 @@ from ..errors import LikewiseError
 from ..images import write_label_map
 from ..instances import draw
 from ..writing import write_whole
-from .dataset import Item, Settings, copy_image, make_folder
+from .dataset import Item, Settings, copy_image, file_in, make_folder
 
 
 def check(settings: Settings) -> None:
@@ -30,7 +30,7 @@ def check(settings: Settings) -> None:
 
 
 def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
-    """Write SegmentationClass/<stem>.png: 0 is background, k the k-th class.
+    """Write SegmentationClass/<name>.png: 0 is background, k the k-th class.
 
     With it go JPEGImages/ (copies of the images, whatever their format),
     ImageSets/Segmentation/{train,val}.txt and labelmap.txt.
@@ -44,9 +44,9 @@ def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
     names: dict[str, list[str]] = {"train": [], "val": []}
     for item in items:
         label_map = draw(item.instances, item.annotation.label_map.shape, np.uint8)
-        write_label_map(masks / f"{item.stem}.png", label_map, palette)
-        copy_image(item.annotation.image, pictures)
-        names[item.split].append(item.stem)
+        write_label_map(file_in(masks, f"{item.name}.png"), label_map, palette)
+        copy_image(item.annotation.image, file_in(pictures, item.name))
+        names[item.split].append(item.name)
     rows = ["# label:color_rgb:parts:actions"]
     for k, name in enumerate(("background", *settings.classes)):
         rows.append(f"{name}:{','.join(map(str, palette[k]))}::")

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..writing import write_whole
-from .dataset import Item, Settings, copy_image, make_folder
+from .dataset import Item, Settings, copy_image, file_in, make_folder
 from .outlines import outline
 
 
 def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
-    """Write labels/{train,val}/<stem>.txt and copies of the images in images/{train,val}/.
+    """Write labels/{train,val}/<name>.txt and copies of the images in images/{train,val}/.
 
     A line is one instance: its class from 0, then x y of the polygon, 0..1 of width and height.
     An image without instances has an empty file, which marks it as background.
@@ -33,8 +33,8 @@ def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
             shares = (points / np.array([width, height])).ravel()
             numbers = " ".join(f"{share:.6f}" for share in shares)
             lines.append(f"{instance.number - 1} {numbers}\n")
-        write_whole(labels[item.split] / f"{item.stem}.txt", "".join(lines).encode())
-        copy_image(item.annotation.image, images[item.split])
+        write_whole(file_in(labels[item.split], f"{item.name}.txt"), "".join(lines).encode())
+        copy_image(item.annotation.image, file_in(images[item.split], item.name))
         validation |= item.split == "val"
     # Trainers insist on some validation images. Text in JSON's quotes is text in YAML's too.
     part = "val" if validation else "train"

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from ..batch.project import MASKS
 from ..errors import ImageError, LikewiseError
-from ..export.annotations import Annotation, Pair, read_annotation, read_classes
+from ..export.annotations import Annotation, Pair, named, read_annotation, read_classes
 from ..export.dataset import Settings, write_dataset
 from .workspace import Workspace
 
@@ -30,18 +30,17 @@ def export(workspace: Workspace, kind: str, zipped: bool) -> tuple[bytes | Path,
         LikewiseError: there is no mask yet, or as for ``write_dataset``.
     """
     with workspace.opened() as project:
-        workspace.jobs(project)  # a folder that is missing holds nothing up
         found = project.finished()
         if not found:
             raise LikewiseError("there is no mask to export yet: paint a reference first.")
-        names, label_maps = read_classes(workspace.folder / MASKS, None)
+        names = read_classes(workspace.folder / MASKS, None)
+        pairs = named([Pair(image, mask) for image, mask, _ in found])
         left_out: list[str] = []
 
         def annotations() -> Iterator[Annotation]:
-            for image, mask, scores in found:
+            for pair, (_, _, scores) in zip(pairs, found, strict=True):
                 try:
-                    pair = Pair(image, mask)
-                    yield read_annotation(pair, names, label_maps=label_maps, score=scores)
+                    yield read_annotation(pair, names, score=scores)
                 except ImageError as error:
                     left_out.append(str(error))
 
@@ -49,11 +48,11 @@ def export(workspace: Workspace, kind: str, zipped: bool) -> tuple[bytes | Path,
             count, out = 2, workspace.folder / f"dataset-{kind}"
             while out.exists():
                 out, count = workspace.folder / f"dataset-{kind}-{count}", count + 1
-            write_dataset(annotations(), out, kind, Settings(names))
+            write_dataset(annotations(), out, kind, Settings(names.classes))
             return out, left_out
         with TemporaryDirectory() as folder:
             out = Path(folder) / "dataset"
-            write_dataset(annotations(), out, kind, Settings(names))
+            write_dataset(annotations(), out, kind, Settings(names.classes))
             data = io.BytesIO()
             with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(out.rglob("*")):
