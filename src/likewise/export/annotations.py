@@ -13,14 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-<<<<<<< HEAD
-from ..errors import ImageError, LikewiseError
-from ..images import read_pillow, why
-from ..instance_file import instances_path, read_instances
-from ..instances import Instance
-from ..manifest import LABELS
-from ..reference import is_part
-=======
 from ..batch.folder import places
 from ..errors import ImageError, InputWarning, LikewiseError
 from ..images import read_pillow, why
@@ -31,7 +23,6 @@ from ..masks import read_label_map
 from ..reference import LABEL, is_part
 from ..text_files import read_json
 from ..vocabulary import normal
->>>>>>> aafeb6c6170d239bccab65e7db0c477e4cd037f1
 
 
 @dataclass(frozen=True, eq=False)
