@@ -72,7 +72,7 @@ class Painter:
     def __init__(self, project: Project) -> None:
         self.labels = project.settings.labels
         self.learnt = [
-            (r.label, r.negative, read_mask(r.mask, size=SIZE).tobytes() if r.mask else b"")
+            (r.label, r.negative, b"" if r.mask is None else read_mask(r.mask, size=SIZE).tobytes())
             for r in project.references()
         ]
 
@@ -510,7 +510,7 @@ def test_any_order() -> None:
     run_state_machine_as_test(
         Page,
         settings=settings(
-            max_examples=2,
+            max_examples=20,
             stateful_step_count=25,
             deadline=None,
             database=None,
