@@ -24,7 +24,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -314,6 +314,8 @@ class Page(RuleBasedStateMachine):
             self.server.do("PUT", "/api/uploads?name=r.png&reference=true", picture("r"))
             state = self.server.state()
         found = state["pictures"][number % len(state["pictures"])]
+        if found["missing"]:
+            return
         values = [*(c["number"] for c in state["classes"]), NEGATIVE]
         painted = rectangle(more, values[label % len(values)])
         if more % 2:
@@ -510,10 +512,11 @@ def test_any_order() -> None:
     run_state_machine_as_test(
         Page,
         settings=settings(
-            max_examples=20,
+            max_examples=12,
             stateful_step_count=25,
             deadline=None,
             database=None,
+            phases=[Phase.generate],  # a shorter failure would take minutes
             suppress_health_check=list(HealthCheck),
         ),
     )
