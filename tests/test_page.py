@@ -459,7 +459,7 @@ def test_what_cannot_be_used_is_said_in_a_sentence(site: Site, scene: Path) -> N
     assert "no longer there" in site.refused("PUT", path, bytes([9]) * 40 + bytes(1880))
     short = f"/api/references/{picture}?width=40&height=48"
     assert "does not fit" in site.refused("PUT", short, everything)
-    assert "wrong" in site.refused("PUT", f"/api/references/{picture}", everything)
+    assert "missing" in site.refused("PUT", f"/api/references/{picture}", everything)
     gone = "/api/targets/0123456789abcdef0123/picture?side=320"
     assert "not in the project" in site.refused("GET", gone)
     for wrong in (float("nan"), 1e9, "1", None):
@@ -664,13 +664,13 @@ def test_an_unmounted_folder_is_shown_and_can_be_removed(scene: Path, thing: np.
                 "a.jpg": "missing",
                 "b.jpg": "missing",
             }
-            site.do(
-                "PUT", "/api/uploads?name=c.jpg&reference=false", (scene / "c.jpg").read_bytes()
-            )
+            name = "d.jpg" if empty else "c.jpg"
+            upload = f"/api/uploads?name={name}&reference=false"
+            site.do("PUT", upload, (scene / "c.jpg").read_bytes())
             assert site.wait()["failed"] == ""
-            assert site.target("c.jpg")["status"] == "done"
-            assert set(exported(site)) == {"c"}
-            site.do("DELETE", f"/api/targets/{site.target('c.jpg')['id']}")
+            assert site.target(name)["status"] == "done"
+            assert set(exported(site)) == {Path(name).stem}
+            site.do("DELETE", f"/api/targets/{site.target(name)['id']}")
     photos.rmdir()
     away.rename(photos)
     with served(scene / "work") as site:

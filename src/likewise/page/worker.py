@@ -15,11 +15,12 @@ import numpy as np
 
 from ..batch.folder import Job, Outcome
 from ..batch.layers import blob, tree_arrays
-from ..batch.project import Project, stamp
+from ..batch.project import Project
 from ..batch.redraw import redraw
 from ..errors import LikewiseError
 from ..features.clustering import average_linkage
 from ..images import read_image
+from ..manifest import stamp
 from ..segmenter import Segmenter
 from ..views import make_views
 from .feed import Feed

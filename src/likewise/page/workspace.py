@@ -375,10 +375,9 @@ class Workspace:
                 files = [(FOLDER / reference, REFERENCES)]
                 files += [(path, IMAGES) for path in sorted(FOLDER.glob(pattern))]
                 for path, folder in files:
-                    content = path.read_bytes()
-                    here = self.folder / folder / path.name
-                    if not here.is_file() or here.read_bytes() != content:
-                        self._keep(path.name, content, folder)
+                    here = {file_hash(other) for other in (self.folder / folder).iterdir()}
+                    if file_hash(path) not in here:
+                        self._keep(path.name, path.read_bytes(), folder)
             with self.opened() as project:
                 allot(project, labels)
             self._targets = {}

@@ -163,9 +163,14 @@ const choose = tried(async (id) => {
   state.base = found.version;
   mark(Boolean(fits));
   if (fits) toast(`What you painted on ${found.name} and did not save is back.`, true);
-  if (!changed && painter.tree) return;
-  const tree = await made(`/api/references/${id}/regions?v=${found.changed}`, same);
-  if (tree && same()) painter.tree = parse(tree);
+  if (changed || !painter.tree) takeRegions(found);
+});
+
+// It can take long, when the model is still to be loaded: nothing waits for it.
+const takeRegions = tried(async ({ id, changed }) => {
+  const wanted = () => state.picture === id && !painter.tree;
+  const tree = await made(`/api/references/${id}/regions?v=${changed}`, wanted);
+  if (tree && wanted()) painter.tree = parse(tree);
 });
 
 function mark(unsaved) {
