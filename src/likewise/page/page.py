@@ -41,7 +41,7 @@ FOREVER = {"cache-control": "private, max-age=604800, immutable"}
 class Strict(BaseModel):
     """A body: what it does not know, it refuses."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ClassBody(Strict):
