@@ -62,10 +62,19 @@ def lacking() -> str | None:
 
 
 @contextmanager
-def serving(project: Path) -> Iterator[tuple[str, int]]:
+def serving(project: Path, port: int = 0) -> Iterator[tuple[str, int]]:
     """`likewise ui` in a process of its own; yields the address that it printed and its id."""
     source = str(Path(__file__).resolve().parents[1] / "src")
-    words = ["ui", str(project), "--port", "0", "--no-browser", "--offline", "--device", "cpu"]
+    words = [
+        "ui",
+        str(project),
+        "--port",
+        str(port),
+        "--no-browser",
+        "--offline",
+        "--device",
+        "cpu",
+    ]
     with subprocess.Popen(
         [sys.executable, "-c", "from likewise.cli import main; main()", *words],
         stdout=subprocess.PIPE,
@@ -332,12 +341,12 @@ def judging(visit: Visit, project: Path) -> dict[str, Any]:
     visit.until("!likewise.viewer.editing")
     visit.shot("corrected")
     board = "[...likewise.grid.cards.values()].find(c => c.target.name === 'board_2.jpg')"
-    version = page.evaluate(f"{board}.target.version")
+    version = page.evaluate(f"{board}.target.made")
     start = time.monotonic()
     page.keyboard.press("r")
     visit.until("likewise.state.pictures.some(p => p.name === 'coin_2.png')")
     page.keyboard.press("Escape")
-    visit.until(f"{board}.key !== {version!r} && {board}.target.state === 'done'")
+    visit.until(f"{board}.key !== {version!r} && {board}.target.status === 'done'")
     visit.until("document.getElementById('work').textContent === ''")
     figures = {"seconds to all others with a second reference": time.monotonic() - start}
     open_card(visit, "board_1.jpg")
@@ -359,7 +368,7 @@ def state_of(name: str, state: str) -> str:
     """An expression that is true once a target is in that state."""
     return (
         "[...likewise.grid.cards.values()].some("
-        f"c => c.target.name === {name!r} && c.target.state === {state!r})"
+        f"c => c.target.name === {name!r} && c.target.status === {state!r})"
     )
 
 
@@ -396,7 +405,7 @@ def mistakes(visit: Visit) -> None:
     open_card(visit, "board_2.jpg")
     page.evaluate("likewise.viewer.card.target.version = 'old'")
     page.keyboard.press("a")
-    page.get_by_text("board_2.jpg was masked anew meanwhile").wait_for()
+    page.get_by_text("board_2.jpg was changed meanwhile").wait_for()
     visit.shot("mistakes")
     page.keyboard.press("Escape")
     visit.wrong = [text for text in visit.wrong if "409" not in text]  # Chromium says so too

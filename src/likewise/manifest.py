@@ -28,8 +28,7 @@ from .errors import ImageError, InputWarning, LikewiseError
 from .images import why
 from .masks import read_label_map
 from .reference import LABEL
-from .text_files import read_json
-from .vocabulary import normal
+from .text_files import normal, read_json
 from .writing import refused, write_json, write_whole
 
 LABELS, MANIFEST = "labels.json", "manifest.jsonl"

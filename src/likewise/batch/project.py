@@ -712,6 +712,12 @@ class Project:
         key = self.key(self._masked(target))
         self._set(key, {"state": "pending", "verdict": None, "source": "model"})
 
+    def forget(self, key: str) -> None:
+        """Know nothing of an image any more; a mask of it stays where it is."""
+        with self._explained(), self._transaction():
+            for table in ("images", "classes"):
+                self._db.execute(f"DELETE FROM {table} WHERE path = ?", (key,))
+
     def adopt_edited(self, jobs: Sequence[Job] | None = None) -> list[str]:
         """Take masks that were changed without likewise as a person's; each is said once.
 

@@ -21,8 +21,7 @@ from ..instances import Instance
 from ..manifest import LABELS, MARKED, Manifest
 from ..masks import read_label_map
 from ..reference import LABEL, is_part
-from ..text_files import read_json
-from ..text_files import normal
+from ..text_files import normal, read_json
 
 
 @dataclass(frozen=True, eq=False)

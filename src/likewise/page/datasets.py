@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..batch.project import MASKS
-from ..errors import LikewiseError
-from ..export.annotations import Annotation, Names, Pair, named, read_annotation, read_classes
+from ..errors import ImageError, LikewiseError
+from ..export.annotations import Annotation, Pair, named, read_annotation, read_classes
 from ..export.dataset import Settings, write_dataset
 from .workspace import Workspace
 
 
-def export(workspace: Workspace, kind: str, zipped: bool) -> bytes | Path:
-    """Make a dataset of all masks that were not rejected.
+def export(workspace: Workspace, kind: str, zipped: bool) -> tuple[bytes | Path, list[str]]:
+    """Make a dataset of all masks that were not rejected, and whose pictures are there.
 
     Args:
+        workspace: the project.
         kind: one of ``export.dataset.FORMATS``.
         zipped: give a zip instead of a new folder of the project; its images are in it too.
+
+    Returns:
+        It, and a sentence for each picture or mask that cannot be read and was left out.
 
     Raises:
         LikewiseError: there is no mask yet, or as for ``write_dataset``.
@@ -31,29 +35,27 @@ def export(workspace: Workspace, kind: str, zipped: bool) -> bytes | Path:
             raise LikewiseError("there is no mask to export yet: paint a reference first.")
         names = read_classes(workspace.folder / MASKS, None)
         pairs = named([Pair(image, mask) for image, mask, _ in found])
-        annotations = (
-            read_annotation(pair, names, score=scores)
-            for pair, (_, _, scores) in zip(pairs, found, strict=True)
-        )
+        left_out: list[str] = []
+
+        def annotations() -> Iterator[Annotation]:
+            for pair, (_, _, scores) in zip(pairs, found, strict=True):
+                try:
+                    yield read_annotation(pair, names, score=scores)
+                except ImageError as error:
+                    left_out.append(str(error))
+
         if not zipped:
             count, out = 2, workspace.folder / f"dataset-{kind}"
             while out.exists():
                 out, count = workspace.folder / f"dataset-{kind}-{count}", count + 1
-            _write(annotations, out, kind, names)
-            return out
+            summary = write_dataset(annotations(), out, kind, Settings(names.classes))
+            return out, left_out + summary.failed
         with TemporaryDirectory() as folder:
             out = Path(folder) / "dataset"
-            _write(annotations, out, kind, names)
+            summary = write_dataset(annotations(), out, kind, Settings(names.classes))
             data = io.BytesIO()
             with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(out.rglob("*")):
                     if path.is_file():
                         archive.write(path, path.relative_to(out))
-            return data.getvalue()
-
-
-def _write(annotations: Iterable[Annotation], out: Path, kind: str, names: Names) -> None:
-    """``write_dataset``, or a LikewiseError if an image is not in it."""
-    summary = write_dataset(annotations, out, kind, Settings(names.classes))
-    if summary.failed:
-        raise LikewiseError(summary.failed[0])
+            return data.getvalue(), left_out + summary.failed

@@ -1,53 +1,49 @@
-"""What happens on the server, for pages that listen."""
+"""What happens on the server, for pages that ask."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import threading
+import uuid
 from collections import deque
-from collections.abc import AsyncIterator
 from typing import Any
 
 KEPT = 2000
 """Events that a slow page may be behind before it has to ask for everything again."""
-POLL, ALIVE = 0.05, 15.0
-"""Seconds between looks, and between signs of life on a silent line."""
 
 
 class Feed:
-    """A numbered list of events; threads add to it, pages read on from where they were."""
+    """A numbered list of events; threads add to it, pages ask for those after the last they saw.
+
+    Pages ask again and again (short polling): a browser allows six connections to a host, so
+    that a line held open by each tab would shut out the seventh.
+    """
 
     def __init__(self) -> None:
-        self._events: deque[tuple[int, str]] = deque(maxlen=KEPT)
+        self.server = uuid.uuid4().hex
+        """Tells a page that the server was started anew."""
+        self._events: deque[tuple[int, dict[str, Any]]] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
         self._last = 0
-        self.closed = False
 
     def say(self, kind: str, **values: Any) -> None:
         """Add an event; ``values`` are what JSON can hold."""
         with self._lock:
             self._last += 1
-            self._events.append((self._last, json.dumps({"kind": kind, **values})))
+            self._events.append((self._last, {"kind": kind, **values}))
 
-    def since(self, number: int) -> list[tuple[int, str]]:
-        """Events after the one of that number, oldest first; or that some were lost."""
+    def since(self, number: int, server: str) -> dict[str, Any]:
+        """Events after the one of that number, oldest first.
+
+        Args:
+            number: ``last`` of the answer before.
+            server: of the answer before; "" for a page that is new.
+
+        Returns:
+            "server", "last", and "events"; one event says "reload" if some are lost.
+        """
         with self._lock:
-            if self._events and number < self._events[0][0] - 1:
-                return [(self._last, json.dumps({"kind": "reload"}))]
-            return [event for event in self._events if event[0] > number]
-
-    async def stream(self) -> AsyncIterator[str]:
-        """What happens from now on, as server-sent events."""
-        last, silent = self._last, 0.0
-        yield "retry: 1000\n\n"
-        while not self.closed:
-            events = self.since(last)
-            for number, text in events:
-                yield f"data: {text}\n\n"
-                last = number
-            silent = 0.0 if events else silent + POLL
-            if silent > ALIVE:
-                yield ": still here\n\n"
-                silent = 0.0
-            await asyncio.sleep(POLL)
+            events = [event for at, event in self._events if at > number]
+            lost = bool(self._events) and number < self._events[0][0] - 1
+            if server != self.server or lost or number > self._last:
+                events = [{"kind": "reload"}]
+            return {"server": self.server, "last": self._last, "events": events}

@@ -1,12 +1,13 @@
 """Painted masks: of references, and of targets that a person corrects.
 
-The page has one byte a pixel of a picture as it is shown (see ``working_size``): 0 nothing, k the
-k-th class of the page, and in references NEGATIVE.
+The page has one byte a pixel of a picture as it is shown (see ``working_size``): 0 nothing, else
+the number of a class in the project's masks (see ``workspace.classes``); in references also
+NEGATIVE.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ..batch.folder import Job
+from ..batch.project import MASKS, Project
 from ..batch.settings import Marked, relative
 from ..errors import LikewiseError
-from ..images import read_image, read_pillow, write_label_map
+from ..images import read_image, write_label_map
 from ..masks import read_mask
 from ..pictures import class_colour
-from .workspace import MASK, NEGATIVE, REFERENCES, Workspace, classes
+from .workspace import NEGATIVE, REFERENCES, Workspace, allot, check_version, classes
 
 WORKING = 1600
 """Pixels of the longer side at which larger pictures are shown and painted."""
@@ -27,81 +30,85 @@ LabelMap = npt.NDArray[np.uint8]
 
 
 def read_mask_of(workspace: Workspace, wanted: str) -> LabelMap:
-    """(h, w) a target's mask at working size: 0 nothing, k the k-th class of the page.
+    """(h, w) a target's mask at working size: 0 nothing, else numbers of classes.
 
     Raises:
         LikewiseError: it has none.
     """
     with workspace.lock, workspace.opened() as project:
-        job = workspace.masked(project, wanted)
-        label_map = read_label_map(job.mask)
-        names = [c["label"] for c in classes(project.settings)]
-        table = np.zeros(256, np.uint8)
-        for k, label in enumerate(project.settings.labels, 1):
-            table[k] = names.index(label) + 1
-    return table[_nearest(label_map, working_size(label_map.shape))]
+        whole = _read(project, workspace.masked(project, wanted))
+        return _nearest(whole, working_size(whole.shape))
 
 
-def correct(workspace: Workspace, wanted: str, painted: LabelMap) -> dict[str, Any]:
+def correct(
+    workspace: Workspace, wanted: str, painted: LabelMap, version: str | None = None
+) -> dict[str, Any]:
     """Keep a target's mask that a person painted; what they left alone keeps its finer detail.
 
     Args:
         workspace: the project.
         wanted: id of the target.
         painted: as ``read_mask_of`` gives it.
+        version: of the target as the person saw it.
 
     Raises:
-        LikewiseError: it shows a class without references, or has another size.
+        LikewiseError: it shows a class that there is not, or has another size.
+        StaleError: it is not as the person saw it.
     """
     with workspace.lock, workspace.opened() as project:
-        job, labels = workspace.masked(project, wanted), project.settings.labels
-        before = read_mask_of(workspace, wanted)
+        job = workspace.masked(project, wanted)
+        now = workspace.describe(project, job.target)["version"]
+        check_version(version, now, f"{job.target.name} was changed")
+        whole = _read(project, job)
+        before = _nearest(whole, working_size(whole.shape))
         if painted.shape != before.shape:
             raise LikewiseError(f"the mask of {job.target.name} has another size: look again.")
-        table = np.zeros(256, np.uint8)
-        for k, found in enumerate(classes(project.settings), 1):
-            if found["label"] in labels:
-                table[k] = labels.index(found["label"]) + 1
-            elif (painted == k).any():
-                raise LikewiseError(f"{found['label']} has no reference yet: paint one first.")
-        whole = read_label_map(job.mask)
+        allot(project, [c["label"] for c in classes(project)])
+        _check_numbers(project, painted[painted != before])
         changed = _nearest((painted != before).astype(np.uint8), whole.shape) > 0
-        whole[changed] = _nearest(table[painted], whole.shape)[changed]
+        whole[changed] = _nearest(painted, whole.shape)[changed]
         project.correct(job.target, whole)
         return workspace.describe(project, job.target)
 
 
-def promote(workspace: Workspace, wanted: str) -> dict[str, Any]:
+def promote(workspace: Workspace, wanted: str, version: str | None = None) -> dict[str, Any]:
     """Make a target and its mask a reference; the mask counts as accepted.
+
+    Args:
+        workspace: the project.
+        wanted: id of the target.
+        version: of the target as the person saw it.
 
     Raises:
         LikewiseError: it has no mask, or an empty one.
+        StaleError: it is not as the person saw it.
     """
     with workspace.lock, workspace.opened() as project:
         job = workspace.masked(project, wanted)
+        now = workspace.describe(project, job.target)["version"]
+        check_version(version, now, f"{job.target.name} was changed")
         painted = read_mask_of(workspace, wanted)
         if not painted.any():
             raise LikewiseError(f"the mask of {job.target.name} is empty: correct it first.")
-        if project.states()[project.key(job)] != "corrected":
-            project.judge([job.target], "accepted")
         save_reference(workspace, job.target, painted)
+        project.judge([job.target], "accepted")
         return workspace.describe(project, job.target)
 
 
 def read_painted(workspace: Workspace, path: Path) -> LabelMap:
-    """(h, w) of a reference picture at working size: 0, classes of the page, or NEGATIVE.
+    """(h, w) of a reference picture at working size: 0, numbers of classes, or NEGATIVE.
 
     Raises:
         LikewiseError: the picture or a mask cannot be used.
     """
     with workspace.opened() as project:
-        settings = project.settings
-    names = [c["label"] for c in classes(settings)]
+        references = project.settings.references
+        numbers = {c["label"]: c["number"] for c in classes(project)}
     height, width = read_image(path).shape[:2]
     painted = np.zeros((height, width), np.uint8)
-    for r in settings.references:
+    for r in references:
         if workspace.shows(r, path):
-            value = NEGATIVE if r.negative else names.index(r.label) + 1
+            value = NEGATIVE if r.negative else numbers[r.label]
             if r.mask is None:
                 painted[:] = value
             else:
@@ -110,7 +117,9 @@ def read_painted(workspace: Workspace, path: Path) -> LabelMap:
     return _nearest(painted, working_size(painted.shape))
 
 
-def save_reference(workspace: Workspace, path: Path, painted: LabelMap) -> None:
+def save_reference(
+    workspace: Workspace, path: Path, painted: LabelMap, version: str | None = None
+) -> dict[str, Any]:
     """Make what is painted on a picture references, in place of what was; none if nothing is.
 
     One label map holds all classes that are painted on it.
@@ -119,41 +128,58 @@ def save_reference(workspace: Workspace, path: Path, painted: LabelMap) -> None:
         workspace: the project.
         path: the picture.
         painted: as ``read_painted`` gives it.
+        version: of the picture's references as the person saw them.
+
+    Returns:
+        "version" of what is kept, and "note": what the person should know of it, or "".
 
     Raises:
         LikewiseError: the whole picture is painted, or it does not fit the picture or the classes.
+        StaleError: the references are not as the person saw them.
     """
     with workspace.lock, workspace.opened() as project:
         settings = project.settings
-        names = [c["label"] for c in classes(settings)]
+        now = workspace.picture_state(project, path)["version"]
+        check_version(version, now, f"the example on {path.name} was changed")
+        known = classes(project)
+        allot(project, [c["label"] for c in known])
+        names = {c["number"]: c["label"] for c in known}
         values = [int(k) for k in np.unique(painted) if k]
-        if any(k > len(names) and k != NEGATIVE for k in values):
-            raise LikewiseError("a class that is painted is no longer there: reload the page.")
+        _check_numbers(project, painted[painted != NEGATIVE], names)
         size = read_image(path).shape[:2]
         if painted.shape != working_size(size):
             raise LikewiseError(f"what was painted does not fit {path.name}: reload the page.")
-        if len(np.unique(painted)) == 1 and values:
+        everything = len(np.unique(painted)) == 1
+        if everything and values and values != [NEGATIVE]:
             raise LikewiseError(f"all of {path.name} is painted: leave free what is not the thing.")
         mask = _mask_file(workspace, path, settings.references)
-        if values:
+        where: str | None = relative(mask, workspace.folder)
+        if everything:  # a picture that shows nothing of the thing needs no mask
+            where = None
+        elif values:
             palette = [(0, 0, 0), *(class_colour(k) for k in range(1, NEGATIVE)), (90, 90, 90)]
+            mask.parent.mkdir(exist_ok=True)
             write_label_map(mask, _nearest(painted, size), palette)
-        image, where = relative(path, workspace.folder), relative(mask, workspace.folder)
+        image = relative(path, workspace.folder)
         new = [
-            Marked(image, where, k, negative=True)
+            Marked(image, where, k if where else None, negative=True)
             if k == NEGATIVE
-            else Marked(image, where, k, names[k - 1])
+            else Marked(image, where, k, names[k])
             for k in values
         ]
         kept = [r for r in settings.references if not workspace.shows(r, path)]
-        # Classes stay in their order: masks that were judged have their numbers.
-        order = list(dict.fromkeys([*settings.labels, *names]))
+        order = [c["label"] for c in known]
         references = sorted(
             [*kept, *new], key=lambda r: len(order) if r.negative else order.index(r.label)
         )
         workspace.change(references=tuple(references))
-        if not values:
+        if not values or everything:
             mask.unlink(missing_ok=True)
+    note = ""
+    if references and all(r.negative for r in references):
+        note = "What it is not is kept; now paint an example of what it is, here or on another."
+    with workspace.opened() as project:
+        return {"version": workspace.picture_state(project, path)["version"], "note": note}
 
 
 def remove_reference(workspace: Workspace, path: Path) -> None:
@@ -169,15 +195,19 @@ def remove_reference(workspace: Workspace, path: Path) -> None:
 
 def _mask_file(workspace: Workspace, path: Path, references: Sequence[Marked]) -> Path:
     """Where the painted mask of a picture is, or a name that is free for it."""
-    folder = workspace.folder / REFERENCES
+    folder = workspace.folder / REFERENCES / MASKS
+    old = folder.parent  # where likewise 0.1.0 kept them, as <stem>.mask.png
     for reference in references:
         before = workspace.folder / (reference.mask or "")
-        ours = before.name.endswith(MASK) and before.resolve().parent == folder.resolve()
+        place = before.resolve().parent
+        ours = place == folder.resolve() or (
+            place == old.resolve() and before.name.endswith(".mask.png")
+        )
         if ours and workspace.shows(reference, path):
             return before
-    count, mask = 2, folder / f"{path.stem}{MASK}"
+    count, mask = 2, folder / f"{path.stem}.png"
     while mask.exists():
-        mask, count = folder / f"{path.stem}-{count}{MASK}", count + 1
+        mask, count = folder / f"{path.stem}-{count}.png", count + 1
     return mask
 
 
@@ -187,12 +217,28 @@ def working_size(size: Sequence[int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def read_label_map(path: Path) -> LabelMap:
-    """(H, W) uint8. Raises LikewiseError if it cannot be read or has too many classes."""
-    label_map = np.array(read_pillow(path, str(path)))
-    if label_map.dtype != np.uint8 or label_map.ndim != 2:
-        raise LikewiseError(f"{path} has more classes than the page can show: use the commands.")
-    return label_map
+def _read(project: Project, job: Job) -> LabelMap:
+    """(H, W) the numbers of classes in a mask of the project; see ``Project.read_mask``."""
+    values = project.read_mask(job.target)
+    if int(values.max()) >= NEGATIVE:
+        raise LikewiseError(
+            f"{job.mask} has more classes than the page can show: use the commands."
+        )
+    return values.astype(np.uint8)
+
+
+def _check_numbers(
+    project: Project, painted: LabelMap, names: Mapping[int, str] | None = None
+) -> None:
+    """Raises LikewiseError if a number is of no class, or of none of some: it was removed."""
+    known = project.manifest.numbers
+    for number in np.unique(painted[painted > 0]).tolist():
+        label = next((label for label, k in known.items() if k == number), None)
+        if label is None or (names is not None and number not in names):
+            what = "a class" if label is None else f"the class {label}"
+            raise LikewiseError(
+                f"{what} that is painted is no longer there: add it again, or erase it."
+            )
 
 
 def _nearest(values: LabelMap, size: Sequence[int]) -> LabelMap:

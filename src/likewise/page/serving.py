@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -12,6 +11,7 @@ import uvicorn
 from ..listening import address_of, bind, configure
 from .feed import Feed
 from .page import make_app
+from .secret import project_token
 from .worker import Worker
 from .workspace import Workspace
 
@@ -42,14 +42,13 @@ def serve(
     listening = bind(host, port, secret=True)
     listening.listen()
     port = listening.getsockname()[1]
-    token, feed = secrets.token_urlsafe(24), Feed()
+    token, feed = project_token(folder), Feed()
     worker = Worker(workspace, feed, device=device, dtype=dtype, offline=offline)
     app = make_app(workspace, worker, feed, token, host, port)
     settings = configure(app, timeout_graceful_shutdown=5, lifespan="on")
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            feed.closed = True  # or the server would wait for pages that listen
             worker.stop()
             super().handle_exit(sig, frame)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
@@ -30,6 +30,8 @@ from .workspace import Workspace
 T = TypeVar("T")
 AHEAD = 16
 """Pictures that are encoded before anybody asked."""
+SOON = 0.3
+"""Seconds that a page is let wait for the regions of a picture."""
 
 
 class Worker(threading.Thread):
@@ -56,6 +58,7 @@ class Worker(threading.Thread):
         self._awake = threading.Event()
         self._seen: set[object] = set()
         self._opened: Path | None = None
+        self._regions: tuple[object, Future[bytes]] | None = None
         self._ends = False
         self.doing = {"doing": "loading", "left": 0, "total": 0}
         self.failed = ""
@@ -66,14 +69,24 @@ class Worker(threading.Thread):
         self._wishes += 1
         self._awake.set()
 
-    def changed(self) -> dict[str, Any]:
-        """References, targets or classes changed: pages ask for everything again; nothing."""
+    def changed(self) -> None:
+        """References, targets or classes changed: pages ask for everything again."""
         self.feed.say("reload")
         self.wish()
-        return {}
 
     def ask(self, function: Callable[[], T]) -> T:
         """What a function says that is called in this thread, between two images."""
+        answer = self._soon(function)
+        while True:
+            try:
+                return answer.result(timeout=1)
+            except FutureTimeoutError:
+                if answer.done():
+                    raise
+                if self._ends:
+                    raise LikewiseError("likewise ui ends: start it again.") from None
+
+    def _soon(self, function: Callable[[], T]) -> Future[T]:
         answer: Future[T] = Future()
 
         def run() -> None:
@@ -84,14 +97,7 @@ class Worker(threading.Thread):
 
         self._asked.put(run)
         self._awake.set()
-        while True:
-            try:
-                return answer.result(timeout=1)
-            except FutureTimeoutError:
-                if answer.done():
-                    raise
-                if self._ends:
-                    raise LikewiseError("likewise ui ends: start it again.") from None
+        return answer
 
     def stop(self) -> None:
         """End soon, after the image in work."""
@@ -155,13 +161,16 @@ class Worker(threading.Thread):
                 return
             jobs = project.jobs()
             run = project.run_key(backbone)
-            states = project.states()
-            todo = set(project.todo(jobs, run))
+            project.adopt_edited(jobs)
+            todo, rows = project.todo(jobs, run), project.facts()
             left = [
                 job
                 for job in jobs
                 if job in todo
-                or (states[project.key(job)] == "done" and not project.layers(job.target).is_file())
+                or (
+                    _is_free(rows.get(project.key(job), {}))
+                    and not project.layers(job.target).is_file()
+                )
             ]
             if left:
                 segmenter = self._fit(project, encoder, run)
@@ -192,9 +201,16 @@ class Worker(threading.Thread):
 
         self.ask(settled)
 
-    def regions(self, picture: Path) -> bytes:
-        """A picture's clustering as a blob of no classes, see ``layers.blob``."""
-        self._opened = picture
+    def regions(self, picture: Path) -> bytes | None:
+        """A picture's clustering as a blob of no classes, see ``layers.blob``.
+
+        Returns:
+            None while it is not there yet: browsers have few connections, so none is held.
+
+        Raises:
+            LikewiseError: the picture or the backbone cannot be used.
+        """
+        self._opened, key = picture, (picture, stamp(picture))
 
         def clustered() -> bytes:
             with self.workspace.opened() as project:
@@ -205,7 +221,16 @@ class Worker(threading.Thread):
             nothing = np.empty((0, *encoded.grid), np.float32)
             return blob(nothing, (), *tree, (), (image.shape[0], image.shape[1]))
 
-        return self.ask(clustered)
+        if self._regions is None or self._regions[0] != key:
+            self._regions = key, self._soon(clustered)
+        answer = self._regions[1]
+        try:
+            return answer.result(timeout=SOON)
+        except FutureTimeoutError:
+            return None
+        except LikewiseError:
+            self._regions = None  # it is tried again when it is asked for again
+            raise
 
     def _tell(self, project: Project, target: Path) -> None:
         self.feed.say("target", target=self.workspace.describe(project, target))
@@ -221,7 +246,7 @@ class Worker(threading.Thread):
 
     @contextmanager
     def _claim(self, job: Job) -> Iterator[bool]:
-        """Jobs are free unless a person said or made something of them."""
+        """As ``Project.claim``, while no person writes."""
         with self.workspace.lock, self.workspace.opened() as project, project.claim(job) as free:
             yield free
 
@@ -244,3 +269,8 @@ class Worker(threading.Thread):
                         encoder.encode(picture)
                         yield
                 self._seen.add(mark)
+
+
+def _is_free(row: Mapping[str, Any]) -> bool:
+    """Whether the sliders may move a mask: the model's, and not judged."""
+    return (row.get("state"), row.get("verdict"), row.get("source")) == ("done", None, "model")

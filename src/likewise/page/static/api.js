@@ -12,18 +12,29 @@ export function toast(text, calm = false) {
   setTimeout(() => note.remove(), calm ? 4000 : 9000);
 }
 
+const KEPT = "What you paint is kept meanwhile.";
+let project = null; // id of the project that this tab shows
+
+export function showing(id) { project = id; }
+
 async function ask(path, options = {}) {
   let answer;
+  const headers = { ...options.headers, ...(project && { "x-likewise-project": project }) };
   try {
-    answer = await fetch(path, options);
+    answer = await fetch(path, { ...options, headers });
   } catch {
-    throw new Error("The server cannot be reached: is likewise ui still running?");
+    throw Object.assign(new Error(`The server cannot be reached: is likewise ui still running? ${KEPT}`), { lost: true });
+  }
+  if (answer.status === 403) {
+    const words = `The server was started anew: open the address that it printed, then go on here. ${KEPT}`;
+    throw Object.assign(new Error(words), { lost: true });
   }
   if (!answer.ok) {
     const text = await answer.text();
-    let words = text;
-    try { words = JSON.parse(text).error; } catch { /* plain text says it as it is */ }
-    throw new Error(words || `The server said ${answer.status}: reload the page.`);
+    let said = { error: text };
+    try { said = JSON.parse(text); } catch { /* plain text says it as it is */ }
+    const error = new Error(said.error || `The server said ${answer.status}: reload the page.`);
+    throw Object.assign(error, { stale: said.stale === true, gone: answer.status === 404 });
   }
   return answer;
 }
@@ -31,14 +42,28 @@ async function ask(path, options = {}) {
 export const get = async (path) => (await ask(path)).json();
 export const binary = async (path) => (await ask(path)).arrayBuffer();
 
-// What changes something goes one after the other, in the order of the person's doings.
+// As `binary`, of what the server makes first; null once `wanted()` says so.
+export async function made(path, wanted) {
+  while (wanted()) {
+    const answer = await ask(path);
+    if (answer.status !== 202) return answer.arrayBuffer();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  return null;
+}
+
+// What changes something goes one after the other, in the order of the person's doings. `path` and
+// `body` may be functions: they are called when it is sent, after the answers before.
 let queue = Promise.resolve();
 
 export function send(method, path, body) {
-  const raw = body instanceof Uint8Array || body instanceof Blob;
-  const options = { method, body: raw || body === undefined ? body : JSON.stringify(body) };
-  if (!raw && body !== undefined) options.headers = { "content-type": "application/json" };
-  const sent = queue.then(() => ask(path, options));
+  const sent = queue.then(() => {
+    const said = typeof body === "function" ? body() : body;
+    const raw = said instanceof Uint8Array || said instanceof Blob || said === undefined;
+    const options = { method, body: raw ? said : JSON.stringify(said) };
+    if (!raw) options.headers = { "content-type": "application/json" };
+    return ask(typeof path === "function" ? path() : path, options);
+  });
   queue = sent.catch(() => {});
   return sent;
 }
@@ -52,16 +77,32 @@ export async function labelMap(path) {
   return { height, width, labels: new Uint8Array(data.slice(8)) };
 }
 
-// Calls `hear(event)` for what happens; `renew()` whenever the line was made (again).
-export function listen(hear, renew) {
-  const line = new EventSource("/api/events");
-  let lost = false;
-  line.onmessage = (message) => hear(JSON.parse(message.data));
-  line.onopen = () => { lost = false; renew(); };
-  line.onerror = () => {
-    const ended = line.readyState === EventSource.CLOSED;
-    if (ended) toast("The server was started anew: open the address that it printed.");
-    else if (!lost) toast("The connection to the server is lost: is likewise ui still running?");
-    lost = true;
+const BUSY = 150, CALM = 600, HIDDEN = 3000; // ms between two questions
+
+// Calls `hear(event)` for what happens; `renew()` at first, and when events were lost; `trouble(text)`
+// while the server does not answer or does nothing, "" when all is well. It asks again and again: a
+// line held open by every tab would use up the browser's connections.
+export function listen(hear, renew, trouble) {
+  let server = "", since = 0, timer = null, asking = false;
+  const poll = async () => {
+    if (asking) return;
+    asking = true;
+    clearTimeout(timer);
+    let pause = CALM;
+    try {
+      const { events, ...said } = await get(`/api/events?server=${server}&since=${since}`);
+      const first = server !== said.server;
+      ({ server, last: since } = said);
+      trouble(said.failed);
+      if (first || events.some(({ kind }) => kind === "reload")) await renew();
+      events.forEach(hear);
+      if (events.length) pause = BUSY;
+    } catch (error) {
+      trouble(error.message);
+    }
+    asking = false;
+    timer = setTimeout(poll, document.hidden ? HIDDEN : pause);
   };
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
+  poll();
 }

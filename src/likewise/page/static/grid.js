@@ -4,13 +4,15 @@ import { binary, labelMap, settled, toast } from "./api.js";
 import { heat, parse, shown } from "./layers.js";
 import { nearest, thermal, tint } from "./view.js";
 
-const JUDGED = ["accepted", "rejected", "corrected"];
-const RANK = ["failed", "done", "pending", "corrected", "accepted", "rejected"];
+const RANK = ["missing", "failed", "done", "pending", "corrected", "accepted", "rejected"];
 const PAGE = 300; // cards at first
 const LARGE = 640; // pixels of the longer side of what is drawn over a large picture
 
+// Whether the mask of a target is fixed: a person made or judged it, and sliders do not move it.
+export const fixed = ({ state, verdict, source }) => state === "done" && Boolean(verdict || source === "person");
+
 export class Grid {
-  // `state` is the page's: classes, labels, sliders, mode; `onOpen(id)` when a card is chosen.
+  // `state` is the page's: classes, former, sliders, mode; `onOpen(id)` when a card is chosen.
   constructor(box, more, state, onOpen) {
     Object.assign(this, { box, more, state, onOpen, cards: new Map(), limit: PAGE, focused: null });
     this.watch = new IntersectionObserver((entries) => {
@@ -35,11 +37,11 @@ export class Grid {
   put(target) {
     const card = this.cards.get(target.id) ?? this.make(target);
     card.target = target;
-    const { state, reasons, doubt, error } = target;
-    card.box.className = `card ${state}`;
-    card.badge.className = `badge ${state}`;
+    const { status, reasons, doubt, error } = target, unsaved = this.state.unsavedMasks.has(target.id);
+    card.box.className = `card ${status}`;
+    card.badge.className = `badge ${status}`;
     const why = reasons[0]?.replaceAll("_", " ") ?? `doubt ${(doubt ?? 0).toFixed(2)}`;
-    card.badge.textContent = state === "done" ? why : state;
+    card.badge.textContent = unsaved ? "not saved" : status === "done" ? why : status;
     card.box.setAttribute("aria-label", `${target.name}, ${card.badge.textContent}`);
     card.box.title = error ?? `${target.path}${reasons.length ? `: ${reasons.join(", ")}` : ""}`;
     if (card.visible) this.show(card);
@@ -78,21 +80,28 @@ export class Grid {
   async show(card) {
     const { id, state, changed } = card.target, base = `/api/targets/${id}`;
     const address = `${base}/picture?side=320&v=${changed}`;
-    if (card.img.getAttribute("src") !== address && state !== "failed") card.img.src = address;
+    if (["failed", "missing"].includes(state)) return;
+    if (card.img.getAttribute("src") !== address) card.img.src = address;
     try {
       if (await this.fetch(card)) this.draw(card);
     } catch (error) { toast(error.message); }
   }
 
-  // True once the card has its layers, or the mask of one that was judged.
+  // True once the card has its layers, or the mask that a person made or judged.
   async fetch(card) {
-    const { id, state, version, mask } = card.target, judged = JUDGED.includes(state);
-    if (!judged && state !== "done") return Boolean(card.layers);
-    const key = card.wanted = judged ? mask : version, base = `/api/targets/${id}`;
+    const { id, state, made, mask } = card.target, held = fixed(card.target);
+    if (state !== "done") return Boolean(card.layers);
+    const key = card.wanted = held ? mask : made, base = `/api/targets/${id}`;
     if (card.key === key) return true;
-    const found = judged ? { mask: await labelMap(`${base}/mask`) } : { layers: parse(await binary(`${base}/layers?v=${key}`)) };
+    const found = held ? {} : { layers: await this.layers(`${base}/layers?v=${key}`) };
+    if (!found.layers) found.mask = await labelMap(`${base}/mask`);
     if (card.wanted === key) Object.assign(card, { key, layers: null, mask: null }, found);
     return true;
+  }
+
+  // The scores of an image; null where there are none that its classes can be told from.
+  async layers(path) {
+    try { return parse(await binary(path)); } catch (error) { if (error.gone) return null; throw error; }
   }
 
   draw(card) {
@@ -106,18 +115,17 @@ export class Grid {
 
   // What lies over the picture in this mode, at that size.
   image(card, height, width) {
-    const { mode, sliders, classes } = this.state, { layers, mask } = card;
-    if (mode === "original" || !(layers || mask) || card.target.state === "failed") return null;
+    const { mode, sliders } = this.state, { layers, mask } = card, classes = this.state.colours;
+    if (mode === "original" || !(layers || mask) || ["failed", "missing"].includes(card.target.state)) return null;
     if (mode === "heat" && layers) return thermal(heat(layers, sliders, height, width), height, width);
     return tint(this.labels(card, height, width), height, width, classes, mode);
   }
 
-  // (height, width) numbers of the page's classes.
+  // (height, width) numbers of classes.
   labels({ layers, mask }, height, width) {
     if (mask) return nearest(mask.labels, mask.height, mask.width, height, width);
     const found = shown(layers, this.state.sliders, height, width);
-    const numbers = this.state.labels.map((label) => this.state.classes.findIndex((c) => c.label === label) + 1);
-    return found.map((k) => (k ? numbers[k - 1] : 0));
+    return found.map((k) => (k ? layers.numbers[k - 1] : 0));
   }
 
   // The sliders, the mode or the colours changed: all that can be seen, now.
@@ -127,23 +135,24 @@ export class Grid {
 }
 
 function compare({ target: a }, { target: b }) {
-  return RANK.indexOf(a.state) - RANK.indexOf(b.state) || (b.doubt ?? 0) - (a.doubt ?? 0) || a.path.localeCompare(b.path);
+  return RANK.indexOf(a.status) - RANK.indexOf(b.status) || (b.doubt ?? 0) - (a.doubt ?? 0) || a.path.localeCompare(b.path);
 }
 
 export class Viewer {
   constructor(dialog, painter, grid) {
-    Object.assign(this, { dialog, painter, grid, id: null, editing: false });
+    // `version`: of the target when its correction was begun; `changed`: something is painted.
+    Object.assign(this, { dialog, painter, grid, id: null, editing: false, version: null, changed: false });
   }
 
   get card() { return this.grid.cards.get(this.id); }
 
   async open(id) {
-    Object.assign(this, { id, editing: false });
+    Object.assign(this, { id, editing: false, changed: false });
     if (!this.dialog.open) this.dialog.showModal();
     this.painter.canvas.focus();
     const { target } = this.card, picture = new Image();
     this.tell();
-    if (target.state === "failed") {
+    if (["failed", "missing"].includes(target.state)) {
       this.painter.clear();
       return toast(target.error);
     }
@@ -166,23 +175,27 @@ export class Viewer {
   tell() {
     const { target } = this.card, $ = (what) => this.dialog.querySelector(what);
     $("#title").textContent = target.name;
-    $("#badge").className = `badge ${target.state}`;
+    $("#badge").className = `badge ${target.status}`;
     const sure = target.confidence === null ? "" : `, confidence ${target.confidence.toFixed(2)}`;
-    $("#badge").textContent = [target.state + sure, ...target.reasons].join(", ").replaceAll("_", " ");
+    const corrected = target.source === "person" && target.verdict ? " correction" : "";
+    $("#badge").textContent = [target.status + corrected + sure, ...target.reasons].join(", ").replaceAll("_", " ");
     $("#correcting").hidden = !this.editing;
     $("#verdicts").hidden = this.editing;
-    const none = ["pending", "failed"].includes(target.state);
-    for (const button of this.dialog.querySelectorAll("#verdicts button")) button.disabled = none;
-    $("#takeback").disabled = !JUDGED.includes(target.state);
+    for (const button of this.dialog.querySelectorAll("#verdicts button")) button.disabled = target.state !== "done";
+    $("#takeback").disabled = target.state !== "done" || !target.verdict;
+    $("#discard").hidden = target.source !== "person";
+    $("#removetarget").disabled = false;
+    $("#unsaved").hidden = this.editing || !this.grid.state.unsavedMasks.has(target.id);
     for (const what of ["#previous", "#next", "#close"]) $(what).disabled = this.editing;
   }
 
-  // Paint over the mask as it is on disk.
-  async edit() {
+  // Paint over the mask as it is on disk; `draft` is what was painted on it and not saved.
+  async edit(draft) {
     await settled();
-    const { labels } = await labelMap(`/api/targets/${this.id}/mask`);
-    this.editing = true;
-    this.painter.open(this.painter.picture, labels);
+    const { version } = this.card.target, { labels, width, height } = await labelMap(`/api/targets/${this.id}/mask`);
+    const fits = draft?.width === width && draft.height === height;
+    Object.assign(this, { editing: true, version, changed: Boolean(fits) });
+    this.painter.open(this.painter.picture, labels, fits ? draft.labels : null);
     this.tell();
   }
 

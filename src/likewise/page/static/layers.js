@@ -14,6 +14,7 @@ export function parse(data) {
     distances: next(Float32Array, merges),
     pairs: next(Uint32Array, 2 * merges),
     wholes: next(Int32Array, C),
+    numbers: next(Uint32Array, C), // of the classes, in masks
   };
 }
 

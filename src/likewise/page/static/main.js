@@ -1,6 +1,7 @@
 // The page: what the person does, and what the server says.
 
-import { get, labelMap, binary, listen, send, toast } from "./api.js";
+import { get, labelMap, listen, made, send, showing, toast } from "./api.js";
+import { Drafts } from "./drafts.js";
 import { Grid, Viewer } from "./grid.js";
 import { parse } from "./layers.js";
 import { Painter } from "./paint.js";
@@ -8,53 +9,73 @@ import { MODES, NEGATIVE } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const state = {
-  classes: [], labels: [], pictures: [], picture: null, unsaved: false,
+  classes: [], // {label, colour, number}: the number is what is painted and what masks hold
+  colours: [], // of these, and of classes that were removed
+  pictures: [], picture: null, base: null, // the picture that is open, and the version its painting began with
+  unsaved: false, unsavedMasks: new Set(), // ids of targets with a draft of a correction
   sliders: { threshold: 0, granularity: 0 }, mode: "overlay",
 };
-const painter = new Painter($("paint"), { onChange: () => mark(true), granularity: () => state.sliders.granularity });
-const look = new Painter($("look"));
+const painter = new Painter($("paint"), { onChange: () => painted(), granularity: () => state.sliders.granularity });
+const look = new Painter($("look"), { onChange: () => corrected() });
 const grid = new Grid($("grid"), $("more"), state, (id) => viewer.open(id));
 const viewer = new Viewer($("viewer"), look, grid);
+let drafts = null;
 window.likewise = { state, painter, grid, viewer, look };
 
-// Say in a toast what goes wrong.
+// Say in a toast what goes wrong; what another tab has changed meanwhile is looked at again.
 const tried = (doing) => async (...given) => {
-  try { return await doing(...given); } catch (error) { toast(error.message); }
+  try { return await doing(...given); } catch (error) {
+    toast(error.message);
+    if (error.stale) await renew();
+  }
 };
 
 // --- what the server says -----------------------------------------------------------------------
 
-const renew = tried(async () => {
-  const news = await get("/api/state"), first = !state.project;
-  if (first && news.failed) toast(news.failed);
-  Object.assign(state, { classes: news.classes, labels: news.labels, pictures: news.pictures, project: news.project });
-  painter.classes = look.classes = state.classes;
-  $("project").textContent = $("project").title = news.project;
+async function renew() {
+  const news = await get("/api/state"), first = !drafts;
   if (first) {
-    state.sliders = news.sliders;
-    $("threshold").value = news.sliders.threshold;
-    const { granularity } = news.sliders;
-    $("granularity").value = granularity ? Math.round((100 * Math.log(granularity / 0.01)) / Math.log(100)) : 0;
+    showing(news.id);
+    drafts = new Drafts(news.id);
     $("format").replaceChildren(...news.formats.map((name) => new Option(name.toUpperCase(), name)));
-    saySliders();
   }
+  state.unsavedMasks = await drafts.ids("mask");
+  const { classes, former, classes_version: classesVersion, pictures, sources, project } = news;
+  Object.assign(state, { classes, classesVersion, colours: [...classes, ...former], pictures, sources, project });
+  for (const of of [painter, look]) {
+    of.classes = state.colours;
+    if (of.value !== NEGATIVE && !classes.some(({ number }) => number === of.value)) of.value = classes[0].number;
+  }
+  $("project").textContent = $("project").title = news.project;
+  if (!state.sliding) takeSliders(news.sliders);
   showWork(news.work);
   showClasses();
   showPictures();
+  showSources();
   grid.replace(news.targets);
-  if (!news.targets.length) $("grid").innerHTML = "<p>No images yet: add a folder, or drop images here.</p>";
+  const hint = sources.length ? "None of the images is there now." : "No images yet: add a folder, or drop images here.";
+  if (!news.targets.length) $("grid").innerHTML = `<p>${hint}</p>`;
   grid.redraw();
-  if (!state.pictures.some((p) => p.id === state.picture)) {
+  if (viewer.id && !viewer.card) $("viewer").close();
+  else if (viewer.id) viewer.tell();
+  const open = state.pictures.find((p) => p.id === state.picture);
+  if (!open) {
+    mark(false);
     if (state.pictures.length) await choose(state.pictures[0].id); else { state.picture = null; painter.clear(); }
-  }
+  } else if (open.version !== state.base && !state.unsaved) await choose(open.id);
+  if (painter.picture) painter.tinted();
   $("empty").hidden = Boolean(state.pictures.length);
-  $("example").hidden = Boolean(news.targets.length);
-});
+  $("example").hidden = Boolean(news.targets.length || sources.length);
+  if (first && state.unsavedMasks.size) {
+    const names = [...state.unsavedMasks].map((id) => grid.cards.get(id)?.target.name).filter(Boolean);
+    if (names.length) toast(`A correction that was not saved is kept: open ${names.join(", ")} and press Correct.`, true);
+  }
+}
 
 function hear(event) {
   if (event.kind === "work") showWork(event);
   if (event.kind === "error") toast(event.text);
-  if (event.kind === "reload") state.timer ??= setTimeout(() => { state.timer = null; renew(); }, 100);
+  if (event.kind === "sliders" && !state.sliding) takeSliders(event.sliders);
   if (event.kind === "target") {
     if (event.target.error && event.target.state === "failed") toast(event.target.error);
     grid.put(event.target);
@@ -65,12 +86,39 @@ function hear(event) {
   }
 }
 
+function trouble(text) {
+  $("trouble").hidden = !text;
+  $("trouble").textContent = text;
+}
+
 function showWork({ doing, left, total }) {
   const words = { loading: "loading the model…", learning: "learning from the example…" };
   $("work").textContent = doing === "segmenting" ? `${total - left} of ${total}` : words[doing] ?? "";
   $("progress").hidden = doing !== "segmenting";
   $("progress").value = total ? (total - left) / total : 0;
 }
+
+// Folders and files that the images come from: all in the dialog, missing ones above the images too.
+function showSources() {
+  const line = ({ id, path, error }) => {
+    const row = document.createElement("p"), words = document.createElement("span");
+    words.textContent = error || path;
+    row.className = error ? "source missing" : "source";
+    row.append(words);
+    if (path !== "images") row.append(Object.assign(document.createElement("button"), {
+      type: "button", textContent: "Remove", ariaLabel: `Remove ${path} from the project`, onclick: () => removeFolder(id, path),
+    }));
+    return row;
+  };
+  $("sources").replaceChildren(...state.sources.map(line));
+  $("missing").replaceChildren(...state.sources.filter(({ error }) => error).map(line));
+}
+
+const removeFolder = tried(async (id, path) => {
+  if (!confirm(`Take ${path} out of the project? Its pictures stay where they are, and its masks are kept.`)) return;
+  await send("DELETE", `/api/folders/${id}`);
+  await renew();
+});
 
 // --- references ---------------------------------------------------------------------------------
 
@@ -82,7 +130,8 @@ function showPictures() {
     button.title = picture.name;
     button.ariaLabel = `Reference ${picture.name}`;
     button.ariaSelected = String(picture.id === state.picture);
-    button.innerHTML = `<img alt="" src="/api/references/${picture.id}/picture?side=320&v=${picture.version}">`;
+    if (picture.missing) button.textContent = "gone";
+    else button.innerHTML = `<img alt="" src="/api/references/${picture.id}/picture?side=320&v=${picture.changed}">`;
     const colour = state.classes.find((c) => picture.labels.includes(c.label))?.colour;
     if (colour) button.append(Object.assign(document.createElement("i"), { style: `background:${colour}` }));
     button.onclick = () => choose(picture.id);
@@ -93,41 +142,94 @@ function showPictures() {
 const choose = tried(async (id) => {
   if (state.unsaved && id !== state.picture) await save();
   if (state.unsaved) return;
+  const changed = id !== state.picture;
   state.picture = id;
   showPictures();
-  const { version } = state.pictures.find((p) => p.id === id), picture = new Image();
-  picture.src = `/api/references/${id}/picture?side=1600&v=${version}`;
-  const [, painted] = await Promise.all([picture.decode(), labelMap(`/api/references/${id}/painted`)]);
-  if (state.picture !== id) return;
-  painter.open(picture, painted.labels);
-  mark(false);
-  const tree = parse(await binary(`/api/references/${id}/regions?v=${version}`));
-  if (state.picture === id) painter.tree = tree;
+  const found = state.pictures.find((p) => p.id === id), same = () => state.picture === id;
+  if (found.missing) {
+    painter.clear();
+    state.base = found.version;
+    return toast(`${found.name} is not there any more: put it back, or remove it from the references.`);
+  }
+  let picture = painter.picture;
+  if (changed || !picture) {
+    picture = new Image();
+    picture.src = `/api/references/${id}/picture?side=1600&v=${found.changed}`;
+  }
+  const [, saved, draft] = await Promise.all([picture.decode(), labelMap(`/api/references/${id}/painted`), drafts.get("example", id)]);
+  if (!same()) return;
+  const fits = draft?.width === saved.width && draft.height === saved.height;
+  painter.open(picture, saved.labels, fits ? draft.labels : null);
+  state.base = found.version;
+  mark(Boolean(fits));
+  if (fits) toast(`What you painted on ${found.name} and did not save is back.`, true);
+  if (changed || !painter.tree) takeRegions(found);
+});
+
+// It can take long, when the model is still to be loaded: nothing waits for it.
+const takeRegions = tried(async ({ id, changed }) => {
+  const wanted = () => state.picture === id && !painter.tree;
+  const tree = await made(`/api/references/${id}/regions?v=${changed}`, wanted);
+  if (tree && wanted()) painter.tree = parse(tree);
 });
 
 function mark(unsaved) {
   state.unsaved = unsaved;
   $("save").disabled = !unsaved;
+  $("unpaint").hidden = !unsaved;
 }
 
+// Something is painted on the reference …
+function painted() {
+  mark(true);
+  const { width, height } = painter.picture;
+  drafts.keep("example", state.picture, { labels: painter.labels.slice(), width, height });
+}
+
+// … or on the mask of a target: it is kept in the browser until it is saved.
+function corrected() {
+  const { width, height } = look.picture;
+  viewer.changed = true;
+  state.unsavedMasks.add(viewer.id);
+  drafts.keep("mask", viewer.id, { labels: look.labels.slice(), width, height });
+}
+
+const dropMask = async (id) => {
+  state.unsavedMasks.delete(id);
+  await drafts.drop("mask", id);
+  if (grid.cards.has(id)) grid.put(grid.cards.get(id).target);
+};
+
 const save = tried(async () => {
-  const { picture, labels } = painter;
-  if (!picture || !state.picture) return;
+  const { picture, labels } = painter, id = state.picture;
+  if (!picture || !id || !labels) return;
   mark(false);
   try {
-    await send("PUT", `/api/references/${state.picture}?width=${picture.width}&height=${picture.height}`, labels.slice());
+    const path = () => `/api/references/${id}?width=${picture.width}&height=${picture.height}&version=${state.base}`;
+    const { version, note } = await (await send("PUT", path, labels.slice())).json();
+    if (state.picture === id) state.base = version;
+    if (!state.unsaved) await drafts.drop("example", id);
+    if (note) return toast(note);
   } catch (error) {
-    mark(true);
+    if (state.picture === id) mark(true);
+    if (error.stale) {
+      await renew();
+      state.base = state.pictures.find((p) => p.id === id)?.version;
+      throw new Error(`${error.message} What you painted is still here: save again to have it in place of that.`);
+    }
     throw error;
   }
   if (!grid.cards.size) toast("The example is kept: now add the images to find it in.", true);
 });
 
 function showClasses() {
-  const chips = state.classes.map(({ label, colour }, k) => chip(label, k + 1, colour));
+  const chips = state.classes.map(({ label, colour, number }) => chip(label, number, colour));
   const add = Object.assign(document.createElement("button"), { textContent: "+ class", onclick: () => rename(null) });
-  $("classes").replaceChildren(...chips, chip("not it", NEGATIVE, null), add);
-  $("correctclasses").replaceChildren(...state.classes.map(({ label }, k) => chip(label, k + 1, null, look)));
+  const less = Object.assign(document.createElement("button"), {
+    textContent: "− class", title: "Remove the class that is chosen", onclick: () => removeClass(), hidden: state.classes.length < 2,
+  });
+  $("classes").replaceChildren(...chips, chip("not it", NEGATIVE, null), add, less);
+  $("correctclasses").replaceChildren(...state.classes.map(({ label, number }) => chip(label, number, null, look)));
 }
 
 function chip(label, value, colour, of = painter) {
@@ -151,11 +253,12 @@ function chip(label, value, colour, of = painter) {
   return box;
 }
 
-const setClasses = tried(async (classes) => {
-  await send("PUT", "/api/classes", classes);
+const setClasses = tried(async (classes, erase = false) => {
+  await send("PUT", `/api/classes?version=${state.classesVersion}&erase=${erase}`, classes);
   await renew();
-  if (painter.picture) painter.tinted();
 });
+
+const chosen = () => state.classes.find(({ number }) => number === painter.value);
 
 async function rename(label) {
   const name = prompt(label ? `New name of ${label}` : "Name of the new class", label ?? "")?.trim();
@@ -163,7 +266,17 @@ async function rename(label) {
   const colour = ["#2f7fe0", "#1fa866", "#c23fd0", "#e0a800", "#00a5b5"][state.classes.length % 5];
   const renamed = state.classes.map((c) => (c.label === label ? { ...c, label: name, was: label } : c));
   await setClasses(label ? renamed : [...state.classes, { label: name, colour }]);
-  if (!label) { painter.value = state.classes.length; showClasses(); }
+  const added = state.classes.find((c) => c.label === name);
+  if (!label && added) { painter.value = added.number; showClasses(); }
+}
+
+async function removeClass() {
+  const gone = chosen();
+  if (!gone) return toast("Choose the class that is to be removed first.");
+  const count = state.pictures.filter((p) => p.labels.includes(gone.label)).length;
+  const what = count ? ` and what is painted of it on ${count} ${count === 1 ? "picture" : "pictures"}` : "";
+  if (!confirm(`Remove the class ${gone.label}${what}? Masks that you judged or made keep it.`)) return;
+  await setClasses(state.classes.filter((c) => c !== gone), true);
 }
 
 function useTool(tool) {
@@ -176,6 +289,7 @@ const upload = tried(async (files, reference) => {
   for (const file of files) {
     await tried(send)("PUT", `/api/uploads?name=${encodeURIComponent(file.name)}&reference=${reference}`, file);
   }
+  await renew();
 });
 
 // --- targets ------------------------------------------------------------------------------------
@@ -186,15 +300,33 @@ function saySliders() {
   $("granularitysays").value = granularity ? granularity.toFixed(3) : "off";
 }
 
+function takeSliders(sliders) {
+  state.sliders = sliders;
+  $("threshold").value = sliders.threshold;
+  const { granularity } = sliders;
+  $("granularity").value = granularity ? Math.round((100 * Math.log(granularity / 0.01)) / Math.log(100)) : 0;
+  saySliders();
+  grid.redraw();
+  viewer.draw();
+}
+
 function slide() {
+  state.sliding = true; // until it is stored
   const place = Number($("granularity").value);
   const granularity = place ? Number((0.01 * 100 ** (place / 100)).toFixed(4)) : 0;
-  state.sliders = { threshold: Number($("threshold").value), granularity };
+  state.sliders = { ...state.sliders, threshold: Number($("threshold").value), granularity };
   saySliders();
   state.frame ??= requestAnimationFrame(() => { state.frame = null; grid.redraw(); viewer.draw(); });
 }
 
-const stored = tried(() => send("PUT", "/api/sliders", state.sliders));
+const stored = tried(async () => {
+  const { threshold, granularity } = state.sliders;
+  try {
+    const path = () => `/api/sliders?version=${state.sliders.version ?? ""}`;
+    const answer = await (await send("PUT", path, { threshold, granularity })).json();
+    state.sliders.version = answer.version;
+  } finally { state.sliding = false; }
+});
 
 function setMode(mode) {
   state.mode = mode;
@@ -206,27 +338,71 @@ function setMode(mode) {
 // A verdict on the image that is open or has the focus; the next one follows.
 const judge = tried(async (verdict) => {
   const open = $("viewer").open, id = open ? viewer.id : document.activeElement.dataset.id, card = grid.cards.get(id);
-  if (!card || ["pending", "failed"].includes(card.target.state)) return;
+  if (!card || card.target.state !== "done") return;
   const order = grid.order, next = order[(order.indexOf(id) + 1) % order.length];
   if (verdict === "promote") {
-    await send("POST", `/api/targets/${id}/promote`);
+    await send("POST", `/api/targets/${id}/promote`, () => ({ version: card.target.version }));
     return toast(`${card.target.name} is an example now.`, true);
   }
-  await send("PUT", `/api/targets/${id}/state`, { state: verdict, version: card.target.version });
-  if (!open) grid.cards.get(next).box.focus();
-  else if (verdict !== "done" && $("viewer").open && viewer.id === id) await viewer.open(next);
+  const body = () => ({ verdict, version: card.target.version, sliders: state.sliders.version });
+  grid.put(await (await send("PUT", `/api/targets/${id}/verdict`, body)).json());
+  if (!open) grid.cards.get(next)?.box.focus();
+  else if (verdict && $("viewer").open && viewer.id === id) await viewer.open(next);
+  else if (viewer.id === id) await viewer.open(id);
 });
 
 const keepMask = tried(async () => {
-  const { picture, labels } = look, { id } = viewer;
-  const answer = await send("PUT", `/api/targets/${id}/mask?width=${picture.width}&height=${picture.height}`, labels.slice());
-  grid.put(await answer.json());
+  const { picture, labels } = look, { id, version } = viewer;
+  const path = `/api/targets/${id}/mask?width=${picture.width}&height=${picture.height}&version=${encodeURIComponent(version)}`;
+  try {
+    const answer = await send("PUT", path, labels.slice());
+    grid.put(await answer.json());
+  } catch (error) {
+    if (!error.stale) throw error;
+    await renew();
+    if (viewer.editing && viewer.id === id) viewer.version = viewer.card.target.version;
+    throw new Error(`${error.message} Your correction is still here: save again to have it in place of that.`);
+  }
+  await dropMask(id);
   await viewer.open(id);
+});
+
+// Leave a correction; what is painted stays as a draft.
+function leave() {
+  if (viewer.changed) toast("Your correction is not saved, but kept: Correct takes it up again.", true);
+  grid.put(viewer.card.target);
+  return viewer.open(viewer.id);
+}
+
+const cancel = tried(async () => {
+  if (viewer.changed && !confirm("Throw away what you painted on this mask?")) return;
+  await dropMask(viewer.id);
+  await viewer.open(viewer.id);
+});
+
+const discard = tried(async () => {
+  const { target } = viewer.card;
+  if (!confirm(`Discard your correction of ${target.name}? The mask that is found will take its place.`)) return;
+  grid.put(await (await send("POST", `/api/targets/${target.id}/restore`, { version: target.version })).json());
+  viewer.tell();
+});
+
+const removeTarget = tried(async () => {
+  const { target } = viewer.card;
+  const copy = target.path.startsWith("images/") ? " Its copy in the project is deleted; its mask stays there." : "";
+  if (!confirm(`Take ${target.name} out of the project?${copy}`)) return;
+  await send("DELETE", `/api/targets/${target.id}`);
+  await dropMask(target.id);
+  $("viewer").close();
+  await renew();
 });
 
 const dataset = tried(async (zipped) => {
   const kind = $("format").value, answer = await send("POST", `/api/export?kind=${kind}&zipped=${zipped}`);
-  if (!zipped) return toast(`The dataset is in ${(await answer.json()).path}.`, true);
+  const said = zipped ? { left_out: JSON.parse(answer.headers.get("x-likewise-left-out")) } : await answer.json();
+  for (const sentence of said.left_out.slice(0, 3)) toast(`Left out: ${sentence}`);
+  if (said.left_out.length > 3) toast(`${said.left_out.length - 3} more were left out.`);
+  if (!zipped) return toast(`The dataset is in ${said.path}.`, true);
   const link = document.createElement("a");
   link.download = `${kind}.zip`;
   link.href = URL.createObjectURL(await answer.blob());
@@ -239,19 +415,30 @@ const dataset = tried(async (zipped) => {
 const clicks = {
   save, undo: () => painter.undo(), redo: () => painter.redo(), fit: () => painter.fit(),
   add: () => $("adding").showModal(), export: () => $("exporting").showModal(), keys: () => $("help").showModal(),
-  example: tried(() => send("POST", "/api/example")),
-  addfolder: tried(() => send("POST", "/api/folders", { path: $("folder").value })),
+  example: tried(async () => { await send("POST", "/api/example"); await renew(); }),
+  addfolder: tried(async () => { await send("POST", "/api/folders", { path: $("folder").value }); await renew(); }),
+  unpaint: tried(async () => {
+    if (!confirm("Throw away what you painted here and did not save?")) return;
+    mark(false);
+    await drafts.drop("example", state.picture);
+    await choose(state.picture);
+  }),
   remove: tried(async () => {
     if (!state.picture || !confirm("Take this picture, and what is painted on it, out of the references?")) return;
     mark(false);
+    await drafts.drop("example", state.picture);
     await send("DELETE", `/api/references/${state.picture}`);
+    await renew();
   }),
   zip: () => dataset(true), tofolder: () => dataset(false),
   previous: () => viewer.open(viewer.step(-1)), next: () => viewer.open(viewer.step(1)), close: () => $("viewer").close(),
-  accept: () => judge("accepted"), reject: () => judge("rejected"), takeback: () => judge("done"),
+  accept: () => judge("accepted"), reject: () => judge("rejected"), takeback: () => judge(null),
   promote: () => judge("promote"),
-  correct: tried(() => { if (look.tool === "region") useTool("brush"); return viewer.edit(); }),
-  cancel: () => viewer.open(viewer.id), keep: keepMask, undocorrect: () => look.undo(),
+  correct: tried(async () => {
+    if (look.tool === "region") useTool("brush");
+    await viewer.edit(await drafts.get("mask", viewer.id));
+  }),
+  cancel, discard, removetarget: removeTarget, keep: keepMask, undocorrect: () => look.undo(),
 };
 for (const [id, click] of Object.entries(clicks)) $(id).onclick = click;
 for (const button of document.querySelectorAll("[data-tool]")) button.onclick = () => useTool(button.dataset.tool);
@@ -261,7 +448,12 @@ $("size").oninput = () => { painter.size = Number($("size").value); };
 $("correctsize").oninput = () => { look.size = Number($("correctsize").value); };
 $("addreference").onchange = (event) => upload(event.target.files, true);
 $("addtargets").onchange = (event) => { upload(event.target.files, false); $("adding").close(); };
-$("viewer").onclose = () => { viewer.editing = false; viewer.card?.box.focus(); viewer.id = null; };
+$("viewer").onclose = () => {
+  viewer.editing = false;
+  viewer.card?.box.focus();
+  viewer.id = null;
+};
+$("viewer").oncancel = (event) => { if (viewer.editing) event.preventDefault(); };
 
 document.addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("dropping"); });
 document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.classList.remove("dropping"); });
@@ -274,9 +466,9 @@ document.addEventListener("drop", (event) => {
 const keys = {
   b: () => useTool("brush"), e: () => useTool("eraser"), p: () => useTool("polygon"),
   g: () => viewer.editing || useTool("region"),
-  n: () => viewer.id || (state.classes[painter.value - 1] && rename(state.classes[painter.value - 1].label)),
+  n: () => viewer.id || (chosen() && rename(chosen().label)),
   0: () => (viewer.id ? look : painter).fit(), "[": () => resize(-4), "]": () => resize(4),
-  a: () => judge("accepted"), x: () => judge("rejected"), u: () => judge("done"), r: () => judge("promote"),
+  a: () => judge("accepted"), x: () => judge("rejected"), u: () => judge(null), r: () => judge("promote"),
   c: () => viewer.id && !$("correct").disabled && clicks.correct(),
   ArrowLeft: () => move(-1), ArrowRight: () => move(1),
 };
@@ -304,7 +496,7 @@ document.addEventListener("keydown", (event) => {
   if (key === "Escape" && (viewer.editing || painter.polygon.length)) {
     event.preventDefault();
     painter.polygon = [];
-    return viewer.editing ? viewer.open(viewer.id) : painter.drawSoon();
+    return viewer.editing ? leave() : painter.drawSoon();
   }
   if (key === "Enter" && active.polygon.length > 2) return active.closePolygon();
   if (key === "Enter" && viewer.editing && !target.matches("button")) return keepMask();
@@ -313,8 +505,10 @@ document.addEventListener("keydown", (event) => {
   if (keys[key]) { event.preventDefault(); keys[key](); }
 });
 
-window.addEventListener("beforeunload", (event) => { if (state.unsaved) event.preventDefault(); });
+window.addEventListener("beforeunload", (event) => {
+  if (state.unsaved || (viewer.editing && viewer.changed)) event.preventDefault();
+});
 history.replaceState(null, "", "/");
 useTool("brush");
 setMode("overlay");
-listen(hear, renew);
+listen(hear, renew, trouble);

@@ -29,12 +29,14 @@ export class Painter {
     this.drawSoon();
   }
 
-  // Show a picture; `labels` (a byte each pixel) makes it paintable.
-  open(picture, labels = null) {
+  // Show a picture; `labels` (a byte each pixel) makes it paintable. What was painted on it and not
+  // saved, `draft`, is one step of undo further.
+  open(picture, labels = null, draft = null) {
     const same = this.picture === picture;
     Object.assign(this, { picture, labels, polygon: [], undone: [], done: [] });
     this.tree = same ? this.tree : null;
     if (!same) this.fit();
+    if (draft) { this.done.push(this.labels); this.labels = draft; }
     if (labels) this.tinted(); else this.cover(null);
   }
 

@@ -5,15 +5,15 @@ export const MODES = ["overlay", "outline", "heat", "original"];
 
 const rgb = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
 
-// Labels (numbers of classes, from 1) as an image; `opaque` 0..255.
+// Labels (numbers of classes) as an image; `opaque` 0..255.
 export function tint(labels, height, width, classes, mode = "overlay", opaque = 120) {
   const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
   const word = ([r, g, b], alpha) => ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0;
   const inner = new Uint32Array(256), edge = new Uint32Array(256);
-  classes.forEach(({ colour }, k) => {
-    inner[k + 1] = mode === "outline" ? 0 : word(rgb(colour), opaque);
-    edge[k + 1] = word(rgb(colour), 255);
-  });
+  for (const { colour, number } of classes) {
+    inner[number] = mode === "outline" ? 0 : word(rgb(colour), opaque);
+    edge[number] = word(rgb(colour), 255);
+  }
   inner[NEGATIVE] = word([128, 128, 128], 170);
   edge[NEGATIVE] = word([60, 60, 60], 255);
   const wide = Math.max(1, Math.round(Math.min(width, height) / (mode === "outline" ? 160 : 320)));
