@@ -47,7 +47,8 @@ def read_reference(
     reference = Reference(picture, marked, value, label, negative)
     # Wide pictures are read again with the range of all references.
     shown = image if picture.kind else picture
-    return Reference(shown, marked_pixels(reference, picture), label=label, negative=negative)
+    valid = marked_pixels(reference, picture)
+    return Reference(shown, None if mask is None else valid, label=label, negative=negative)
 
 
 def read_annotated(
