@@ -113,7 +113,7 @@ def test_results_are_those_of_the_pictures(scene: Path, method: str) -> None:
     fitted = build(**options).fit(examples(get_method(method).NEGATIVES))
     fitted.save_references(FILE)
     assert read_info(FILE).settings == vars(fitted.params)
-    with mock.patch("likewise.reference.read_image", side_effect=AssertionError):
+    with mock.patch("likewise.reference.read_picture", side_effect=AssertionError):
         fresh = build(**options)
         with mock.patch.object(Encoder, "tokens", side_effect=AssertionError("encoded again")):
             loaded = fresh.load_references(FILE)
@@ -341,7 +341,7 @@ DAMAGE: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "newer": (
         lambda: rewrite(format=FORMAT + 1),
-        "was written by a newer likewise (format 2, this one reads up to 1): update likewise",
+        "was written by a newer likewise (format 3, this one reads up to 2): update likewise",
     ),
     "newer still": (lambda: rewrite(format=9, more=1), "was written by a newer likewise (format 9"),
     "more": (lambda: rewrite(more=1), "is damaged: its content is not"),

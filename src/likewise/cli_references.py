@@ -104,7 +104,7 @@ def read_references(
         _check_count("--reference", images, "--label", labels)
     if negative_masks:
         _check_count("--negative", negatives, "--negative-mask", negative_masks)
-    parsed = [parse_value(text, "--mask-value") for text in values]
+    parsed = [parse_value(str(value), "--mask-value") for value in values]
     each = parsed if len(parsed) > 1 else [parsed[0] if parsed else None] * len(images)
     names = labels or [LABEL] * len(images)
     references = [read_reference(*files) for files in zip(images, masks, each, names, strict=True)]
