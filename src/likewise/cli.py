@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import sys
 import warnings
 from collections import Counter
@@ -139,8 +140,9 @@ def _printed_notes() -> Iterator[None]:
                 show(message, *where, **more)
             elif (key := (message.source, message.what)) not in _notes:
                 _notes[key] = None
-                kinds[message.what] += 1
-                if kinds[message.what] <= SHOWN:
+                kind = re.sub(r"\d[\d.,]*", "#", message.what)  # what numbers it is about
+                kinds[kind] += 1
+                if kinds[kind] <= SHOWN:
                     print(f"likewise: note: {message}", file=sys.stderr)
 
         warnings.showwarning = note
@@ -148,9 +150,9 @@ def _printed_notes() -> Iterator[None]:
         try:
             yield
         finally:
-            for what, count in kinds.items():
+            for kind, count in kinds.items():
                 if count > SHOWN:
-                    print(f"likewise: note: and {count - SHOWN} more: {what}", file=sys.stderr)
+                    print(f"likewise: note: and {count - SHOWN} more: {kind}", file=sys.stderr)
 
 
 def notes() -> dict[str, list[dict[str, str]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class LikewiseError(Exception):
@@ -22,7 +23,7 @@ class WriteError(ImageError):
 class InputWarning(UserWarning):
     """What was assumed of an input, or left out of it: one sentence that names the file.
 
-    Given with ``warnings.warn``; the command line prints them (each kind a few times), and adds
+    Given by ``note``; the command line prints them (each kind a few times), and adds
     them to ``--json`` as ``notes``.
     """
 
@@ -31,9 +32,27 @@ class InputWarning(UserWarning):
         self.source, self.what = str(source), what
 
 
+_kept: ContextVar[list[str] | None] = ContextVar("_kept", default=None)
+
+
 def note(source: object, what: str) -> None:
-    """Give an ``InputWarning``."""
-    warnings.warn(InputWarning(source, what), stacklevel=3)
+    """Give an ``InputWarning``, or keep it where ``noting`` is in force."""
+    message, kept = InputWarning(source, what), _kept.get()
+    if kept is None:
+        warnings.warn(message, stacklevel=3)
+    elif str(message) not in kept:
+        kept.append(str(message))
+
+
+@contextmanager
+def noting() -> Iterator[list[str]]:
+    """Keep the notes that this thread gives inside, each once, instead of warning."""
+    notes: list[str] = []
+    before = _kept.set(notes)
+    try:
+        yield notes
+    finally:
+        _kept.reset(before)
 
 
 class BackboneError(LikewiseError):

@@ -11,7 +11,6 @@ import math
 import os
 import struct
 import threading
-import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -23,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from .errors import ImageError, InputWarning, note
+from .errors import ImageError, note, noting
 from .formats import advice
 from .stretch import Range, Ranges, find_nodata, missing, own_range, suits, to_uint8
 from .tiff import Tiff, open_tiff, read_page
@@ -32,7 +31,10 @@ from .writing import write_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
-ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor | Picture"
+ImageLike: TypeAlias = (
+    "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor | Picture | io.BytesIO"
+)
+"""Of a picture; BytesIO is the content of an image file."""
 
 MAX_PIXELS = 179_000_000
 """Largest image that is decoded, in pixels; the variable LIKEWISE_MAX_PIXELS replaces it."""
@@ -40,6 +42,8 @@ MAX_PIXELS = 179_000_000
 SENT_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
 """What is read of images that strangers send. Not all that Pillow knows: EPS, for one, starts
 another program."""
+WIDE_BYTES = 30
+"""Memory for each pixel of more than 8 bits while it is read: what is decoded and all copies."""
 SENT_BYTES = 1_000_000_000
 """Memory that reading one of them may take: a small file may hold very many pixels."""
 
@@ -92,7 +96,7 @@ def read_image(source: ImageLike, *, name: str | None = None) -> npt.NDArray[np.
 
 
 def read_picture(
-    source: ImageLike | io.BytesIO, *, name: str | None = None, stretch: Ranges | None = None
+    source: ImageLike, *, name: str | None = None, stretch: Ranges | None = None
 ) -> Picture:
     """Any picture as 8-bit RGB, upright.
 
@@ -225,8 +229,7 @@ def find_range(source: ImageLike) -> tuple[str, Range] | None:
     Raises:
         ImageError: as for ``read_picture``.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputWarning)
+    with noting():
         picture = read_picture(source)
     return (picture.kind, picture.range) if picture.kind else None
 
@@ -244,25 +247,35 @@ def read_image_bytes(content: bytes, name: str) -> npt.NDArray[np.uint8]:
     if not content:
         raise ImageError(f"{name} is empty (0 bytes): copy or download it again.")
     file = io.BytesIO(content)
-    if content[:4] in _TIFF and (tiff := open_tiff(file)) is not None:
-        (height, width), needed = tiff.size, 30 * math.prod(tiff.size)
-    else:
-        image = open_image(file, name, SENT_FORMATS)
-        width, height, needed = image.width, image.height, reading_bytes(image)
+    (height, width), needed = reading_bytes(file, name)
     if needed > SENT_BYTES:
         raise ImageError(
             f"{name} is {width} × {height} pixels, which take {needed // 10**6} MB to read, over "
             f"the limit of {SENT_BYTES // 10**6}: shrink it."
         )
-    file.seek(0)
     return read_picture(file, name=name).pixels
 
 
-def reading_bytes(image: Image.Image) -> int:
-    """About how much memory ``read_image`` takes at most: what is decoded and all copies of it."""
-    wide = image.mode[0] in "IF"
-    each = 30 if wide else 12 if image.mode in ("1", "L", "P") else 20
-    return image.width * image.height * each
+def reading_bytes(file: io.BytesIO, name: str) -> tuple[tuple[int, int], int]:
+    """(H, W) as stored, and about how much memory reading an image that was sent takes at most.
+
+    Args:
+        file: its content, in one of SENT_FORMATS; only its header is read.
+        name: what messages call it.
+
+    Raises:
+        ImageError: it is no image.
+    """
+    tiff = open_tiff(file) if file.getbuffer()[:4] in _TIFF else None
+    file.seek(0)
+    if tiff is not None:
+        return tiff.size, WIDE_BYTES * math.prod(tiff.size)
+    image = open_image(file, name, SENT_FORMATS)
+    each = 12 if image.mode in ("1", "L", "P") else 20
+    if image.mode[0] in "IF" or _wide_codec(bytes(file.getbuffer()[:4096])) is not None:
+        each = WIDE_BYTES
+    file.seek(0)
+    return (image.height, image.width), each * image.width * image.height
 
 
 def write_mask(path: str | os.PathLike[str], mask: npt.NDArray[np.bool_]) -> None:
@@ -394,7 +407,7 @@ def check_size(height: int, width: int, name: str) -> None:
         )
 
 
-def decode(source: ImageLike | io.BytesIO, name: str, *, first: bool = False) -> Decoded:
+def decode(source: ImageLike, name: str, *, first: bool = False) -> Decoded:
     """What a source holds, nothing converted.
 
     Args:
@@ -556,12 +569,17 @@ def _tell_frame(name: str, word: str, number: int, total: int) -> None:
     note(name, f"{word} {number + 1} of {total} was taken{blank}.")
 
 
-def read_pillow(source: Any, name: str) -> Image.Image:
-    """Decoded and upright; a copy of a PIL image, or the first frame of the file at a path."""
-    if isinstance(source, Image.Image):
-        return _decode(source, name)
-    with _opened(Path(source), name) as file:
-        return _decode(open_image(file, name), name)
+def picture_size(path: Path) -> tuple[int, int]:
+    """(H, W) pixels of an image file, upright, decoded to be sure that it is not damaged.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    with noting():
+        pixels = decode(path, str(path)).pixels
+    if isinstance(pixels, Image.Image):
+        return pixels.height, pixels.width
+    return pixels.shape[0], pixels.shape[1]
 
 
 def is_turned(path: Path, orientations: range = range(2, 9)) -> bool:

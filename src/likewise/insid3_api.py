@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .backbones.encoder import Encoder
-from .errors import ImageError, InputWarning, LikewiseError
+from .errors import ImageError, LikewiseError, note
 from .features.encoded import Encoded
 from .images import ImageLike, read_image
 from .masks import ANY, MaskLike
@@ -251,13 +250,10 @@ class INSID3:
         low, high = float(tensor.min()), float(tensor.max())
         if low >= 0 and high <= 1:
             # Normalised, it would be a picture without anything darker or lighter than grey.
-            warnings.warn(
-                InputWarning(
-                    "the image tensor",
-                    "all values lie in 0..1, so it was not taken as normalised by mean and "
-                    "deviation, which is what the released INSID3 expects.",
-                ),
-                stacklevel=3,
+            note(
+                "the image tensor",
+                "all values lie in 0..1, so it was not taken as normalised by mean and "
+                "deviation, which is what the released INSID3 expects.",
             )
             return read_image(tensor)
         if tensor.ndim == 3 and tensor.shape[0] == 3:
@@ -313,13 +309,10 @@ def build_insid3(
             )
         backbone = _SIZES[model_size]
     elif backbone is None:
-        warnings.warn(
-            InputWarning(
-                "build_insid3",
-                "no backbone was named, so the small embedded one is used; the released default is "
-                'model_size="large".',
-            ),
-            stacklevel=2,
+        note(
+            "build_insid3",
+            "no backbone was named, so the small embedded one is used; the released default is "
+            'model_size="large".',
         )
         backbone = "embedded"
     return INSID3(

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from .backbones.download import sha256_of
-from .errors import ImageError, InputWarning, LikewiseError
+from .errors import ImageError, LikewiseError, note
 from .images import why
 from .masks import read_label_map
 from .reference import LABEL
@@ -161,12 +160,9 @@ class Manifest:
                 named.append(path)
         if named and not numbers:
             numbers[LABEL] = MARKED
-            warnings.warn(
-                InputWarning(
-                    named[0],
-                    f"masks that were there name no class: they count as {LABEL!r} in {LABELS}.",
-                ),
-                stacklevel=2,
+            note(
+                named[0],
+                f"masks that were there name no class: they count as {LABEL!r} in {LABELS}.",
             )
         return values
 

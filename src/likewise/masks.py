@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MaskLike: TypeAlias = (
-    "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor | Mapping[str, Any]"
+    "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor | io.BytesIO"
+    " | Mapping[str, Any]"
 )
 RGB: TypeAlias = tuple[int, int, int]
 MaskValue: TypeAlias = "int | str | RGB"
@@ -102,7 +104,8 @@ def read_label_map(
     Args:
         source: as for ``read_mask``.
         size: (H, W) of its image; a map of another size but the same shape is resized to it.
-        colours: what the colours of a colour mask mean; black is 0 unless said.
+        colours: what the colours of a colour mask mean; black is 0 unless said. A palette whose
+            colours are others is a label map all the same.
         name: what messages call a mask that is no file.
 
     Returns:
@@ -309,7 +312,7 @@ def _of_palette(
                 return np.where(mask, 255, 0), False
         elif set(map(_end, entries[:, 0])) == {0, 255} and _is_grey(entries[None]):
             return np.full(indices.shape, _end(own[0, 0])), False
-    elif colours:
+    elif colours and {tuple(c) for c in own.tolist()} <= {(0, 0, 0), *colours}:
         return _named(palette[indices], colours, name), None
     dark = used[(own <= DARK).all(axis=1)]
     if value is None and used[0] == 0 and len(dark) == 1 and dark[0] != 0:

@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .backbones.registry import ALIASES, BACKBONES
-from .errors import LikewiseError, WriteError
+from .errors import LikewiseError
 from .features.debias import resolve_rank
 from .methods import check_negatives, get_method
 from .reference import ReferenceSet, Shot
-from .writing import whole_file
+from .writing import refused, whole_file
 
 if TYPE_CHECKING:
     import torch
@@ -193,10 +193,7 @@ def save_references(
         with whole_file(path) as file:
             file.write(save(tensors, {ENTRY: json.dumps(facts)}))
     except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written ({error.strerror}): free some space, or give an existing "
-            "folder that you may write to."
-        ) from error
+        raise refused(path, error) from error
 
 
 def load_references(path: str | Path, encoder: Encoder, method: str) -> ReferenceSet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,18 @@ class Result:
     """The clustering of the image's patches, where the segmenter was told to keep it."""
     glimpse: np.ndarray | None = None
     """(h, w, 3) uint8 RGB, the image at most 320 pixels a side: what notebooks draw on."""
+
+    def within(self, valid: np.ndarray | None) -> Result:
+        """The same without pixels that are not valid.
+
+        Args:
+            valid: (H, W) bool as in ``images.Picture``; None if all are.
+        """
+        if valid is None:
+            return self
+        classes = {k: replace(c, mask=c.mask & valid) for k, c in self.classes.items()}
+        label_map = np.where(valid, self.label_map, self.label_map.dtype.type(0))
+        return replace(self, mask=label_map > 0, label_map=label_map, classes=classes)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -246,13 +246,18 @@ class Segmenter:
         picture = self.read(image)
         return self.segment_encoded(picture, self.encoder.encode(picture.pixels))
 
-    def read(self, image: ImageLike) -> Picture:
+    def read(self, image: ImageLike, name: str | None = None) -> Picture:
         """An image as the references were read: more than 8 bits are stretched like theirs.
+
+        Args:
+            image: what ``read_picture`` takes.
+            name: what messages call an image that is no file.
 
         Raises:
             ImageError: if it cannot be read.
         """
-        return read_picture(image, stretch=self.references.ranges if self.references else None)
+        ranges = self.references.ranges if self.references else None
+        return read_picture(image, name=name, stretch=ranges)
 
     def segment_many(
         self, images: Iterable[ImageLike], *, consensus: bool = False
@@ -387,9 +392,6 @@ class Segmenter:
         masks = [refine(s, pixels, size, self.refiner) for s in scores]
         confidences, wholes = [f.confidence for f in found], wholes_of(list(self._models))
         label_map, masks = compete_inside(masks, scores, confidences, wholes, size)
-        if valid is not None:
-            label_map = np.where(valid, label_map, label_map.dtype.type(0))
-            masks = [mask & valid for mask in masks]
         classes = {
             label: ClassResult(mask, s.cpu().numpy(), f.confidence, f.trace, f.disputed)
             for label, mask, s, f in zip(self._models, masks, scores, found, strict=True)
@@ -406,7 +408,7 @@ class Segmenter:
             classes=classes,
             tree=tree,
             glimpse=glimpse(pixels),
-        )
+        ).within(valid)
 
     def match(
         self,

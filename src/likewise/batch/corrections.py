@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..errors import LikewiseError
 from ..images import read_image
 from ..masks import read_label_map
+from ..pictures import class_colours
 from ..reference import is_part, wholes_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def read_correction(
         return as_numbers(mask, (height, width), numbers, labels)
     if label not in labels:
         raise LikewiseError(f"the project has no class {label}: use {', '.join(labels)}.")
-    values = _read(mask, (height, width))
+    values = _read(mask, (height, width), numbers)
     shown = [int(k) for k in np.unique(values) if k]
     marked = values > 0
     if len(shown) > 1:
@@ -74,7 +75,7 @@ def as_numbers(
     Raises:
         LikewiseError: if it cannot be used, or holds other values.
     """
-    values = _read(mask, size)
+    values = _read(mask, size, numbers)
     known = sorted(numbers.values())
     unknown = [int(k) for k in np.unique(values) if k and k not in known]
     if unknown == [MARKED] and len(labels) == 1 and not (values % MARKED).any():
@@ -113,9 +114,9 @@ def replace_class(
     return np.where(marked & inner, before, after)
 
 
-def _read(mask: Path, size: tuple[int, int]) -> LabelMap:
+def _read(mask: Path, size: tuple[int, int], numbers: Mapping[str, int]) -> LabelMap:
     """Raises LikewiseError if it is no mask, or has another size: a person drew on that image."""
-    values = read_label_map(mask)
+    values = read_label_map(mask, colours=class_colours(numbers.values()))
     if values.shape != size:
         raise LikewiseError(
             f"{mask} has {values.shape[1]}x{values.shape[0]} pixels and its image "

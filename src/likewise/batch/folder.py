@@ -99,8 +99,7 @@ class Segmented:
     """One job between segmenting and encoding."""
 
     job: Job
-    image: np.ndarray
-    """(H, W, 3) uint8 RGB."""
+    picture: Picture
     result: Result
     seconds: float
     seen: Seen | None = None
@@ -458,7 +457,7 @@ def _segmented(
                 yield job, result
             else:
                 seen, anew = (None, "") if isinstance(image, Outcome) else (image.seen, image.anew)
-                yield job, Segmented(job, images[job].pixels, result, shared, seen, anew)
+                yield job, Segmented(job, images[job], result, shared, seen, anew)
 
 
 def _try(
@@ -501,7 +500,7 @@ def _finish(
             if keep is not None:
                 result, kept = keep(done)
                 files.append(kept)
-            files += _encoded(job, done.image, result, numbers, unwritten)
+            files += _encoded(job, done.picture.pixels, result, numbers, unwritten)
     except LikewiseError as error:
         return Finished(job, Outcome(job.target, error=str(error)))
     outcome = Outcome(

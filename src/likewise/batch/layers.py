@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..images import Picture
 from ..methods.likewise import REACH
 from ..reference import wholes_of
 
@@ -145,14 +146,18 @@ class Layers:
         return 0 if self.wholes[k] < 0 else 1 + self._depth(self.wholes[k])
 
     def result(
-        self, sliders: Sliders, refiner: str, image: npt.NDArray[np.uint8] | None = None
+        self,
+        sliders: Sliders,
+        refiner: str,
+        image: Picture | npt.NDArray[np.uint8] | None = None,
     ) -> Result:
         """What the segmenter would have said with these sliders.
 
         Args:
             sliders: neutral ones give the segmenter's own masks, to the pixel.
             refiner: as for the segmenter.
-            image: (H, W, 3) RGB; only refiners other than ``none`` look at it.
+            image: (H, W, 3) RGB, which only refiners other than ``none`` look at; of a Picture,
+                pixels that are not valid are in no mask.
         """
         import torch
 
@@ -161,9 +166,10 @@ class Layers:
 
         if image is None:
             image = np.broadcast_to(np.uint8(0), (*self.size, 3))
+        picture = image if isinstance(image, Picture) else Picture(image)
         scores = self.moved(sliders)
         tensors = [torch.from_numpy(s) for s in scores]
-        masks = [refine(s, image, self.input_size, refiner) for s in tensors]
+        masks = [refine(s, picture.pixels, self.input_size, refiner) for s in tensors]
         wholes = [None if k < 0 else k for k in self.wholes]
         label_map, masks = compete_inside(masks, tensors, self.confidences, wholes, self.input_size)
         classes = {
@@ -173,7 +179,8 @@ class Layers:
             )
         }
         confidence = max(self.confidences)
-        return Result(label_map > 0, scores.max(axis=0), confidence, None, label_map, classes)
+        found = Result(label_map > 0, scores.max(axis=0), confidence, None, label_map, classes)
+        return found.within(picture.valid)
 
 
 DAMAGE = (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -206,7 +213,7 @@ class Keeper:
         """The result as it is to be written, and the file of its layers."""
         layers, result = Layers.of(done.result, self.input_size), done.result
         if self.sliders != NEUTRAL:
-            result = layers.result(self.sliders, self.refiner, done.image)
+            result = layers.result(self.sliders, self.refiner, done.picture)
         path = layers_path(done.job.mask, self.masks, self.folder)
         return result, (path, layers.encode(self.sliders))
 

@@ -15,7 +15,6 @@ import os
 import sqlite3
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,11 +24,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..errors import InputWarning, LikewiseError
+from ..errors import LikewiseError, note
 from ..images import encode_label_map, read_image
 from ..manifest import Manifest, file_hash, stamp
 from ..masks import read_label_map
-from ..pictures import class_colour
+from ..pictures import class_colour, class_colours
 from ..quality import MIN_CONFIDENCE, doubt
 from ..reference import is_part
 from .corrections import as_numbers
@@ -277,12 +276,7 @@ class Project:
                 found.append(path)
             elif (picture or relative(path, self.folder) in known) and path.parent.is_dir():
                 self._missing.append(path)
-                warnings.warn(
-                    InputWarning(
-                        path, f"it is gone, and left out: take it out of targets in {CONFIG}."
-                    ),
-                    stacklevel=3,
-                )
+                note(path, f"it is gone, and left out: take it out of targets in {CONFIG}.")
             else:
                 raise LikewiseError(
                     f"{path} is not there: connect the disk that it is on, or take it out of "
@@ -303,9 +297,7 @@ class Project:
             )
             if key not in present and named and not path.exists():
                 self._set(key, {"bytes": None, "changed": None})  # said
-                warnings.warn(
-                    InputWarning(path, "it is gone, and left out; its mask stays."), stacklevel=3
-                )
+                note(path, "it is gone, and left out; its mask stays.")
 
     def _path(self, name: str) -> Path:
         return Path(os.path.normpath(self.folder / name))
@@ -659,7 +651,8 @@ class Project:
         Raises:
             LikewiseError: if it has no mask, or this one cannot be used.
         """
-        return read_label_map(self._masked(target).mask)
+        colours = class_colours(self.numbers.values())
+        return read_label_map(self._masked(target).mask, colours=colours)
 
     def correct(self, target: Path, label_map: npt.NDArray[np.integer[Any]]) -> None:
         """Keep a mask that a person made instead: no run replaces it.
@@ -742,7 +735,11 @@ class Project:
             try:
                 size = read_image(job.target).shape[:2]
                 label_map = as_numbers(job.mask, size, self.numbers, self.settings.labels)
-                self._keep(job, label_map)
+                if np.array_equal(label_map, read_label_map(job.mask)):  # the file stays as it is
+                    self.manifest.adopt(job.mask, job.target, "")
+                    self._note_person(job, label_map)
+                else:
+                    self._keep(job, label_map)
                 what = (
                     "it was changed without likewise, and is kept as yours: to have it made anew, "
                     "annotate with --overwrite."
@@ -751,7 +748,7 @@ class Project:
                 if row is None or row["source"] != "person":
                     self._note_person(job, None)
                 what = f"it was changed without likewise, and nothing is done with it: {error}"
-            warnings.warn(InputWarning(job.mask, what), stacklevel=2)
+            note(job.mask, what)
         return adopted
 
     def rename_classes(self, renamed: Mapping[str, str]) -> None:
@@ -834,7 +831,7 @@ class Project:
                     "left out; annotate again" if free else "look whether its mask still is right"
                 )
                 what = f"it was changed after its mask was made: {mend}."
-                warnings.warn(InputWarning(job.target, what), stacklevel=2)
+                note(job.target, what)
                 if free:
                     continue
             stale += free and runs.get(row["run"]) != wish
@@ -844,7 +841,7 @@ class Project:
             (stale, "masks are of other settings or references than now: annotate again."),
         ):
             if count:
-                warnings.warn(InputWarning(self.folder, f"{count} {what}"), stacklevel=2)
+                note(self.folder, f"{count} {what}")
         return found
 
     def class_rows(self) -> list[tuple[str, str, float, float]]:

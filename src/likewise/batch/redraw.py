@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from ..images import read_image
+from ..images import read_picture
 from ..writing import write_whole
 from .folder import Claim, Job, Outcome, Segmented, redo, store
 from .layers import read_drawn, read_layers
@@ -38,9 +36,9 @@ def redraw(project: Project, jobs: Sequence[Job], claim: Claim) -> Iterator[Outc
         with claim(job) as free:
             if not free:
                 continue
-            image = None if settings.refine == "none" else read_image(job.target)
-            result = found[0].result(sliders, settings.refine, image)
-            segmented = Segmented(job, np.empty(0), result, row["seconds"])
+            picture = read_picture(job.target)
+            result = found[0].result(sliders, settings.refine, picture)
+            segmented = Segmented(job, picture, result, row["seconds"])
             outcome = store(redo(segmented, numbers, project.limits), project.manifest, row["run"])
             # Last: it says with which sliders the mask was written.
             write_whole(path, found[0].encode(sliders))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..batch.folder import places
-from ..errors import ImageError, InputWarning, LikewiseError
-from ..images import read_pillow, why
+from ..errors import ImageError, LikewiseError, note
+from ..images import picture_size, why
 from ..instance_file import instances_path, read_instances
 from ..instances import Instance
 from ..manifest import LABELS, MARKED, Manifest
 from ..masks import read_label_map
+from ..pictures import class_colours
 from ..reference import LABEL, is_part
 from ..text_files import normal, read_json
 
@@ -74,7 +74,7 @@ def find_pairs(folder: Path, images: Sequence[Path]) -> list[Pair]:
     The folder's manifest says it of masks that likewise wrote. Others, and those whose image is
     gone, belong to the image whose path ends as theirs in the folder (``cam1/0001``), else to the
     one with their name. Images without a mask are left out; masks without an image too, with an
-    InputWarning, as are images that are not what their masks were made of.
+    note, as are images that are not what their masks were made of.
 
     Raises:
         LikewiseError: the folder holds no masks or no mask has an image; a mask may be of two
@@ -190,7 +190,7 @@ def _same(path: Path) -> str:
 
 def _note(source: Path, what: str, really: bool = True) -> None:
     if really:
-        warnings.warn(InputWarning(source, what), stacklevel=3)
+        note(source, what)
 
 
 def read_classes(folder: Path, label: str | None) -> Names:
@@ -260,9 +260,8 @@ def read_annotation(
         ImageError: a file cannot be read, the mask's size is not the image's, or a value has no
             name.
     """
-    picture = read_pillow(pair.image, str(pair.image))
-    size = picture.height, picture.width
-    values = read_label_map(pair.mask)
+    size = picture_size(pair.image)
+    values = read_label_map(pair.mask, colours=class_colours(names.numbers))
     held = [k for k in np.unique(values).tolist() if k != 0]
     classes, numbers = names.classes, names.numbers
     if names.lone:

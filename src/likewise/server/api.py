@@ -17,8 +17,8 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 
 from .. import __version__
-from ..errors import LikewiseError
-from ..images import read_image
+from ..errors import LikewiseError, noting
+from ..images import read_picture
 from ..segmenter import check_keypoints
 from .answers import (
     ID,
@@ -36,7 +36,7 @@ from .problems import RefusedError, documented
 from .sent import VALUE, Sent
 from .store import Kept, Store
 from .uploads import Intake, open_below
-from .worker import Worker, noting
+from .worker import Worker
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
@@ -269,7 +269,7 @@ class Api:
             def work() -> Segmented | Response:
                 start = time.perf_counter()
                 with noting() as notes:
-                    result = segmenter.segment(read_image(picture, name=name))
+                    result = segmenter.segment(segmenter.read(picture, name=name))
                 if format == "png":
                     found: Any = Response(
                         label_map(result, classes or known), media_type="image/png"
@@ -307,9 +307,9 @@ class Api:
 
         def work() -> Matched:
             with noting() as notes:
-                source = read_image(first, name="reference")
+                source = read_picture(first, name="reference").pixels
                 keypoints = check_keypoints(given, source.shape[:2])
-                target = read_image(second, name="image")
+                target = read_picture(second, name="image").pixels
             found, similarity = self.bare.match(source, keypoints, target, debiased=debiased)
             return Matched(points=found.tolist(), similarity=similarity.tolist(), notes=notes)
 

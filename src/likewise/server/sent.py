@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import LikewiseError
-from ..images import read_image
+from ..images import read_picture
 from ..masks import read_mask
 from ..reference import Reference
 from ..writing import write_whole
@@ -107,15 +107,15 @@ class Sent:
     ) -> Segmenter:
         references = []
         for k, (image, mask) in enumerate(zip(images, masks, strict=True)):
-            pixels = read_image(image, name=f"images[{k}]")
+            picture = read_picture(image, name=f"images[{k}]")
             value = read_value(self.values[k]) if self.values else None
-            size = pixels.shape[0], pixels.shape[1]
+            size = picture.pixels.shape[0], picture.pixels.shape[1]
             marked = read_mask(mask, size=size, value=value, name=f"masks[{k}]")
             label = self.labels[k] if self.labels else "object"
-            references.append(Reference(pixels, marked, label=label))
+            references.append(Reference(picture, marked, label=label))
         for k, image in enumerate(negative):
-            pixels = read_image(image, name=f"negative[{k}]")
-            references.append(Reference(pixels, None, negative=True))
+            picture = read_picture(image, name=f"negative[{k}]")
+            references.append(Reference(picture, None, negative=True))
         return segmenter.fit(references)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image
-
-from ..images import SENT_FORMATS, open_image, reading_bytes
+from ..images import reading_bytes
 from .problems import RefusedError
 
 KEPT = 3
@@ -28,23 +27,24 @@ class Intake:
     def __init__(self, most: int) -> None:
         self.most, self._sum, self._peak = most, 0, 0
 
-    def open(self, file: BinaryIO, name: str) -> Image.Image:
-        """An image of which only the header is read.
+    def open(self, file: BinaryIO, name: str) -> io.BytesIO:
+        """The content of an image file, of which only the header was looked at.
 
         Args:
-            file: stays open for as long as the image is used.
+            file: what was sent; the limit of a body is one of it too.
             name: of it in messages.
 
         Raises:
             RefusedError: 413, too many pixels, or too much memory to read all images.
             ImageError: it is no image.
         """
-        image = open_image(file, name, SENT_FORMATS)
-        pixels = image.width * image.height
+        content = io.BytesIO(file.read())
+        (height, width), reading = reading_bytes(content, name)
+        pixels = width * height
         if pixels > self.most:
             raise RefusedError(
                 413,
-                f"{name} is {image.width} × {image.height} = {pixels} pixels, over the limit of "
+                f"{name} is {width} × {height} = {pixels} pixels, over the limit of "
                 f"{self.most}: shrink it.",
             )
         self._sum += pixels
@@ -53,7 +53,7 @@ class Intake:
                 413, f"the images have more than {TOGETHER * self.most} pixels together: send less."
             )
         # One is read at a time, in more memory than it takes from then on.
-        self._peak = max(self._peak, reading_bytes(image))
+        self._peak = max(self._peak, reading)
         needed, limit = KEPT * self._sum + self._peak, BYTES * self.most
         if needed > limit:
             raise RefusedError(
@@ -61,7 +61,7 @@ class Intake:
                 f"the images take {needed / 1e6:.0f} MB to read, over the limit of "
                 f"{limit / 1e6:.0f} for a request: send less at once, or 8-bit ones.",
             )
-        return image
+        return content
 
 
 def open_below(root: Path | None, path: str) -> BinaryIO:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ..errors import InputWarning
 from .problems import RefusedError
 
 T = TypeVar("T")
@@ -65,19 +62,3 @@ class Worker:
             ) from error
         finally:
             self._given.discard(future)
-
-
-@contextmanager
-def noting() -> Iterator[list[str]]:
-    """The InputWarnings inside, each once; for the worker's thread, which alone reads images."""
-    notes: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", InputWarning)
-        yield notes
-    for warning in caught:
-        if not isinstance(warning.message, InputWarning):
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
-        elif str(warning.message) not in notes:
-            notes.append(str(warning.message))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError, InputWarning, LikewiseError
+from ..errors import ImageError, LikewiseError, note
 from ..masks import read_label_map
 
 MOST = 255
@@ -90,10 +89,7 @@ def _values(path: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:
         )
     values = [int(v) for v in np.unique(found) if v]
     if MARKED in values and len(values) > 1 and max(values) == MARKED:
-        warnings.warn(
-            InputWarning(path, f"the value {MARKED} beside other values is taken for void."),
-            stacklevel=2,
-        )
+        note(path, f"the value {MARKED} beside other values is taken for void.")
         found[found == MARKED] = 0
         values.remove(MARKED)
     if not values:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..batch.targets import find_images
-from ..errors import ImageError, InputWarning, LikewiseError
-from ..images import check_size, image_size, read_image, why
+from ..errors import ImageError, LikewiseError, note
+from ..images import check_size, find_range, image_size, read_picture, why
+from ..stretch import pooled
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -88,6 +88,8 @@ class Folder:
                     f"{other} and {file} would share a mask's name: keep one of them in the folder."
                 )
         self.size = image_size(self._files[0])
+        self._ranges = pooled(filter(None, [find_range(self._files[0])]))
+        """Of more than 8 bits: all frames are stretched like the first."""
         for file in self._files:
             self._check(file, image_size(file))
 
@@ -108,7 +110,7 @@ class Folder:
 
     def read(self, numbers: range) -> Iterator[RGB]:
         for number in numbers:
-            pixels = read_image(self._files[number])
+            pixels = read_picture(self._files[number], stretch=self._ranges).pixels
             self._check(self._files[number], pixels.shape)
             yield pixels
 
@@ -223,12 +225,9 @@ class Video:
             raise ImageError(f"{self.path} holds no frame: give another video.")
         shown = np.unique(times)
         if repeats and len(shown) < held:
-            warnings.warn(
-                InputWarning(
-                    self.path,
-                    f"{held - len(shown)} of {held} frames have no content and repeat the last.",
-                ),
-                stacklevel=2,
+            note(
+                self.path,
+                f"{held - len(shown)} of {held} frames have no content and repeat the last.",
             )
             shown = shown[np.searchsorted(shown, np.arange(held), side="right").clip(1) - 1]
         return _Index(shown, sorted(keys))

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ...errors import LikewiseError
-from ...images import read_pillow
+from ...errors import ImageError, LikewiseError
+from ...images import decode
 from ...prefetch import ahead
 from .augment import LEAST
 from .compose import Pasting, Scene, compose
@@ -198,7 +198,10 @@ def _words(path: Path) -> list[str]:
 
 def _read(path: Path) -> tuple[np.ndarray, ...]:
     """(h, w, 4) of what is not transparent, of a moderate size."""
-    image = read_pillow(path, str(path)).convert("RGBA")
+    pixels = decode(path, str(path), first=True).pixels
+    if not isinstance(pixels, Image.Image):
+        raise ImageError(f"{path} has more than 8 bits a colour: save it as an 8-bit PNG.")
+    image = pixels.convert("RGBA")
     image = image.crop(image.getchannel("A").point(lambda a: 255 * (a > 8)).getbbox())
     if max(image.size) > _LONGEST:
         image.thumbnail((_LONGEST, _LONGEST), Image.Resampling.BICUBIC)
