@@ -113,6 +113,14 @@ class ReferenceSet:
         """The classes, in the order given."""
         return tuple(dict.fromkeys(s.label for s in self.positives))
 
+    @property
+    def object_side(self) -> float | None:
+        """About how many pixels a marked object measures, the median; None where not known.
+
+        That is the root of the area of a connected piece of the masks, at the size of the images.
+        """
+        return self.kept("object_side", lambda: _object_side(self.positives))
+
     def only(self, labels: Sequence[str]) -> ReferenceSet:
         """The references of some classes, and the negative ones.
 
@@ -141,6 +149,19 @@ class ReferenceSet:
             self.ranges,
             kept,
         )
+
+
+def _object_side(shots: Sequence[Shot]) -> float | None:
+    from scipy.ndimage import label
+
+    sides: list[float] = []
+    for shot in shots:
+        if shot.thumbnail is not None:
+            mask = shot.thumbnail[1]
+            scale = shot.encoded.size[0] / mask.shape[0]
+            areas = np.bincount(label(mask)[0].ravel())[1:]
+            sides += (np.sqrt(areas[areas > 0]) * scale).tolist()
+    return float(np.median(sides)) if sides else None
 
 
 def check_classes(labels: Sequence[str], known: Sequence[str]) -> list[str]:

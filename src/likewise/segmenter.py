@@ -15,7 +15,7 @@ import numpy as np
 from . import __version__
 from .backbones.download import sha256_of
 from .backbones.encoder import Encoder
-from .errors import LikewiseError
+from .errors import LikewiseError, note
 from .images import ImageLike, Picture, read_picture
 from .methods import DEFAULT, check_consensus, check_negatives, get_method, make_params
 from .methods.keypoints import match_keypoints
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from .methods import Scores
     from .tune import Tuning
 
+MIN_PATCHES = 2
+"""Patches that an object must measure to be seen: of the grid's, which covers the whole image."""
 CONSENSUS_BATCH = 16
 """Images that lend each other references; more do not help (measured publicly on COCO-20i)."""
 
@@ -399,7 +401,7 @@ class Segmenter:
         best = max(classes.values(), key=lambda c: c.confidence)
         highest = np.maximum.reduce([c.scores for c in classes.values()])
         tree = shared.tree if self.keep_tree else None
-        return Result(
+        result = Result(
             mask=label_map > 0,
             scores=highest,
             confidence=best.confidence,
@@ -409,6 +411,21 @@ class Segmenter:
             tree=tree,
             glimpse=glimpse(pixels),
         ).within(valid)
+        if isinstance(image, Picture) and not result.present:
+            self._note_too_small(image, shared.target.grid)
+        return result
+
+    def _note_too_small(self, image: Picture, grid: tuple[int, int]) -> None:
+        """Say so where nothing was found and objects as in the references could not be seen."""
+        side, (H, W) = self.fitted().object_side, image.pixels.shape[:2]
+        patch = max(H / grid[0], W / grid[1])
+        if side is not None and side < MIN_PATCHES * patch:
+            note(
+                image.name,
+                f"nothing was found, but what measures {side:.0f} pixels, as in the references, is "
+                f"too small to be seen in {W} × {H}: cut it into pieces of at most "
+                f"{side / MIN_PATCHES * min(grid):.0f} pixels a side.",
+            )
 
     def match(
         self,
