@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,10 @@ from bad_inputs import (
     second_target,
     segment,
 )
-from likewise import doctor
+from likewise import cli, doctor
 from likewise.backbones.download import sha256_of
 from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
-from likewise.errors import LikewiseError
+from likewise.errors import InputWarning, LikewiseError
 from likewise.images import read_image, write_image
 from likewise.masks import read_mask
 from likewise.methods import DEFAULT
@@ -79,7 +80,8 @@ def mask_of(path: Path | str) -> np.ndarray:
 
 
 def names(folder: str) -> set[str]:
-    return {path.name for path in Path(folder).iterdir()}
+    """What is in a folder of results but for its memory."""
+    return {path.name for path in Path(folder).iterdir()} - {"labels.json", "manifest.jsonl"}
 
 
 # --- starting up --------------------------------------------------------------------------------
@@ -234,7 +236,7 @@ def test_segment_several_labels(scene: Path, tiny: Path) -> None:
     report = json.loads(done(run(labelled("--json", "--overlay"))))
     assert report["labels"] == json.loads(Path("out/labels.json").read_text())
     assert report["labels"] == {"1": "big", "2": "small"}
-    assert names("out") == {"labels.json", "reference.png", "reference_overlay.jpg"}
+    assert names("out") == {"reference.png", "reference_overlay.jpg"}
     segmenter = Segmenter(tiny, image_size=64, method="likewise")
     result = segmenter.fit(
         [
@@ -258,16 +260,17 @@ def test_one_label_is_a_mask(scene: Path) -> None:
     done(run(segment(out="plain")))
     done(run(segment(more=["--label", "thing"])))
     assert names("out") == {"a.png"}
+    assert json.loads(Path("plain/labels.json").read_text()) == {"255": "object"}
+    assert json.loads(Path("out/labels.json").read_text()) == {"255": "thing"}
     assert Path("out/a.png").read_bytes() == Path("plain/a.png").read_bytes()
 
 
 def test_resuming_label_maps(scene: Path) -> None:
     done(run(labelled()))
     assert done(run(labelled("--resume"))).endswith("1 kept\n")
-    Path("out/labels.json").unlink()
-    assert run(labelled("--resume")).code == 2
-    done(run(labelled()))
-    assert run(labelled("--resume")).code == 0
+    Path("out/labels.json").unlink()  # the manifest remembers
+    assert done(run(labelled("--resume"))).endswith("1 kept\n")
+    assert json.loads(Path("out/labels.json").read_text()) == {"1": "big", "2": "small"}
 
 
 def test_segment_with_a_value_for_each_mask(scene: Path) -> None:
@@ -313,6 +316,7 @@ def test_segment_overlays(scene: Path) -> None:
 def test_segment_json(scene: Path, segmenter: Segmenter) -> None:
     Path("b.jpg").write_bytes(b"")
     Path("out").mkdir()
+    Path("out/labels.json").write_text('{"255": "object"}')
     shutil.copy("mask.png", "out/c.png")
     ran = run(segment("a.jpg", "b.jpg", "c.jpg", more=["--json", "--resume", "--overlay"]))
     assert ran.code == 1
@@ -321,8 +325,11 @@ def test_segment_json(scene: Path, segmenter: Segmenter) -> None:
     assert report == {
         "backbone": "tiny",
         "references": 1,
+        "out": "out",
+        "labels": {"255": "object"},
         "written": 1,
         "kept": 1,
+        "by_hand": 1,
         "failed": 1,
         "not_reached": 0,
     }
@@ -335,7 +342,15 @@ def test_segment_json(scene: Path, segmenter: Segmenter) -> None:
     assert 0.5 < confidence <= 1
     assert targets[1]["confidence"] == targets[2]["confidence"] == 0
     picture = str(Path("out/a_overlay.jpg"))
-    assert targets[0] == {"mask": mask, "overlay": picture, "error": None, "skipped": False}
+    assert [t.pop("state") for t in targets] == ["made", "failed", "by_hand"]
+    assert targets[0] == {
+        "mask": mask,
+        "overlay": picture,
+        "error": None,
+        "skipped": False,
+        "by_hand": False,
+        "anew": "",
+    }
     assert targets[1]["mask"] is targets[1]["overlay"] is None
     assert ran.err == f"likewise: {targets[1]['error']}\n"
     assert (targets[2]["mask"], targets[2]["skipped"]) == (str(Path("out/c.png")), True)
@@ -438,15 +453,34 @@ def test_segment_json_of_a_run_that_was_stopped(scene: Path) -> None:
 def test_segment_resume(scene: Path) -> None:
     done(run(segment("a.jpg")))
     made = Path("out/a.png").read_bytes()
+    again = segment("a.jpg", "b.jpg", more=["--resume"])
+    assert done(run(again)) == "1 of 2 masks written to out, 1 kept\n"
     shutil.copy("mask.png", "out/a.png")
     old = Path("out/a.png").read_bytes()
     assert old != made
-    again = segment("a.jpg", "b.jpg", more=["--resume"])
-    assert done(run(again)) == "1 of 2 masks written to out, 1 kept\n"
+    kept = "1 kept, changed by hand: a.png; --overwrite replaces it\n"
+    said = f"0 of 2 masks written to out, 1 kept\n{kept}"
+    assert done(run(again)) == said
+    assert done(run(segment("a.jpg", "b.jpg"))) == f"1 of 2 masks written to out\n{kept}"
     assert Path("out/a.png").read_bytes() == old
     assert mask_of("out/b.png").shape == SIZE[::-1]
-    assert done(run(segment("a.jpg", "b.jpg"))) == "2 of 2 masks written to out\n"
+    done(run([*again, "--overwrite"]))
     assert Path("out/a.png").read_bytes() == made
+
+
+def test_resume_does_again_what_is_stale(scene: Path) -> None:
+    done(run(segment("a.jpg", "b.jpg", "c.jpg")))
+    made = {name: Path("out", name).read_bytes() for name in names("out")}
+    shutil.copy("a.jpg", "b.jpg")
+    ran = done(run(segment("a.jpg", "b.jpg", "c.jpg", more=["--resume"])))
+    assert ran == ("1 of 3 masks written to out, 2 kept\n1 made anew: its picture changed\n")
+    assert Path("out/b.png").read_bytes() == made["a.png"]
+    ran = done(run(segment("a.jpg", "c.jpg", more=["--resume", "--overlay"])))
+    assert ran.endswith("\n2 made anew: without its overlay or instances\n")
+    more = ["--resume", "--image-size", "48"]
+    report = json.loads(done(run(segment("a.jpg", "b.jpg", more=[*more, "--json"]))))
+    assert [t["anew"] for t in report["targets"]] == ["made otherwise"] * 2
+    assert done(run(segment("a.jpg", "b.jpg", more=more))).endswith(", 2 kept\n")
 
 
 @pytest.mark.parametrize("refiner", ["guided", "crf"])
@@ -570,6 +604,43 @@ def test_one_target_needs_no_progress_bar(scene: Path) -> None:
 def test_a_pipe_shows_no_progress(scene: Path) -> None:
     ran = run_process(segment("a.jpg", "b.jpg"))
     assert (ran.code, ran.out, ran.err) == (0, "2 of 2 masks written to out\n", "")
+
+
+# --- notes --------------------------------------------------------------------------------------
+
+
+def test_notes_of_a_kind_are_counted() -> None:
+    def app() -> None:
+        for number in range(5):
+            warnings.warn(InputWarning(f"{number}.png", "it is taken for grey."), stacklevel=1)
+            warnings.warn(InputWarning("0.png", "it is taken for grey."), stacklevel=1)
+        warnings.warn(InputWarning("a.png", "its alpha was left out."), stacklevel=1)
+        print(json.dumps(cli.notes()))
+
+    ran = run(app)
+    assert ran.err.splitlines() == [
+        *(f"likewise: note: {n}.png: it is taken for grey." for n in range(3)),
+        "likewise: note: a.png: its alpha was left out.",
+        "likewise: note: and 2 more: it is taken for grey.",
+    ]
+    listed = json.loads(ran.out)["notes"]
+    assert listed[0] == {"source": "0.png", "what": "it is taken for grey."}
+    assert len(listed) == 6
+    assert run(lambda: print(cli.notes())) == Ran(0, "{}\n", "")  # of that run only
+
+
+def test_notes_come_before_an_error_and_others_as_ever() -> None:
+    def app() -> None:
+        warnings.warn(InputWarning("a.png", "this."), stacklevel=1)
+        warnings.warn("a library's", UserWarning, stacklevel=1)
+        raise LikewiseError("that.")
+
+    ran = run(app)
+    assert ran.code == 2
+    lines = ran.err.splitlines()
+    assert lines[0] == "likewise: note: a.png: this."
+    assert "UserWarning: a library's" in ran.err
+    assert lines[-1] == "likewise: that."
 
 
 # --- match --------------------------------------------------------------------------------------

@@ -27,10 +27,12 @@ from likewise.batch.folder import Finished, Job, Outcome, plan, segment_files, s
 from likewise.batch.project import DATABASE, Project
 from likewise.batch.worker import TRIES, Attempts, Recipe, Worker
 from likewise.errors import LikewiseError
+from likewise.manifest import Manifest
 from likewise.segmenter import CONSENSUS_BATCH
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
 THINGS = {"coin": ".png", "board": ".jpg"}
+NUMBERS = {"coin": 1, "board": 2}
 OPTIONS = {"backbone": "embedded", "image_size": 112, "device": "cpu"}
 
 
@@ -90,15 +92,18 @@ def test_a_worker_does_what_a_local_run_does(
     pictures: list[Path], fitted: Segmenter, references: Callable[[], bytes], consensus: bool
 ) -> None:
     pictures[3].write_bytes(b"no picture")
-    here, there = (plan(pictures, Path(name), overlay=False) for name in ("here", "there"))
+    folders = [Manifest(Path(name)) for name in ("here", "there")]
+    here, there = (plan(pictures, manifest) for manifest in folders)
+    numbers = folders[0].allot(list(THINGS)[::-1], label_maps=True)
     how: dict[str, Any] = {"consensus": consensus, "limits": {"min_area_ratio": 0.2}}
-    expected = list(segment_files(fitted, here, label_maps=True, **how))
+    expected = list(segment_files(fitted, here, folders[0], numbers, run="a", **how))
     batch = CONSENSUS_BATCH if consensus else 1
-    worker = Worker(Recipe(OPTIONS, batch, 1, **how), references, Attempts().begin)
+    worker = Worker(Recipe(OPTIONS, batch, 1, numbers, **how), references, Attempts().begin)
     sent = send(worker, there)
     assert [len(part) for part in sent] == ([16, 8] if consensus else [1] * 24)
     assert not list(Path("there").iterdir())  # the driver writes
-    outcomes = [store(finished) for part in sent for finished in part]
+    folders[1].allot(list(numbers), label_maps=True)
+    outcomes = [store(finished, folders[1], "a") for part in sent for finished in part]
     moved = [o if o.mask is None else replace(o, mask=Path("there", o.mask.name)) for o in expected]
     assert without_time(outcomes) == without_time(moved)
     assert [o.target for o in outcomes if o.error] == [pictures[3]]
@@ -111,11 +116,11 @@ def test_a_worker_does_what_a_local_run_does(
 def test_a_picture_that_kills_workers_is_given_up(
     pictures: list[Path], references: Callable[[], bytes]
 ) -> None:
-    jobs = plan(pictures[:3], Path("out"), overlay=False)
+    jobs = plan(pictures[:3], Manifest(Path("out")))
     attempts = Attempts()
     for _ in range(TRIES):
         attempts.begin(pictures[1])
-    worker = Worker(Recipe(OPTIONS, 1, 1), references, attempts.begin)
+    worker = Worker(Recipe(OPTIONS, 1, 1, NUMBERS), references, attempts.begin)
     (first,), (second,), (third,) = send(worker, jobs)
     assert (first.outcome.error, third.outcome.error) == (None, None)
     assert second == Finished(jobs[1], Outcome(pictures[1], error=second.outcome.error))
@@ -125,8 +130,8 @@ def test_a_picture_that_kills_workers_is_given_up(
 def test_workers_that_cannot_work_say_why(
     pictures: list[Path], references: Callable[[], bytes]
 ) -> None:
-    jobs = plan(pictures[:2], Path("out"), overlay=False)
-    good, nowhere = Recipe(OPTIONS, 1, 1), Path("nowhere").absolute()
+    jobs = plan(pictures[:2], Manifest(Path("out")))
+    good, nowhere = Recipe(OPTIONS, 1, 1, NUMBERS), Path("nowhere").absolute()
     for bad, words in (
         ({"version": "0.0.0"}, "not 0.0.0 as here: install the same on all machines."),
         ({"home": nowhere}, f"does not see the folder {nowhere}: all machines of the cluster"),

@@ -317,6 +317,86 @@ def test_the_mask_comes_last(targets: list[Path], out: Path) -> None:
     assert not jobs[0].mask.exists()
 
 
+# --- one bad file never stops the others ---------------------------------------------------------
+
+
+def test_a_name_too_long_for_its_overlay(targets: list[Path], out: Path) -> None:
+    long = targets[0].with_name(f"{'x' * 246}.png")
+    targets[0].replace(long)
+    segmenter: Any = Bright()
+    jobs = plan([long, *targets[1:]], Manifest(out), overlay=True)
+    outcomes = list(segment_files(segmenter, jobs))
+    assert [o.state for o in outcomes] == ["made"] * 3
+    (why,) = outcomes[0].unwritten
+    assert why.startswith(f"{jobs[0].overlay} cannot be written (")
+    assert why.endswith("give its picture a shorter name.")
+    assert outcomes[0].overlay is None
+    assert all(read(job.mask).any() for job in jobs)
+    assert jobs[1].overlay.is_file()
+    # It is tried again, and the others are kept.
+    again = list(segment_files(segmenter, jobs, resume=True))
+    assert [o.state for o in again] == ["made", "kept", "kept"]
+
+
+def test_a_folder_of_the_name_of_a_mask(targets: list[Path], out: Path) -> None:
+    segmenter: Any = Bright()
+    jobs = plan(targets, Manifest(out))
+    jobs[1].mask.mkdir()
+    outcomes = list(segment_files(segmenter, jobs))
+    assert [o.state for o in outcomes] == ["made", "failed", "made"]
+    assert outcomes[1].error.startswith(f"{jobs[1].mask} cannot be written (Is a directory): move")
+
+
+@pytest.mark.parametrize("name", ["two.png", "two_overlay.jpg"])
+def test_a_locked_file(targets: list[Path], out: Path, name: str) -> None:
+    """Also for the user who may write everything."""
+    really = Path.replace
+
+    def replaced(self: Path, target: Path) -> Path:
+        if target.name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return really(self, target)
+
+    segmenter: Any = Bright()
+    jobs = plan(targets, Manifest(out), overlay=True)
+    with mock.patch.object(Path, "replace", replaced):
+        outcomes = list(segment_files(segmenter, jobs))
+    masked = name == "two_overlay.jpg"
+    assert [o.state for o in outcomes] == ["made", "made" if masked else "failed", "made"]
+    (why,) = outcomes[1].unwritten if masked else [outcomes[1].error]
+    assert "(Permission denied): give yourself write permission" in why
+    assert jobs[1].mask.is_file() == masked
+    assert not list(out.glob(".likewise-*"))
+    assert [o.state for o in segment_files(segmenter, jobs, resume=True)] == [
+        *("kept", "made", "kept")
+    ]
+
+
+def test_a_target_that_vanishes_during_the_run(targets: list[Path], out: Path) -> None:
+    segmenter: Any = Bright()
+    jobs = plan(targets, Manifest(out))
+    targets[2].unlink()
+    outcomes = list(segment_files(segmenter, jobs))
+    assert [o.state for o in outcomes] == ["made", "made", "failed"]
+    assert "does not exist" in outcomes[2].error
+
+
+def test_a_locked_subfolder(tmp_path: Path, out: Path) -> None:
+    images = []
+    for place in ("cam1", "cam2"):
+        images.append(tmp_path / "nest" / place / "1.png")
+        images[-1].parent.mkdir(parents=True)
+        Image.new("RGB", (9, 9), "white").save(images[-1])
+    segmenter: Any = Bright()
+    jobs = plan(images, Manifest(out))
+    (out / "cam1").write_text("a file in its way")
+    manifest = Manifest(out)
+    numbers = manifest.allot(["object"], label_maps=False)
+    outcomes = list(segment_numbered(segmenter, jobs, manifest, numbers, run="x"))
+    assert [o.state for o in outcomes] == ["failed", "made"]
+    assert outcomes[0].error.startswith(f"{out / 'cam1' / '1.png'} cannot be written (")
+
+
 # --- batches, as on an accelerator ---------------------------------------------------------------
 
 

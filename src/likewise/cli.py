@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from .errors import InputWarning, LikewiseError
+from .errors import InputWarning, LikewiseError, WriteError
 from .methods import DEFAULT
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def segment(
     as_json: JsonOption = False,
 ) -> None:
     """Write <stem>.png (0/255, or with several labels 1, 2, ...; the target's size)."""
-    from .batch.folder import claim, plan, segment_files
+    from .batch.folder import check_apart, plan, segment_files
     from .batch.targets import find_images
     from .cli_references import choose_references, files_of
     from .manifest import LABELS, MANIFEST, Manifest
@@ -269,9 +269,9 @@ def segment(
     if consensus:
         check_consensus(options["method"])
     found = find_images(targets)
+    check_apart([(out / name, out / name) for name in (LABELS, MANIFEST)], [*found, *inputs])
     manifest = Manifest(out)
     jobs = plan(found, manifest, overlay=overlay, instances=instances, inputs=inputs)
-    claim(out, [(out / name, out / name) for name in (LABELS, MANIFEST)], inputs)
     names = [r.label for r in references if not r.negative] if info is None else info.classes
     labels = [name for name in dict.fromkeys(names) if info is None or not only or name in only]
     segmenter = _segmenter(
@@ -376,7 +376,7 @@ def match(
     as_json: JsonOption = False,
 ) -> None:
     """Find points of one image in others (semantic correspondence)."""
-    from .batch.folder import claim, places
+    from .batch.folder import claim, make_parent, places
     from .batch.targets import find_images
     from .images import read_image, write_image
     from .pictures import draw_matches
@@ -394,7 +394,6 @@ def match(
     pictures = [] if out is None else [out / name for name in places(files, "_match.jpg")]
     if out is not None:
         claim(out, list(zip(files, pictures, strict=True)), inputs=[*files, reference])
-    pixels = [read_image(file) for file in files]
     segmenter = _segmenter(
         svd_components,
         backbone=backbone,
@@ -404,11 +403,22 @@ def match(
         block=block,
         offline=offline,
     )
-    report = []
-    for number, (file, target) in enumerate(zip(files, pixels, strict=True)):
-        found, similarity = segmenter.match(image, keypoints, target, debiased=not original)
-        if pictures:
-            write_image(pictures[number], draw_matches(image, keypoints, target, found))
+    report: list[dict[str, Any]] = []
+    failed = False
+    for number, file in enumerate(files):
+        try:
+            target = read_image(file)
+            found, similarity = segmenter.match(image, keypoints, target, debiased=not original)
+            if pictures:
+                make_parent(pictures[number])
+                write_image(pictures[number], draw_matches(image, keypoints, target, found))
+        except WriteError:
+            raise
+        except LikewiseError as error:
+            failed = True
+            print(f"likewise: {error}", file=sys.stderr)
+            report.append({"target": str(file), "error": str(error)})
+            continue
         report.append(
             {"target": str(file), "points": found.tolist(), "similarity": similarity.tolist()}
         )
@@ -420,6 +430,8 @@ def match(
                 )
     if as_json:
         print(json.dumps(report, indent=2))
+    if failed:
+        raise typer.Exit(1)
 
 
 @backbones_app.callback(invoke_without_command=True)

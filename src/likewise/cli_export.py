@@ -50,6 +50,7 @@ def export(
     from .export.annotations import (
         Pair,
         find_pairs,
+        name_values,
         named,
         read_annotation,
         read_classes,
@@ -66,13 +67,14 @@ def export(
                 f"{masks} is a project, which knows its images, classes and scores: leave "
                 "--images, --label and --scores away."
             )
-        from .batch.project import MASKS, Project
+        from .batch.project import Project
 
-        finished = Project(masks).finished()
+        work = Project(masks)
+        finished = work.finished()
         files = [image for image, _, _ in finished]
         pairs = named([Pair(image, mask) for image, mask, _ in finished])
         confidences = {mask: classes for _, mask, classes in finished}
-        names = read_classes(masks / MASKS, None)
+        names = name_values(work.classes)
     else:
         if not images:
             raise LikewiseError(f"{masks} is no project: give the images of its masks as --images.")

@@ -195,8 +195,9 @@ def annotate(
     counts = Counter(row.status for row in work.rows())
     made_anew = {why: count for why, count in anew.items() if why and count}
     if as_json:
-        report = {"done_now": done, "failed_now": failed, "kept": kept, "to_do": len(left)}
-        print(json.dumps({**report, **counts, "made_anew": made_anew, **notes()}, indent=2))
+        report: dict[str, Any] = {"done_now": done, "failed_now": failed, "kept": kept}
+        report |= {"to_do": len(left), "made_anew": made_anew}
+        print(json.dumps({**report, **counts, **notes()}, indent=2))
     elif not json_lines:
         if dry_run:
             print(f"{len(wanted)} of {len(jobs)} images are to be done, {kept} are.")

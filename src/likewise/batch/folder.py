@@ -160,7 +160,7 @@ def plan(
     owners = [(_owner(manifest, job.mask, job.target), job.mask) for job in jobs]
     pairs = [(owner, mask) for owner, mask in owners if owner is not None and owner.exists()]
     pairs += [(job.target, path) for job in jobs for path in (job.mask, *job.beside)]
-    _check_apart(pairs, [*targets, *inputs], option)
+    check_apart(pairs, [*targets, *inputs], option)
     _check_writable(out, option)
     return jobs
 
@@ -184,20 +184,26 @@ def places(images: Sequence[Path], suffix: str, manifest: Manifest | None = None
     names = [normal(image.stem).casefold() for image in images]
     apart, root, others = len(set(names)) == len(names), None, set[Path]()
     while True:
-        found, met = [], set[Path]()
+        found, owners = [], set[Path]()
         for image, mask in zip(images, known, strict=True):
             if manifest is not None and mask is not None:
                 found.append(mask.relative_to(manifest.folder))
                 continue
             found.append(_place(image, root, suffix))
-            if manifest is not None:
-                owner = _owner(manifest, manifest.folder / found[-1], image)
-                met |= {owner} - others - {None} if owner else set()
-        if not met and (apart or root is not None):
+            owner = manifest and _owner(manifest, manifest.folder / found[-1], image)
+            if owner and _absolute(owner).with_suffix("") != _absolute(image).with_suffix(""):
+                owners.add(owner)
+        if not owners and (apart or root is not None):
             return found
-        others |= met
         try:
-            root = Path(os.path.commonpath([_absolute(i).parent for i in (*images, *others)]))
+            if root is None or owners - others:
+                others |= owners
+                all_of_them = [_absolute(i).parent for i in (*images, *others)]
+                root = Path(os.path.commonpath(all_of_them))
+            elif root != root.parent:
+                root = root.parent
+            else:
+                return found
         except ValueError:  # several drives
             return found
 
@@ -237,14 +243,17 @@ def claim(
     Raises:
         LikewiseError: as for ``plan``; or a folder has the name of a result.
     """
-    _check_apart(results, inputs, option)
+    check_apart(results, inputs, option)
     for _, path in results:
         if os.path.isdir(path):  # noqa: PTH112 (a name that is too long is none)
             raise LikewiseError(f"{path} is a folder: move it, or give another {option}.")
     _check_writable(out, option)
 
 
-def _check_apart(results: Sequence[tuple[Path, Path]], inputs: Sequence[Path], option: str) -> None:
+def check_apart(
+    results: Sequence[tuple[Path, Path]], inputs: Sequence[Path], option: str = "--out"
+) -> None:
+    """Raises LikewiseError if a (target, file) would replace an input or two are to one file."""
     sources = {_key(path): path for path in inputs}
     taken: dict[str, Path] = {}
     for target, path in results:
@@ -359,7 +368,7 @@ def store(
     job, outcome = finished.job, finished.outcome
     if not finished.files:
         return outcome
-    start, others, unwritten = time.perf_counter(), list[Path](), list[str]()
+    start, others, unwritten = time.perf_counter(), list[Path](), list(outcome.unwritten)
     with nullcontext(True) if claim is None else claim(job) as free:
         if not free:
             return Outcome(job.target, job.mask, skipped=True)
@@ -368,7 +377,7 @@ def store(
         *beside, (mask, content) = finished.files
         for path, more in beside:
             try:
-                _make_parent(path)
+                make_parent(path)
                 write_whole(path, more)
                 others.append(path)
             except WriteError:
@@ -376,7 +385,7 @@ def store(
             except ImageError as error:
                 unwritten.append(str(error))
         try:
-            _make_parent(mask)
+            make_parent(mask)
             manifest.write(mask, content, job.target, run, seen=finished.seen, beside=others)
         except WriteError:
             raise
@@ -387,7 +396,8 @@ def store(
     return replace(outcome, seconds=seconds, overlay=overlay, unwritten=tuple(unwritten))
 
 
-def _make_parent(path: Path) -> None:
+def make_parent(path: Path) -> None:
+    """Make the folder of a file. Raises as ``writing.refused`` says."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -482,13 +492,13 @@ def _finish(
     if isinstance(done, Outcome):
         return Finished(job, done)
     start = time.perf_counter()
-    result, files = done.result, []
+    result, files, unwritten = done.result, list[tuple[Path, bytes]](), list[str]()
     try:
         with explained_memory(str(job.target)):
             if keep is not None:
                 result, kept = keep(done)
                 files.append(kept)
-            files += _encoded(job, done.image, result, numbers)
+            files += _encoded(job, done.image, result, numbers, unwritten)
     except LikewiseError as error:
         return Finished(job, Outcome(job.target, error=str(error)))
     outcome = Outcome(
@@ -499,6 +509,7 @@ def _finish(
         confidence=result.confidence,
         seconds=done.seconds + time.perf_counter() - start,
         anew=done.anew,
+        unwritten=tuple(unwritten),
         classes=()
         if limits is None
         else tuple(_judged(label, c, limits) for label, c in result.classes.items()),
@@ -507,8 +518,13 @@ def _finish(
 
 
 def _encoded(
-    job: Job, image: np.ndarray, result: Result, numbers: Mapping[str, int]
+    job: Job,
+    image: np.ndarray,
+    result: Result,
+    numbers: Mapping[str, int],
+    unwritten: list[str],
 ) -> Iterator[tuple[Path, bytes]]:
+    """The files, the mask last; why there is no overlay is added to ``unwritten``."""
     from ..pictures import class_colour, overlay, overlay_labels, with_legend
 
     plain = set(numbers.values()) == {MARKED}
@@ -520,7 +536,10 @@ def _encoded(
             found = set(np.unique(label_map).tolist())
             names = {k: name for name, k in numbers.items() if k in found}
             picture = with_legend(overlay_labels(image, label_map), names)
-        yield job.overlay, encode_image(job.overlay, picture)
+        try:
+            yield job.overlay, encode_image(job.overlay, picture)
+        except ImageError as error:  # too wide for JPEG
+            unwritten.append(str(error))
     if job.instances is not None:
         objects = [replace(i, number=numbers[i.label]) for i in result.instances()]
         yield job.instances, encode_instances(objects)

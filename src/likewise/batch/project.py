@@ -104,8 +104,12 @@ class Row:
     @property
     def status(self) -> str:
         """All of that in a word, one of STATUSES."""
-        made = "corrected" if self.source == "person" else "done"
-        return self.verdict or made if self.state == "done" else self.state
+        return _status(self.state, self.verdict, self.source)
+
+
+def _status(state: str, verdict: str | None, source: str) -> str:
+    made = "corrected" if source == "person" else "done"
+    return verdict or made if state == "done" else state
 
 
 class Project:
@@ -123,8 +127,7 @@ class Project:
         self.folder = folder
         self.settings: Settings = read_settings(folder, unfinished=unfinished)
         self.manifest = Manifest(folder / MASKS)
-        self._jobs: list[Job] | None = None
-        self._by_key: dict[str, Job] | None = None
+        self._jobs: dict[str, Job] | None = None
         self._missing: list[Path] = []
         self._lock = threading.RLock()
         path = folder / DATABASE
@@ -135,19 +138,23 @@ class Project:
             )
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            with self._transaction():
-                version = self._db.execute("PRAGMA user_version").fetchone()[0]
-                if version > VERSION:
-                    raise LikewiseError(f"{path} is of a newer likewise: install that one.")
-                for statement in {0: SCHEMA, 1: FROM_1}.get(version, ()):
-                    self._db.execute(statement)
-                if version == 1:
-                    self._take_over()
-                self._db.execute(f"PRAGMA user_version = {VERSION}")
+            if self._version() > VERSION:
+                raise LikewiseError(f"{path} is of a newer likewise: install that one.")
+            if self._version() < VERSION:
+                with self._transaction():
+                    version = self._version()  # another process may have been faster
+                    for statement in {0: SCHEMA, 1: FROM_1}.get(version, ()):
+                        self._db.execute(statement)
+                    if version == 1:
+                        self._take_over()
+                    self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
         """Let go of the database."""
         self._db.close()
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -222,10 +229,11 @@ class Project:
         return dict(self.manifest.numbers)
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Those with references in order, then others that masks still show."""
-        shown = sorted({label for _, label, _, area in self.class_rows() if area > 0})
-        return tuple(dict.fromkeys([*self.settings.labels, *shown]))
+    def classes(self) -> dict[str, int]:
+        """Those of ``numbers`` that have references or that masks still show."""
+        shown = {label for _, label, _, area in self.class_rows() if area > 0}
+        shown |= set(self.settings.labels)
+        return {label: k for label, k in self.numbers.items() if label in shown}
 
     def jobs(self) -> list[Job]:
         """One for every present target, in order.
@@ -237,15 +245,22 @@ class Project:
         """
         if self._jobs is None:
             references = self.settings.references
-            self._jobs = plan(
+            jobs = plan(
                 self._targets(),
                 self.manifest,
                 instances=self.settings.instances,
                 inputs=[self.folder / f for r in references for f in (r.image, r.mask) if f],
                 option="project",
             )
-            self._note_deleted(self._jobs)
-        return list(self._jobs)
+            self._jobs = {self.key(job): job for job in jobs}
+            self._note_deleted()
+        return list(self._jobs.values())
+
+    def _job(self, target: Path) -> Job | None:
+        """The job of a target; None if it is none now."""
+        self.jobs()
+        assert self._jobs is not None
+        return self._jobs.get(relative(target, self.folder))
 
     def missing(self) -> list[Path]:
         """Targets that likewise.toml names one by one and that are not there."""
@@ -275,11 +290,9 @@ class Project:
                 )
         return find_images(found)
 
-    def _note_deleted(self, jobs: Sequence[Job]) -> None:
+    def _note_deleted(self) -> None:
         """Name pictures once that were deleted from a folder or pattern of the targets."""
-        present = {self.key(job) for job in jobs} | {
-            relative(path, self.folder) for path in self._missing
-        }
+        present = {*(self._jobs or ()), *(relative(path, self.folder) for path in self._missing)}
         masked = self._select("SELECT path FROM images WHERE bytes IS NOT NULL")
         wanted = [os.fspath(self._path(name)) for name in self.settings.targets]
         for (key,) in masked:
@@ -299,15 +312,9 @@ class Project:
 
     def mask(self, target: Path) -> Path:
         """Where the mask of a target is, also of one that is no longer in the project."""
-        job = self._job(relative(target, self.folder))
-        if job is not None:
+        if (job := self._job(target)) is not None:
             return job.mask
         return self.manifest.mask_of(target) or self.folder / MASKS / f"{target.stem}.png"
-
-    def _job(self, key: str) -> Job | None:
-        if self._by_key is None:
-            self._by_key = {self.key(job): job for job in self.jobs()}
-        return self._by_key.get(key)
 
     def layers(self, target: Path) -> Path:
         """Where the layers of a target are, if the project keeps them; see ``layers.py``."""
@@ -391,7 +398,8 @@ class Project:
         """As ``run_key``, but without the weights: settings and the files that they name."""
         settings = asdict(self.settings) | {"targets": None, "quality": None}
         del settings["page"]  # its sliders move what is segmented already
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        numbers = {label: self.numbers[label] for label in self.settings.labels}
+        digest = hashlib.sha256(json.dumps([settings, numbers], sort_keys=True).encode())
         for marked in self.settings.references:
             for name in (marked.image, marked.mask):
                 if name is not None:
@@ -453,7 +461,15 @@ class Project:
         if row is not None and row["verdict"] is not None:
             return False
         made = row is not None and row["source"] == "person"
-        return job.mask.is_file() and (made or not self.manifest.is_ours(job.mask))
+        return job.mask.is_file() and (made or self._is_by_hand(job, row))
+
+    def _is_by_hand(self, job: Job, row: sqlite3.Row | None) -> bool:
+        """Whether a mask that is there was made without likewise, or is an older one put back."""
+        if not self.manifest.is_ours(job.mask):
+            return True
+        entry = self.manifest.entry_of(job.mask)
+        done = row is not None and row["state"] == "done"  # else it may be that a run was killed
+        return done and entry is not None and entry.sha256 != file_hash(job.mask)
 
     def begin(self, run: str, backbone: str, jobs: Sequence[Job]) -> None:
         """Note a run and what it has to do, and give every class its number.
@@ -558,17 +574,7 @@ class Project:
     def record(self, job: Job, outcome: Outcome, run: str) -> None:
         """Note what became of a job whose files are written."""
         several = len(outcome.classes) > 1
-        entry = None if outcome.error else self.manifest.entry_of(job.mask)
-        seen = (
-            self._picture(job)
-            if entry is None
-            else {
-                "bytes": entry.image_bytes,
-                "changed": entry.image_changed,
-                "hash": entry.image_sha256,
-            }
-        )
-        values = seen | {
+        values = (self._picture(job) if outcome.error else self._seen(job)) | {
             "state": "failed" if outcome.error else "done",
             "verdict": None,
             "source": "model",
@@ -607,6 +613,13 @@ class Project:
         content = file_hash(job.target) if size is not None else None
         return {"bytes": size, "changed": changed, "hash": content}
 
+    def _seen(self, job: Job) -> dict[str, object]:
+        """The picture as it was when its mask was made."""
+        if (entry := self.manifest.entry_of(job.mask)) is None:
+            return self._picture(job)
+        size, changed = entry.image_bytes, entry.image_changed
+        return {"bytes": size, "changed": changed, "hash": entry.image_sha256}
+
     # --- what a person says and makes ------------------------------------------------------------
 
     def judge(self, targets: Sequence[Path], verdict: str | None) -> None:
@@ -615,20 +628,23 @@ class Project:
         Raises:
             LikewiseError: if one is no target, or has no mask yet; then nothing is noted.
         """
-        keys = [self.key(self._masked(target)) for target in targets]
+        jobs = [self._masked(target) for target in targets]
+        # It is said of the picture as it is now.
+        seen = self._picture if verdict is not None else self._seen
         with self._explained(), self._transaction():
-            for key in keys:
-                self._set(key, {"verdict": verdict})
+            for job in jobs:
+                self._set(self.key(job), {"verdict": verdict, **seen(job)})
 
     def status(self, target: Path) -> str:
         """Its ``Row.status``; pending if nothing is known of it."""
-        return self.states().get(relative(target, self.folder), "pending")
+        key = relative(target, self.folder)
+        row = self._known(key).get(key)
+        return "pending" if row is None else _status(row["state"], row["verdict"], row["source"])
 
     def _masked(self, target: Path) -> Job:
         """The job of a target that has a mask. Raises LikewiseError if it is none or has none."""
         key = relative(target, self.folder)
-        job = self._job(key)
-        row = self._known(key).get(key)
+        job, row = self._job(target), self._known(key).get(key)
         if job is None and row is not None:
             raise LikewiseError(
                 f"{target} is no target of {self.folder} now: add it to targets in {CONFIG}."
@@ -717,7 +733,7 @@ class Project:
             model = row is not None and row["state"] == "done" and row["source"] == "model"
             if not job.mask.is_file():
                 continue
-            if self.manifest.is_ours(job.mask):
+            if not self._is_by_hand(job, row):
                 if model and self.manifest.is_current(job.mask, job.target, ""):
                     self._note_person(job, read_label_map(job.mask))  # killed while it was noted
                 continue
@@ -732,7 +748,8 @@ class Project:
                     "annotate with --overwrite."
                 )
             except LikewiseError as error:
-                self._note_person(job, None)
+                if row is None or row["source"] != "person":
+                    self._note_person(job, None)
                 what = f"it was changed without likewise, and nothing is done with it: {error}"
             warnings.warn(InputWarning(job.mask, what), stacklevel=2)
         return adopted
@@ -779,13 +796,13 @@ class Project:
             statuses: some of STATUSES.
             top: at most so many.
         """
-        present = {self.key(job) for job in self.jobs()}
+        present = set(map(self.key, self.jobs()))
         found = self._select(
             "SELECT path, state, verdict, source, error, seconds, confidence, area, doubt, reasons "
             "FROM images ORDER BY doubt DESC NULLS FIRST, path"
         )
         rows = [
-            Row(*known, reasons=tuple(json.loads(reasons or "[]")))  # type: ignore[call-arg]
+            Row(*[*known, tuple(json.loads(reasons or "[]"))])
             for *known, reasons in found
             if known[0] in present
         ]

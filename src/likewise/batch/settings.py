@@ -34,8 +34,7 @@ class Marked:
 
     image: str
     mask: str | None = None
-    value: Any = None
-    """Of its mask, as for ``masks.read_mask``: a number, "any", or (r, g, b)."""
+    value: int | None = None
     label: str = "object"
     negative: bool = False
 
@@ -110,19 +109,12 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
     references = []
     for number, entry in enumerate(values.pop("reference", []), 1):
         where = f"reference {number}: "
-        kinds = {"image": str, "mask": str, "value": object, "label": str, "negative": bool}
+        kinds = {"image": str, "mask": str, "value": int, "label": str, "negative": bool}
         if not isinstance(entry, dict):
             raise LikewiseError(f"{path}: {where}write [[reference]] with image and mask below.")
         check_kinds(path, where, entry, kinds)
-        value = entry.pop("value", None)
-        if not (value in (None, "any") or type(value) is int or _is_colour(value)):
-            raise LikewiseError(
-                f"{path}: {where}value is {json.dumps(value, default=str)}, which is no value of a "
-                'mask: give a whole number, "any", or [red, green, blue].'
-            )
-        value = tuple(value) if isinstance(value, list) else value
-        label = normal(entry.pop("label", Marked.label))
-        reference = Marked(entry.pop("image", ""), value=value, label=label, **entry)
+        entry["label"] = normal(entry.get("label", Marked.label))
+        reference = Marked(entry.pop("image", ""), **entry)
         if not reference.image or not (reference.mask or reference.negative):
             raise LikewiseError(f"{path}: {where}give an image and a mask.")
         references.append(reference)
@@ -140,11 +132,6 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
     return Settings(
         tuple(targets), tuple(references), options=options, quality=quality, page=page, **values
     )
-
-
-def _is_colour(value: Any) -> bool:
-    channels = isinstance(value, list) and len(value) == 3
-    return channels and all(type(c) is int and 0 <= c < 256 for c in value)
 
 
 def check_kinds(

@@ -212,8 +212,14 @@ def read_classes(folder: Path, label: str | None) -> Names:
         raise LikewiseError(f"{folder / LABELS} names the labels already: leave out --label.")
     if set(numbers.values()) <= {MARKED}:
         return Names((label or ordered[0],), {1: 1, MARKED: 1}, lone=True)
-    values = {numbers[name]: k for k, name in enumerate(ordered, 1)}
-    return Names(tuple(ordered) if label is None else (label,), values)
+    names = name_values(numbers)
+    return names if label is None else Names((label,), names.numbers)
+
+
+def name_values(numbers: Mapping[str, int]) -> Names:
+    """Classes with their values, in the order of these."""
+    ordered = sorted(numbers, key=lambda name: numbers[name])
+    return Names(tuple(ordered), {numbers[name]: k for k, name in enumerate(ordered, 1)})
 
 
 def read_scores(file: Path) -> dict[str, float]:
