@@ -2622,13 +2622,6 @@ def page_of_other_things(_: Path) -> list[str]:
     return page()
 
 
-@row("ui of a project whose targets are gone", 2, r"work/gone does not exist: check its spelling")
-def page_of_gone_targets(_: Path) -> list[str]:
-    Path("work").mkdir()
-    Path("work/likewise.toml").write_text('targets = ["gone"]\n')
-    return page()
-
-
 TAKEN = socket.socket()
 """Keeps its port while the process lives."""
 

@@ -823,6 +823,7 @@ def test_what_another_tab_changed_is_not_overwritten(site: Site, thing: np.ndarr
 
 
 def test_no_connection_is_held(site: Site) -> None:
+    site.wait()
     heard = site.do("GET", "/api/events")
     asked = f"/api/events?since={heard['last']}&server={heard['server']}"
     start = site.do("GET", asked)

@@ -471,7 +471,12 @@ class Page(RuleBasedStateMachine):
         assert status == 200, answer
         with zipfile.ZipFile(io.BytesIO(answer)) as archive:
             names = [name for name in archive.namelist() if name.endswith(".png")]
-            found = {n[:-4]: np.asarray(Image.open(io.BytesIO(archive.read(n)))) for n in names}
+            labels = json.loads(archive.read("labels.json"))
+            numbers = np.array([0, *(self.numbers[label] for label in labels.values())], np.uint8)
+            found = {
+                name[:-4]: numbers[np.asarray(Image.open(io.BytesIO(archive.read(name))))]
+                for name in names
+            }
         assert len(found) == len(shown)
         for path, mask in shown.items():
             place = (self.place / "work" / path).resolve().with_suffix("").as_posix()

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..batch.project import MASKS
 from ..errors import ImageError, LikewiseError
-from ..export.annotations import Annotation, Pair, named, read_annotation, read_classes
+from ..export.annotations import Annotation, Pair, name_values, named, read_annotation
 from ..export.dataset import Settings, write_dataset
 from .workspace import Workspace
 
@@ -33,7 +32,7 @@ def export(workspace: Workspace, kind: str, zipped: bool) -> tuple[bytes | Path,
         found = project.finished()
         if not found:
             raise LikewiseError("there is no mask to export yet: paint a reference first.")
-        names = read_classes(workspace.folder / MASKS, None)
+        names = name_values(project.classes)
         pairs = named([Pair(image, mask) for image, mask, _ in found])
         left_out: list[str] = []
 
