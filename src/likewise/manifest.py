@@ -16,16 +16,19 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .backbones.download import sha256_of
 from .errors import ImageError, LikewiseError, note
 from .images import why
 from .masks import read_label_map
+from .pictures import class_colour
 from .reference import LABEL
 from .text_files import normal, read_json
 from .writing import refused, write_json, write_whole
@@ -317,6 +320,22 @@ class Manifest:
                 self._last[entry.mask] = entry
                 self._known.setdefault(entry.mask, set()).add(entry.sha256)
                 self._images[entry.image] = entry.mask
+
+
+def read_class_map(mask: Path, numbers: Iterable[int]) -> npt.NDArray[np.integer[Any]]:
+    """(H, W) the label map of a mask, which a program may have saved in the classes' colours.
+
+    Args:
+        mask: the file.
+        numbers: of the classes.
+
+    Raises:
+        ImageError: as ``read_label_map``.
+    """
+    try:
+        return read_label_map(mask, colours={class_colour(k): k for k in numbers})
+    except ImageError:  # other colours, or none of these kinds
+        return read_label_map(mask)
 
 
 def read_labels(path: Path) -> dict[str, int] | None:

@@ -26,9 +26,9 @@ import numpy as np
 
 from ..errors import LikewiseError, note
 from ..images import encode_label_map, read_image
-from ..manifest import Manifest, file_hash, stamp
+from ..manifest import Manifest, file_hash, read_class_map, stamp
 from ..masks import read_label_map
-from ..pictures import class_colour, class_colours
+from ..pictures import class_colour
 from ..quality import MIN_CONFIDENCE, doubt
 from ..reference import is_part
 from .corrections import as_numbers
@@ -651,8 +651,7 @@ class Project:
         Raises:
             LikewiseError: if it has no mask, or this one cannot be used.
         """
-        colours = class_colours(self.numbers.values())
-        return read_label_map(self._masked(target).mask, colours=colours)
+        return read_class_map(self._masked(target).mask, self.numbers.values())
 
     def correct(self, target: Path, label_map: npt.NDArray[np.integer[Any]]) -> None:
         """Keep a mask that a person made instead: no run replaces it.
