@@ -289,7 +289,8 @@ def cut_backbone(backbone: Backbone, block: int) -> Backbone:
     Raises:
         LikewiseError: if the backbone has no such block in memory.
     """
-    if block not in range(1, backbone.block + 1):
+    shape = backbone.model.shape
+    if block not in shape.readable or block > backbone.block:
         raise LikewiseError(
             f"block {block} cannot be tried: {backbone.spec.name} is loaded up to block "
             f"{backbone.block}, use 1 to {backbone.block}."
@@ -298,7 +299,8 @@ def cut_backbone(backbone: Backbone, block: int) -> Backbone:
         return backbone
     model = backbone.model.first_blocks(block)
     samples = first_samples(backbone.samples, block)
-    return Backbone(model, backbone.spec, block, identity_of(samples, model.shape.heads), samples)
+    spec = replace(backbone.spec, dim=shape.features(block))
+    return Backbone(model, spec, block, identity_of(samples, shape.heads), samples)
 
 
 def _encoder_like(encoder: Encoder, backbone: Backbone, size: Size) -> Encoder:

@@ -1,17 +1,17 @@
-"""Loading one frozen ViT from a name, a file, a folder or the hub, and reading its features."""
+"""Loading one frozen backbone from a name, file, folder or the hub, and reading its features."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackboneError
-from . import download
+from . import download, hiera_layouts
 from .device import choose_device
 from .files import PICKLES, read_tensors
 from .layouts import (
@@ -28,29 +28,33 @@ from .registry import (
     SAT_MEAN,
     SAT_STD,
     BackboneSpec,
+    HieraShape,
     ModelShape,
     get_spec,
+    hiera_fields,
     match_shape,
 )
 
 if TYPE_CHECKING:
     import torch
 
+    from .hiera import Hiera
     from .vit import ViT
 
-MODEL_TYPES = ("dinov3_vit", "dinov2", "dinov2_with_registers")
+MODEL_TYPES = ("dinov3_vit", "dinov2", "dinov2_with_registers", *hiera_layouts.MODEL_TYPES)
 
 
 @dataclass(frozen=True)
 class Backbone:
     """A frozen model (eval, no gradients), cut to `block` blocks.
 
-    `block` is 1-based: the features are the output of that block after the final norm. `identity`
-    is a hash of the loaded weights, equal for every layout and dtype of the same weights, and
-    different for different `block`.
+    `block` is 1-based: the features are the output of that block after the final norm, of SAM 2
+    those of its neck after the last block and the block's own before. `identity` is a hash
+    of the loaded weights, equal for every layout and dtype of the same weights, and different for
+    different `block`.
     """
 
-    model: ViT
+    model: ViT | Hiera
     spec: BackboneSpec
     block: int
     identity: str
@@ -84,6 +88,7 @@ def load_backbone(
     """
     import torch
 
+    from .hiera import Hiera
     from .vit import ViT
 
     dtype = torch.float32 if dtype is None else dtype
@@ -93,26 +98,51 @@ def load_backbone(
     found = _resolve(source, offline)
     state = read_tensors(found.path)
     where = str(found.path)
+    shape, canonical = _read(state, found, num_heads)
+    spec = _spec(shape, found)
+    block = _block(spec, block, shape.readable)
+    spec = replace(spec, dim=shape.features(block))
+    tensors = canonical(block)
+    with torch.device("meta"):
+        model = Hiera(shape, block) if isinstance(shape, HieraShape) else ViT(shape, block)
+    weights = {
+        # A copy, so that nothing keeps pointing into the (memory mapped) file.
+        key: value.to(device=target, dtype=dtype, copy=True).contiguous()
+        for key, value in packed_state(tensors, model.state_dict(), where).items()
+    }
+    model.load_state_dict(weights, assign=True)
+    model.eval().requires_grad_(False)
+    samples = weight_samples(tensors)
+    return Backbone(model, spec, block, identity_of(samples, shape.heads), samples)
+
+
+def _read(
+    state: Mapping[str, torch.Tensor], found: _Source, num_heads: int | None
+) -> tuple[ModelShape | HieraShape, Callable[[int], dict[str, torch.Tensor]]]:
+    """What a state dict holds, and a function of the block that gives its canonical tensors."""
+    where = str(found.path)
+    if hiera_layouts.is_hiera(state):
+        tensors = hiera_layouts.named(state, where)
+        hiera = hiera_layouts.infer_shape(tensors, found.config, where)
+        return hiera, lambda block: hiera_layouts.canonical_state(tensors, hiera, block)
     layout = detect_layout(state, where)
     if found.spec is not None:
         num_heads = found.spec.heads
     shape = infer_config(state, layout, num_heads=num_heads, config=found.config, where=where)
-    spec = _spec(shape, found)
-    block = shape.depth if block is None else block
-    if not 1 <= block <= shape.depth:
-        raise BackboneError(f"block {block} of {spec.name} does not exist: use 1 to {shape.depth}.")
-    canonical = canonical_state(state, layout, block, where)
-    with torch.device("meta"):
-        model = ViT(shape, block)
-    tensors = {
-        # A copy, so that nothing keeps pointing into the (memory mapped) file.
-        key: value.to(device=target, dtype=dtype, copy=True).contiguous()
-        for key, value in packed_state(canonical, model.state_dict(), where).items()
-    }
-    model.load_state_dict(tensors, assign=True)
-    model.eval().requires_grad_(False)
-    samples = weight_samples(canonical)
-    return Backbone(model, spec, block, identity_of(samples, shape.heads), samples)
+    return shape, lambda block: canonical_state(state, layout, block, where)
+
+
+def _block(spec: BackboneSpec, block: int | None, readable: Sequence[int]) -> int:
+    """The block to read; raises BackboneError unless it is one of ``readable``."""
+    block = (spec.block or spec.depth) if block is None else block
+    if block not in readable:
+        row = [n for n in readable if n - 1 in readable or n + 1 in readable] or readable
+        last = "" if readable[-1] in row else f" or {readable[-1]}"
+        what = "gives no features" if 1 <= block <= spec.depth else "does not exist"
+        raise BackboneError(
+            f"block {block} of {spec.name} {what}: use {row[0]} to {row[-1]}{last}."
+        )
+    return block
 
 
 def patch_tokens(backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
@@ -154,7 +184,11 @@ def weight_samples(canonical: Mapping[str, torch.Tensor]) -> dict[str, bytes]:
 def first_samples(samples: Mapping[str, bytes], block: int) -> dict[str, bytes]:
     """Those of the same weights loaded up to an earlier block."""
     layers = {name: re.match(r"layer\.(\d+)\.", name) for name in samples}
-    return {n: s for n, s in samples.items() if not (m := layers[n]) or int(m[1]) < block}
+    return {
+        name: sample
+        for name, sample in samples.items()
+        if (int(m[1]) < block if (m := layers[name]) else not hiera_layouts.LAST.match(name))
+    }
 
 
 def identity_of(samples: Mapping[str, bytes], heads: int) -> str:
@@ -224,13 +258,12 @@ def _check_model_type(config: Mapping[str, Any], where: str) -> None:
         )
 
 
-def _spec(shape: ModelShape, found: _Source) -> BackboneSpec:
+def _spec(shape: ModelShape | HieraShape, found: _Source) -> BackboneSpec:
     """The registry entry that a file is, or one made from its shapes."""
-
     if found.spec is not None:
         if not shape.same_as(found.spec):
             raise BackboneError(
-                f"{found.path} does not hold {found.spec.name} but a {shape.family} model of width "
+                f"{found.path} does not hold {found.spec.name} but another model, of width "
                 f"{shape.dim} and {shape.depth} blocks: delete it and download it again."
             )
         return found.spec
@@ -238,6 +271,9 @@ def _spec(shape: ModelShape, found: _Source) -> BackboneSpec:
     entry = match_shape(shape, sat=sat)
     if entry is not None:
         return entry
+    if isinstance(shape, HieraShape):
+        fields = hiera_fields(shape)
+        return BackboneSpec(name=found.label, repo=None, filename=str(found.path), **fields)
     return BackboneSpec(
         name=found.label,
         family=shape.family,
