@@ -32,11 +32,14 @@ from .registry import (
     ModelShape,
     get_spec,
     hiera_fields,
+    joined_spec,
     match_shape,
+    split_names,
 )
 
 if TYPE_CHECKING:
     import torch
+    from torch.nn import ModuleList
 
     from .hiera import Hiera
     from .vit import ViT
@@ -54,12 +57,16 @@ class Backbone:
     different `block`.
     """
 
-    model: ViT | Hiera
+    model: ViT | Hiera | ModuleList
     spec: BackboneSpec
     block: int
     identity: str
     samples: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """What ``identity`` is made of, see ``weight_samples``."""
+    """What ``identity`` is made of, see ``weight_samples``; empty for joined ones."""
+    parts: tuple[Backbone, ...] = ()
+    """The backbones that this one joins: ``block`` is the first one's, ``model`` holds theirs."""
+    weights: tuple[float, ...] = ()
+    """Of each of ``parts`` in the cosine of two patches."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +89,10 @@ def load_backbone(
     """Load a backbone.
 
     `source` is a registry name or alias, a .safetensors, .pth or .pt file, a Hugging Face folder,
-    or a hub name "org/repo". `block` defaults to the last one; later blocks are not loaded. `dtype`
-    is float32 (default), bfloat16 or float16. `num_heads` is needed only where neither the file
-    nor its width tells. Raises BackboneError.
+    or a hub name "org/repo"; or two or three of these with + between them, to be joined (a path
+    that exists is a path). `block` defaults to the last one, of joined ones it is the first one's;
+    later blocks are not loaded. `dtype` is float32 (default), bfloat16 or float16. `num_heads` is
+    needed only where neither the file nor its width tells. Raises BackboneError.
     """
     import torch
 
@@ -94,6 +102,20 @@ def load_backbone(
     dtype = torch.float32 if dtype is None else dtype
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise BackboneError(f"dtype {dtype} is not supported: use float32, bfloat16 or float16.")
+    if isinstance(source, str) and "+" in source and not Path(source).expanduser().exists():
+        options: dict[str, Any] = {
+            "device": device,
+            "dtype": dtype,
+            "offline": offline,
+            "num_heads": num_heads,
+        }
+        first, *others = split_names(source)
+        return join(
+            [
+                load_backbone(first, block=block, **options),
+                *(load_backbone(other, **options) for other in others),
+            ]
+        )
     target = choose_device(str(device))
     found = _resolve(source, offline)
     state = read_tensors(found.path)
@@ -114,6 +136,29 @@ def load_backbone(
     model.eval().requires_grad_(False)
     samples = weight_samples(tensors)
     return Backbone(model, spec, block, identity_of(samples, shape.heads), samples)
+
+
+def join(parts: Sequence[Backbone], weights: Sequence[float] | None = None) -> Backbone:
+    """Several backbones as one; see ``Encoder`` for what becomes of their features.
+
+    Args:
+        parts: two or more, none of them joined; the first sets the grid.
+        weights: positive, of each in the cosine of two patches; equal by default.
+    """
+    from torch.nn import ModuleList
+
+    weights = tuple(weights or [1.0] * len(parts))
+    first = parts[0]
+    spec = joined_spec([part.spec for part in parts], weights)
+    # Only size and rank of the first are the encoder's to say.
+    known = [
+        f"{p.identity} {p.spec.image_size} {p.spec.svd_components if n else ''} "
+        f"{p.spec.mean} {p.spec.std} {weight / sum(weights):.6f}"
+        for n, (p, weight) in enumerate(zip(parts, weights, strict=True))
+    ]
+    identity = hashlib.sha256("\n".join(known).encode()).hexdigest()[:32]
+    models = ModuleList(part.model for part in parts)
+    return Backbone(models, spec, first.block, identity, parts=tuple(parts), weights=weights)
 
 
 def _read(

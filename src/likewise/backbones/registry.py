@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -309,6 +310,50 @@ ALIASES: dict[str, str] = {
     "sam2-hiera-bplus": "sam2-hiera-b",
     **{f"sam2-hiera-{word}": f"sam2-hiera-{size}" for size, (word, _) in _SAM2_SIZES.items()},
 }
+
+
+def split_names(name: str) -> list[str]:
+    """One name, or the two or three of joined backbones with + between them."""
+    names = [part.strip() for part in name.split("+")]
+    if len(names) > 3 or not all(names):
+        raise BackboneError(
+            f"{name!r} does not join backbones: give two or three names or files with + between "
+            "them, such as embedded+sam2-hiera-t."
+        )
+    return names
+
+
+def joined_spec(
+    specs: Sequence[BackboneSpec], weights: Sequence[float] | None = None
+) -> BackboneSpec:
+    """What is known of backbones that are joined: size, patch, depth and rank are the first's.
+
+    `tau` cuts cosines, so it is averaged as they are.
+    """
+    weights = weights or [1.0] * len(specs)
+    pairs = zip(specs, weights, strict=True)
+    return replace(
+        specs[0],
+        name="+".join(spec.name for spec in specs),
+        family="joined",
+        repo=None,
+        filename="",
+        sha256=None,
+        meta_file=None,
+        dim=sum(spec.dim for spec in specs),
+        tau=round(sum(spec.tau * weight for spec, weight in pairs) / sum(weights), 4),
+        license="; ".join(dict.fromkeys(spec.license for spec in specs)),
+        hiera=None,
+    )
+
+
+def find_spec(name: str) -> BackboneSpec | None:
+    """The entry called `name`, aliased so, or joined of such names; None if there is none."""
+    specs = [BACKBONES.get(ALIASES.get(n, n)) for n in name.strip().lower().split("+")]
+    known = [spec for spec in specs if spec is not None]
+    if len(known) < len(specs):
+        return None
+    return known[0] if len(known) == 1 else joined_spec(known)
 
 
 def get_spec(name: str) -> BackboneSpec:
