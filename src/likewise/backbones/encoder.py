@@ -158,7 +158,7 @@ class Encoder:
 
     @property
     def _scales(self) -> list[float]:
-        """Lengths of the joined backbones' features: their squares are the weights, and add to 1."""
+        """Lengths of the joined features: their squares are the weights, and add up to 1."""
         weights = self.backbone.weights
         return [(weight / sum(weights)) ** 0.5 for weight in weights]
 
