@@ -432,7 +432,8 @@ def info(name: str, as_json: JsonOption = False) -> None:
     from .backbones.registry import get_spec, joined_spec, split_names
 
     specs = [get_spec(part) for part in split_names(name)]
-    here = [cached_path(spec.name) for spec in specs]
+    paths = [cached_path(spec.name) for spec in specs]
+    here = [None if path is None else str(path) for path in paths]
     facts = dataclasses.asdict(specs[0] if len(specs) == 1 else joined_spec(specs))
     facts["here"] = here[0] if len(specs) == 1 else here
     if as_json:

@@ -153,11 +153,13 @@ def canonical_state(
         )
         if neck[0] is None or neck[1] is None:
             continue  # whoever fills the model says what is missing
-        weight, bias = neck[0].float(), neck[1].float()
+        # In float64, so that the last digits, and with them the identity, do not depend on where
+        # in memory a file happens to lie.
+        weight, bias = neck[0].double(), neck[1].double()
         if high[0] is not None and high[1] is not None:
-            matrix = high[0].float()
-            weight, bias = matrix @ weight, matrix @ bias + high[1].float()
-        out |= {f"fine.{n}.weight": weight, f"fine.{n}.bias": bias}
+            matrix = high[0].double()
+            weight, bias = matrix @ weight, matrix @ bias + high[1].double()
+        out |= {f"fine.{n}.weight": weight.float(), f"fine.{n}.bias": bias.float()}
     if block < shape.depth:
         out = {name: value for name, value in out.items() if not LAST.match(name)}
     return out
