@@ -239,9 +239,28 @@ def test_damaged_checkpoints(
 def test_a_config_of_another_model(theirs: Any, tmp_path: Path) -> None:
     folder = sam2_folder(theirs, tmp_path / "sam2")
     told = json.loads((folder / "config.json").read_text())
-    for key, value in (("window_size_per_stage", [8, 4, 14, 7]), ("global_attention_blocks", 3)):
+    for key, value in (
+        ("window_size_per_stage", [8, 4, 14, 7]),
+        ("window_size_per_stage", [4, 3, 6, 4]),
+        ("global_attention_blocks", 3),
+        ("blocks_per_stage", [1, 2, 7, 2]),
+        ("num_attention_heads_per_stage", []),
+    ):
         backbone = told["vision_config"]["backbone_config"]
-        changed = told | {"vision_config": {"backbone_config": backbone | {key: value}}}
+        changed: dict[str, object] = told | {
+            "vision_config": {"backbone_config": backbone | {key: value}}
+        }
         (folder / "config.json").write_text(json.dumps(changed))
         with pytest.raises(BackboneError, match=r"config\.json of .* is not of its weights"):
             load_backbone(folder)
+    (folder / "config.json").write_text('{"model_type": "sam2", "vision_config": []}')
+    with pytest.raises(BackboneError, match="is not of its weights"):
+        load_backbone(folder)
+
+
+def test_a_config_beside_it_that_is_not_its_own_says_nothing(
+    theirs: Any, tmp_path: Path, tiny_entry: None
+) -> None:
+    torch.save(meta_names(theirs.state_dict()), tmp_path / "sam2.pt")
+    (tmp_path / "config.json").write_text('{"model_type": "dinov2", "num_attention_heads": 6}')
+    assert load_backbone(tmp_path / "sam2.pt").spec.name == "tiny-sam2"

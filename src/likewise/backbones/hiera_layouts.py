@@ -44,6 +44,7 @@ _DEFAULTS = {
     "num_attention_heads_per_stage": [1, 2, 4, 8],
     "window_size_per_stage": [8, 4, 14, 7],
     "global_attention_blocks": [5, 7, 9],
+    "blocks_per_stage": [1, 2, 7, 2],
 }
 
 
@@ -108,7 +109,7 @@ def infer_shape(
     blocks = tuple(b - a for a, b in pairwise(starts))
     if len(blocks) != 4:
         raise BackboneError(f"{where} has {len(blocks)} stages instead of 4: it is no SAM 2 model.")
-    if config is None:
+    if config is None or config.get("model_type") not in MODEL_TYPES:
         for spec in BACKBONES.values():
             known = spec.hiera
             if known and (known.dim, known.blocks, known.windows[0]) == (dim, blocks, window):
@@ -117,17 +118,19 @@ def infer_shape(
             f"{where} holds a SAM 2 of an unknown size (width {dim}, blocks {blocks}): give the "
             "folder with its config.json."
         )
-    told = config.get("vision_config", config).get("backbone_config", {})
-    heads, windows, whole = (told.get(key, value) for key, value in _DEFAULTS.items())
     try:
-        shape = HieraShape(dim, int(heads[0]), blocks, tuple(windows), tuple(whole))
-        fits = len(windows) == 4 and windows[0] == window and dim % shape.heads == 0
-        fits &= all(isinstance(n, int) for n in (*windows, *whole))
-    except (TypeError, ValueError, IndexError, ZeroDivisionError):
+        told = config.get("vision_config", config)["backbone_config"]
+        heads, windows, whole, same = (
+            tuple(map(int, told.get(key, value))) for key, value in _DEFAULTS.items()
+        )
+        shape = HieraShape(dim, heads[0], blocks, windows, whole, grid, neck, fine)
+        fits = same == blocks and len(windows) == 4 and windows[0] == window
+        fits &= dim % shape.heads == 0 and all(n > 0 and n % 2 == 0 for n in windows[:3])
+    except (AttributeError, LookupError, TypeError, ValueError, ZeroDivisionError):
         fits = False
     if not fits:
         raise BackboneError(f"the config.json of {where} is not of its weights: download it again.")
-    return replace(shape, grid=grid, neck=neck, fine=fine)
+    return shape
 
 
 def canonical_state(
