@@ -123,7 +123,8 @@ def load_backbone(
     shape, canonical = _read(state, found, num_heads)
     spec = _spec(shape, found)
     block = _block(spec, block, shape.readable)
-    spec = replace(spec, dim=shape.features(block))
+    if spec.dim != shape.features(block):
+        spec = replace(spec, dim=shape.features(block))
     tensors = canonical(block)
     with torch.device("meta"):
         model = Hiera(shape, block) if isinstance(shape, HieraShape) else ViT(shape, block)
