@@ -435,7 +435,11 @@ def info(name: str, as_json: JsonOption = False) -> None:
     paths = [cached_path(spec.name) for spec in specs]
     here = [None if path is None else str(path) for path in paths]
     facts = dataclasses.asdict(specs[0] if len(specs) == 1 else joined_spec(specs))
-    facts["here"] = here[0] if len(specs) == 1 else here
+    if len(specs) == 1:
+        facts["here"] = here[0]
+    else:  # the rest is different for each
+        own = ("name", "family", "patch", "dim", "image_size", "svd_components", "tau", "license")
+        facts = {key: facts[key] for key in own} | {"here": here}
     if as_json:
         print(json.dumps(_plain(facts), indent=2))
         return
