@@ -531,7 +531,7 @@ def test_files_that_are_no_weights(tmp_path: Path, tiny: Path) -> None:
     with pytest.raises(BackboneError, match=r"noise\.pth cannot be read"):
         load_backbone(noise)
     nested = tmp_path / "nested.pt"
-    torch.save({"model": {"a": torch.zeros(1)}}, nested)
+    torch.save({"state": {"a": torch.zeros(1)}}, nested)
     with pytest.raises(BackboneError, match="not a plain state dict"):
         load_backbone(nested)
     other = tmp_path / "notes.txt"
@@ -651,6 +651,8 @@ def test_another_rope_base(tmp_path: Path) -> None:
 def test_registry_is_consistent() -> None:
     for name, spec in BACKBONES.items():
         assert spec.name == name
+        if spec.family == "sam2":
+            continue  # see test_hiera.py
         assert spec.dim // spec.heads == (128 if "7b" in name else 64)
         assert spec.image_size % spec.patch == 0
         assert spec.qkv_bias == ("7b" not in name)
@@ -688,7 +690,7 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", [n for n, spec in BACKBONES.items() if spec.family != "sam2"])
 def test_every_entry_has_its_known_size(name: str) -> None:
     spec = BACKBONES[name]
     with torch.device("meta"):

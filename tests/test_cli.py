@@ -714,6 +714,9 @@ def test_backbones_info(scene: Path) -> None:
     assert facts["here"] is None
     facts = json.loads(done(run(["backbones", "info", "embedded", "--json"])))
     assert facts["here"] == str(packaged_file(get_spec("embedded")))
+    joined = json.loads(done(run(["backbones", "info", "embedded+vitl", "--json"])))
+    assert (joined["name"], joined["dim"]) == ("embedded+dinov3-vitl16", 384 + 1024)
+    assert joined["here"] == [facts["here"], None]
     lines = done(run(["backbones", "info", "embedded"])).splitlines()
     shown = dict(line.split(maxsplit=1) for line in lines)
     assert shown == {key: str(value) for key, value in facts.items() if key in shown} | {
@@ -729,6 +732,9 @@ def test_backbones_download(scene: Path) -> None:
     with mock.patch("likewise.backbones.download.fetch_weights", return_value=Path("here")) as get:
         assert done(run(["backbones", "download", "vitl", "--offline"])) == "here\n"
     get.assert_called_once_with(get_spec("vitl"), offline=True)
+    with mock.patch("likewise.backbones.download.fetch_weights", return_value=Path("here")) as get:
+        joined = done(run(["backbones", "download", "embedded+sam2-hiera-t"]))
+    assert joined == "embedded ships with likewise: nothing to download.\nhere\n"
 
 
 def test_backbones_verify(scene: Path) -> None:

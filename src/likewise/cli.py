@@ -87,7 +87,11 @@ AlphaOption = Annotated[
 ]
 BackboneOption = Annotated[
     str,
-    typer.Option("--backbone", "-b", help="A name from `likewise backbones`, or a file or folder."),
+    typer.Option(
+        "--backbone",
+        "-b",
+        help="A name from `likewise backbones`, a file or folder; or several with + between them.",
+    ),
 ]
 ImageSizeOption = Annotated[
     int | None, typer.Option(help="Side of the square the backbone sees; bigger is finer, slower.")
@@ -481,36 +485,45 @@ def list_backbones(as_json: JsonOption = False) -> None:
 def download(name: str, offline: OfflineOption = False) -> None:
     """Download a backbone into the Hugging Face cache and check its sha256."""
     from .backbones.download import fetch_weights
-    from .backbones.registry import get_spec
+    from .backbones.registry import get_spec, split_names
 
-    spec = get_spec(name)
-    if spec.repo is None:
-        print(f"{spec.name} ships with likewise: nothing to download.")
-        return
-    print(fetch_weights(spec, offline=offline))
+    for spec in [get_spec(part) for part in split_names(name)]:
+        if spec.repo is None:
+            print(f"{spec.name} ships with likewise: nothing to download.")
+        else:
+            print(fetch_weights(spec, offline=offline))
 
 
 @backbones_app.command()
 def verify(name: str) -> None:
     """Recompute the sha256 of a backbone on this machine."""
     from .backbones.download import verify
+    from .backbones.registry import split_names
 
-    report = verify(name)
-    mend = "install likewise again" if report.name == "embedded" else "download it again"
-    verdict = {True: "correct", False: f"WRONG, {mend}", None: "nothing to compare with"}
-    print(f"{report.path}\nsha256 {report.sha256}: {verdict[report.ok]}")
-    if report.ok is False:
+    reports = [verify(part) for part in split_names(name)]
+    for report in reports:
+        mend = "install likewise again" if report.name == "embedded" else "download it again"
+        verdict = {True: "correct", False: f"WRONG, {mend}", None: "nothing to compare with"}
+        print(f"{report.path}\nsha256 {report.sha256}: {verdict[report.ok]}")
+    if any(report.ok is False for report in reports):
         raise typer.Exit(1)
 
 
 @backbones_app.command()
 def info(name: str, as_json: JsonOption = False) -> None:
-    """What likewise knows of a backbone: source, shape, defaults, licence."""
+    """What likewise knows of a backbone, or of joined ones: source, shape, defaults, licence."""
     from .backbones.download import cached_path
-    from .backbones.registry import get_spec
+    from .backbones.registry import get_spec, joined_spec, split_names
 
-    facts = dataclasses.asdict(get_spec(name))
-    facts["here"] = cached_path(name)
+    specs = [get_spec(part) for part in split_names(name)]
+    paths = [cached_path(spec.name) for spec in specs]
+    here = [None if path is None else str(path) for path in paths]
+    facts = dataclasses.asdict(specs[0] if len(specs) == 1 else joined_spec(specs))
+    if len(specs) == 1:
+        facts["here"] = here[0]
+    else:  # the rest is different for each
+        own = ("name", "family", "patch", "dim", "image_size", "svd_components", "tau", "license")
+        facts = {key: facts[key] for key in own} | {"here": here}
     if as_json:
         print(json.dumps(_plain(facts), indent=2))
         return

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .backbones.registry import ALIASES, BACKBONES
+from .backbones.registry import find_spec, get_spec
 from .errors import LikewiseError
 from .features.debias import resolve_rank
 from .methods import check_negatives, get_method
@@ -100,16 +100,16 @@ class Info:
             LikewiseError: if the backbone has no name to find it by, or another one is given.
         """
         name = given.get("backbone", self.backbone)
-        known = ALIASES.get(name, name) if isinstance(name, str) else None
-        if "backbone" not in given and known not in BACKBONES:
+        known = find_spec(name) if isinstance(name, str) else None
+        if "backbone" not in given and known is None:
             raise LikewiseError(
                 f"{self.path} was made with {name}, which likewise does not know by name: give its "
                 "file or folder as --backbone."
             )
-        if known in BACKBONES and self.backbone in BACKBONES and known != self.backbone:
+        if known is not None and find_spec(self.backbone) and known.name != self.backbone:
             raise LikewiseError(
-                f"{self.path} was made with {self.backbone}, not with {known}: give --backbone "
-                f"{self.backbone}."
+                f"{self.path} was made with {self.backbone}, not with {known.name}: give "
+                f"--backbone {self.backbone}."
             )
         made = {
             "backbone": name,
@@ -300,10 +300,11 @@ def _check_same(info: Info, encoder: Encoder) -> None:
                 f"{info.path} was made with other weights that are called {info.backbone} too: "
                 "give the file that they are in as --backbone."
             )
-        spec = BACKBONES.get(info.backbone)
+        spec = find_spec(info.backbone)
         if spec is not None:  # nobody need give its own defaults
-            same["block"] |= info.block == spec.depth
-            same["rank"] |= info.rank == resolve_rank(spec.svd_components, spec.dim)
+            first = get_spec(info.backbone.split("+")[0])
+            same["block"] |= info.block == (first.block or first.depth)
+            same["rank"] |= info.rank == resolve_rank(first.svd_components, first.dim)
         name = info.backbone if spec is not None else f"PATH/{info.backbone}"
         rows.append((f"with {info.backbone}", f"with {now['backbone']}", f"--backbone {name}"))
     if not same["image_size"]:

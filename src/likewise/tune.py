@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
 from .backbones.encoder import MAX_SIDE, Encoder
-from .backbones.loading import Backbone, first_samples, identity_of
+from .backbones.loading import Backbone, first_samples, identity_of, join
 from .errors import LikewiseError
 from .features.encoded import Encoded
 from .features.shared import Shared
@@ -27,6 +27,8 @@ from .refine import refine
 from .views import VIEWS, make_views, same_picture
 
 if TYPE_CHECKING:
+    from .backbones.hiera import Hiera
+    from .backbones.vit import ViT
     from .features.clustering import MergeTree
     from .segmenter import Segmenter
 
@@ -284,21 +286,27 @@ def _without(shot: Shot, left_out: Sequence[str], names: Sequence[str]) -> Shot:
 
 
 def cut_backbone(backbone: Backbone, block: int) -> Backbone:
-    """The same weights, shared, up to an earlier block.
+    """The same weights, shared, up to an earlier block (of joined ones: of the first).
 
     Raises:
         LikewiseError: if the backbone has no such block in memory.
     """
-    if block not in range(1, backbone.block + 1):
+    if backbone.parts:
+        first, *others = backbone.parts
+        return join((cut_backbone(first, block), *others), backbone.weights)
+    whole = cast("ViT | Hiera", backbone.model)
+    shape = whole.shape
+    if block not in shape.readable or block > backbone.block:
         raise LikewiseError(
             f"block {block} cannot be tried: {backbone.spec.name} is loaded up to block "
-            f"{backbone.block}, use 1 to {backbone.block}."
+            f"{backbone.block}, use {shape.readable[0]} to {backbone.block}."
         )
     if block == backbone.block:
         return backbone
-    model = backbone.model.first_blocks(block)
+    model = whole.first_blocks(block)
     samples = first_samples(backbone.samples, block)
-    return Backbone(model, backbone.spec, block, identity_of(samples, model.shape.heads), samples)
+    spec = replace(backbone.spec, dim=shape.features(block))
+    return Backbone(model, spec, block, identity_of(samples, shape.heads), samples)
 
 
 def _encoder_like(encoder: Encoder, backbone: Backbone, size: Size) -> Encoder:

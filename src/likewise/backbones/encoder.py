@@ -22,6 +22,8 @@ from .loading import Backbone, load_backbone, patch_tokens
 if TYPE_CHECKING:
     import torch
 
+    from .registry import BackboneSpec
+
 MAX_SIDE = 8192  # 512 × 512 patches: their similarities alone take 256 GB
 BATCH = 8
 """Images that an accelerator sees at once; on the CPU one is as fast as many."""
@@ -29,10 +31,16 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class Encoder:
-    """One frozen backbone at one input size, with its positional basis.
+    """One frozen backbone at one input size, with its positional basis; or several joined.
+
+    Joined backbones each see the image at their own size, and each has its own basis. Their
+    features are resampled to the grid of the first, and stand side by side, scaled so that cosines
+    are the weighted mean of theirs, debiased or not. Size, rank and block are those of the first;
+    the others' sizes change in proportion.
 
     Args:
-        backbone: a registry name, path or hub name (see ``load_backbone``), or a loaded Backbone.
+        backbone: a registry name, path or hub name, several with + between them (see
+            ``load_backbone``), or a loaded Backbone.
         image_size: side S of the square input or (H, W), multiples of the patch; the registry's
             value by default.
         svd_components: rank of the positional basis, int or fraction of D; the registry's default.
@@ -95,24 +103,71 @@ class Encoder:
         self.grid = (self.input_size[0] // spec.patch, self.input_size[1] // spec.patch)
         try:
             rank = spec.svd_components if svd_components is None else svd_components
-            self.rank = resolve_rank(rank, spec.dim)
+            self.rank = resolve_rank(rank, (backbone.parts or (backbone,))[0].spec.dim)
         except ValueError as error:
             raise BackboneError(f"{spec.name}: {error}.") from error
+        self.parts = tuple(
+            self._part(part, self._size_of(part.spec), None if number else self.rank)
+            for number, part in enumerate(backbone.parts)
+        )
+        """Encoders of joined backbones; none where there is only one."""
         self.batch_size = 1 if self.device.type == "cpu" else BATCH
         self._basis: torch.Tensor | None = None
 
+    def _part(self, backbone: Backbone, size: tuple[int, int], rank: int | float | None) -> Encoder:
+        """The encoder of one of several joined backbones."""
+        return Encoder(backbone, image_size=size, svd_components=rank)
+
+    def _size_of(self, spec: BackboneSpec) -> tuple[int, int]:
+        """(H, W) of a joined backbone: its own size, changed as the first one's was."""
+        scale = spec.image_size / self.spec.image_size / spec.patch
+        height, width = (max(1, round(scale * side)) * spec.patch for side in self.input_size)
+        return height, width
+
     @property
     def basis(self) -> torch.Tensor:
-        """(D, s) float32 positional basis on the device; made once, kept on disk."""
-        if self._basis is None:
+        """(D, s) float32 positional basis on the device; made once, kept on disk.
+
+        Of joined backbones those of all, each in its own rows and columns.
+        """
+        import torch
+
+        if self._basis is None and self.parts:
+            self._basis = torch.block_diag(*(part.basis for part in self.parts))
+        elif self._basis is None:
             self._basis = self._cached_basis().to(self.device)
         return self._basis
+
+    def debias(self, features: torch.Tensor) -> torch.Tensor:
+        """F~ of (N, D) float32 features of this encoder: see ``features.debias``.
+
+        Of joined backbones each is debiased for itself, and takes its share again.
+        """
+        import torch
+
+        if not self.parts:
+            return debias(features, self.basis)
+        pieces = features.split([part.spec.dim for part in self.parts], dim=1)
+        return torch.cat(
+            [
+                scale * debias(piece, part.basis)
+                for scale, piece, part in zip(self._scales, pieces, self.parts, strict=True)
+            ],
+            dim=1,
+        )
+
+    @property
+    def _scales(self) -> list[float]:
+        """Lengths of the joined features: their squares are the weights, and add up to 1."""
+        weights = self.backbone.weights
+        return [(weight / sum(weights)) ** 0.5 for weight in weights]
 
     @property
     def fingerprint(self) -> str:
         """32 hex digits of all that features depend on: weights, block, input size, rank, dtype."""
         settings = f"{self.backbone.identity} {self.backbone.block} {self.input_size} {self.rank} "
         settings += f"{self.dtype} {self.spec.mean} {self.spec.std}"
+        settings += "".join(f" {part.fingerprint}" for part in self.parts)
         return hashlib.sha256(settings.encode()).hexdigest()[:32]
 
     def _cached_basis(self) -> torch.Tensor:
@@ -160,7 +215,7 @@ class Encoder:
         return (patches.flatten(2).mT * std + mean).to(self.device)
 
     def tokens(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, N, D) float32 patch tokens of (B, 3, H, W) normalised pixels."""
+        """(B, N, D) float32 patch tokens of (B, 3, H, W) normalised pixels; not of joined ones."""
         with explained_memory(f"{self.spec.name} at {self.input_size[0]}x{self.input_size[1]} px"):
             pixels = pixels.to(self.device, self.dtype)
             return patch_tokens(self.backbone, pixels).flatten(1, 2).float()
@@ -183,6 +238,11 @@ class Encoder:
         import torch
 
         count = batch_size or self.batch_size
+        if self.parts:
+            for some in batched(images, count):
+                each = [list(part.encode_many(some, count)) for part in self.parts]
+                yield from (self._join(encoded) for encoded in zip(*each, strict=True))
+            return
         resized = ahead(lambda image: (self._resize(image), image.shape[:2]), images, count)
         for batch in batched(resized, count):
             stack = torch.from_numpy(np.stack([small for small, _ in batch]))
@@ -192,7 +252,18 @@ class Encoder:
             colours = self._patch_colours(pixels)
             F = torch.nn.functional.normalize(self.tokens(pixels), dim=2)
             for (_, size), features, colour in zip(batch, F, colours, strict=True):
-                yield Encoded(features, debias(features, self.basis), self.grid, size, colour)
+                yield Encoded(features, self.debias(features), self.grid, size, colour)
+
+    def _join(self, encoded: Sequence[Encoded]) -> Encoded:
+        """What the joined backbones say of one image, on one grid."""
+        import torch
+
+        pieces = [
+            scale * resampled(e.features, e.grid, self.grid)
+            for scale, e in zip(self._scales, encoded, strict=True)
+        ]
+        features, first = torch.cat(pieces, dim=1), encoded[0]
+        return Encoded(features, self.debias(features), self.grid, first.size, first.colour)
 
     def restore(
         self, features: torch.Tensor, size: tuple[int, int], colour: torch.Tensor | None
@@ -211,7 +282,20 @@ class Encoder:
         if F.dtype != torch.float32:
             F = torch.nn.functional.normalize(F.float(), dim=1)
         colour = None if colour is None else colour.to(self.device)
-        return Encoded(F, debias(F, self.basis), self.grid, size, colour)
+        return Encoded(F, self.debias(F), self.grid, size, colour)
+
+
+def resampled(
+    features: torch.Tensor, grid: tuple[int, int], wanted: tuple[int, int]
+) -> torch.Tensor:
+    """(N, D) unit rows on a grid → (N', D) unit rows on another, bilinearly."""
+    import torch
+
+    if grid == wanted:
+        return features
+    picture = features.unflatten(0, grid).permute(2, 0, 1)[None]
+    other = torch.nn.functional.interpolate(picture, wanted, mode="bilinear", antialias=True)
+    return torch.nn.functional.normalize(other[0].flatten(1).mT, dim=1)
 
 
 def cache_folder() -> Path:

@@ -62,6 +62,8 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
             "holds Python objects, which likewise never executes; download it again, or save its "
             "state dict as .safetensors."
         ) from error
+    if isinstance(state, dict) and set(state) == {"model"}:  # as Meta wraps SAM 2
+        state = state["model"]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise BackboneError(f"{path} is not a plain state dict: save the model's state_dict().")
     return state

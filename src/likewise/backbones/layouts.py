@@ -86,7 +86,7 @@ def detect_layout(keys: Iterable[str], where: str = "the file") -> str:
     if {"embeddings.cls_token", "layer.0.layer_scale1.lambda1"} <= found:
         return "transformers"
     raise BackboneError(
-        f"{where} is not a DINOv3 or DINOv2 ViT: its tensors are named "
+        f"{where} is not a DINOv3 or DINOv2 ViT, nor a SAM 2: its tensors are named "
         f"{', '.join(sorted(names)[:3]) or '(none)'}, ...; give a checkpoint of one of these."
     )
 

@@ -1,17 +1,17 @@
-"""Loading one frozen ViT from a name, a file, a folder or the hub, and reading its features."""
+"""Loading one frozen backbone from a name, file, folder or the hub, and reading its features."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackboneError
-from . import download
+from . import download, hiera_layouts
 from .device import choose_device
 from .files import PICKLES, read_tensors
 from .layouts import (
@@ -28,34 +28,45 @@ from .registry import (
     SAT_MEAN,
     SAT_STD,
     BackboneSpec,
+    HieraShape,
     ModelShape,
     get_spec,
+    hiera_fields,
+    joined_spec,
     match_shape,
+    split_names,
 )
 
 if TYPE_CHECKING:
     import torch
+    from torch.nn import ModuleList
 
+    from .hiera import Hiera
     from .vit import ViT
 
-MODEL_TYPES = ("dinov3_vit", "dinov2", "dinov2_with_registers")
+MODEL_TYPES = ("dinov3_vit", "dinov2", "dinov2_with_registers", *hiera_layouts.MODEL_TYPES)
 
 
 @dataclass(frozen=True)
 class Backbone:
     """A frozen model (eval, no gradients), cut to `block` blocks.
 
-    `block` is 1-based: the features are the output of that block after the final norm. `identity`
-    is a hash of the loaded weights, equal for every layout and dtype of the same weights, and
-    different for different `block`.
+    `block` is 1-based: the features are the output of that block after the final norm, of SAM 2
+    those of its neck after the last block and the block's own before. `identity` is a hash
+    of the loaded weights, equal for every layout and dtype of the same weights, and different for
+    different `block`.
     """
 
-    model: ViT
+    model: ViT | Hiera | ModuleList
     spec: BackboneSpec
     block: int
     identity: str
     samples: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """What ``identity`` is made of, see ``weight_samples``."""
+    """What ``identity`` is made of, see ``weight_samples``; empty for joined ones."""
+    parts: tuple[Backbone, ...] = ()
+    """The backbones that this one joins: ``block`` is the first one's, ``model`` holds theirs."""
+    weights: tuple[float, ...] = ()
+    """Of each of ``parts`` in the cosine of two patches."""
 
 
 @dataclass(frozen=True)
@@ -78,41 +89,106 @@ def load_backbone(
     """Load a backbone.
 
     `source` is a registry name or alias, a .safetensors, .pth or .pt file, a Hugging Face folder,
-    or a hub name "org/repo". `block` defaults to the last one; later blocks are not loaded. `dtype`
-    is float32 (default), bfloat16 or float16. `num_heads` is needed only where neither the file
-    nor its width tells. Raises BackboneError.
+    or a hub name "org/repo"; or two or three of these with + between them, to be joined (a path
+    that exists is a path). `block` defaults to the last one, of joined ones it is the first one's;
+    later blocks are not loaded. `dtype` is float32 (default), bfloat16 or float16. `num_heads` is
+    needed only where neither the file nor its width tells. Raises BackboneError.
     """
     import torch
 
+    from .hiera import Hiera
     from .vit import ViT
 
     dtype = torch.float32 if dtype is None else dtype
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise BackboneError(f"dtype {dtype} is not supported: use float32, bfloat16 or float16.")
+    if isinstance(source, str) and "+" in source and not Path(source).expanduser().exists():
+        options: dict[str, Any] = {
+            "device": device,
+            "dtype": dtype,
+            "offline": offline,
+            "num_heads": num_heads,
+        }
+        first, *others = split_names(source)
+        return join(
+            [
+                load_backbone(first, block=block, **options),
+                *(load_backbone(other, **options) for other in others),
+            ]
+        )
     target = choose_device(str(device))
     found = _resolve(source, offline)
     state = read_tensors(found.path)
     where = str(found.path)
+    shape, canonical = _read(state, found, num_heads)
+    spec = _spec(shape, found)
+    block = _block(spec, block, shape.readable)
+    if spec.dim != shape.features(block):
+        spec = replace(spec, dim=shape.features(block))
+    tensors = canonical(block)
+    with torch.device("meta"):
+        model = Hiera(shape, block) if isinstance(shape, HieraShape) else ViT(shape, block)
+    weights = {
+        # A copy, so that nothing keeps pointing into the (memory mapped) file.
+        key: value.to(device=target, dtype=dtype, copy=True).contiguous()
+        for key, value in packed_state(tensors, model.state_dict(), where).items()
+    }
+    model.load_state_dict(weights, assign=True)
+    model.eval().requires_grad_(False)
+    samples = weight_samples(tensors)
+    return Backbone(model, spec, block, identity_of(samples, shape.heads), samples)
+
+
+def join(parts: Sequence[Backbone], weights: Sequence[float] | None = None) -> Backbone:
+    """Several backbones as one; see ``Encoder`` for what becomes of their features.
+
+    Args:
+        parts: two or more, none of them joined; the first sets the grid.
+        weights: positive, of each in the cosine of two patches; equal by default.
+    """
+    from torch.nn import ModuleList
+
+    weights = tuple(weights or [1.0] * len(parts))
+    first = parts[0]
+    spec = joined_spec([part.spec for part in parts], weights)
+    # Only size and rank of the first are the encoder's to say.
+    known = [
+        f"{p.identity} {p.spec.image_size} {p.spec.svd_components if n else ''} "
+        f"{p.spec.mean} {p.spec.std} {weight / sum(weights):.6f}"
+        for n, (p, weight) in enumerate(zip(parts, weights, strict=True))
+    ]
+    identity = hashlib.sha256("\n".join(known).encode()).hexdigest()[:32]
+    models = ModuleList(part.model for part in parts)
+    return Backbone(models, spec, first.block, identity, parts=tuple(parts), weights=weights)
+
+
+def _read(
+    state: Mapping[str, torch.Tensor], found: _Source, num_heads: int | None
+) -> tuple[ModelShape | HieraShape, Callable[[int], dict[str, torch.Tensor]]]:
+    """What a state dict holds, and a function of the block that gives its canonical tensors."""
+    where = str(found.path)
+    if hiera_layouts.is_hiera(state):
+        tensors = hiera_layouts.named(state, where)
+        hiera = hiera_layouts.infer_shape(tensors, found.config, where)
+        return hiera, lambda block: hiera_layouts.canonical_state(tensors, hiera, block)
     layout = detect_layout(state, where)
     if found.spec is not None:
         num_heads = found.spec.heads
     shape = infer_config(state, layout, num_heads=num_heads, config=found.config, where=where)
-    spec = _spec(shape, found)
-    block = shape.depth if block is None else block
-    if not 1 <= block <= shape.depth:
-        raise BackboneError(f"block {block} of {spec.name} does not exist: use 1 to {shape.depth}.")
-    canonical = canonical_state(state, layout, block, where)
-    with torch.device("meta"):
-        model = ViT(shape, block)
-    tensors = {
-        # A copy, so that nothing keeps pointing into the (memory mapped) file.
-        key: value.to(device=target, dtype=dtype, copy=True).contiguous()
-        for key, value in packed_state(canonical, model.state_dict(), where).items()
-    }
-    model.load_state_dict(tensors, assign=True)
-    model.eval().requires_grad_(False)
-    samples = weight_samples(canonical)
-    return Backbone(model, spec, block, identity_of(samples, shape.heads), samples)
+    return shape, lambda block: canonical_state(state, layout, block, where)
+
+
+def _block(spec: BackboneSpec, block: int | None, readable: Sequence[int]) -> int:
+    """The block to read; raises BackboneError unless it is one of ``readable``."""
+    block = (spec.block or spec.depth) if block is None else block
+    if block not in readable:
+        row = [n for n in readable if n - 1 in readable or n + 1 in readable] or readable
+        last = "" if readable[-1] in row else f" or {readable[-1]}"
+        what = "gives no features" if 1 <= block <= spec.depth else "does not exist"
+        raise BackboneError(
+            f"block {block} of {spec.name} {what}: use {row[0]} to {row[-1]}{last}."
+        )
+    return block
 
 
 def patch_tokens(backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
@@ -154,7 +230,11 @@ def weight_samples(canonical: Mapping[str, torch.Tensor]) -> dict[str, bytes]:
 def first_samples(samples: Mapping[str, bytes], block: int) -> dict[str, bytes]:
     """Those of the same weights loaded up to an earlier block."""
     layers = {name: re.match(r"layer\.(\d+)\.", name) for name in samples}
-    return {n: s for n, s in samples.items() if not (m := layers[n]) or int(m[1]) < block}
+    return {
+        name: sample
+        for name, sample in samples.items()
+        if (int(m[1]) < block if (m := layers[name]) else not hiera_layouts.LAST.match(name))
+    }
 
 
 def identity_of(samples: Mapping[str, bytes], heads: int) -> str:
@@ -224,13 +304,12 @@ def _check_model_type(config: Mapping[str, Any], where: str) -> None:
         )
 
 
-def _spec(shape: ModelShape, found: _Source) -> BackboneSpec:
+def _spec(shape: ModelShape | HieraShape, found: _Source) -> BackboneSpec:
     """The registry entry that a file is, or one made from its shapes."""
-
     if found.spec is not None:
         if not shape.same_as(found.spec):
             raise BackboneError(
-                f"{found.path} does not hold {found.spec.name} but a {shape.family} model of width "
+                f"{found.path} does not hold {found.spec.name} but another model, of width "
                 f"{shape.dim} and {shape.depth} blocks: delete it and download it again."
             )
         return found.spec
@@ -238,6 +317,9 @@ def _spec(shape: ModelShape, found: _Source) -> BackboneSpec:
     entry = match_shape(shape, sat=sat)
     if entry is not None:
         return entry
+    if isinstance(shape, HieraShape):
+        fields = hiera_fields(shape)
+        return BackboneSpec(name=found.label, repo=None, filename=str(found.path), **fields)
     return BackboneSpec(
         name=found.label,
         family=shape.family,

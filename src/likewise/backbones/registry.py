@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from ..errors import BackboneError
 
@@ -16,6 +19,7 @@ DINOV3_LICENSE = (
     "likewise never ships these weights"
 )
 DINOV2_LICENSE = "Apache-2.0 (Meta, DINOv2): https://github.com/facebookresearch/dinov2"
+SAM2_LICENSE = "Apache-2.0 (Meta, SAM 2): https://github.com/facebookresearch/sam2"
 EMBEDDED_LICENSE = "Apache-2.0 / MIT: see likewise/backbones/embedded"
 UNKNOWN_LICENSE = "unknown: see where the weights came from"
 
@@ -25,16 +29,64 @@ DINOV2_GRID = 37  # the DINOv2 releases were trained with 518 px positions
 
 
 @dataclass(frozen=True)
+class HieraShape:
+    """What SAM 2's image encoder needs to be built: Hiera's four stages and a neck.
+
+    `dim` and `heads` are the first stage's and double from stage to stage. `windows` are sides in
+    tokens; the blocks `whole`, counted from 0, see the whole image instead. `grid` is the side of
+    the stored positions, `neck` the width of what is read, `fine` that of the finer maps.
+    """
+
+    dim: int
+    heads: int
+    blocks: tuple[int, ...]
+    windows: tuple[int, ...] = (8, 4, 14, 7)
+    whole: tuple[int, ...] = ()
+    grid: int = 7
+    neck: int = 256
+    fine: tuple[int, ...] = (32, 64)
+    eps: float = 1e-6
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Blocks up to the end of each stage."""
+        return tuple(accumulate(self.blocks))
+
+    @property
+    def depth(self) -> int:
+        """All blocks."""
+        return sum(self.blocks)
+
+    @property
+    def readable(self) -> tuple[int, ...]:
+        """1-based blocks that give features: those of the third stage, and the last one's neck."""
+        return (*range(self.ends[1] + 1, self.ends[2] + 1), self.depth)
+
+    def width(self, stage: int) -> int:
+        """Of the tokens of a stage, counted from 0."""
+        return self.dim * 2**stage
+
+    def features(self, block: int) -> int:
+        """D, when a readable block is read."""
+        return self.neck if block == self.depth else self.width(2)
+
+    def same_as(self, spec: BackboneSpec) -> bool:
+        """Whether this is the model of a registry entry, whatever its finer maps."""
+        return spec.hiera is not None and self == replace(spec.hiera, fine=self.fine)
+
+
+@dataclass(frozen=True)
 class BackboneSpec:
     """What likewise needs to know of one backbone.
 
     `filename` lies in the hub repository `repo`, or, where `repo` is None, inside this package.
     `meta_file` is Meta's official name of the same weights; its suffix is the first 8 hex digits
     of that file's sha256. `svd_components` is a rank (int) or a fraction of `dim` (float).
+    `patch` are the pixels of one token, `block` the one that is read by default (None: the last).
     """
 
     name: str
-    family: str  # "dinov3", "dinov2" or "dinov2_with_registers"
+    family: str  # "dinov3", "dinov2", "dinov2_with_registers", "sam2" or "joined"
     repo: str | None
     filename: str
     patch: int
@@ -53,6 +105,8 @@ class BackboneSpec:
     svd_components: float | int = SVD_FRACTION
     image_size: int = 1024
     license: str = UNKNOWN_LICENSE
+    block: int | None = None
+    hiera: HieraShape | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +141,15 @@ class ModelShape:
             grid=0 if v3 else DINOV2_GRID,
             eps=1e-5 if v3 else 1e-6,
         )
+
+    @property
+    def readable(self) -> range:
+        """1-based blocks that give features."""
+        return range(1, self.depth + 1)
+
+    def features(self, block: int) -> int:
+        """D, when a block is read: the same for all."""
+        return self.dim
 
     def same_as(self, spec: BackboneSpec) -> bool:
         """Whether this is the model of a registry entry, whatever its positions and biases."""
@@ -165,6 +228,41 @@ def _dinov2(size: str, *, registers: bool) -> BackboneSpec:
     )
 
 
+_SAM2_SIZES = {
+    "t": ("tiny", HieraShape(96, 1, (1, 2, 7, 2), whole=(5, 7, 9))),
+    "s": ("small", HieraShape(96, 1, (1, 2, 11, 2), whole=(7, 10, 13))),
+    "b": ("base-plus", HieraShape(112, 2, (2, 3, 16, 3), whole=(12, 16, 20), grid=14)),
+    "l": ("large", HieraShape(144, 2, (2, 6, 36, 4), (8, 4, 16, 8), (23, 33, 43))),
+}
+
+
+def _sam2(size: str) -> BackboneSpec:
+    """The image encoder of a SAM 2.1: downloads Meta's own copy in the Hugging Face layout."""
+    word, shape = _SAM2_SIZES[size]
+    return BackboneSpec(
+        name=f"sam2-hiera-{size}",
+        repo=f"facebook/sam2.1-hiera-{word}",
+        filename="model.safetensors",
+        license=SAM2_LICENSE,
+        **hiera_fields(shape),
+    )
+
+
+def hiera_fields(shape: HieraShape) -> dict[str, Any]:
+    """Those of a `BackboneSpec` that are the same for every SAM 2 of a shape."""
+    return {
+        "family": "sam2",
+        "patch": 16,
+        "depth": shape.depth,
+        "dim": shape.neck,
+        "heads": shape.heads,
+        "mlp_dim": 4 * shape.dim,
+        "tau": 0.8,  # this and the rank: first guesses, to be calibrated
+        "svd_components": 20,
+        "hiera": shape,
+    }
+
+
 _ENTRIES = [
     _dinov3("vits16", "vit_small_patch16_dinov3", "08c60483"),
     _dinov3("vits16plus", "vit_small_plus_patch16_dinov3", "4057cbaa"),
@@ -175,6 +273,7 @@ _ENTRIES = [
     _dinov3("vitl16", "vit_large_patch16_dinov3", "eadcf0ff", sat=True),
     _dinov3("vit7b16", "vit_7b_patch16_dinov3", "a6675841", sat=True),
     *(_dinov2(size, registers=reg) for reg in (False, True) for size in _V2_SIZES),
+    *(_sam2(size) for size in _SAM2_SIZES),
     BackboneSpec(
         name="embedded",
         family="dinov2",
@@ -208,7 +307,53 @@ ALIASES: dict[str, str] = {
     **{f"dinov3_{size}": f"dinov3-{size}" for size in _V3_SIZES},
     **{f"dinov2_{size}": f"dinov2-{size}" for size in _V2_SIZES},
     **{f"dinov2_{size}_reg": f"dinov2-{size}-reg" for size in _V2_SIZES},
+    "sam2-hiera-bplus": "sam2-hiera-b",
+    **{f"sam2-hiera-{word}": f"sam2-hiera-{size}" for size, (word, _) in _SAM2_SIZES.items()},
 }
+
+
+def split_names(name: str) -> list[str]:
+    """One name, or the two or three of joined backbones with + between them."""
+    names = [part.strip() for part in name.split("+")]
+    if len(names) > 3 or not all(names):
+        raise BackboneError(
+            f"{name!r} does not join backbones: give two or three names or files with + between "
+            "them, such as embedded+sam2-hiera-t."
+        )
+    return names
+
+
+def joined_spec(
+    specs: Sequence[BackboneSpec], weights: Sequence[float] | None = None
+) -> BackboneSpec:
+    """What is known of backbones that are joined: size, patch, depth and rank are the first's.
+
+    `tau` cuts cosines, so it is averaged as they are.
+    """
+    weights = weights or [1.0] * len(specs)
+    pairs = zip(specs, weights, strict=True)
+    return replace(
+        specs[0],
+        name="+".join(spec.name for spec in specs),
+        family="joined",
+        repo=None,
+        filename="",
+        sha256=None,
+        meta_file=None,
+        dim=sum(spec.dim for spec in specs),
+        tau=round(sum(spec.tau * weight for spec, weight in pairs) / sum(weights), 4),
+        license="; ".join(dict.fromkeys(spec.license for spec in specs)),
+        hiera=None,
+    )
+
+
+def find_spec(name: str) -> BackboneSpec | None:
+    """The entry called `name`, aliased so, or joined of such names; None if there is none."""
+    specs = [BACKBONES.get(ALIASES.get(n, n)) for n in name.strip().lower().split("+")]
+    known = [spec for spec in specs if spec is not None]
+    if len(known) < len(specs):
+        return None
+    return known[0] if len(known) == 1 else joined_spec(known)
 
 
 def get_spec(name: str) -> BackboneSpec:
@@ -225,7 +370,7 @@ def get_spec(name: str) -> BackboneSpec:
     )
 
 
-def match_shape(shape: ModelShape, *, sat: bool) -> BackboneSpec | None:
+def match_shape(shape: ModelShape | HieraShape, *, sat: bool) -> BackboneSpec | None:
     """The downloadable entry of that shape, trained on satellite images or not."""
     for spec in BACKBONES.values():
         if spec.repo is not None and shape.same_as(spec) and spec.name.endswith("-sat") == sat:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -42,9 +42,10 @@ class CachedEncoder(Encoder):
         watch: Stopwatch | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(backbone, **options)
         self.keep = keep
         self.watch = watch or Stopwatch()
+        self._counted = True  # a part of a joined encoder counts no images: the whole does
+        super().__init__(backbone, **options)
         self.watch.device = self.device
         # A fixed picture tells of everything that is done to images before the backbone.
         probe = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
@@ -54,17 +55,48 @@ class CachedEncoder(Encoder):
             f"{self.dtype} {self.device.type} {self.spec.mean} {self.spec.std} {pixels}"
         )
 
+    def _part(
+        self, backbone: Backbone, size: tuple[int, int], rank: int | float | None
+    ) -> CachedEncoder:
+        part = CachedEncoder(
+            backbone, keep=self.keep, watch=self.watch, image_size=size, svd_components=rank
+        )
+        part._counted = False
+        return part
+
     def encode_many(
         self, images: Iterable[np.ndarray], batch_size: int | None = None
     ) -> Iterator[Encoded]:
-        """As ``Encoder.encode_many``: one ``Encoded`` for each image, in order."""
+        """As ``Encoder.encode_many``: one ``Encoded`` for each image, in order.
+
+        Of joined backbones each keeps its own features; an image of which one lacks them counts as
+        computed.
+        """
         for batch in batched(images, batch_size or BATCH):
-            if self.keep:
-                yield from self._through_cache(batch)
-            else:
-                with self.watch.stage("encode", len(batch)):
+            if self.parts:
+                parts = cast("tuple[CachedEncoder, ...]", self.parts)
+                lacking = {self.key(i) for i in batch if any(p.lacks(i) for p in parts)}
+                known = {self.key(i) for i in batch} - lacking
+                self._count(encode=len(lacking), cached=len(known))
+                with self.watch.stage("cached", 0):
                     encoded = list(super().encode_many(batch, len(batch)))
                 yield from encoded
+            elif self.keep:
+                yield from self._through_cache(batch)
+            else:
+                with self.watch.stage("encode", 0):
+                    encoded = list(super().encode_many(batch, len(batch)))
+                self._count(encode=len(batch))
+                yield from encoded
+
+    def lacks(self, image: np.ndarray) -> bool:
+        """Whether (H, W, 3) uint8 pixels have to be encoded."""
+        return not self.keep or not self._path(self.key(image)).is_file()
+
+    def _count(self, **images: int) -> None:
+        for stage, number in images.items():
+            if self._counted:
+                self.watch.images[stage] = self.watch.images.get(stage, 0) + number
 
     def _through_cache(self, batch: Sequence[np.ndarray]) -> Iterator[Encoded]:
         keys = [self.key(image) for image in batch]
@@ -78,9 +110,10 @@ class CachedEncoder(Encoder):
                     missing[key] = image
                 else:
                     stored[key] = found
-        self.watch.images["cached"] = self.watch.images.get("cached", 0) + len(stored)
+        self._count(cached=len(stored))
         if missing:
-            with self.watch.stage("encode", len(missing)):
+            self._count(encode=len(missing))
+            with self.watch.stage("encode", 0):
                 made = super().encode_many(list(missing.values()), len(missing))
                 for key, encoded in zip(missing, made, strict=True):
                     stored[key] = {"features": encoded.features.half().cpu()}

@@ -42,7 +42,7 @@ def open_encoder(config: Config, all_: Processes) -> Encoder:
     """
     b = config.backbone
     path = config.path(b.name)
-    return Encoder(
+    encoder = Encoder(
         path if path.exists() else b.name,
         image_size=b.image_size or None,
         block=b.block or None,
@@ -51,6 +51,9 @@ def open_encoder(config: Config, all_: Processes) -> Encoder:
         dtype=b.dtype,
         offline=b.offline,
     )
+    if encoder.parts:
+        raise LikewiseError(f"backbone {b.name!r} joins several: a decoder is trained on one.")
+    return encoder
 
 
 def begin(config: Config, encoder: Encoder) -> State:
