@@ -86,6 +86,7 @@ class Manifest:
         self._images: dict[str, str] = {}
         self._given: dict[str, int] = {}
         self._ever: dict[str, int] = {}
+        self._keys: dict[str, str] = {}
         self._offset = 0
         self._lock = threading.RLock()
         self._read_on()
@@ -288,10 +289,13 @@ class Manifest:
 
     def _key(self, path: Path) -> str:
         """As seen from the folder; absolute where that cannot be (another drive)."""
-        try:
-            return Path(os.path.relpath(path, self.folder)).as_posix()
-        except ValueError:
-            return path.absolute().as_posix()
+        name = os.fspath(path)
+        if name not in self._keys:  # asked several times of each picture of a run
+            try:
+                self._keys[name] = Path(os.path.relpath(path, self.folder)).as_posix()
+            except ValueError:
+                self._keys[name] = path.absolute().as_posix()
+        return self._keys[name]
 
     def _read_on(self) -> None:
         """Take in the lines that were added since; what a kill left of a line is passed over."""

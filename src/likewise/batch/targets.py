@@ -55,7 +55,8 @@ def find_images(
             else:
                 raise ImageError(f"{target} does not exist: check its spelling and folder.")
             images = [f for f in files if _is_target(f)]
-            rest = left_out([f for f in files if f not in set(images)], path.is_dir())
+            taken = set(images)
+            rest = left_out([f for f in files if f not in taken], path.is_dir())
         except (OSError, ValueError) as error:
             raise ImageError(
                 f"{target} cannot be listed ({why(error)}): check its permissions."

@@ -276,7 +276,7 @@ def read_annotation(
                     f"{pair.mask} holds the value {value}, which {LABELS} does not name: add its "
                     f"name there, or change the mask to {', '.join(map(str, numbers))}."
                 )
-        kth = np.zeros(max(numbers) + 1, np.uint8 if len(classes) <= 255 else np.uint16)
+        kth = np.zeros(max(numbers, default=0) + 1, np.uint8 if len(classes) <= 255 else np.uint16)
         kth[list(numbers)] = list(numbers.values())
         label_map = kth[values]
     if label_map.shape != size:
