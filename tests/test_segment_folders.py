@@ -90,7 +90,7 @@ def test_what_was_kept_and_why(scene: Path) -> None:
     kept = "1 kept, changed by hand: a0.png; --overwrite replaces it\n"
     assert ran == Ran(0, f"1 of 2 masks written to m\n{kept}", "")
     ran = segment("ball", "A", "--resume", "--threshold", "1")
-    anew = "1 made anew: made otherwise\n"
+    anew = "1 made anew: settings or references changed\n"
     assert ran.out == f"1 of 2 masks written to m, 0 kept\n{anew}{kept}"
     report = json.loads(segment("ball", "A", "--resume", "--json").out)
     assert [t["state"] for t in report["targets"]] == ["by_hand", "made"]
