@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from likewise.errors import LikewiseError
+from likewise.images import Picture, read_picture
 from likewise.result import ClassResult, Result
 
 
@@ -42,8 +44,11 @@ class Columns:
     def batch_size(self, consensus: bool) -> int:
         return self.batch
 
-    def segment_batch(self, images: Sequence[np.ndarray], *, consensus: bool) -> list[Result]:
-        return [self.segment(image) for image in images]
+    def read(self, image: Path) -> Picture:
+        return read_picture(image)
+
+    def segment_batch(self, images: Sequence[Picture], *, consensus: bool) -> list[Result]:
+        return [self.segment(image.pixels) for image in images]
 
     def segment(self, image: np.ndarray) -> Result:
         height, width = image.shape[:2]

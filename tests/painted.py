@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from likewise.batch.folder import Outcome, plan, segment_files
+from likewise.images import Picture, read_picture
 from likewise.manifest import Manifest
 from likewise.masks import read_label_map
 from likewise.result import ClassResult, Result
@@ -48,8 +49,11 @@ class Painted:
     def batch_size(self, consensus: bool) -> int:
         return 1
 
-    def segment_batch(self, images: Sequence[np.ndarray], *, consensus: bool) -> list[Result]:
-        return [self._result(image[..., 0]) for image in images]
+    def read(self, image: Path) -> Picture:
+        return read_picture(image)
+
+    def segment_batch(self, images: Sequence[Picture], *, consensus: bool) -> list[Result]:
+        return [self._result(image.pixels[..., 0]) for image in images]
 
     def _result(self, grey: np.ndarray) -> Result:
         label_map = np.zeros(grey.shape, np.uint8)

@@ -284,7 +284,9 @@ def test_a_damaged_image_ends_the_run_and_names_its_episode(scene: Path) -> None
 def test_a_full_disk_is_said_as_it_is(scene: Path) -> None:
     with mock.patch("os.fsync", side_effect=OSError(28, "No space left on device")):
         ran = run(evaluate("--out", "r.json"))
-        assert ran.err.startswith("likewise: r.json cannot be written (No space left on device)")
+        assert ran.err.startswith(
+            "likewise: r.json cannot be written (the disk is full: free some space)"
+        )
         ran = run(evaluate("--masks", "m"))
         assert ran.err.startswith("likewise: m/00003_x.png cannot be written")
     assert not list(scene.rglob(".likewise-*"))

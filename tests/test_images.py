@@ -519,7 +519,7 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing(
             (write_image, image_path, 255 - rgb),
         ):
             text = refusal(call, path, pixels)
-            assert text.startswith(f"{path} cannot be written (No space left on device)")
+            assert text.startswith(f"{path} cannot be written (the disk is full: free some space)")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "m.png"]
     np.testing.assert_array_equal(read_mask(mask_path), square)
     np.testing.assert_array_equal(read_image(image_path), rgb)

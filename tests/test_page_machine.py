@@ -43,6 +43,7 @@ from likewise.batch.project import Project
 from likewise.batch.settings import read_settings
 from likewise.errors import InputWarning
 from likewise.features.clustering import average_linkage
+from likewise.images import Picture, read_picture
 from likewise.masks import read_mask
 from likewise.page.feed import Feed
 from likewise.page.page import make_app
@@ -79,8 +80,11 @@ class Painter:
     def batch_size(self, consensus: bool) -> int:
         return 1
 
-    def segment_batch(self, images: list[np.ndarray], *, consensus: bool) -> list[Result]:
-        return [self.segment(image) for image in images]
+    def read(self, image: Path) -> Picture:
+        return read_picture(image)
+
+    def segment_batch(self, images: list[Picture], *, consensus: bool) -> list[Result]:
+        return [self.segment(image.pixels) for image in images]
 
     def segment(self, image: np.ndarray) -> Result:
         chances = [chance(image.tobytes(), label, self.learnt) for label in self.labels]

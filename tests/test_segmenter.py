@@ -21,10 +21,11 @@ from likewise.backbones import encoder as encoder_module
 from likewise.backbones.device import choose_device
 from likewise.backbones.encoder import Encoder, cache_folder
 from likewise.backbones.loading import load_backbone, patch_tokens
+from likewise.errors import InputWarning
 from likewise.features import shared
 from likewise.features.debias import positional_basis
 from likewise.features.grid import mask_to_grid
-from likewise.images import read_image, write_image, write_mask
+from likewise.images import Picture, read_image, write_image, write_mask
 from likewise.masks import read_mask
 from likewise.methods import get_method
 from likewise.methods import likewise as likewise_method
@@ -1338,3 +1339,16 @@ def test_the_embedded_backbone_finds_the_coins() -> None:
     assert result.mask.shape == read_image(EXAMPLE / "coin_1.png").shape[:2]
     assert 0.2 < result.area < 0.4
     assert 0.5 < result.confidence <= 1
+
+
+def test_what_is_too_small_to_be_seen_is_said(
+    segmenter: Segmenter, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Of 8 × 8 patches; the object of the reference measures 48 pixels."""
+    fitted = segmenter.fit(pair()).with_threshold(100.0)  # finds nothing
+    assert fitted.fitted().object_side == pytest.approx(48)
+    small, large = Picture(picture(LEFT), name="same.png"), picture(LEFT, (384, 512))
+    assert not fitted.segment(small).present
+    assert not [w for w in recwarn if w.category is InputWarning]
+    with pytest.warns(InputWarning, match=r"^large\.png: .*512 × 384.* at most 192 pixels a side"):
+        assert not fitted.segment(Picture(large, name="large.png")).present

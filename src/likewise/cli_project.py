@@ -67,6 +67,8 @@ def init(
     instances: InstancesOption = False,
 ) -> None:
     """Write PROJECT/likewise.toml, with comments: references, targets, settings."""
+    from .batch.folder import check_apart, places
+    from .batch.project import MASKS
     from .batch.settings import Marked, relative, write_settings
     from .batch.targets import find_images
     from .cli_references import read_references
@@ -78,6 +80,8 @@ def init(
 
     read_references(reference, mask, mask_value, label, negative, negative_mask)  # all is well
     found = find_images(targets)
+    masks = [project / MASKS / place for place in places(found, ".png")]
+    check_apart(list(zip(found, masks, strict=True)), [], "project")
     make_params(method, {"decoder": decoder}, tau=0.6)
     if decoder is not None:
         load_decoder(decoder)

@@ -17,17 +17,20 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .backbones.download import sha256_of
 from .errors import ImageError, LikewiseError, note
 from .images import why
 from .masks import read_label_map
+from .pictures import class_colour
 from .reference import LABEL
 from .text_files import normal, read_json
 from .writing import refused, write_json, write_whole
@@ -368,6 +371,22 @@ def written_in(folder: Path) -> set[Path]:
     return masks | beside | {folder / LABELS, folder / MANIFEST}
 
 
+def read_class_map(mask: Path, numbers: Iterable[int]) -> npt.NDArray[np.integer[Any]]:
+    """(H, W) the label map of a mask, which a program may have saved in the classes' colours.
+
+    Args:
+        mask: the file.
+        numbers: of the classes.
+
+    Raises:
+        ImageError: as ``read_label_map``.
+    """
+    try:
+        return read_label_map(mask, colours={class_colour(k): k for k in numbers})
+    except ImageError:  # other colours, or none of these kinds
+        return read_label_map(mask)
+
+
 def read_labels(path: Path) -> dict[str, int] | None:
     """Class → value of the masks, from ``labels.json``; None if there is none.
 
@@ -376,8 +395,8 @@ def read_labels(path: Path) -> dict[str, int] | None:
     """
     try:
         named = read_json(path)
-        if not isinstance(named, dict):
-            raise ValueError("it holds no names")
+        if not isinstance(named, dict) or not all(isinstance(v, str) for v in named.values()):
+            raise ValueError("it holds other than names")
         numbers = {normal(label): int(k) for k, label in named.items()}
         if len(numbers) < len(named) or len(set(numbers.values())) < len(named):
             raise ValueError("it names a label twice")

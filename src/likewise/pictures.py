@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,6 @@ def class_colour(k: int) -> tuple[int, int, int]:
     hue = 0.035 + (k - 1) * 0.618034  # COLOUR's, then steps of the golden ratio
     r, g, b = colorsys.hsv_to_rgb(hue % 1, 0.9 if k % 2 else 0.6, 1.0 if k % 3 else 0.75)
     return round(255 * r), round(255 * g), round(255 * b)
-
-
-def class_colours(numbers: Iterable[int]) -> dict[tuple[int, int, int], int]:
-    """Colour → number of classes: what ``read_label_map`` takes for masks saved in colours."""
-    return {class_colour(k): k for k in numbers}
 
 
 def overlay_labels(image: RGB, label_map: npt.NDArray[np.unsignedinteger[Any]]) -> RGB:

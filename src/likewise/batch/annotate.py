@@ -59,7 +59,9 @@ def _words(outcomes: Iterator[Outcome]) -> Iterator[tuple[str, str]]:
     for outcome in outcomes:
         word = f"failed: {outcome.error}"
         if outcome.by_hand:
-            note(outcome.mask, "it was changed by hand, and is kept: delete it to have it made anew.")
+            note(
+                outcome.mask, "it was changed by hand, and is kept: delete it to have it made anew."
+            )
         if outcome.mask is not None:
             try:
                 word = validate_mask_quality(read_label_map(outcome.mask))

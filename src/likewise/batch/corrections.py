@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from ..errors import LikewiseError
 from ..images import read_image
-from ..masks import read_label_map
-from ..pictures import class_colours
+from ..manifest import read_class_map
 from ..reference import is_part, wholes_of
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def replace_class(
 
 def _read(mask: Path, size: tuple[int, int], numbers: Mapping[str, int]) -> LabelMap:
     """Raises LikewiseError if it is no mask, or has another size: a person drew on that image."""
-    values = read_label_map(mask, colours=class_colours(numbers.values()))
+    values = read_class_map(mask, numbers.values())
     if values.shape != size:
         raise LikewiseError(
             f"{mask} has {values.shape[1]}x{values.shape[0]} pixels and its image "

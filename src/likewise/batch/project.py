@@ -26,9 +26,9 @@ import numpy as np
 
 from ..errors import LikewiseError, note
 from ..images import encode_label_map, read_image
-from ..manifest import STALE, Manifest, file_hash, stamp
+from ..manifest import STALE, Manifest, file_hash, read_class_map, stamp
 from ..masks import read_label_map
-from ..pictures import class_colour, class_colours
+from ..pictures import class_colour
 from ..quality import MIN_CONFIDENCE, doubt
 from ..reference import is_part
 from .corrections import as_numbers
@@ -675,7 +675,7 @@ class Project:
         Raises:
             LikewiseError: if it has no mask, or this one cannot be used.
         """
-        return self._stored(self._masked(target))
+        return read_class_map(self._masked(target).mask, self.numbers.values())
 
     def correct(self, target: Path, label_map: npt.NDArray[np.integer[Any]]) -> None:
         """Keep a mask that a person made instead: no run replaces it.
@@ -758,7 +758,9 @@ class Project:
             try:
                 size = read_image(job.target).shape[:2]
                 label_map = as_numbers(job.mask, size, self.numbers, self.settings.labels)
-                if np.array_equal(label_map, self._stored(job)):  # the file stays as it is
+                if np.array_equal(
+                    label_map, read_class_map(job.mask, self.numbers.values())
+                ):  # the file stays as it is
                     self.manifest.adopt(job.mask, job.target, "")
                     self._note_person(job, label_map)
                 else:
@@ -773,10 +775,6 @@ class Project:
                 what = f"it was changed without likewise, and nothing is done with it: {error}"
             note(job.mask, what)
         return adopted
-
-    def _stored(self, job: Job) -> npt.NDArray[np.integer[Any]]:
-        """(H, W) the mask file of a job as it is."""
-        return read_label_map(job.mask, colours=class_colours(self.numbers.values()))
 
     def rename_classes(self, renamed: Mapping[str, str]) -> None:
         """Give classes other names (old → new) in ``labels.json`` and in what is known of images.

@@ -17,9 +17,7 @@ from ..errors import ImageError, LikewiseError, note
 from ..images import picture_size, why
 from ..instance_file import instances_path, read_instances
 from ..instances import Instance
-from ..manifest import LABELS, MARKED, Manifest
-from ..masks import read_label_map
-from ..pictures import class_colours
+from ..manifest import LABELS, MARKED, Manifest, read_class_map
 from ..reference import LABEL, is_part
 from ..text_files import normal, read_json
 
@@ -266,7 +264,7 @@ def read_annotation(
             name.
     """
     size = picture_size(pair.image)
-    values = read_label_map(pair.mask, colours=class_colours(names.numbers))
+    values = read_class_map(pair.mask, () if names.lone else names.numbers)
     held = [k for k in np.unique(values).tolist() if k != 0]
     classes, numbers = names.classes, names.numbers
     if names.lone:

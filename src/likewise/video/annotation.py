@@ -12,6 +12,8 @@ import numpy.typing as npt
 from ..errors import ImageError, LikewiseError, note
 from ..masks import read_label_map
 
+MANY, ALIKE = 20, 0.7
+"""A mask of more values is a photograph if fewer of its neighbouring pixels than this are alike."""
 MOST = 255
 """Objects of a clip."""
 MARKED = 255
@@ -96,6 +98,12 @@ def _values(path: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:
         raise ImageError(f"{path} marks nothing: mark the objects in it.")
     if min(values) < 0:
         raise ImageError(f"{path} holds values below 0: give 0 for nothing and others for objects.")
+    alike = (found[:, 1:] == found[:, :-1]).mean() if found.shape[1] > 1 else 1.0
+    if len(values) > MANY and alike < ALIKE:
+        raise ImageError(
+            f"{path} holds {len(values)} values all over, which is no mask: give 0 and 255, or a "
+            "label map in which every value is an object."
+        )
     if len(values) == 1 and found.all():
         raise ImageError(f"{path} marks the whole image: mark the pixels of the object only.")
     return found
