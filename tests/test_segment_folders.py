@@ -150,3 +150,32 @@ def test_damaged_labels_stop_before_anything_starts(content: str) -> None:
         assert ran.err.startswith(f"likewise: {Path('m', LABELS)} cannot be used (")
         assert ran.err.count("\n") == 1
     assert os.listdir("m") == [LABELS]  # noqa: PTH208
+
+
+def test_masks_and_overlays_are_no_targets() -> None:
+    with Image.open("A/a0.png") as image:
+        Path("J").mkdir()
+        image.save("J/x.jpg")
+    for _ in range(2):
+        ran = run([*"segment -r ref.png -m ref.png --overlay -o J J".split()])
+        assert ran.out == "1 of 1 masks written to J\n", ran
+    assert "J: left out: 2 pictures that likewise wrote: x.png, x_overlay.jpg." in ran.err
+    assert run([*"segment -r ref.png -m ref.png -o m J/*".split()]).out.startswith("1 of 1")
+
+
+def test_numbers_that_a_person_changed_are_made_anew() -> None:
+    assert segment("ball box", "A").code == 0
+    Path("m", LABELS).write_text('{"1": "box", "2": "ball"}')
+    ran = segment("ball box", "A", "--resume")
+    assert "2 made anew: settings or references changed" in ran.out
+    assert means("a0.png", "A/a0.png", "ball box")
+
+
+def test_a_manifest_of_another_program_is_not_written_to() -> None:
+    Path("m").mkdir()
+    theirs = '{"audio": "x.wav"}\n'
+    Path("m/manifest.jsonl").write_text(theirs)
+    ran = segment("ball", "A")
+    assert (ran.code, ran.out) == (2, "")
+    assert "m/manifest.jsonl is of another program: move it away, or give another" in ran.err
+    assert Path("m/manifest.jsonl").read_text() == theirs

@@ -165,7 +165,8 @@ def annotate(
         work.adopt_edited()
     wanted = work.todo(jobs, run, retry, overwrite)
     left = list(wanted)[:limit]
-    kept = len(jobs) - len(wanted)
+    still = {row.path for row in work.rows(("failed",))} - set(map(work.key, wanted))
+    kept = len(jobs) - len(wanted) - len(still)
     lacking, failed, stopped = 0, 0, ""
     done, anew = 0, Counter[str]()
     if left and not dry_run:
@@ -211,10 +212,11 @@ def annotate(
         else:
             parts = [f"{kept} kept"] if kept else []
             parts += [f"{failed} failed"] if failed else []
+            parts += [f"{len(still)} failed before (--retry tries again)"] if still else []
             print(f"{done} of {len(jobs)} images annotated in {work.folder}", *parts, sep=", ")
             _say_why(made_anew, "made anew")
     work.close()
-    if failed or lacking or stopped:
+    if failed or lacking or stopped or (still and not dry_run):
         raise typer.Exit(1)
 
 

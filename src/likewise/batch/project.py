@@ -758,9 +758,8 @@ class Project:
             try:
                 size = read_image(job.target).shape[:2]
                 label_map = as_numbers(job.mask, size, self.numbers, self.settings.labels)
-                if np.array_equal(
-                    label_map, read_class_map(job.mask, self.numbers.values())
-                ):  # the file stays as it is
+                stored = read_class_map(job.mask, self.numbers.values())
+                if np.array_equal(label_map, stored):  # the file stays as it is
                     self.manifest.adopt(job.mask, job.target, "")
                     self._note_person(job, label_map)
                 else:
@@ -842,10 +841,13 @@ class Project:
         for path, label, confidence, _ in self.class_rows():
             confidences.setdefault(path, {})[label] = confidence
         rows, runs = self._known(), dict(self._select("SELECT run, wish FROM runs"))
-        wish, found, stale, unmade = self._wish(), [], 0, 0
+        wish, found, stale, unmade, failed = self._wish(), [], 0, 0, 0
         for job in sorted(self.jobs(), key=self.key):
             row = rows.get(self.key(job))
-            if row is not None and (row["verdict"] == "rejected" or row["state"] == "failed"):
+            if row is not None and row["state"] == "failed":
+                failed += 1
+                continue
+            if row is not None and row["verdict"] == "rejected":
                 continue
             if row is None or row["state"] == "pending" or not job.mask.is_file():
                 unmade += 1
@@ -860,6 +862,7 @@ class Project:
         total = len(self.jobs())
         for count, what in (
             (unmade, "targets have no mask, and are left out: run likewise annotate."),
+            (failed, "targets failed, and are left out: likewise review says why."),
             (stale, "masks are of other settings or references than now: annotate again."),
         ):
             if count:
