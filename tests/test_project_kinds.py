@@ -130,7 +130,7 @@ def test_a_class_in_front_interrupted_and_exported(scene: Path) -> None:
     assert shown("a0") == columns("ball", "box", "person")
     assert shown("a1") == columns("ball", "box")
     ran = run(["export", "w", "--format", "coco", "--out", "x"])
-    assert "1 masks are of other settings or references than now: annotate again." in ran.err
+    assert "1 of 2 masks are of other settings or references than now: annotate again." in ran.err
     assert exported() == {"a0.png": {"ball", "box", "person"}, "a1.png": {"ball", "box"}}
 
 
