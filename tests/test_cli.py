@@ -479,7 +479,7 @@ def test_resume_does_again_what_is_stale(scene: Path) -> None:
     assert ran.endswith("\n2 made anew: without its overlay or instances\n")
     more = ["--resume", "--image-size", "48"]
     report = json.loads(done(run(segment("a.jpg", "b.jpg", more=[*more, "--json"]))))
-    assert [t["anew"] for t in report["targets"]] == ["made otherwise"] * 2
+    assert [t["anew"] for t in report["targets"]] == ["settings or references changed"] * 2
     assert done(run(segment("a.jpg", "b.jpg", more=more))).endswith(", 2 kept\n")
 
 

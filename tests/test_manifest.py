@@ -366,8 +366,8 @@ def test_resume_does_again_what_would_be_otherwise(a: list[Path], out: Path) -> 
 
     assert anew() == ["made"] * 2
     assert anew() == ["kept"] * 2
-    assert anew(run="another threshold") == ["made otherwise"] * 2
-    assert anew() == ["made otherwise"] * 2
+    assert anew(run="another threshold") == ["settings or references changed"] * 2
+    assert anew() == ["settings or references changed"] * 2
     a[0].touch()
     assert anew() == ["kept"] * 2
     paint(a[0], ["ball"], 9)

@@ -202,13 +202,17 @@ def test_bad_files_among_good(scene: Path) -> None:
     ]
     assert "in/02.png is not an image that can be read" in listed[0]
     assert listed[-1] == "10 done, 2 failed"
-    assert run(annotate).out == "0 of 12 images annotated in work, 12 kept\n"
+    again = run(annotate)
+    assert again.code == 1
+    assert again.out == (
+        "0 of 12 images annotated in work, 10 kept, 2 failed before (--retry tries again)\n"
+    )
     assert (
         run([*annotate, "--retry"]).out == "0 of 12 images annotated in work, 10 kept, 2 failed\n"
     )
     Path("in/02.png").write_bytes(Path("in/03.png").read_bytes())  # mended
     assert run(annotate).out.splitlines() == [
-        "1 of 12 images annotated in work, 11 kept",
+        "1 of 12 images annotated in work, 10 kept, 1 failed before (--retry tries again)",
         "1 made anew: picture changed",
     ]
 

@@ -130,7 +130,7 @@ def test_a_class_in_front_interrupted_and_exported(scene: Path) -> None:
     assert shown("a0") == columns("ball", "box", "person")
     assert shown("a1") == columns("ball", "box")
     ran = run(["export", "w", "--format", "coco", "--out", "x"])
-    assert "1 masks are of other settings or references than now: annotate again." in ran.err
+    assert "1 of 2 masks are of other settings or references than now: annotate again." in ran.err
     assert exported() == {"a0.png": {"ball", "box", "person"}, "a1.png": {"ball", "box"}}
 
 
@@ -519,6 +519,66 @@ def test_one_bad_file_stops_nothing(scene: Path) -> None:
     assert ran.out == "1 of 2 images annotated in w, 1 failed\n"
     assert "A/a0.png" in ran.err
     assert statuses() == {"a0": "failed", "a1": "done"}
+    before = "0 of 2 images annotated in w, 1 kept, 1 failed before (--retry tries again)\n"
+    assert annotate(code=1).out == before
+    left = run(["export", "w", "--format", "coco", "--out", "d"]).err
+    assert "1 of 2 targets failed, and are left out: likewise review says why." in left
+    assert run(["annotate", "w", "--dry-run"]).code == 0
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_moved_pictures_keep_what_a_person_did(scene: Path, lost: bool) -> None:
+    project("ball", "box")
+    annotate()
+    with Image.open("w/masks/a1.png") as image:
+        Image.fromarray(np.full(image.size[::-1], 2, np.uint8)).save("mine.png")
+    assert run(["correct", "w", "A/a0.png", "mine.png"]).code == 0
+    run(["review", "w", "--accept", "A/a1.png"])
+    shutil.move("A", "moved")
+    project("ball", "box", targets=("moved",))
+    if lost:  # what the database knew of it
+        Path("w", DATABASE).unlink()
+    ran = annotate()
+    assert (mask() == 2).all()
+    assert statuses() == {"a0": "corrected", "a1": "done" if lost else "accepted"}
+    assert ("is kept as yours" in ran.err) is lost
+
+
+def test_a_corrected_mask_outlives_its_picture_in_another_format(scene: Path) -> None:
+    project("ball", "box")
+    annotate()
+    Image.fromarray(np.full(SIZE, 2, np.uint8)).save("mine.png")
+    run(["correct", "w", "A/a0.png", "mine.png"])
+    with Image.open("A/a0.png") as image:
+        image.save("A/a0.jpg")
+    Path("A/a0.png").unlink()
+    assert "is kept as yours" in annotate().err
+    assert (mask() == 2).all()
+
+
+def test_a_changed_picture_of_an_accepted_mask_is_told_when_annotating(scene: Path) -> None:
+    project("ball")
+    annotate()
+    run(["review", "w", "--accept", "A/a0.png"])
+    paint("A/a0.png", 7)
+    assert "A/a0.png: it was changed after its mask was made: look whether" in annotate().err
+
+
+def test_nothing_to_export_is_refused(scene: Path) -> None:
+    project("ball")
+    ran = run(["export", "w", "--format", "coco", "--out", "d"])
+    assert ran.code == 2
+    assert "w has no finished masks to export: run likewise annotate w" in ran.err
+    assert not Path("d").exists()
+
+
+def test_init_refuses_pictures_of_one_stem(scene: Path) -> None:
+    Image.new("RGB", (8, 6)).save("A/a0.jpg")
+    words = ["init", "new", "-r", "ref.png", "-m", "m.png", "--mask-value", "1", "-t", "A"]
+    ran = run(words)
+    assert ran.code == 2
+    assert "would both be written to new/masks/a0.png" in ran.err
+    assert not Path("new").exists()
 
 
 # --- settings and databases of others ----------------------------------------------------------

@@ -47,10 +47,10 @@ def scene(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
-def segment(labels: str, *words: str) -> Ran:
+def segment(labels: str, *words: str, out: str = "m") -> Ran:
     for_each = ("-r", "r.png", "-m", "mask.png", "--label")
     references = [word for label in labels.split() for word in (*for_each, label)]
-    return run(["segment", *words, "--out", "m", *references])
+    return run(["segment", *words, "--out", out, *references])
 
 
 def means(place: str, image: str, labels: str) -> bool:
@@ -90,7 +90,7 @@ def test_what_was_kept_and_why(scene: Path) -> None:
     kept = "1 kept, changed by hand: a0.png; --overwrite replaces it\n"
     assert ran == Ran(0, f"1 of 2 masks written to m\n{kept}", "")
     ran = segment("ball", "A", "--resume", "--threshold", "1")
-    anew = "1 made anew: made otherwise\n"
+    anew = "1 made anew: settings or references changed\n"
     assert ran.out == f"1 of 2 masks written to m, 0 kept\n{anew}{kept}"
     report = json.loads(segment("ball", "A", "--resume", "--json").out)
     assert [t["state"] for t in report["targets"]] == ["by_hand", "made"]
@@ -150,3 +150,32 @@ def test_damaged_labels_stop_before_anything_starts(content: str) -> None:
         assert ran.err.startswith(f"likewise: {Path('m', LABELS)} cannot be used (")
         assert ran.err.count("\n") == 1
     assert os.listdir("m") == [LABELS]  # noqa: PTH208
+
+
+def test_masks_and_overlays_are_no_targets() -> None:
+    with Image.open("A/a0.png") as image:
+        Path("J").mkdir()
+        image.save("J/x.jpg")
+    for _ in range(2):
+        ran = segment("ball", "J", "--overlay", out="J")
+        assert ran.out.startswith("1 of 1 masks written to J")
+    assert "J: left out: 2 pictures that likewise wrote: x.png, x_overlay.jpg." in ran.err
+    assert segment("ball", "J/*").out.startswith("1 of 1 masks written to m")
+
+
+def test_numbers_that_a_person_changed_are_made_anew() -> None:
+    assert segment("ball box", "A").code == 0
+    Path("m", LABELS).write_text('{"1": "box", "2": "ball"}')
+    ran = segment("ball box", "A", "--resume")
+    assert "2 made anew: settings or references changed" in ran.out
+    assert means("a0.png", "A/a0.png", "ball box")
+
+
+def test_a_manifest_of_another_program_is_not_written_to() -> None:
+    Path("m").mkdir()
+    theirs = '{"audio": "x.wav"}\n'
+    Path("m/manifest.jsonl").write_text(theirs)
+    ran = segment("ball", "A")
+    assert (ran.code, ran.out) == (2, "")
+    assert "m/manifest.jsonl is of another program: move it away, or give another" in ran.err
+    assert Path("m/manifest.jsonl").read_text() == theirs

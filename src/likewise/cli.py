@@ -251,7 +251,7 @@ def segment(
     as_json: JsonOption = False,
 ) -> None:
     """Write <stem>.png (0/255, or with several labels 1, 2, ...; the target's size)."""
-    from .batch.folder import check_apart, plan, segment_files
+    from .batch.folder import check_apart, plan, run_key, segment_files
     from .batch.targets import find_images
     from .cli_references import choose_references, files_of
     from .manifest import LABELS, MANIFEST, Manifest
@@ -298,7 +298,7 @@ def segment(
     else:
         segmenter.load_references(info.path, only or None)
     numbers = manifest.allot(labels, label_maps=len(labels) > 1)
-    run = segmenter.fingerprint + consensus * " consensus"
+    run = run_key(segmenter, numbers, consensus)
 
     outcomes: list[Outcome] = []
     stopped = ""

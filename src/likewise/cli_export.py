@@ -71,6 +71,11 @@ def export(
 
         work = Project(masks)
         finished = work.finished()
+        if not finished:
+            raise LikewiseError(
+                f"{masks} has no finished masks to export: run likewise annotate {masks}, or look "
+                f"at them with likewise review {masks}."
+            )
         files = [image for image, _, _ in finished]
         pairs = named([Pair(image, mask) for image, mask, _ in finished])
         confidences = {mask: classes for _, mask, classes in finished}

@@ -67,6 +67,8 @@ def init(
     instances: InstancesOption = False,
 ) -> None:
     """Write PROJECT/likewise.toml, with comments: references, targets, settings."""
+    from .batch.folder import check_apart, places
+    from .batch.project import MASKS
     from .batch.settings import Marked, relative, write_settings
     from .batch.targets import find_images
     from .cli_references import read_references
@@ -78,6 +80,8 @@ def init(
 
     read_references(reference, mask, mask_value, label, negative, negative_mask)  # all is well
     found = find_images(targets)
+    masks = [project / MASKS / place for place in places(found, ".png")]
+    check_apart(list(zip(found, masks, strict=True)), [], "project")
     make_params(method, {"decoder": decoder}, tau=0.6)
     if decoder is not None:
         load_decoder(decoder)
@@ -161,7 +165,8 @@ def annotate(
         work.adopt_edited()
     wanted = work.todo(jobs, run, retry, overwrite)
     left = list(wanted)[:limit]
-    kept = len(jobs) - len(wanted)
+    still = {row.path for row in work.rows(("failed",))} - set(map(work.key, wanted))
+    kept = len(jobs) - len(wanted) - len(still)
     lacking, failed, stopped = 0, 0, ""
     done, anew = 0, Counter[str]()
     if left and not dry_run:
@@ -207,10 +212,11 @@ def annotate(
         else:
             parts = [f"{kept} kept"] if kept else []
             parts += [f"{failed} failed"] if failed else []
+            parts += [f"{len(still)} failed before (--retry tries again)"] if still else []
             print(f"{done} of {len(jobs)} images annotated in {work.folder}", *parts, sep=", ")
             _say_why(made_anew, "made anew")
     work.close()
-    if failed or lacking or stopped:
+    if failed or lacking or stopped or (still and not dry_run):
         raise typer.Exit(1)
 
 

@@ -15,8 +15,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ from .writing import refused, write_json, write_whole
 LABELS, MANIFEST = "labels.json", "manifest.jsonl"
 MARKED = 255
 """The number of the first class of a folder, where it is the only one: masks of 0 and 255."""
+STALE = "settings or references changed"
+"""Why a mask of another run is made anew."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,17 @@ class Manifest:
         self.numbers = self._read_numbers()
         """Class → its value in the masks."""
 
+    def check(self) -> None:
+        """Raises LikewiseError if another program's file is where our lines would go."""
+        path = self.folder / MANIFEST
+        if self._offset and not (self._last or self._given):
+            for line in path.read_bytes().splitlines():
+                with suppress(ValueError):
+                    json.loads(line)
+                    raise LikewiseError(
+                        f"{path} is of another program: move it away, or give another folder."
+                    )
+
     # --- classes and their numbers ---------------------------------------------------------------
 
     def allot(self, labels: Sequence[str], *, label_maps: bool) -> dict[str, int]:
@@ -109,7 +124,7 @@ class Manifest:
             LikewiseError: ``labels.json`` cannot be used.
             ImageError: it cannot be written.
         """
-        with self._lock:
+        with self._lock, self._alone():
             self._read_on()
             numbers = self._read_numbers()  # another program may have written it
             new = [name for name in dict.fromkeys(map(normal, labels)) if name not in numbers]
@@ -133,6 +148,23 @@ class Manifest:
         with self._lock:
             named = {normal(old): normal(new) for old, new in renamed.items()}
             self._write_labels({named.get(label, label): k for label, k in self.numbers.items()})
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other programs from giving out numbers meanwhile, where the system can do that."""
+        path = self.folder / MANIFEST
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab")
+        except OSError as error:
+            raise refused(path, error) from error
+        with file:
+            if sys.platform != "win32":
+                import fcntl
+
+                with suppress(OSError):  # a disk of another machine
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _read_numbers(self) -> dict[str, int]:
         """Of ``labels.json``; if that is lost, as they were given out."""
@@ -260,7 +292,7 @@ class Manifest:
         if entry is None or entry.sha256 != file_hash(mask):
             return "not finished"
         if entry.run != run:
-            return "made otherwise"
+            return STALE
         if self.is_of_other(mask, image):
             return "its picture changed"
         missing = [p for p in beside if p.name not in entry.beside or not os.path.isfile(p)]  # noqa: PTH113
@@ -311,19 +343,36 @@ class Manifest:
                 raise LikewiseError(f"{path} cannot be read ({why(error)}).") from error
             whole = new[: new.rfind(b"\n") + 1]
             self._offset += len(whole)
-            for line in whole.splitlines():
-                try:
-                    values = json.loads(line.decode(errors="surrogateescape"))
-                    if "labels" in values:
-                        self._given = dict(values["labels"])
-                        self._ever |= self._given
-                        continue
-                    entry = Entry(**values)
-                except (ValueError, TypeError):
+            lines = [found for line in whole.splitlines() if (found := _parsed(line)) is not None]
+            for line in lines:
+                if not isinstance(line, Entry):
+                    self._given = line
+                    self._ever |= line
                     continue
-                self._last[entry.mask] = entry
-                self._known.setdefault(entry.mask, set()).add(entry.sha256)
-                self._images[entry.image] = entry.mask
+                self._last[line.mask] = line
+                self._known.setdefault(line.mask, set()).add(line.sha256)
+                self._images[line.image] = line.mask
+
+
+def _parsed(line: bytes) -> Entry | dict[str, int] | None:
+    """A line of the manifest: of a mask, or the numbers of the classes; None if it is damaged."""
+    try:
+        values = json.loads(line.decode(errors="surrogateescape"))
+        return dict(values["labels"]) if "labels" in values else Entry(**values)
+    except (ValueError, TypeError):
+        return None
+
+
+def written_in(folder: Path) -> set[Path]:
+    """What likewise wrote to a folder, by its manifest: masks and files beside them, as paths."""
+    try:
+        lines = (folder / MANIFEST).read_bytes().splitlines()
+    except OSError:
+        return set()
+    entries = [entry for entry in map(_parsed, lines) if isinstance(entry, Entry)]
+    masks = {folder / entry.mask for entry in entries}
+    beside = {(folder / e.mask).with_name(name) for e in entries for name in e.beside}
+    return masks | beside | {folder / LABELS, folder / MANIFEST}
 
 
 def read_class_map(mask: Path, numbers: Iterable[int]) -> npt.NDArray[np.integer[Any]]:
@@ -350,6 +399,8 @@ def read_labels(path: Path) -> dict[str, int] | None:
     """
     try:
         named = read_json(path)
+        if not isinstance(named, dict) or not all(isinstance(v, str) for v in named.values()):
+            raise ValueError("it holds other than names")
         numbers = {normal(label): int(k) for k, label in named.items()}
         if len(numbers) < len(named) or len(set(numbers.values())) < len(named):
             raise ValueError("it names a label twice")
@@ -357,7 +408,7 @@ def read_labels(path: Path) -> dict[str, int] | None:
             raise ValueError("a number is not within 1 to 65535")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise LikewiseError(
             f'{path} cannot be used ({why(error)}): it must name the labels as {{"1": "first", '
             '"2": "second"}.'

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import LikewiseError
+from ..errors import LikewiseError, note
 from ..images import PATH, ImageLike
 from ..manifest import Manifest
 from ..masks import MaskLike, read_label_map
 from ..quality import validate_mask_quality
 from ..reference import LABEL
-from .folder import Outcome, plan, segment_files
+from .folder import Outcome, plan, run_key, segment_files
 from .targets import find_images
 
 
@@ -51,13 +51,17 @@ def annotate_batch(
     jobs = plan(find_images(str(target_dir)), manifest, suffix="_mask.png", inputs=inputs)
     segmenter = Segmenter(**options).fit((reference_image, reference_mask))
     numbers = manifest.allot([LABEL], label_maps=False)
-    run = segmenter.fingerprint
+    run = run_key(segmenter, numbers)
     return dict(_words(segment_files(segmenter, jobs, manifest, numbers, run=run, resume=True)))
 
 
 def _words(outcomes: Iterator[Outcome]) -> Iterator[tuple[str, str]]:
     for outcome in outcomes:
         word = f"failed: {outcome.error}"
+        if outcome.by_hand:
+            note(
+                outcome.mask, "it was changed by hand, and is kept: delete it to have it made anew."
+            )
         if outcome.mask is not None:
             try:
                 word = validate_mask_quality(read_label_map(outcome.mask))

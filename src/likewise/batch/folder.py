@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,6 +154,7 @@ def plan(
         LikewiseError: if two targets would share an output, an output would replace an input, or
             the folder cannot be made or written to.
     """
+    manifest.check()
     out, jobs = manifest.folder, []
     for target, place in zip(targets, places(targets, suffix, manifest), strict=True):
         mask = out / place
@@ -280,6 +283,18 @@ def _check_writable(out: Path, option: str) -> None:
         raise LikewiseError(
             f"the folder {out} cannot be written to ({error.strerror}): give another {option}."
         ) from error
+
+
+def run_key(segmenter: Segmenter, numbers: Mapping[str, int], consensus: bool = False) -> str:
+    """Fingerprint of all that the masks of a folder depend on but their pictures.
+
+    Args:
+        segmenter: with references already fitted.
+        numbers: class → its value in the masks, from ``Manifest.allot``.
+        consensus: as for ``segment_files``.
+    """
+    parts = [segmenter.fingerprint, json.dumps(numbers, sort_keys=True), str(consensus)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def segment_files(

@@ -26,7 +26,7 @@ import numpy as np
 
 from ..errors import LikewiseError, note
 from ..images import encode_label_map, read_image
-from ..manifest import Manifest, file_hash, read_class_map, stamp
+from ..manifest import STALE, Manifest, file_hash, read_class_map, stamp
 from ..masks import read_label_map
 from ..pictures import class_colour
 from ..quality import MIN_CONFIDENCE, doubt
@@ -73,9 +73,11 @@ FROM_1 = (
 """What makes a database of likewise 0.1.0 one of VERSION."""
 NEW, AGAIN = "", "failed before"
 """Why a job is to be done: it has no mask yet; ``--retry`` …"""
-STALE, REPLACED, GONE = "settings or references changed", "picture changed", "mask deleted"
-"""… and why a mask is made anew."""
+REPLACED, GONE = "picture changed", "mask deleted"
+"""… and, as STALE, why a mask is made anew."""
 OVERWRITTEN = "made by a person"
+CHANGED = "it was changed after its mask was made"
+LOOK = "look whether its mask still is right, and accept it or take it back (likewise review)."
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,7 @@ class Project:
                 option="project",
             )
             self._jobs = {self.key(job): job for job in jobs}
+            self._follow_moved()
             self._note_deleted()
         return list(self._jobs.values())
 
@@ -283,6 +286,20 @@ class Project:
                     f"targets in {self.folder / CONFIG}."
                 )
         return find_images(found)
+
+    def _follow_moved(self) -> None:
+        """What is known of a picture goes with it where it was moved, and ``plan`` its mask."""
+        known, present = self._known(), self._jobs or {}
+        for key, job in present.items():
+            entry, owner = self.manifest.entry_of(job.mask), self.manifest.image_of(job.mask)
+            if key in known or entry is None or owner is None or owner.exists():
+                continue
+            old = relative(owner, self.folder)
+            if old in known and file_hash(job.target) == entry.image_sha256:
+                with self._explained(), self._transaction():
+                    for table in ("images", "classes"):
+                        self._db.execute(f"DELETE FROM {table} WHERE path = ?", (key,))
+                        self._db.execute(f"UPDATE {table} SET path = ? WHERE path = ?", (key, old))
 
     def _note_deleted(self) -> None:
         """Name pictures once that were deleted from a folder or pattern of the targets."""
@@ -431,6 +448,8 @@ class Project:
         if row["state"] == "done" and not job.mask.is_file():
             return GONE if row["verdict"] != "rejected" else None
         if row["verdict"] is not None or row["source"] == "person":
+            if row["verdict"] != "rejected" and self._picture_changed(job, row):
+                note(job.target, f"{CHANGED}: {LOOK}")
             return None
         if row["run"] != run:
             return STALE
@@ -456,10 +475,15 @@ class Project:
         return job.mask.is_file() and (made or self._is_by_hand(job, row))
 
     def _is_by_hand(self, job: Job, row: sqlite3.Row | None) -> bool:
-        """Whether a mask that is there was made without likewise, or is an older one put back."""
+        """Whether a mask that is there was made without likewise, or is an older one put back.
+
+        Or a person made it with likewise, and the database does not know.
+        """
         if not self.manifest.is_ours(job.mask):
             return True
         entry = self.manifest.entry_of(job.mask)
+        if row is None:
+            return entry is not None and not entry.run
         done = row is not None and row["state"] == "done"  # else it may be that a run was killed
         return done and entry is not None and entry.sha256 != file_hash(job.mask)
 
@@ -734,7 +758,8 @@ class Project:
             try:
                 size = read_image(job.target).shape[:2]
                 label_map = as_numbers(job.mask, size, self.numbers, self.settings.labels)
-                if np.array_equal(label_map, read_label_map(job.mask)):  # the file stays as it is
+                stored = read_class_map(job.mask, self.numbers.values())
+                if np.array_equal(label_map, stored):  # the file stays as it is
                     self.manifest.adopt(job.mask, job.target, "")
                     self._note_person(job, label_map)
                 else:
@@ -816,31 +841,32 @@ class Project:
         for path, label, confidence, _ in self.class_rows():
             confidences.setdefault(path, {})[label] = confidence
         rows, runs = self._known(), dict(self._select("SELECT run, wish FROM runs"))
-        wish, found, stale, unmade = self._wish(), [], 0, 0
+        wish, found, stale, unmade, failed = self._wish(), [], 0, 0, 0
         for job in sorted(self.jobs(), key=self.key):
             row = rows.get(self.key(job))
-            if row is not None and (row["verdict"] == "rejected" or row["state"] == "failed"):
+            if row is not None and row["state"] == "failed":
+                failed += 1
+                continue
+            if row is not None and row["verdict"] == "rejected":
                 continue
             if row is None or row["state"] == "pending" or not job.mask.is_file():
                 unmade += 1
                 continue
             free = row["verdict"] is None and row["source"] == "model"
             if self._picture_changed(job, row):
-                mend = (
-                    "left out; annotate again" if free else "look whether its mask still is right"
-                )
-                what = f"it was changed after its mask was made: {mend}."
-                note(job.target, what)
+                note(job.target, f"{CHANGED}: {'left out; annotate again.' if free else LOOK}")
                 if free:
                     continue
             stale += free and runs.get(row["run"]) != wish
             found.append((job.target, job.mask, confidences.get(self.key(job), {})))
+        total = len(self.jobs())
         for count, what in (
-            (unmade, "targets have no mask yet, and are left out: annotate again."),
+            (unmade, "targets have no mask, and are left out: run likewise annotate."),
+            (failed, "targets failed, and are left out: likewise review says why."),
             (stale, "masks are of other settings or references than now: annotate again."),
         ):
             if count:
-                note(self.folder, f"{count} {what}")
+                note(self.folder, f"{count} of {total} {what}")
         return found
 
     def class_rows(self) -> list[tuple[str, str, float, float]]:

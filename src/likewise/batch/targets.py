@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ..errors import ImageError, note
 from ..formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES  # others take it from here
 from ..formats import advice, is_image_name
 from ..images import PATH, why
+from ..manifest import LABELS, MANIFEST, written_in
 
 LISTED = 5
 """Names that are given before the rest is counted."""
@@ -54,9 +55,10 @@ def find_images(
                 raise ImageError(f"{target} is a broken link: check where it should point.")
             else:
                 raise ImageError(f"{target} does not exist: check its spelling and folder.")
-            images = [f for f in files if _is_target(f)]
+            ours = _written(files)
+            images = [f for f in files if _is_target(f) and f not in ours]
             taken = set(images)
-            rest = left_out([f for f in files if f not in taken], path.is_dir())
+            rest = left_out([f for f in files if f not in taken], path.is_dir(), ours)
         except (OSError, ValueError) as error:
             raise ImageError(
                 f"{target} cannot be listed ({why(error)}): check its permissions."
@@ -70,20 +72,32 @@ def find_images(
     return list(found.values())
 
 
+def _written(files: Sequence[Path]) -> set[Path]:
+    """Those of files that are masks, or lie beside masks, in folders that likewise wrote to."""
+    folders = {folder for file in files for folder in file.parents}
+    written = {file for folder in folders for file in written_in(folder)}
+    return written.intersection(files)
+
+
 def _is_target(file: Path) -> bool:
     return not file.name.startswith(".") and is_image_name(file) and file.is_file()
 
 
-def left_out(files: Sequence[Path], with_folders: bool) -> str:
+def left_out(
+    files: Sequence[Path], with_folders: bool, written: Collection[Path] = frozenset()
+) -> str:
     """What files of a folder are that are not taken, in words; empty if none is worth a word.
 
     Args:
         files: of the folder.
         with_folders: mention subfolders that hold images.
+        written: those of them that likewise wrote; only pictures are worth a word.
     """
-    pictures, others, hidden, folders = [], [], [], []
+    pictures, others, hidden, folders, masks = [], [], [], [], []
     for file in sorted(files):
-        if file.name.startswith("."):
+        if file in written:
+            masks += [file.name] * is_image_name(file)
+        elif file.name.startswith("."):
             # What systems leave beside pictures says nothing: .DS_Store, ._p.jpg, .likewise.
             if is_image_name(file) and not file.name.startswith("._"):
                 hidden.append(file.name)
@@ -103,6 +117,7 @@ def left_out(files: Sequence[Path], with_folders: bool) -> str:
         (pictures, "picture that cannot be read", "pictures that cannot be read"),
         (others, "file that is no picture", "files that are no pictures"),
         (hidden, "hidden picture", "hidden pictures"),
+        (masks, "picture that likewise wrote", "pictures that likewise wrote"),
         (folders, "subfolder with pictures", "subfolders with pictures"),
     )
     parts = [
@@ -119,7 +134,7 @@ def _holds_pictures(folder: Path) -> bool:
         names = [entry.name for entry in folder.iterdir()]
     except OSError:
         return False
-    ours = {"manifest.jsonl", "labels.json"} & set(names)
+    ours = {MANIFEST, LABELS} & set(names)
     return not ours and any(is_image_name(Path(name)) for name in names)
 
 

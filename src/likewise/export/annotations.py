@@ -79,7 +79,7 @@ def find_pairs(folder: Path, images: Sequence[Path]) -> list[Pair]:
             images, or an image have two masks.
     """
     masks, manifest = _find_masks(folder), Manifest(folder)
-    given = {_same(image): image for image in images}
+    given = {_same(i): i for i in images} | {_spelt(i): i for i in images}
     by_name: dict[str, list[Path]] = {}
     for image in images:
         by_name.setdefault(normal(image.stem), []).append(image)
@@ -87,14 +87,15 @@ def find_pairs(folder: Path, images: Sequence[Path]) -> list[Pair]:
     left: list[Path] = []
     for mask in masks:
         known = manifest.image_of(mask)
-        if known is None or _same(known) not in given:
+        of = None if known is None else given.get(_spelt(known), given.get(_same(known)))
+        if of is None or (known and known.exists() and not known.samefile(of)):
             left.append(mask)
             continue
-        image = given[_same(known)]
-        if _same(manifest.mask_of(image) or mask) == _same(mask):
-            found[image] = mask
-            touched = manifest.is_ours(mask) and manifest.is_of_other(mask, image)
-            _note(image, "it was changed after its mask was made.", touched)
+        newest = manifest.mask_of(of) or mask
+        if newest == mask or (newest.exists() and newest.samefile(mask)):
+            found[of] = mask
+            touched = manifest.is_ours(mask) and manifest.is_of_other(mask, of)
+            _note(of, "it was changed after its mask was made.", touched)
         else:
             _note(mask, "its image has a newer mask: left out.")
     for mask in left:
@@ -181,9 +182,13 @@ def _alike(place: Path, images: Sequence[Path]) -> list[Path]:
     return tails or list(images)
 
 
+def _spelt(path: Path) -> str:
+    return os.path.normcase(os.path.normpath(path.absolute()))
+
+
 def _same(path: Path) -> str:
     """Equal for spellings of one path."""
-    return normal(os.path.normcase(os.path.normpath(path.absolute())))
+    return normal(_spelt(path))
 
 
 def _note(source: Path, what: str, really: bool = True) -> None:
