@@ -724,7 +724,10 @@ def test_via(tmp_path: Path) -> None:
     checked = [via_region({"coin": True, "dog": False}, **polygon), via_region("", **polygon)]
     mask, notes = read(write(tmp_path, {"a": {"filename": "a.png", "regions": checked}}), "coin")
     np.testing.assert_array_equal(mask, drawn(BOX))
-    assert notes == ["left out is region 2 (it has 0 attributes, and only one would be its class)."]
+    assert notes == [
+        "left out is region 2 (it has 0 attributes, and one called class or label would be its "
+        "class)."
+    ]
 
 
 def test_isat_holes(tmp_path: Path) -> None:

@@ -102,8 +102,8 @@ def read_picture(
 
     Args:
         source: path of a file (image, or .npy); PIL image; numpy array (H, W), (H, W, 1), (H, W, 3)
-            or (H, W, 4); torch tensor of those shapes or with the channels first, which wins where
-            both readings fit; content of a file as BytesIO; a Picture, which is returned as it is.
+            (1, H, W) or (H, W, 4); torch tensor of those shapes or with the channels first, which
+            wins where both readings fit; content of a file as BytesIO; a Picture, which is returned as it is.
         name: what messages call an image that is no file; default "the image array" and the like.
         stretch: ranges of values to show, by kind of number, as of the references of a call.
 
@@ -481,6 +481,8 @@ def _wide_codec(head: bytes) -> str | None:
 
 def _decode_tiff(tiff: Tiff, file: BinaryIO, name: str, first: bool) -> Decoded:
     check_size(*tiff.size, name)
+    if tiff.pages[0].dtype is not None and tiff.pages[0].dtype.kind == "c":
+        raise ImageError(f"{name} holds complex numbers: save their magnitude, for instance.")
     image = None
     if tiff.is_plain:
         with suppress(ImageError):  # kinds of pixels that only tifffile knows
@@ -488,10 +490,9 @@ def _decode_tiff(tiff: Tiff, file: BinaryIO, name: str, first: bool) -> Decoded:
     number = 0
     try:
         if image is not None:
-            if len(tiff.pages) > 1:
-                numbers = [tiff.number(page) for page in tiff.pages]
-                number = 0 if first else _first_not_blank(image, numbers)
-                image.seek(numbers[number])
+            numbers = [tiff.number(page) for page in tiff.pages]
+            number = 0 if first or len(numbers) == 1 else _first_not_blank(image, numbers)
+            image.seek(numbers[number])
             upright, shown = _decode(image, name), None
             hidden = None if number else tiff.hidden()
             shown = None if hidden is None else _upright(~hidden, tiff.orientation)
@@ -505,7 +506,7 @@ def _decode_tiff(tiff: Tiff, file: BinaryIO, name: str, first: bool) -> Decoded:
                 number = 0
                 values, shown, bands = read_page(tiff.pages[0])
             if bands is not None:
-                note(name, f"{bands} were taken.")
+                note(name, f"{bands} taken.")
             shown = None if shown is None else _upright(shown, tiff.orientation)
             hidden = None if number else tiff.hidden()
             if hidden is not None:
@@ -763,6 +764,8 @@ def read_array(source: Any, name: str) -> npt.NDArray[Any]:
         )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
+    elif array.ndim == 3 and array.shape[0] == 1 and array.shape[2] not in (3, 4):
+        array = array[0]
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
         raise ImageError(
             f"{name} has the shape {tuple(source.shape)}: give (height, width), or (height, "
