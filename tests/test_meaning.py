@@ -255,7 +255,8 @@ def test_labelmap_of_cvat(tmp_path, place, encoding):
         "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncell:250,50,83::\nrim:61,61,245::\n"
     )
     file.write_text(lines, encoding=encoding)
-    assert cvat_classes(path) == {"cell": (250, 50, 83), "rim": (61, 61, 245)}
+    classes = {"cell": (250, 50, 83), "rim": (61, 61, 245)}
+    assert cvat_classes(path) == (classes, (0, 0, 0))
     np.testing.assert_array_equal(read_mask(path, label="cell"), labels == 1)
     np.testing.assert_array_equal(read_mask(path, label="rim"), labels == 2)
     assert "marks cell, rim: say which" in refusal(read_mask, path)

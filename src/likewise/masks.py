@@ -81,9 +81,13 @@ def read_mask(
     """
     name = source_name(source, name, "mask")
     value = parse_value(value, name) if isinstance(value, str) else value
-    classes = cvat_classes(Path(source)) if value is None and isinstance(source, PATH) else {}
+    classes: Mapping[str, RGB] = {}
+    nothing: RGB = (0, 0, 0)
+    if value is None and isinstance(source, PATH):
+        classes, nothing = cvat_classes(Path(source))
     asked = value if isinstance(value, int) else None
     colours = {colour: k for k, colour in enumerate(classes.values(), 1)} or None
+    colours = None if colours is None else {nothing: 0, **colours}
     if isinstance(value, tuple):
         mask = _of_colour(source, value, name)
     else:
@@ -164,35 +168,40 @@ def parse_value(text: str, name: str = "the mask value") -> MaskValue:
     )
 
 
-def cvat_classes(mask: Path) -> dict[str, RGB]:
-    """Class → colour, of the labelmap.txt that CVAT writes with segmentation masks.
+def cvat_classes(mask: Path) -> tuple[dict[str, RGB], RGB]:
+    """Class → colour, and the background's, of CVAT's labelmap.txt with segmentation masks.
 
     Args:
         mask: the file lies beside it or one folder above.
 
     Returns:
-        The classes without the background; empty if there is no such file.
+        The classes without the background, which is black unless the file says another colour; no
+        classes if there is no such file.
 
     Raises:
         ImageError: the file cannot be used.
     """
     found = [f / "labelmap.txt" for f in (mask.absolute().parent, mask.absolute().parent.parent)]
     file = next((f for f in found if f.is_file()), None)
+    black: RGB = (0, 0, 0)
     if file is None:
-        return {}
+        return {}, black
     classes: dict[str, RGB] = {}
     try:
         for line in read_text(file).splitlines():
             if line.strip() and not line.lstrip().startswith("#"):
-                label, colour = line.split(":")[:2]
-                red, green, blue = (int(part) for part in colour.split(","))
-                classes[normal(label.strip())] = red, green, blue
+                found = re.match(r"(.+?)\s*:\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:|$)", line)
+                if found is None:
+                    raise ValueError(f"it holds the line {line.strip()[:60]!r}")
+                red, green, blue = (int(part) for part in found.groups()[1:4])
+                classes[normal(found[1].strip())] = red, green, blue
     except (OSError, ValueError) as error:
         raise ImageError(
             f"{file} is no label map of CVAT ({why(error)}): its lines must be label:r,g,b:parts:"
             "actions."
         ) from error
-    return {k: colour for k, colour in classes.items() if k != "background" and any(colour)}
+    nothing = next((classes[k] for k in classes if k.casefold() == "background"), black)
+    return {k: colour for k, colour in classes.items() if colour != nothing}, nothing
 
 
 def _marked(
@@ -277,6 +286,9 @@ def _by_meaning(
         if low != high and any_value:  # hidden colours are no labels
             values = np.where(shown[..., None], values, values.dtype.type(0))
     if values.ndim == 3:
+        if colours and values.dtype == np.uint8 and values.shape[2] == 3:
+            if set(np.unique(_codes(values)).tolist()) <= _known(colours).keys():
+                return _named(values, colours, name), None
         exact = bool((values == values[..., :1]).all())
         near = values[..., 0] if exact else _grey(values)
         if near is None or not (exact or _two_valued(near) is not None):
@@ -313,6 +325,8 @@ def _of_palette(
         return np.where(indices == shown, shown or 255, 0), True
     palette[hidden] = 0
     own = palette[used]
+    if colours and set(_codes(own[None])[0].tolist()) <= _known(colours).keys():
+        return _named(palette[indices], colours, name), None
     if _is_grey(own[None]):
         if len(used) > 1:
             mask = _two_valued(palette[:, 0][indices])
@@ -320,8 +334,6 @@ def _of_palette(
                 return np.where(mask, 255, 0), False
         elif set(map(_end, entries[:, 0])) == {0, 255} and _is_grey(entries[None]):
             return np.full(indices.shape, _end(own[0, 0])), False
-    elif colours and {tuple(c) for c in own.tolist()} <= {(0, 0, 0), *colours}:
-        return _named(palette[indices], colours, name), None
     dark = used[(own <= DARK).all(axis=1)]
     if len(used) == 2 and not len(dark):
         dark = used[(own >= 255 - DARK).all(axis=1)]
@@ -410,7 +422,7 @@ def _named(
 ) -> npt.NDArray[np.integer[Any]]:
     """Values of (H, W, 3) colours."""
     codes = _codes(pixels)
-    known = {0: 0} | {r * 65536 + g * 256 + b: k for (r, g, b), k in colours.items()}
+    known = _known(colours)
     strange = [code for code in np.unique(codes).tolist() if code not in known]
     if strange:
         raise ImageError(
@@ -419,6 +431,12 @@ def _named(
         )
     found, where = np.unique(codes, return_inverse=True)
     return np.array([known[code] for code in found.tolist()])[where].reshape(codes.shape)
+
+
+def _known(colours: Mapping[RGB, int]) -> dict[int, int]:
+    """Value by 0xRRGGBB. Black is 0 unless another colour is."""
+    black = {} if 0 in colours.values() else {0: 0}
+    return black | {r * 65536 + g * 256 + b: k for (r, g, b), k in colours.items()}
 
 
 def _of_colour(source: MaskLike, colour: RGB, name: str) -> npt.NDArray[np.bool_]:

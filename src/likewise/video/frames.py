@@ -255,8 +255,9 @@ class Video:
             raise ImageError(f"{self.path} holds no frame: give another video.")
         shown = np.unique(times)
         if _faults() > faults:
-            why_not = f"is damaged or cut short ({_last_fault()})"
-            note(self.path, f"{why_not}: the {len(shown)} frames that it holds are used.")
+            self._told = True
+            said = f"is damaged or cut short ({_last_fault()})"
+            note(self.path, f"{said}: the {len(shown)} frames that it holds are used.")
         if repeats and len(shown) < held:
             note(
                 self.path,
@@ -266,10 +267,11 @@ class Video:
         return _Index(shown, sorted(keys))
 
     def _forwards(self, numbers: range) -> Iterator[RGB]:
+        index = self._index
         done, faults = 0, _faults()
         with self._opened() as (container, stream):
             for frame in self._decoded(container, stream, numbers[0]):
-                time = self._index.times[numbers[done]]
+                time = index.times[numbers[done]]
                 if frame.pts < time and not done:
                     faults = _faults()  # before the first, a decoder may miss frames to begin with
                 elif _faults() > faults and not self._told:
@@ -278,7 +280,7 @@ class Video:
                     note(self.path, f"{said}: what is found there may be wrong.")
                 if frame.pts > time:
                     raise self._damaged(numbers[done], "the decoder left it out")
-                while frame.pts == self._index.times[numbers[done]]:
+                while frame.pts == index.times[numbers[done]]:
                     yield self._upright(frame, numbers[done])
                     done += 1
                     if done == len(numbers):
