@@ -286,9 +286,8 @@ def _by_meaning(
         if low != high and any_value:  # hidden colours are no labels
             values = np.where(shown[..., None], values, values.dtype.type(0))
     if values.ndim == 3:
-        if colours and values.dtype == np.uint8 and values.shape[2] == 3:
-            if set(np.unique(_codes(values)).tolist()) <= _known(colours).keys():
-                return _named(values, colours, name), None
+        if colours and values.shape[2] == 3 and _are_known(values, colours):
+            return _named(values, colours, name), None
         exact = bool((values == values[..., :1]).all())
         near = values[..., 0] if exact else _grey(values)
         if near is None or not (exact or _two_valued(near) is not None):
@@ -325,7 +324,7 @@ def _of_palette(
         return np.where(indices == shown, shown or 255, 0), True
     palette[hidden] = 0
     own = palette[used]
-    if colours and set(_codes(own[None])[0].tolist()) <= _known(colours).keys():
+    if colours and _are_known(own[None], colours):
         return _named(palette[indices], colours, name), None
     if _is_grey(own[None]):
         if len(used) > 1:
@@ -437,6 +436,11 @@ def _known(colours: Mapping[RGB, int]) -> dict[int, int]:
     """Value by 0xRRGGBB. Black is 0 unless another colour is."""
     black = {} if 0 in colours.values() else {0: 0}
     return black | {r * 65536 + g * 256 + b: k for (r, g, b), k in colours.items()}
+
+
+def _are_known(pixels: npt.NDArray[Any], colours: Mapping[RGB, int]) -> bool:
+    """Whether all (H, W, 3) of 8 bits are among the colours."""
+    return set(np.unique(_codes(pixels)).tolist()) <= _known(colours).keys()
 
 
 def _of_colour(source: MaskLike, colour: RGB, name: str) -> npt.NDArray[np.bool_]:

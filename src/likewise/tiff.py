@@ -43,6 +43,11 @@ class Tiff:
         return not wide and page.sampleformat in (0, 1, 4)
 
     @property
+    def is_raw(self) -> bool:
+        """Whether it is what a camera's sensor saw: DNG."""
+        return 50706 in self.pages[0].tags
+
+    @property
     def orientation(self) -> int:
         """As in EXIF, 1..8."""
         tag = self.pages[0].tags.get("Orientation")
