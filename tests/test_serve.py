@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,8 +35,7 @@ from likewise import Reference, Segmenter, connections
 from likewise import reference_file as files
 from likewise.backbones.encoder import Encoder
 from likewise.cli_serve import check_origin, check_token
-from likewise.errors import InputWarning
-from likewise.images import read_image, read_image_bytes
+from likewise.images import read_image_bytes
 from likewise.listening import bind
 from likewise.masks import read_mask
 from likewise.server.access import host_of, is_loopback
@@ -632,21 +630,16 @@ def test_an_image_inside_a_request_is_bounded_before_it_is_decoded():
     assert "is not an image that can be read" in refusal(read_image_bytes, postscript, "the image")
 
 
-def test_what_was_assumed_is_said(live: Live, example: Any, scene: Path):
-    def assume(*given: Any, **named: Any) -> Any:
-        warnings.warn(InputWarning(named["name"], "the first of 3 frames is taken."), stacklevel=1)
-        return read_image(*given, **named)
-
-    with mock.patch("likewise.server.sent.read_image", assume):
-        answers = [
-            live.ask("POST", "/v1/references", [*example, ("labels", "noted")]) for _ in range(2)
-        ]
-    note = "images[0]: the first of 3 frames is taken."
+def test_what_was_assumed_is_said(live: Live, scene: Path):
+    frames, file = [Image.open(scene / name) for name in ("reference.png", "a.jpg")], io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    sent = [("images", file.getvalue()), ("masks", scene / "mask.png"), ("labels", "noted")]
+    answers = [live.ask("POST", "/v1/references", sent) for _ in range(2)]
+    note = "images[0]: frame 1 of 2 was taken."
     assert [answer.json["notes"] for answer in answers] == [[note], [note]]
-    with mock.patch("likewise.server.api.read_image", assume):
-        fields = [("reference", answers[0].json["id"]), ("image", scene / "a.jpg")]
-        found = live.ask("POST", "/v1/segment", fields).json
-    assert found["notes"] == ["image: the first of 3 frames is taken."]
+    fields = [("reference", answers[0].json["id"]), ("image", file.getvalue())]
+    found = live.ask("POST", "/v1/segment", fields).json
+    assert found["notes"] == ["image: frame 1 of 2 was taken."]
 
 
 @pytest.mark.parametrize("text", ["255", "any", "#ffffff", "255, 255, 255", "12,", "none"])
