@@ -190,11 +190,11 @@ def cvat_classes(mask: Path) -> tuple[dict[str, RGB], RGB]:
     try:
         for line in read_text(file).splitlines():
             if line.strip() and not line.lstrip().startswith("#"):
-                found = re.match(r"(.+?)\s*:\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:|$)", line)
-                if found is None:
+                parts = re.match(r"(.+?)\s*:\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:|$)", line)
+                if parts is None:
                     raise ValueError(f"it holds the line {line.strip()[:60]!r}")
-                red, green, blue = (int(part) for part in found.groups()[1:4])
-                classes[normal(found[1].strip())] = red, green, blue
+                red, green, blue = (int(part) for part in parts.groups()[1:4])
+                classes[normal(parts[1].strip())] = red, green, blue
     except (OSError, ValueError) as error:
         raise ImageError(
             f"{file} is no label map of CVAT ({why(error)}): its lines must be label:r,g,b:parts:"
