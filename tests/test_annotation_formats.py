@@ -696,6 +696,17 @@ def via_region(label: Any, **shape: Any) -> dict[str, Any]:
     return {"shape_attributes": shape, "region_attributes": {"class": label}}
 
 
+def test_via_without_attributes_and_with_several(tmp_path: Path) -> None:
+    shape = {"name": "rect", "x": 10, "y": 5, "width": 20, "height": 20}
+    for said in ({}, {"class": ""}, {"Label": "coin", "note": "blurred"}):
+        region = {"shape_attributes": shape, "region_attributes": said}
+        mask, _ = read(write(tmp_path, {"a": {"filename": "a.png", "regions": [region]}}))
+        np.testing.assert_array_equal(mask, drawn(BOX))
+    region["region_attributes"] = {"colour": "red", "note": "blurred"}
+    file = write(tmp_path, {"a": {"filename": "a.png", "regions": [region]}})
+    assert "it has 2 attributes" in refusal(read, file)
+
+
 def test_via(tmp_path: Path) -> None:
     oval = {"name": "ellipse", "cx": 30, "cy": 20, "rx": 15, "ry": 8, "theta": 0.5}
     polygon = {
@@ -724,7 +735,10 @@ def test_via(tmp_path: Path) -> None:
     checked = [via_region({"coin": True, "dog": False}, **polygon), via_region("", **polygon)]
     mask, notes = read(write(tmp_path, {"a": {"filename": "a.png", "regions": checked}}), "coin")
     np.testing.assert_array_equal(mask, drawn(BOX))
-    assert notes == ["left out is region 2 (it has 0 attributes, and only one would be its class)."]
+    assert notes == [
+        "left out is region 2 (it has 0 attributes, and one called class or label would be its "
+        "class)."
+    ]
 
 
 def test_isat_holes(tmp_path: Path) -> None:
@@ -1089,3 +1103,59 @@ def test_any_cvat_xml_ends_in_a_mask_or_a_sentence(tmp_path: Path, shapes: list[
         for kind, said in shapes
     ]
     tell(write(tmp_path, cvat(*texts), "a.xml"), "coin", None)
+
+
+# --- names that tools change ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "image"),
+    [
+        ("images\\1a2b3c4d-coin 1.png", "coin 1.png"),
+        ("/data/upload/3/1a2b3c4d-coin.png", "coin.png"),
+        ("coin_png.rf.0123456789abcdef0123456789abcdef.jpg", "coin.png"),
+        ("https://a.org/x/coin%201.png?token=ab/c.png", "coin 1.png"),
+        ("COIN.PNG", "coin.png"),
+        ("coin.jpg", "coin.png"),
+    ],
+)
+def test_names_that_tools_change(tmp_path: Path, said: str, image: str) -> None:
+    content = coco({"segmentation": [flat(BOX)]})
+    content["images"] = [{"id": 7, "file_name": said}, {"id": 8, "file_name": "dog.png"}]
+    mask, notes = read(write(tmp_path, content), image=image)
+    np.testing.assert_array_equal(mask, drawn(BOX))
+    assert notes == [f"its {said} is taken to be {tmp_path / image}."]
+
+
+def test_names_that_are_others(tmp_path: Path) -> None:
+    content = coco({"segmentation": [flat(BOX)]})
+    for said in (["20240101-a.png"], ["coin.jpg", "COIN.png"], ["1a2b3c4d-.png"]):
+        content["images"] = [{"id": 7 + k, "file_name": name} for k, name in enumerate(said)]
+        for image in ("20240102-a.png", "coin.png"):
+            if image != "coin.png" or "coin.jpg" in said:
+                text = refusal(read, write(tmp_path, content), image=image)
+                assert f"it lists no image called {image}" in text
+
+
+def test_shares_where_pixels_belong(tmp_path: Path) -> None:
+    shares = (np.array(BOX) / (SIZE[1], SIZE[0])).tolist()
+    for content in (coco({"segmentation": [flat(shares)]}), labelme({"points": shares})):
+        assert "coordinates are all in 0..1" in refusal(read, write(tmp_path, content))
+
+
+def test_labelmes_mask_at_the_edge(tmp_path: Path) -> None:
+    whole = drawn([[40, 30], [SIZE[1], 30], [SIZE[1], SIZE[0]], [40, SIZE[0]]])
+    text = base64.b64encode(png(whole[30:, 40:])).decode()
+    shape = {"shape_type": "mask", "mask": text, "points": [[40, 30], [SIZE[1], SIZE[0]]]}
+    np.testing.assert_array_equal(read(write(tmp_path, labelme(shape)))[0], whole)
+
+
+def test_what_is_no_list(tmp_path: Path) -> None:
+    marks = {"segmentation": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}
+    for content, words in (
+        (coco(marks), "neither polygons nor run lengths"),
+        ({**coco(), "images": {"7": {}}}, "its images are no list"),
+        ("  \n", "it is empty"),
+        ([{"segmentation": {}, "predicted_iou": 1}], "list of masks of Segment Anything"),
+    ):
+        assert words in refusal(read, write(tmp_path, content))

@@ -16,7 +16,14 @@ from PIL import Image, ImageDraw
 from helpers import refusal
 from likewise.annotation_files import read_reference as reference_of_files
 from likewise.errors import InputWarning
-from likewise.images import decode, find_range, read_image, read_image_bytes, read_picture
+from likewise.images import (
+    decode,
+    find_range,
+    image_size,
+    read_image,
+    read_image_bytes,
+    read_picture,
+)
 from likewise.masks import cvat_classes, parse_value, read_label_map, read_mask
 from likewise.reference import Reference, read_reference
 from likewise.stretch import pooled
@@ -171,6 +178,76 @@ def test_label_maps_are_not_taken_for_soft_masks():
     np.testing.assert_array_equal(read_label_map(cells), cells)
 
 
+def drawn(blob: np.ndarray, mark: tuple[int, ...], rest: tuple[int, ...]) -> Image.Image:
+    """The blob in one colour on another, with soft edges."""
+    soft = np.asarray(Image.fromarray(blob.astype(np.uint8) * 255).resize((130, 98)))
+    share = soft[..., None] / 255
+    pixels = np.rint(share * mark + (1 - share) * np.array(rest)).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("mark", [(255, 0, 0), (255, 255, 0), (90, 160, 30), (0, 0, 200)])
+@pytest.mark.parametrize("white", [False, True])
+@pytest.mark.parametrize("jpeg", [False, True])
+def test_one_colour_with_soft_edges_is_a_mask(blob, mark, white, jpeg):
+    image = drawn(blob, mark, (255, 255, 255) if white else (0, 0, 0))
+    image = file_of(image, "JPEG", quality=60) if jpeg else image
+    expected = np.asarray(drawn(blob, (255,) * 3, (0, 0, 0)))[..., 0] > 127
+    mask, notes = told(read_mask, image)
+    assert (mask & expected).sum() >= 0.93 * (mask | expected).sum()
+    assert ("was taken for the example, and white for nothing" in notes) == white
+
+
+def test_two_colours_are_not_one(blob):
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    pixels[blob] = 255, 0, 0
+    pixels[40:44, 4:20] = 255, 60, 0
+    text = refusal(read_mask, pixels)
+    assert "is a colour picture of #000000, #ff0000, #ff3c00" in text
+    assert "--mask-value '#ff0000'" in text  # the larger, not an edge
+
+
+def test_a_palette_of_a_colour_and_white(blob):
+    for at, colour in ((0, (255, 255, 255)), (1, (200, 30, 30))):
+        image = Image.fromarray((blob == at).astype(np.uint8), "P")
+        image.putpalette([*((200, 30, 30) if at == 0 else (255, 255, 255)), *colour])
+        np.testing.assert_array_equal(read_mask(image), blob)
+
+
+@pytest.mark.parametrize("top", [70, 128, 204, 220])
+def test_soft_strokes_that_are_not_white(blob, top):
+    soft = np.asarray(Image.fromarray(blob.astype(np.uint8) * 255).resize((130, 98)))
+    dim = np.rint(soft * (top / 255)).astype(np.uint8)
+    mask = read_mask(dim)
+    assert (mask != (soft > 127)).mean() < 0.002
+    assert set(np.unique(read_label_map(dim))) == {0, 255}
+
+
+def test_a_photo_is_no_mask(scene):
+    photo = (scene * 255).astype(np.uint8)
+    photo[::2] ^= 3
+    colour = np.dstack([photo, photo[::-1], photo.T[:48].repeat(2, axis=1)[:, :64]])
+    for pixels in (photo, colour):
+        for value in (None, "any"):
+            assert "is no mask but a photo or the like" in refusal(read_mask, pixels, value=value)
+
+
+def test_a_colour_that_is_nearly_there(blob):
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    pixels[blob] = 254, 0, 2
+    mask, notes = told(read_mask, pixels, value="#ff0000")
+    np.testing.assert_array_equal(mask, blob)
+    assert "does not hold the colour #ff0000 itself" in notes
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int32, bool])
+def test_a_first_axis_of_one(tmp_path, blob, dtype):
+    np.save(tmp_path / "m.npy", blob[None].astype(dtype))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read_mask(tmp_path / "m.npy"), blob)
+
+
 # --- masks: which value -----------------------------------------------------------------------
 
 
@@ -255,7 +332,8 @@ def test_labelmap_of_cvat(tmp_path, place, encoding):
         "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncell:250,50,83::\nrim:61,61,245::\n"
     )
     file.write_text(lines, encoding=encoding)
-    assert cvat_classes(path) == {"cell": (250, 50, 83), "rim": (61, 61, 245)}
+    classes = {"cell": (250, 50, 83), "rim": (61, 61, 245)}
+    assert cvat_classes(path) == (classes, (0, 0, 0))
     np.testing.assert_array_equal(read_mask(path, label="cell"), labels == 1)
     np.testing.assert_array_equal(read_mask(path, label="rim"), labels == 2)
     assert "marks cell, rim: say which" in refusal(read_mask, path)
@@ -272,6 +350,21 @@ def test_labelmap_with_one_class_in_the_mask_needs_no_label(tmp_path):
     Image.fromarray(pixels).save(path)
     (tmp_path / "labelmap.txt").write_text("cell:250,50,83::\nrim:61,61,245::\n")
     np.testing.assert_array_equal(read_mask(path), labels == 1)
+
+
+@pytest.mark.parametrize("nothing", [(0, 0, 0), (255, 255, 255), (128, 128, 128), (9, 200, 9)])
+@pytest.mark.parametrize("mark", [(0, 0, 0), (255, 255, 255), (64, 64, 64), (250, 50, 83)])
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_labelmap_of_any_colours(tmp_path, blob, nothing, mark, mode):
+    if nothing == mark:
+        mark = (1, 2, 3)
+    pixels = np.where(blob[..., None], mark, nothing).astype(np.uint8)
+    image = Image.fromarray(pixels)
+    (image.quantize(2) if mode == "P" else image).save(tmp_path / "m.png")
+    said = [": ".join((k, ", ".join(map(str, v)), ":")) for k, v in
+            (("Background", nothing), ("a:b", mark))]  # fmt: skip
+    (tmp_path / "labelmap.txt").write_bytes("\r\n".join(["# label", *said, ""]).encode())
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", label="a:b"), blob)
 
 
 def test_labelmap_that_does_not_fit(tmp_path):
@@ -479,6 +572,29 @@ def test_pages_of_a_stack(tmp_path, scene, dtype):
     assert picture.pixels.shape == (*SIZE, 3)
     _, text = told(read_picture, written(tmp_path, stack, imagej=True))
     assert "page 1 of 5 was taken" in text
+
+
+def test_thumbnails_and_pages_of_other_sizes(tmp_path, rgb):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(rgb[::4, ::4], photometric="rgb", subfiletype=1)
+        tiff.write(rgb, photometric="rgb")
+    np.testing.assert_array_equal(quiet(read_image, path), rgb)
+    assert image_size(path) == rgb.shape[:2]
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(rgb, photometric="rgb")
+        tiff.write(rgb[:9, :9], photometric="rgb")
+    pixels, text = told(read_image, path)
+    np.testing.assert_array_equal(pixels, rgb)
+    assert "page 1 of 2 was taken" in text
+
+
+def test_tiff_that_is_no_picture(tmp_path, scene):
+    tifffile.imwrite(tmp_path / "a.tif", scene.astype(np.complex64))
+    assert "holds complex numbers" in refusal(read_image, tmp_path / "a.tif")
+    version = [(50706, "B", 4, (1, 4, 0, 0), True)]
+    tifffile.imwrite(tmp_path / "b.tif", (scene * 255).astype(np.uint8), extratags=version)
+    assert "camera raw: develop it" in refusal(read_image, tmp_path / "b.tif")
 
 
 def test_overviews_and_masks_of_a_geotiff_are_no_pages(tmp_path, rgb):

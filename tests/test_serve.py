@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import os
-import re
 import signal
 import socket
 import struct
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,12 +35,10 @@ from likewise import Reference, Segmenter, connections
 from likewise import reference_file as files
 from likewise.backbones.encoder import Encoder
 from likewise.cli_serve import check_origin, check_token
-from likewise.errors import InputWarning
-from likewise.images import read_image, read_image_bytes
+from likewise.images import read_image_bytes
 from likewise.listening import bind
 from likewise.masks import read_mask
 from likewise.server.access import host_of, is_loopback
-from likewise.server.sent import VALUE, read_value
 from live import Answer, Live, form, read_raw, serving
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
@@ -295,13 +291,13 @@ def test_references_that_cannot_be_used(live: Live, example: Any, scene: Path):
         ([*example, ("values", "7")], 422, "masks[0] does not hold the value 7"),
         ([*example, ("values", "9" * 10)], 422, "masks[0] does not hold the value 999"),
         ([*example, ("values", "9" * 30)], 422, "values.0 is missing or wrong"),
-        ([*example, ("values", "x")], 422, "values.0 is missing or wrong"),
-        ([*example, ("values", "1,2")], 422, "values.0 is missing or wrong"),
+        ([*example, ("values", "x")], 422, "values[0]: 'x' is no value of a mask"),
+        ([*example, ("values", "1,2")], 422, "values[0]: '1,2' is no value of a mask"),
         ([*example, ("lables", "a")], 422, "the form has a field that this route does not know"),
         ([("file", b"x"), ("file", b"y")], 422, "file was sent more than once"),
         ([image, ("masks", b"no image")], 422, "masks[0] is not an image"),
         ([image, ("masks", "a text")], 422, "masks.0 is missing or wrong"),
-        ([("images", b""), mask], 422, "images[0] is not an image"),
+        ([("images", b""), mask], 422, "images[0] is empty"),
         ([image, ("masks", png(np.zeros((40, 48), np.uint8)))], 422, "masks[0] marks nothing"),
         ([image, ("masks", png(np.eye(40, dtype=np.uint8)))], 422, "masks[0] is 40 × 40"),
         ([("images", (scene / "a.jpg").read_bytes()[:700]), mask], 422, "images[0] is cut short"),
@@ -634,29 +630,34 @@ def test_an_image_inside_a_request_is_bounded_before_it_is_decoded():
     assert "is not an image that can be read" in refusal(read_image_bytes, postscript, "the image")
 
 
-def test_what_was_assumed_is_said(live: Live, example: Any, scene: Path):
-    def assume(*given: Any, **named: Any) -> Any:
-        warnings.warn(InputWarning(named["name"], "the first of 3 frames is taken."), stacklevel=1)
-        return read_image(*given, **named)
-
-    with mock.patch("likewise.server.sent.read_image", assume):
-        answers = [
-            live.ask("POST", "/v1/references", [*example, ("labels", "noted")]) for _ in range(2)
-        ]
-    note = "images[0]: the first of 3 frames is taken."
+def test_what_was_assumed_is_said(live: Live, scene: Path):
+    frames, file = [Image.open(scene / name) for name in ("reference.png", "a.jpg")], io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    sent = [("images", file.getvalue()), ("masks", scene / "mask.png"), ("labels", "noted")]
+    answers = [live.ask("POST", "/v1/references", sent) for _ in range(2)]
+    note = "images[0]: frame 1 of 2 was taken."
     assert [answer.json["notes"] for answer in answers] == [[note], [note]]
-    with mock.patch("likewise.server.api.read_image", assume):
-        fields = [("reference", answers[0].json["id"]), ("image", scene / "a.jpg")]
-        found = live.ask("POST", "/v1/segment", fields).json
-    assert found["notes"] == ["image: the first of 3 frames is taken."]
+    fields = [("reference", answers[0].json["id"]), ("image", file.getvalue())]
+    found = live.ask("POST", "/v1/segment", fields).json
+    assert found["notes"] == ["image: frame 1 of 2 was taken."]
 
 
-@pytest.mark.parametrize(
-    ("text", "value"), [("7", 7), ("any", "any"), ("255,0,10", (255, 0, 10)), ("070", 70)]
-)
-def test_what_part_of_a_mask_is_the_example(text: str, value: Any):
-    assert re.fullmatch(VALUE, text)
-    assert read_value(text) == value
+@pytest.mark.parametrize("text", ["255", "any", "#ffffff", "255, 255, 255", "12,", "none"])
+def test_what_part_of_a_mask_is_the_example(live: Live, example: Any, text: str) -> None:
+    answer = live.ask("POST", "/v1/references", [*example, ("values", text)])
+    if text in ("12,", "none"):
+        assert answer.status == 422
+        assert answer.error.startswith(f"values[0]: '{text}' is no value of a mask")
+    else:
+        assert answer.status in (200, 201)
+
+
+def test_what_is_no_picture_is_said(live: Live, known: str) -> None:
+    heic = b"\0\0\0\x18ftypheic" + bytes(40)
+    for content, words in ((b"", "image is empty"), (heic, "image is a HEIC picture")):
+        answer = live.ask("POST", "/v1/segment", [("reference", known), ("image", content)])
+        assert answer.status == 422
+        assert words in answer.error
 
 
 # --- connections ----------------------------------------------------------------------------------

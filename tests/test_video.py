@@ -30,7 +30,7 @@ from likewise.segic.decoder import Decoder, Shape
 from likewise.segic.files import Trained, save_decoder
 from likewise.video.annotation import read_annotations
 from likewise.video.carry import carry, neighbourhood
-from likewise.video.frames import open_clip
+from likewise.video.frames import open_clip, tell_order
 from likewise.video.memory import Known, Memory
 from likewise.video.propagate import order, passes, propagate
 from likewise.video.run import LOG, Run
@@ -188,6 +188,40 @@ def test_frames_without_content_repeat_the_last(tmp_path: Path, dropped: tuple[i
     cut = tmp_path / "cut.avi"
     cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert "is cut short: it says 14 frames" in refusal(open_clip, cut)
+
+
+def test_damage_that_a_decoder_passes_over(tmp_path: Path) -> None:
+    if "mjpeg" not in av.codecs_available:
+        pytest.skip("this PyAV has no mjpeg")
+    frames, _ = camera()
+    path = write_video(tmp_path / "a.avi", frames, "mjpeg")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 300] = np.random.default_rng(0).bytes(300)
+    path.write_bytes(content)
+    clip = open_clip(path)
+    with pytest.warns(InputWarning, match="is damaged at or near frame"):
+        assert len(list(clip.read(range(COUNT)))) == COUNT
+
+
+def test_a_matroska_file_that_is_cut_short(tmp_path: Path) -> None:
+    frames, _ = camera()
+    path = write_video(tmp_path / "a.mkv", frames, "ffv1")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.warns(InputWarning, match=r"damaged or cut short \(.*\): the \d frames") as told:
+        clip = open_clip(path)
+    assert len(told) == 1
+    assert 0 < len(list(clip.read(range(len(clip))))) == len(clip) < COUNT
+
+
+def test_annotated_frames_are_named_where_their_names_hold_other_numbers(tmp_path: Path) -> None:
+    frames, _ = camera(3)
+    for name, frame in zip(("f1", "f2", "f9"), frames, strict=True):
+        Image.fromarray(frame).save(tmp_path / f"{name}.png")
+    clip = open_clip(tmp_path)
+    tell_order(clip, [0, 7])
+    with pytest.warns(InputWarning, match=r"f9\.png: is frame 2: frames are counted from 0"):
+        tell_order(clip, [2])
 
 
 # annotations

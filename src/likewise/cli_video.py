@@ -70,7 +70,7 @@ def video(
     from .refine import check_refiner
     from .segic.text import TASKS
     from .video.annotation import read_annotations
-    from .video.frames import open_clip, pyav
+    from .video.frames import open_clip, pyav, tell_order
     from .video.run import LOG, Run
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
@@ -89,6 +89,7 @@ def video(
     if len(set(reference_frame)) != len(reference_frame):
         raise LikewiseError("a --reference-frame was given twice: give one label map for it.")
     frames = open_clip(clip)
+    tell_order(frames, reference_frame)
     annotated = dict(zip(reference_frame, mask, strict=True))
     annotations = read_annotations(annotated, frames.size, len(frames), label)
     stop = len(frames) if last is None else last + 1

@@ -35,6 +35,7 @@ _ADVICE = {
     (".eps", ".pdf", ".psd", ".svg", ".xcf", ".ai", ".kra"): (
         "a document: export it as PNG from the program that made it"
     ),
+    (".npz", ".mat"): "save one array of it as .npy, with np.save",
     (".exr", ".hdr", ".img", ".grd", ".h5", ".hdf", ".jxl", ".nc", ".vrt", ".ecw"): (
         "save it as PNG or TIFF"
     ),

@@ -101,9 +101,10 @@ def read_picture(
     """Any picture as 8-bit RGB, upright.
 
     Args:
-        source: path of a file (image, or .npy); PIL image; numpy array (H, W), (H, W, 1), (H, W, 3)
-            or (H, W, 4); torch tensor of those shapes or with the channels first, which wins where
-            both readings fit; content of a file as BytesIO; a Picture, which is returned as it is.
+        source: path of a file (image, or .npy); PIL image; numpy array (H, W), (1, H, W) or (H, W,
+            C) with 1, 3 or 4 channels; torch tensor of those shapes or with the channels first,
+            which wins where both readings fit; content of a file as BytesIO; a Picture, which is
+            returned as it is.
         name: what messages call an image that is no file; default "the image array" and the like.
         stretch: ranges of values to show, by kind of number, as of the references of a call.
 
@@ -244,8 +245,6 @@ def read_image_bytes(content: bytes, name: str) -> npt.NDArray[np.uint8]:
     Raises:
         ImageError: as for a file; or it would take more than SENT_BYTES.
     """
-    if not content:
-        raise ImageError(f"{name} is empty (0 bytes): copy or download it again.")
     file = io.BytesIO(content)
     (height, width), needed = reading_bytes(file, name)
     if needed > SENT_BYTES:
@@ -266,6 +265,8 @@ def reading_bytes(file: io.BytesIO, name: str) -> tuple[tuple[int, int], int]:
     Raises:
         ImageError: it is no image.
     """
+    if not file.getbuffer().nbytes:
+        raise ImageError(f"{name} is empty (0 bytes): copy or download it again.")
     tiff = open_tiff(file) if file.getbuffer()[:4] in _TIFF else None
     file.seek(0)
     if tiff is not None:
@@ -481,6 +482,10 @@ def _wide_codec(head: bytes) -> str | None:
 
 def _decode_tiff(tiff: Tiff, file: BinaryIO, name: str, first: bool) -> Decoded:
     check_size(*tiff.size, name)
+    if tiff.is_raw:  # of which only a thumbnail can be read
+        raise ImageError(f"{name} cannot be read ({advice(Path('a.dng'))}).")
+    if tiff.pages[0].dtype is not None and tiff.pages[0].dtype.kind == "c":
+        raise ImageError(f"{name} holds complex numbers: save their magnitude, for instance.")
     image = None
     if tiff.is_plain:
         with suppress(ImageError):  # kinds of pixels that only tifffile knows
@@ -488,10 +493,9 @@ def _decode_tiff(tiff: Tiff, file: BinaryIO, name: str, first: bool) -> Decoded:
     number = 0
     try:
         if image is not None:
-            if len(tiff.pages) > 1:
-                numbers = [tiff.number(page) for page in tiff.pages]
-                number = 0 if first else _first_not_blank(image, numbers)
-                image.seek(numbers[number])
+            numbers = [tiff.number(page) for page in tiff.pages]
+            number = 0 if first or len(numbers) == 1 else _first_not_blank(image, numbers)
+            image.seek(numbers[number])
             upright, shown = _decode(image, name), None
             hidden = None if number else tiff.hidden()
             shown = None if hidden is None else _upright(~hidden, tiff.orientation)
@@ -505,7 +509,7 @@ def _decode_tiff(tiff: Tiff, file: BinaryIO, name: str, first: bool) -> Decoded:
                 number = 0
                 values, shown, bands = read_page(tiff.pages[0])
             if bands is not None:
-                note(name, f"{bands} were taken.")
+                note(name, f"{bands} taken.")
             shown = None if shown is None else _upright(shown, tiff.orientation)
             hidden = None if number else tiff.hidden()
             if hidden is not None:
@@ -690,7 +694,7 @@ def open_image(file: BinaryIO, name: str, formats: tuple[str, ...] | None = None
     Raises:
         ImageError: it is none of these, or its header is damaged.
     """
-    _know_heif(file, name)
+    _know_heif(file, name, formats)
     try:
         with _no_pillow_limit():
             return Image.open(file, formats=formats)
@@ -707,11 +711,19 @@ def open_image(file: BinaryIO, name: str, formats: tuple[str, ...] | None = None
         raise ImageError(f"{name} has a damaged header ({why(error)}): {_RESAVE}.") from error
 
 
-def _know_heif(file: BinaryIO, name: str) -> None:
-    """Lets Pillow know HEIF files, when one comes. Raises ImageError without pillow-heif."""
+def _know_heif(file: BinaryIO, name: str, formats: tuple[str, ...] | None) -> None:
+    """Lets Pillow know HEIF files, when one comes.
+
+    Raises:
+        ImageError: without pillow-heif, or if HEIF is none of the ``formats``.
+    """
     head = file.read(12)
     file.seek(0)
-    if head[4:8] != b"ftyp" or head[8:12] not in _HEIF or ".HEIC" in Image.registered_extensions():
+    if head[4:8] != b"ftyp" or head[8:12] not in _HEIF:
+        return
+    if formats is not None:
+        raise ImageError(f"{name} is a HEIC picture, which is not taken here: send it as JPEG.")
+    if ".heic" in Image.registered_extensions():
         return
     try:
         from pillow_heif import register_heif_opener
@@ -763,6 +775,8 @@ def read_array(source: Any, name: str) -> npt.NDArray[Any]:
         )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
+    elif array.ndim == 3 and array.shape[0] == 1 and array.shape[2] not in (3, 4):
+        array = array[0]
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
         raise ImageError(
             f"{name} has the shape {tuple(source.shape)}: give (height, width), or (height, "

@@ -7,13 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .backbones.encoder import Encoder
 from .errors import ImageError, LikewiseError, note
 from .features.encoded import Encoded
-from .images import ImageLike, read_image
-from .masks import ANY, MaskLike
+from .images import ImageLike, Picture
+from .masks import ANY, MaskLike, nearest
 from .methods.insid3 import INSID3Params
 from .reference import Example, Reference, ReferenceSet, as_references, encode_references
 from .refine import at_input_size
@@ -70,7 +69,7 @@ class INSID3:
     def reset_state(self) -> None:
         """Forget references and target."""
         self._forget_references()
-        self._target: tuple[np.ndarray, Encoded] | None = None
+        self._target: tuple[Picture, Encoded] | None = None
 
     def _forget_references(self) -> None:
         self._segmenter.references = None
@@ -129,7 +128,7 @@ class INSID3:
         if self._used or mask is None:
             self._forget_references()
         if mask is None:
-            self._first = self._encoder.encode(self._pixels(image))
+            self._first = self._encoder.encode(self._picture(image).pixels)
             return
         if self._first is not None and self._segmenter.references is None:
             raise LikewiseError(
@@ -149,7 +148,7 @@ class INSID3:
 
     def _add(self, references: Sequence[Reference]) -> None:
         examples = [
-            Reference(self._pixels(r.image), r.mask, r.value, r.label, r.negative)
+            Reference(self._picture(r.image), r.mask, r.value, r.label, r.negative)
             for r in references
         ]
         known = self._segmenter.references
@@ -160,8 +159,8 @@ class INSID3:
     def set_target(self, image: ImageLike) -> None:
         """The image to segment or to match in; encoded once. As in ``set_reference``."""
         self._target = None  # if this image cannot be read, no other is taken for it
-        pixels = self._pixels(image)
-        self._target = (pixels, self._encoder.encode(pixels))
+        picture = self._picture(image)
+        self._target = (picture, self._encoder.encode(picture.pixels))
 
     def segment(
         self, image: ImageLike | None = None, *, keep_references: bool = True
@@ -184,14 +183,17 @@ class INSID3:
             self.set_target(image)
         if self._target is None:
             raise LikewiseError("no target yet: call set_target(image) or segment(image).")
-        pixels, encoded = self._target
-        result = self._segmenter.segment_encoded(pixels, encoded)
+        picture, encoded = self._target
+        result = self._segmenter.segment_encoded(picture, encoded)
         mask = result.mask
         if not self.resize_to_orig_size:
             import torch
 
             scores, size = torch.from_numpy(result.scores), self._encoder.input_size
-            mask = at_input_size(scores, pixels, size, self._segmenter.refiner).numpy() > 0.5
+            refiner = self._segmenter.refiner
+            mask = at_input_size(scores, picture.pixels, size, refiner).numpy() > 0.5
+            if picture.valid is not None:
+                mask = mask & nearest(picture.valid, size)
         self._used = True
         if not keep_references:
             self.reset_state()
@@ -230,21 +232,22 @@ class INSID3:
         self._used = True
         return found.view(TensorArray)
 
-    def _pixels(self, image: ImageLike) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) uint8 of an image as the released code takes it.
+    def _picture(self, image: ImageLike) -> Picture:
+        """A picture of an image as the released code takes it.
 
         Raises:
             ImageError: it cannot be used.
         """
         import torch
 
+        read = self._segmenter.read
         if not isinstance(image, torch.Tensor):
-            return read_image(image)
+            return read(image)
         tensor = image.detach().cpu()
         if tensor.ndim == 4 and tensor.shape[0] == 1:
             tensor = tensor[0]
         if not tensor.is_floating_point():
-            return read_image(tensor)
+            return read(tensor)
         if not tensor.isfinite().all():
             raise ImageError("the image tensor holds NaN or infinity: replace those with numbers.")
         low, high = float(tensor.min()), float(tensor.max())
@@ -255,13 +258,13 @@ class INSID3:
                 "all values lie in 0..1, so it was not taken as normalised by mean and "
                 "deviation, which is what the released INSID3 expects.",
             )
-            return read_image(tensor)
+            return read(tensor)
         if tensor.ndim == 3 and tensor.shape[0] == 3:
             spec = self._encoder.spec
             mean, std = (tensor.new_tensor(v).view(3, 1, 1) for v in (spec.mean, spec.std))
             plain = tensor * std + mean
             if plain.min() >= -_OVERSHOOT and plain.max() <= 1 + _OVERSHOOT:
-                return read_image(plain.clamp(0, 1))
+                return read(plain.clamp(0, 1))
         raise ImageError(
             f"the image tensor has the shape {tuple(tensor.shape)} and floats from {low:g} to "
             f"{high:g}: give (3, height, width), in 0..1 or normalised with the backbone's mean "

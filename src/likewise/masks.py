@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .errors import ImageError, LikewiseError
+from .errors import ImageError, LikewiseError, note
 from .images import PATH, check_finite, check_size, decode, source_name, why
 from .text_files import normal, read_text
 
@@ -36,6 +36,12 @@ GREY = 16
 """How far the channels of a grey colour lie apart at most."""
 MOSTLY = 0.85
 """Share of a two-valued mask that is black or white, not an edge."""
+MANY = 64
+"""Values of a mask, more than which may be those of a photo."""
+CALM = 0.1
+"""Share of a mask that lies inside of even areas, which a photo has less of."""
+FAINT = 64
+"""Least value of soft brush strokes that are not white."""
 
 
 def read_mask(
@@ -75,9 +81,13 @@ def read_mask(
     """
     name = source_name(source, name, "mask")
     value = parse_value(value, name) if isinstance(value, str) else value
-    classes = cvat_classes(Path(source)) if value is None and isinstance(source, PATH) else {}
+    classes: Mapping[str, RGB] = {}
+    nothing: RGB = (0, 0, 0)
+    if value is None and isinstance(source, PATH):
+        classes, nothing = cvat_classes(Path(source))
     asked = value if isinstance(value, int) else None
     colours = {colour: k for k, colour in enumerate(classes.values(), 1)} or None
+    colours = None if colours is None else {nothing: 0, **colours}
     if isinstance(value, tuple):
         mask = _of_colour(source, value, name)
     else:
@@ -117,12 +127,14 @@ def read_label_map(
         * Palette: if the colours used are black and white (and greys between, of soft edges), they
           count, in whatever order they are. Other palettes are label maps: the index counts, but
           if 0 is a colour and another index is black, black is nothing: the two change places.
+          Where two colours are used and 0 is not black but the other is white, so does white.
         * Alpha that is not constant is the mask (above the middle of its range), unless what it
           shows is a black and white mask of its own.
         * Colours whose channels are equal, or nearly so and black and white, are grey. Black and
-          one other colour are a mask. More colours are an error without ``colours``.
+          one other colour, with soft edges or JPEG noise or not, are a mask; so is white and one
+          other colour, which is told. More colours are an error without ``colours``.
         * bool, 1-bit, floats above half of 0..1, and grey with soft edges or JPEG noise, of 8 or 16
-          bits (see `is_soft`), are 0 and 255.
+          bits (see `is_soft`), are 0 and 255; also where their white is rather a grey.
         * Anything else are labels.
 
     Raises:
@@ -156,35 +168,40 @@ def parse_value(text: str, name: str = "the mask value") -> MaskValue:
     )
 
 
-def cvat_classes(mask: Path) -> dict[str, RGB]:
-    """Class → colour, of the labelmap.txt that CVAT writes with segmentation masks.
+def cvat_classes(mask: Path) -> tuple[dict[str, RGB], RGB]:
+    """Class → colour, and the background's, of CVAT's labelmap.txt with segmentation masks.
 
     Args:
         mask: the file lies beside it or one folder above.
 
     Returns:
-        The classes without the background; empty if there is no such file.
+        The classes without the background, which is black unless the file says another colour; no
+        classes if there is no such file.
 
     Raises:
         ImageError: the file cannot be used.
     """
     found = [f / "labelmap.txt" for f in (mask.absolute().parent, mask.absolute().parent.parent)]
     file = next((f for f in found if f.is_file()), None)
+    black: RGB = (0, 0, 0)
     if file is None:
-        return {}
+        return {}, black
     classes: dict[str, RGB] = {}
     try:
         for line in read_text(file).splitlines():
             if line.strip() and not line.lstrip().startswith("#"):
-                label, colour = line.split(":")[:2]
-                red, green, blue = (int(part) for part in colour.split(","))
-                classes[normal(label.strip())] = red, green, blue
+                parts = re.match(r"(.+?)\s*:\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:|$)", line)
+                if parts is None:
+                    raise ValueError(f"it holds the line {line.strip()[:60]!r}")
+                red, green, blue = (int(part) for part in parts.groups()[1:4])
+                classes[normal(parts[1].strip())] = red, green, blue
     except (OSError, ValueError) as error:
         raise ImageError(
             f"{file} is no label map of CVAT ({why(error)}): its lines must be label:r,g,b:parts:"
             "actions."
         ) from error
-    return {k: colour for k, colour in classes.items() if k != "background" and any(colour)}
+    nothing = next((classes[k] for k in classes if k.casefold() == "background"), black)
+    return {k: colour for k, colour in classes.items() if colour != nothing}, nothing
 
 
 def _marked(
@@ -200,6 +217,8 @@ def _marked(
     labels = [int(v) for v in present if v != 0]
     if void and any(v != 255 for v in labels):
         labels = [v for v in labels if v != 255]
+    if value in (None, ANY) and len(present) > MANY and _filled(values).mean() < CALM:
+        raise _no_mask(name, len(present))
     if value == ANY:
         return np.asarray(np.isin(values, [v for v in labels if v > 0]))
     if value is not None:
@@ -267,6 +286,8 @@ def _by_meaning(
         if low != high and any_value:  # hidden colours are no labels
             values = np.where(shown[..., None], values, values.dtype.type(0))
     if values.ndim == 3:
+        if colours and values.shape[2] == 3 and _are_known(values, colours):
+            return _named(values, colours, name), None
         exact = bool((values == values[..., :1]).all())
         near = values[..., 0] if exact else _grey(values)
         if near is None or not (exact or _two_valued(near) is not None):
@@ -277,8 +298,6 @@ def _by_meaning(
 
 def _pixels(source: Any, name: str) -> Image.Image | npt.NDArray[Any]:
     """A palette picture, or (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) of any type."""
-    if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[0] == 1:
-        source = source if source.shape[2] in (1, 3, 4) else source[0]
     pixels = decode(source, name, first=True).pixels
     if not isinstance(pixels, Image.Image):
         return pixels
@@ -305,6 +324,8 @@ def _of_palette(
         return np.where(indices == shown, shown or 255, 0), True
     palette[hidden] = 0
     own = palette[used]
+    if colours and _are_known(own[None], colours):
+        return _named(palette[indices], colours, name), None
     if _is_grey(own[None]):
         if len(used) > 1:
             mask = _two_valued(palette[:, 0][indices])
@@ -312,9 +333,9 @@ def _of_palette(
                 return np.where(mask, 255, 0), False
         elif set(map(_end, entries[:, 0])) == {0, 255} and _is_grey(entries[None]):
             return np.full(indices.shape, _end(own[0, 0])), False
-    elif colours and {tuple(c) for c in own.tolist()} <= {(0, 0, 0), *colours}:
-        return _named(palette[indices], colours, name), None
     dark = used[(own <= DARK).all(axis=1)]
+    if len(used) == 2 and not len(dark):
+        dark = used[(own >= 255 - DARK).all(axis=1)]
     if value is None and used[0] == 0 and len(dark) == 1 and dark[0] != 0:
         places = np.arange(256)
         places[[0, dark[0]]] = dark[0], 0
@@ -331,22 +352,67 @@ def _of_colours(
     pixels: npt.NDArray[Any], colours: Mapping[RGB, int] | None, any_value: bool, name: str
 ) -> tuple[npt.NDArray[np.integer[Any]], bool | None]:
     """Values of (H, W, 3) that are not grey."""
-    if pixels.dtype == np.uint16 and pixels.max() > 255:
-        pixels = (pixels >> 8).astype(np.uint8)
-    if pixels.dtype.kind == "f" and pixels.max() <= 1:
-        pixels = np.rint(pixels * 255)
-    pixels = pixels.astype(np.int16)
+    pixels = _eight_bits(pixels)
     if colours:
         return _named(pixels, colours, name), None
-    present = np.unique(pixels.reshape(-1, 3), axis=0)
-    dark = (present <= DARK).all(axis=1)
-    if any_value or (len(present) == 2 and dark.sum() == 1):
-        return np.where((pixels > DARK).any(axis=2), 255, 0), False
-    listed = ", ".join(_hex(colour) for colour in present[:8]) + ", ..." * (len(present) > 8)
+    present, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
+    filled = _filled(_codes(pixels))
+    if len(present) > MANY and filled.mean() < CALM:
+        raise _no_mask(name, len(present))
+    solid = np.unique(pixels[1:-1, 1:-1][filled], axis=0)
+    solid = solid if len(solid) else present
+    is_white = not (present <= DARK).all(axis=1).any() and (solid >= 255 - DARK).all(axis=1).any()
+    nothing = 255 if is_white else 0
+    marks = solid[(np.abs(solid - nothing) > DARK).any(axis=1)]
+    if any_value and len(marks):
+        return np.where((np.abs(pixels - nothing) > DARK).any(axis=2), 255, 0), False
+    if not len(marks):
+        marks = present[(np.abs(present - nothing) > DARK).any(axis=1)]
+    shares = {tuple(colour): n for colour, n in zip(present.tolist(), counts.tolist(), strict=True)}
+    most = marks[np.argmax([shares[tuple(colour)] for colour in marks.tolist()])]
+    if (np.abs(marks - most) <= GREY).all() and len(marks) < len(solid):
+        # From black, or white, to this colour: the rest are soft edges and JPEG noise.
+        way = (most - nothing).astype(np.float64)
+        mask = _two_valued(((pixels - nothing) @ way / (way @ way)).clip(0, 1))
+        if mask is not None:
+            if is_white:
+                note(name, f"its {_hex(most)} was taken for the example, and white for nothing.")
+            return np.where(mask, 255, 0), False
+    listed = ", ".join(_hex(colour) for colour in solid[:8]) + ", ..." * (len(solid) > 8)
     raise ImageError(
         f"{name} is a colour picture of {listed}: say which one is the example with value= "
-        f"(--mask-value '{_hex(present[~dark][0])}'), or save it as greyscale with 0 for "
-        "background and 255 for the example."
+        f"(--mask-value '{_hex(most)}'), or save it as greyscale with 0 for background and 255 "
+        "for the example, or a value for each of several."
+    )
+
+
+def _eight_bits(pixels: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
+    """Colours of 16 bits, or floats in 0..1, as 0..255."""
+    if pixels.dtype == np.uint16 and pixels.max() > 255:
+        pixels = pixels >> 8
+    if pixels.dtype.kind == "f" and pixels.max() <= 1:
+        pixels = np.rint(pixels * 255)
+    return pixels.astype(np.int16)
+
+
+def _codes(pixels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """(H, W) of (H, W, 3) colours: 0xRRGGBB."""
+    return np.asarray((pixels.astype(np.int64) * (65536, 256, 1)).sum(axis=2))
+
+
+def _filled(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """(H - 2, W - 2) of (H, W): whether a pixel and the eight around it are all the same."""
+    same = values[1:] == values[:-1]
+    down = same[1:] & same[:-1]
+    row = values[1:-1]
+    across = (row[:, :-2] == row[:, 1:-1]) & (row[:, 1:-1] == row[:, 2:])
+    return np.asarray(across & down[:, :-2] & down[:, 1:-1] & down[:, 2:])
+
+
+def _no_mask(name: str, values: int) -> ImageError:
+    return ImageError(
+        f"{name} is no mask but a photo or the like, of {values} colours or values without an even "
+        "area: give the mask drawn on the reference."
     )
 
 
@@ -354,8 +420,8 @@ def _named(
     pixels: npt.NDArray[Any], colours: Mapping[RGB, int], name: str
 ) -> npt.NDArray[np.integer[Any]]:
     """Values of (H, W, 3) colours."""
-    codes = (pixels.astype(np.int64) * (65536, 256, 1)).sum(axis=2)
-    known = {0: 0} | {r * 65536 + g * 256 + b: k for (r, g, b), k in colours.items()}
+    codes = _codes(pixels)
+    known = _known(colours)
     strange = [code for code in np.unique(codes).tolist() if code not in known]
     if strange:
         raise ImageError(
@@ -366,6 +432,17 @@ def _named(
     return np.array([known[code] for code in found.tolist()])[where].reshape(codes.shape)
 
 
+def _known(colours: Mapping[RGB, int]) -> dict[int, int]:
+    """Value by 0xRRGGBB. Black is 0 unless another colour is."""
+    black = {} if 0 in colours.values() else {0: 0}
+    return black | {r * 65536 + g * 256 + b: k for (r, g, b), k in colours.items()}
+
+
+def _are_known(pixels: npt.NDArray[Any], colours: Mapping[RGB, int]) -> bool:
+    """Whether all (H, W, 3) of 8 bits are among the colours."""
+    return set(np.unique(_codes(pixels)).tolist()) <= _known(colours).keys()
+
+
 def _of_colour(source: MaskLike, colour: RGB, name: str) -> npt.NDArray[np.bool_]:
     """(H, W) bool: where a mask has this very colour."""
     if isinstance(source, Mapping):
@@ -374,16 +451,20 @@ def _of_colour(source: MaskLike, colour: RGB, name: str) -> npt.NDArray[np.bool_
     if isinstance(pixels, Image.Image):
         pixels = np.asarray(pixels.convert("RGB"))
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    pixels = pixels[..., : 3 if pixels.shape[2] > 2 else 1]
-    equal = np.asarray((pixels == np.array(colour, dtype=np.int64)).all(axis=2))
-    if not equal.any():
-        present = np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)
-        listed = ", ".join(map(_hex, present[:8])) + ", ..." * (len(present) > 8)
-        raise ImageError(
-            f"{name} does not hold the colour {_hex(np.array(colour))}, only {listed}: give one of "
-            "these as value= (--mask-value)."
-        )
-    return equal
+    pixels = _eight_bits(pixels[..., : 3 if pixels.shape[2] > 2 else 1])
+    equal = np.asarray((pixels == np.array(colour)).all(axis=2))
+    if equal.any():
+        return equal
+    asked, close = _hex(np.array(colour)), (np.abs(pixels - np.array(colour)) <= GREY).all(axis=2)
+    if close.any():
+        note(name, f"does not hold the colour {asked} itself: what is close to it was taken.")
+        return np.asarray(close)
+    present = np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)
+    listed = ", ".join(map(_hex, present[:8])) + ", ..." * (len(present) > 8)
+    raise ImageError(
+        f"{name} does not hold the colour {asked}, only {listed}: give one of these as value= "
+        "(--mask-value)."
+    )
 
 
 def _hex(colour: npt.NDArray[Any]) -> str:
@@ -420,12 +501,13 @@ def _two_valued(
     known = seen[np.isfinite(seen)] if grey.dtype.kind == "f" else seen
     if known.size < seen.size or not seen.size or seen.min() < 0:
         return None
-    top = next((t for t in (255, 65535) if seen.max() <= t), None)
-    if grey.dtype.kind == "f" and seen.max() <= 1:
+    most = float(seen.max())
+    top = next((t for t in (255, 65535) if most <= t), None)
+    if grey.dtype.kind == "f" and most <= 1:
         top = 1
     if top is None:
         return None
-    small = np.rint(grey.clip(0, top) * (255.0 / top)).astype(np.uint8)
+    small = np.rint(grey.astype(np.float64).clip(0, top) * (255.0 / top)).astype(np.uint8)
     ends = [_end(v) for v in np.unique(small if shown is None else small[shown]).tolist()]
     if not (ends == [0, 255] or is_soft(small, shown)):
         return None
@@ -444,6 +526,10 @@ def _of_grey(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[np.integer[Any]
     if whole and len(present) - (0 in present) <= 1:
         return pixels
     mask = _two_valued(pixels)
+    top = pixels.max()
+    if mask is None and whole and FAINT <= top < 255 - DARK and pixels.min() >= 0:
+        small = np.rint(pixels * (255 / top)).astype(np.uint8)
+        mask = small > 127 if is_soft(small) and len(present) > 8 else None
     if mask is not None:
         return np.where(mask, 255, 0)
     if whole:
@@ -458,7 +544,7 @@ def _of_grey(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[np.integer[Any]
 
 
 def _fits(values: npt.NDArray[Any]) -> bool:
-    return bool(np.abs(values).max() < 2**53)
+    return float(np.abs(values).max()) < 2**53
 
 
 def is_soft(pixels: npt.NDArray[np.uint8], shown: npt.NDArray[np.bool_] | None = None) -> bool:
@@ -475,12 +561,7 @@ def is_soft(pixels: npt.NDArray[np.uint8], shown: npt.NDArray[np.bool_] | None =
     plain = (pixels > DARK) & (pixels < 255 - DARK)
     if shown is not None:
         plain &= shown
-    same = pixels[1:, :] == pixels[:-1, :]
-    down = plain[1:-1] & same[1:] & same[:-1]  # three equal ones, one above the other
-    across = down[:, :-2] & down[:, 1:-1] & down[:, 2:]
-    row = pixels[1:-1]
-    equal = (row[:, :-2] == row[:, 1:-1]) & (row[:, 1:-1] == row[:, 2:])
-    return not bool((across & equal).any())
+    return not bool((_filled(np.where(plain, pixels, 0)) & plain[1:-1, 1:-1]).any())
 
 
 def _resized(mask: npt.NDArray[S], size: tuple[int, int], name: str) -> npt.NDArray[S]:

@@ -30,10 +30,13 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no text as for ``read_text``, or no JSON.
+        ValueError: it is no text as for ``read_text``, empty, or no JSON.
     """
+    text = read_text(path)
+    if not text.strip():
+        raise ValueError("it is empty")
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 

@@ -24,7 +24,7 @@ class Tiff:
 
     file: TiffFile
     pages: list[TiffPage]
-    """Those that are pictures of one size, neither masks nor overviews nor thumbnails."""
+    """The first that is neither mask nor overview nor thumbnail, and those of its shape."""
     masks: list[TiffPage]
     total: int
     """How many pages a person sees; some programs write thousands of them as one."""
@@ -41,6 +41,11 @@ class Tiff:
         bits = page.bitspersample
         wide = (max(bits) if isinstance(bits, tuple) else bits) > 8
         return not wide and page.sampleformat in (0, 1, 4)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether it is what a camera's sensor saw: DNG."""
+        return 50706 in self.pages[0].tags
 
     @property
     def orientation(self) -> int:
@@ -80,11 +85,11 @@ def open_tiff(file: BinaryIO) -> Tiff | None:
         every = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
         if not every:
             return None
-        first = every[0]
-        alike = [p for p in every if p.shape == first.shape and not p.is_mask and not p.is_reduced]
+        whole_pages = [page for page in every if not page.is_mask and not page.is_reduced]
+        first = (whole_pages or every)[0]
+        pages = [page for page in whole_pages if page.shape == first.shape] or [first]
         masks = [p for p in every if p.is_mask and (p.imagelength, p.imagewidth) == first.shape[:2]]
-        pages = alike or [first]
-        total = len(pages)
+        total = max(1, len(whole_pages))
         if len(every) == 1:
             whole, one = (math.prod(map(int, s)) for s in (tiff.series[0].shape, first.shape))
             total = max(1, whole // max(1, one))
@@ -98,7 +103,7 @@ def read_page(page: TiffPage) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] |
 
     Returns:
         (H, W) or (H, W, 3) values of any type; (H, W) bool where alpha shows them, None without;
-        and which bands were taken, if not all.
+        and which bands "were" taken, if not all.
 
     Raises:
         What tifffile and its codecs raise; ValueError for what is no picture.
@@ -122,9 +127,9 @@ def read_page(page: TiffPage) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] |
         return np.rint(light * 255).astype(np.uint8), shown, None
     take = 3 if bands >= 3 else 1
     whole = bands in (1, 3)
-    said = "bands 1, 2 and 3" if take == 3 else "band 1"
+    said = "bands 1, 2 and 3 of {} were" if take == 3 else "band 1 of {} was"
     kept = values[..., :3] if take == 3 else values[..., 0]
-    return _dark_is_zero(kept, page), shown, None if whole else f"{said} of {bands}"
+    return _dark_is_zero(kept, page), shown, None if whole else said.format(bands)
 
 
 def _dark_is_zero(values: npt.NDArray[Any], page: TiffPage) -> npt.NDArray[Any]:

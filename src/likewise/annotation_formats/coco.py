@@ -40,6 +40,8 @@ def read(content: Mapping[str, Any], file: Path, image: Path, size: Size) -> lis
             f"{file} is COCO panoptic JSON, whose outlines are in PNG files: give the PNG of "
             f"{image} as the mask, with --mask-value."
         )
+    if not isinstance(content["images"], list):
+        raise ValueError("its images are no list")
     entries = [e for e in content["images"] if isinstance(e, Mapping) and _file_name(e)]
     entry = entries[find([_file_name(e) for e in entries], image, file)]
     own = frame(entry.get("height"), entry.get("width"), size, str(file))
@@ -111,7 +113,10 @@ def _annotation(
     marks = entry.get("segmentation")
     if isinstance(marks, Mapping) and marks:
         return [Shape(name, label, number, partial(_runs, marks, name))]
-    if marks and not isinstance(marks, list):
+    if marks and not (
+        isinstance(marks, list)
+        and all("counts" in ring for ring in marks if isinstance(ring, Mapping))
+    ):
         raise ValueError("its segmentation is neither polygons nor run lengths")
     rings = [ring for ring in marks or [] if ring]
     if not rings:

@@ -21,6 +21,9 @@ FOREIGN: tuple[tuple[set[str], str], ...] = (
     ({"instances", "metadata"}, "SuperAnnotate JSON"),
     ({"data_row"}, "Labelbox JSON"),
     ({"features", "type"}, "GeoJSON"),
+    ({"geometry", "type"}, "GeoJSON"),
+    ({"segmentation", "predicted_iou"}, "the list of masks of Segment Anything"),
+    ({"image", "annotations"}, "JSON of SA-1B"),
     ({"targets", "backbone"}, "a summary of likewise"),
 )
 """Keys that give a kind away that is not read."""

@@ -56,7 +56,8 @@ def _draw(size: Size, name: str, kind: str, entry: Mapping[str, Any]) -> Mask:
         left, top, right, bottom = (round(c) for c in two_points(points, kind))
         piece = picture_mask(entry["mask"], name)
         own, said = piece.shape, (abs(bottom - top) + 1, abs(right - left) + 1)
-        if own != said:
+        # Labelme's box goes one pixel beyond the mask, and the piece ends with the picture.
+        if not all(side - 1 <= length <= side for length, side in zip(own, said, strict=True)):
             raise ValueError(
                 f"its mask has {own[1]} × {own[0]} pixels, and its box {said[1]} × {said[0]}"
             )

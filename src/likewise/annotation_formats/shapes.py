@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -128,6 +130,8 @@ def frame(height: Any, width: Any, size: Size, name: str) -> Size:
 def find(names: Sequence[str], image: Path, file: Path) -> int:
     """Which of the listed file names is that of a picture: the one with the most folders in common.
 
+    If none is, the only one counts that differs in what tools change of names.
+
     Raises:
         ValueError: none is, or several are equally so.
     """
@@ -136,14 +140,32 @@ def find(names: Sequence[str], image: Path, file: Path) -> int:
     common = [_common_end(path, own) for path in paths]
     most = max(common, default=0)
     if not most:
+        plain = _plain(image.name)
+        alike = [k for k, name in enumerate(names) if plain in (_plain(name), _original(name))]
+        if len(alike) == 1:
+            note(file, f"its {listed([names[alike[0]]])} is taken to be {image}.")
+            return alike[0]
         only = f", only {listed(names)}" if names else ""
         raise ValueError(f"it lists no image called {image.name}{only}")
     hits = [k for k, parts in enumerate(common) if parts == most]
     if len(hits) > 1:
         raise ValueError(f"it lists {len(hits)} images called {image.name}")
     if most < len(paths[hits[0]]):
-        note(file, f"its {names[hits[0]]} is taken to be {image}.")
+        note(file, f"its {listed([names[hits[0]]])} is taken to be {image}.")
     return hits[0]
+
+
+def _plain(name: str) -> str:
+    """A file's name without folders, suffix, case, and what addresses hold: ``%20``, ``?...``."""
+    if "://" in name:
+        name = unquote(name.partition("?")[0])
+    return PurePosixPath(*path_parts(name)[-1:]).stem.casefold()
+
+
+def _original(name: str) -> str:
+    """``_plain`` without what Label Studio puts in front of names and Roboflow behind."""
+    added = r"^[0-9a-f]{8}-(?=.)|_(jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9a-z]+$"
+    return re.sub(added, "", _plain(name))
 
 
 def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
@@ -207,11 +229,14 @@ def draw_polygon(size: Size, points: Any) -> Mask:
     """(H, W) mask of a polygon [[x, y], ...] or [x, y, x, y, ...]; what lies outside is cut off.
 
     Raises:
-        ValueError: as ``coordinates`` does, or it has fewer than three points.
+        ValueError: as ``coordinates`` does, it has fewer than three points, or these are shares of
+            the picture's sides.
     """
     xy = coordinates(points)
     if len(xy) < 3:
         raise ValueError(f"a polygon has three points or more, and it has {len(xy)}")
+    if min(size) > 1 and xy.min() >= 0 and xy.max() <= 1:
+        raise ValueError("its coordinates are all in 0..1: give pixels, not shares of the sides")
     mask = np.zeros(size, bool)
     fill_polygon(mask, xy.ravel())
     return mask

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..reference import LABEL
 from .shapes import (
     Mask,
     Shape,
@@ -26,6 +27,9 @@ from .shapes import (
     two_points,
 )
 
+CLASS = ("class", "label", "category")
+"""What VIA's attribute of the class is called, where there are several."""
+
 
 def read_via(content: Mapping[str, Any], file: Path, image: Path, size: Size) -> list[Shape]:
     """The regions of one image, of a project of VIA or an export (makesense writes these, too)."""
@@ -34,15 +38,28 @@ def read_via(content: Mapping[str, Any], file: Path, image: Path, size: Size) ->
     regions = entries[find([str(e["filename"]) for e in entries], image, file)].get("regions") or []
     if isinstance(regions, Mapping):  # version 1
         regions = list(regions.values())
-    return collect("region", regions, partial(_region, size))
+    # Many draw without any attribute.
+    nameless = all(isinstance(r, Mapping) and not _attributes(r) for r in regions)
+    return collect("region", regions, partial(_region, size, LABEL if nameless else None))
 
 
-def _region(size: Size, name: str, entry: Any) -> Iterable[Shape]:
-    said = [v for v in entry["region_attributes"].values() if v not in ("", None, {})]
-    if len(said) != 1:
-        raise ValueError(f"it has {len(said)} attributes, and only one would be its class")
+def _attributes(region: Mapping[str, Any]) -> dict[str, Any]:
+    said = region.get("region_attributes")
+    said = said if isinstance(said, Mapping) else {}
+    return {key: value for key, value in said.items() if value not in ("", None, {})}
+
+
+def _region(size: Size, label: Any, name: str, entry: Any) -> Iterable[Shape]:
+    said = _attributes(entry)
+    if len(said) > 1:
+        said = {k: v for k, v in said.items() if k.casefold() in CLASS} or said
+    if len(said) == 1:
+        label = next(iter(said.values()))
+    elif said or label is None:
+        raise ValueError(
+            f"it has {len(said)} attributes, and one called class or label would be its class"
+        )
     # A group of check boxes is {"cat": true}.
-    label = said[0]
     if isinstance(label, Mapping):
         label = next((k for k, on in label.items() if on), None)
     shape = entry["shape_attributes"]

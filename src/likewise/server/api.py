@@ -33,7 +33,7 @@ from .answers import (
 )
 from .metrics import Metrics
 from .problems import RefusedError, documented
-from .sent import VALUE, Sent
+from .sent import Sent
 from .store import Kept, Store
 from .uploads import Intake, open_below
 from .worker import Worker
@@ -200,8 +200,8 @@ class Api:
         masks: Annotated[list[UploadFile], File(description="A mask for each, in order.")] = [],
         labels: Annotated[list[str], Form(description="A class for each; default one.")] = [],
         values: Annotated[
-            list[Annotated[str, Field(pattern=VALUE)]],
-            Form(description="For each mask what is the example: a value, a colour r,g,b, or any."),
+            list[Annotated[str, Field(max_length=20)]],
+            Form(description="For each mask what is the example: a value, a colour, or any."),
         ] = [],
         negative: Annotated[list[UploadFile], File(description="Images of what it is not.")] = [],
         file: Annotated[

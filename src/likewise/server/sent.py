@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import LikewiseError
 from ..images import read_picture
-from ..masks import read_mask
+from ..masks import parse_value, read_mask
 from ..reference import Reference
 from ..writing import write_whole
 from .problems import RefusedError
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from ..segmenter import Segmenter
 
-VALUE = r"^(any|\d{1,10}|\d{1,3},\d{1,3},\d{1,3})$"
-"""What part of a mask is the example: one value, all above 0, or a colour."""
 MOST = 32
 """References in a set: more take long to encode and rarely help."""
 
@@ -37,7 +35,7 @@ class Sent:
     masks: Sequence[BinaryIO]
     labels: Sequence[str]
     values: Sequence[str]
-    """Of VALUE."""
+    """What part of a mask is the example, see ``parse_value``."""
     negative: Sequence[BinaryIO]
     file: BinaryIO | None
 
@@ -59,6 +57,8 @@ class Sent:
             raise RefusedError(413, f"a set has at most {MOST} references: send fewer.")
         for label in self.labels:
             check_label(label)
+        for k, value in enumerate(self.values):
+            parse_value(value, f"values[{k}]")
 
     def id(self) -> str:
         """32 hex digits of all that was sent."""
@@ -108,7 +108,7 @@ class Sent:
         references = []
         for k, (image, mask) in enumerate(zip(images, masks, strict=True)):
             picture = read_picture(image, name=f"images[{k}]")
-            value = read_value(self.values[k]) if self.values else None
+            value = parse_value(self.values[k], f"values[{k}]") if self.values else None
             size = picture.pixels.shape[0], picture.pixels.shape[1]
             marked = read_mask(mask, size=size, value=value, name=f"masks[{k}]")
             label = self.labels[k] if self.labels else "object"
@@ -137,14 +137,6 @@ def _load(segmenter: Segmenter, file: BinaryIO) -> Segmenter:
             raise
         except LikewiseError as error:
             raise LikewiseError(str(error).replace(str(path), "file")) from error
-
-
-def read_value(text: str) -> Any:
-    """``value`` of ``read_mask`` of a text like VALUE."""
-    if text == "any":
-        return text
-    numbers = tuple(map(int, text.split(",")))
-    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def check_label(label: object) -> None:

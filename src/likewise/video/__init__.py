@@ -53,10 +53,11 @@ def segment_video(
     """
     from ..segmenter import Segmenter
     from .annotation import read_annotations
-    from .frames import open_clip
+    from .frames import open_clip, tell_order
     from .propagate import propagate
 
     opened = open_clip(clip)
+    tell_order(opened, tuple(masks))
     paths = {number: Path(path) for number, path in masks.items()}
     known = read_annotations(paths, opened.size, len(opened), labels)
     return propagate(opened, known, segmenter or Segmenter(), frames, params=params, memory=memory)

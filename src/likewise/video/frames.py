@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -137,7 +138,33 @@ def pyav(what: str = "video files need PyAV", instead: str = "give a folder of f
         raise LikewiseError(
             f"{what}, which is not installed: pip install 'likewise[video]', or {instead}."
         ) from error
+    # Decoders pass over damage, and only their log says so. It is read here and printed nowhere.
+    logging.getLogger("libav").setLevel(logging.CRITICAL + 1)
+    av.logging.set_level(av.logging.ERROR)
     return av
+
+
+def _faults() -> int:
+    """How many errors FFmpeg has logged."""
+    return int(pyav().logging.get_last_error()[0])
+
+
+def _last_fault() -> str:
+    return " ".join(pyav().logging.get_last_error()[1][2].split())
+
+
+def tell_order(clip: Clip, numbers: Sequence[int]) -> None:
+    """Says which files annotated frames are, where their names hold other numbers.
+
+    Args:
+        clip: its frames are counted from 0, in the order of their names.
+        numbers: of annotated frames that a person gave.
+    """
+    for number in numbers:
+        name = clip.file_name(number) if 0 < number < len(clip) else ""
+        digits = re.findall(r"\d+", Path(name).stem)
+        if digits and int(digits[-1]) != number:
+            note(clip.picture(number), f"is frame {number}: frames are counted from 0.")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -161,6 +188,8 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._told = False
+        """Whether it was said that some of it is damaged."""
         if not path.exists():
             raise ImageError(f"{path} does not exist: check its spelling and folder.")
         with self._opened() as (_, stream):
@@ -197,6 +226,7 @@ class Video:
     def _index(self) -> _Index:
         """Read without decoding anything."""
         times, keys, timeless, held = [], [], False, 0
+        faults = _faults()
         with self._opened() as (container, stream):
             for packet in container.demux(stream):
                 held += bool(packet.size)
@@ -224,6 +254,10 @@ class Video:
         if not times:
             raise ImageError(f"{self.path} holds no frame: give another video.")
         shown = np.unique(times)
+        if _faults() > faults:
+            self._told = True
+            said = f"is damaged or cut short ({_last_fault()})"
+            note(self.path, f"{said}: the {len(shown)} frames that it holds are used.")
         if repeats and len(shown) < held:
             note(
                 self.path,
@@ -233,13 +267,20 @@ class Video:
         return _Index(shown, sorted(keys))
 
     def _forwards(self, numbers: range) -> Iterator[RGB]:
-        done = 0
+        index = self._index
+        done, faults = 0, _faults()
         with self._opened() as (container, stream):
             for frame in self._decoded(container, stream, numbers[0]):
-                time = self._index.times[numbers[done]]
+                time = index.times[numbers[done]]
+                if frame.pts < time and not done:
+                    faults = _faults()  # before the first, a decoder may miss frames to begin with
+                elif _faults() > faults and not self._told:
+                    self._told = True
+                    said = f"is damaged at or near frame {numbers[done]} ({_last_fault()})"
+                    note(self.path, f"{said}: what is found there may be wrong.")
                 if frame.pts > time:
                     raise self._damaged(numbers[done], "the decoder left it out")
-                while frame.pts == self._index.times[numbers[done]]:
+                while frame.pts == index.times[numbers[done]]:
                     yield self._upright(frame, numbers[done])
                     done += 1
                     if done == len(numbers):
@@ -301,6 +342,7 @@ class Video:
             if not streams:
                 raise ImageError(f"{self.path} holds no pictures, only sound: give a video file.")
             check_size(streams[0].height, streams[0].width, str(self.path))
+            streams[0].codec_context.thread_count = 1  # its log is read by this thread
             yield container, streams[0]
 
     def _damaged(self, number: int, reason: str) -> ImageError:
