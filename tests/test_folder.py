@@ -280,7 +280,7 @@ def test_resume_never_reads_a_target_that_is_done(targets: list[Path], out: Path
     jobs = plan(targets[:1], Manifest(out), overlay=False)
     segmenter: Any = Bright()
     list(segment_files(segmenter, jobs))
-    with mock.patch("likewise.batch.folder.read_image") as reads:
+    with mock.patch.object(Bright, "read") as reads:
         assert [o.error for o in segment_files(segmenter, jobs, resume=True)] == [None]
     assert not reads.called
 

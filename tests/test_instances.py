@@ -347,7 +347,7 @@ def test_no_two_outputs_share_a_name(tmp_path: Path) -> None:
     assert "would overwrite" in text
     # A picture of that name has a mask of its own.
     others = [tmp_path / "a.jpg", tmp_path / "a.instances.jpg"]
-    files = plan(others, out, overlay=False, instances=True)
+    files = plan(others, Manifest(out), instances=True)
     assert len({path for job in files for path in (job.mask, job.instances)}) == 4
 
 

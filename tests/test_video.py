@@ -236,7 +236,9 @@ def test_more_objects_than_can_be_followed_and_other_masks_that_are_none(tmp_pat
         masks = dict(enumerate([path, *more]))
         return read_annotations(masks, (16, 20), len(masks))
 
-    assert "319 objects, more than 255" in refusal(read, values)
+    Image.fromarray(np.kron(values, np.ones((8, 8), np.uint16))).save(path)
+    assert "319 objects, more than 255" in refusal(read_annotations, {0: path}, (128, 160), 1)
+    assert "319 values all over, which is no mask" in refusal(read, values)
     sixteen = read(np.where(values > 300, 40_000, np.where(values > 255, 255, 0)).astype(np.uint16))
     assert np.unique(sixteen.frames[0]).tolist() == [0, 1, 2]  # here 255 is no void
     assert "marks nothing" in refusal(read, np.zeros((16, 20), np.uint8))
