@@ -1097,7 +1097,9 @@ def _resnet() -> dict[str, Any]:
 
 
 @row(
-    "ResNet .safetensors", 2, r"resnet\.safetensors is not a DINOv3 or DINOv2 ViT: .* conv1\.weight"
+    "ResNet .safetensors",
+    2,
+    r"resnet\.safetensors is not a DINOv3 or DINOv2 ViT, nor a SAM 2: .* conv1\.weight",
 )
 def resnet_safetensors(_: Path) -> list[str]:
     from safetensors.torch import save_file
@@ -1106,7 +1108,9 @@ def resnet_safetensors(_: Path) -> list[str]:
     return segment(more=["--backbone", "resnet.safetensors"])
 
 
-@row("ResNet .pth", 2, r"resnet\.pth is not a DINOv3 or DINOv2 ViT: .* conv1\.weight, ")
+@row(
+    "ResNet .pth", 2, r"resnet\.pth is not a DINOv3 or DINOv2 ViT, nor a SAM 2: .* conv1\.weight, "
+)
 def resnet_pickle(_: Path) -> list[str]:
     import torch
 
@@ -1234,7 +1238,7 @@ def cached_weights_cut_short(_: Path) -> list[str]:
 @row(
     "downloaded backbone is another",
     2,
-    r"\S+model\.safetensors does not hold dinov3-vits16 but a dinov3 model of width 48 and 2 bl",
+    r"\S+model\.safetensors does not hold dinov3-vits16 but another model, of width 48 and 2 bl",
 )
 def cached_weights_of_another(_: Path) -> list[str]:
     from likewise.backbones.registry import get_spec

@@ -29,7 +29,7 @@ LATENCY = """() => {
   const {grid, state} = likewise, times = [];
   const cards = [...grid.cards.values()].filter(card => card.visible && card.layers);
   for (let k = 0; k < 40; k++) {
-    state.sliders = {threshold: (k % 9) - 4, granularity: k % 2 ? 0.1 : 0};
+    state.sliders = {...state.sliders, threshold: (k % 9) - 4, granularity: k % 2 ? 0.1 : 0};
     for (const card of cards) {
       const start = performance.now();
       grid.draw(card);

@@ -227,14 +227,16 @@ FRAMES = 21
 
 
 def make_clip(folder: Path) -> None:
-    """clip.mp4, where the thing moves to the right, and masks of its first and last frame."""
+    """clip.mp4, where the thing moves to the right, frames/, and masks of its first and last."""
     import av
 
+    (folder / "frames").mkdir()
     with av.open(str(folder / "clip.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=12)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for k in range(FRAMES):
             pixels = np.asarray(picture(k, thing(70 + 4 * k, 110)))
+            Image.fromarray(pixels).save(folder / "frames" / f"{k:05d}.png")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     for name, frame in (("mask", 0), ("m", 0), ("start", 0), ("turned", FRAMES - 1)):

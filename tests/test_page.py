@@ -725,7 +725,7 @@ def test_only_pictures_are_taken_as_targets(site: Site, scene: Path, thing: np.n
     site.paint("reference.png", thing)
     site.wait()
     masks = site.refused("POST", "/api/folders", {"path": str(site.folder / "masks")})
-    assert "keeps its own results" in masks
+    assert "only 3 pictures that likewise wrote" in masks
 
 
 def test_two_folders_of_equal_names(site: Site, scene: Path, thing: np.ndarray) -> None:

@@ -351,7 +351,7 @@ def test_a_correction_takes_the_place_of_a_mask(scene: Path) -> None:
     assert counts() == {"corrected": 1, "done": COUNT - 1}
     for words, why in (
         (["in/00.png", "mask.png", "--label", "dog"], "no class dog: use object."),
-        (["in/00.png", "in/00.png"], "in/00.png is a colour picture"),
+        (["in/00.png", "in/00.png"], "in/00.png is no mask but a photo or the like"),
         (["in/00.png", "small.png"], "small.png has 5x4 pixels and its image"),
         (["in/00.png", "three.png"], "three.png holds the value 3, and the project has 1 object"),
         (["reference.png", "right.png"], "reference.png has no mask in work: annotate it first."),
@@ -387,7 +387,8 @@ def test_a_project_is_exported(scene: Path) -> None:
     run(annotate)
     run(["review", "work", "--reject", "in/03.png"])
     ran = run(["export", "work", "--format", "coco", "--out", "dataset"])
-    assert (ran.code, ran.err) == (0, "")
+    failed = "1 of 12 targets failed, and are left out: likewise review says why."
+    assert (ran.code, ran.err) == (0, f"likewise: note: work: {failed}\n")
     dataset = json.loads(Path("dataset/annotations.json").read_text())
     names = [image["file_name"] for image in dataset["images"]]
     assert names == [f"{n:02d}.png" for n in range(COUNT) if n not in (3, 5)]
