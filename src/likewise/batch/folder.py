@@ -223,7 +223,7 @@ def _absolute(path: Path) -> Path:
 def _owner(manifest: Manifest, mask: Path, image: Path) -> Path | None:
     """The picture that a mask is of, unless it is this one, maybe moved since."""
     entry, owner = manifest.entry_of(mask), manifest.image_of(mask)
-    if entry is None or owner is None or _key(owner) == _key(image):
+    if entry is None or owner is None or owner == image or _key(owner) == _key(image):
         return None
     moved = not owner.exists() and file_hash(image) == entry.image_sha256
     return None if moved else owner
@@ -467,12 +467,14 @@ def _segmented(
         results = dict(zip(images, _try(segmenter, images, consensus), strict=True))
         shared = (time.perf_counter() - start) / max(1, len(images))
         for job, image in batch:
-            result = image if isinstance(image, Outcome) else results[job]
+            if isinstance(image, Outcome):
+                yield job, image
+                continue
+            result = results[job]
             if isinstance(result, Outcome):
                 yield job, result
             else:
-                seen, anew = (None, "") if isinstance(image, Outcome) else (image.seen, image.anew)
-                yield job, Segmented(job, images[job], result, shared, seen, anew)
+                yield job, Segmented(job, image.picture, result, shared, image.seen, image.anew)
 
 
 def _try(

@@ -163,10 +163,11 @@ class Project:
             with self._lock:
                 yield
         except sqlite3.Error as error:
-            raise LikewiseError(
-                f"{self.folder / DATABASE} cannot be used ({error}): free some space, check its "
-                "permissions, or move it away to begin anew."
-            ) from error
+            mend = "check its permissions, or move it away to begin anew"
+            if "full" in str(error):
+                mend = "free some space"
+            text = f"{self.folder / DATABASE} cannot be used ({error}): {mend}."
+            raise LikewiseError(text) from error
 
     def _take_over(self) -> None:
         """Note the masks of likewise 0.1.0, which kept no manifest, in ours.
@@ -291,8 +292,10 @@ class Project:
         """What is known of a picture goes with it where it was moved, and ``plan`` its mask."""
         known, present = self._known(), self._jobs or {}
         for key, job in present.items():
+            if key in known:
+                continue
             entry, owner = self.manifest.entry_of(job.mask), self.manifest.image_of(job.mask)
-            if key in known or entry is None or owner is None or owner.exists():
+            if entry is None or owner is None or owner.exists():
                 continue
             old = relative(owner, self.folder)
             if old in known and file_hash(job.target) == entry.image_sha256:

@@ -56,9 +56,7 @@ def correct(
         StaleError: it is not as the person saw it.
     """
     with workspace.lock, workspace.opened() as project:
-        job = workspace.masked(project, wanted)
-        now = workspace.describe(project, job.target)["version"]
-        check_version(version, now, f"{job.target.name} was changed")
+        job, _ = workspace.as_seen(project, wanted, version)
         whole = _read(project, job)
         before = _nearest(whole, working_size(whole.shape))
         if painted.shape != before.shape:
@@ -84,9 +82,7 @@ def promote(workspace: Workspace, wanted: str, version: str | None = None) -> di
         StaleError: it is not as the person saw it.
     """
     with workspace.lock, workspace.opened() as project:
-        job = workspace.masked(project, wanted)
-        now = workspace.describe(project, job.target)["version"]
-        check_version(version, now, f"{job.target.name} was changed")
+        job, _ = workspace.as_seen(project, wanted, version)
         painted = read_mask_of(workspace, wanted)
         if not painted.any():
             raise LikewiseError(f"the mask of {job.target.name} is empty: correct it first.")

@@ -464,6 +464,25 @@ class Workspace:
             pass  # the worker has not come to it yet
         return job
 
+    def as_seen(
+        self, project: Project, wanted: str, version: str | None
+    ) -> tuple[Job, dict[str, Any]]:
+        """A target as ``masked`` gives it, and what is known of it, if it is as a person saw it.
+
+        Args:
+            project: opened.
+            wanted: id of the target.
+            version: of the target then; None asks for none.
+
+        Raises:
+            LikewiseError: it has no mask.
+            StaleError: it has another mask, or another verdict.
+        """
+        job = self.masked(project, wanted)
+        now = self.describe(project, job.target)
+        check_version(version, now["version"], f"{job.target.name} was changed")
+        return job, now
+
     def judge(
         self, wanted: str, verdict: str | None, version: str, sliders: str | None = None
     ) -> dict[str, Any]:
@@ -480,9 +499,7 @@ class Workspace:
             StaleError: it has another mask, or another verdict.
         """
         with self.lock, self.opened() as project:
-            job = self.masked(project, wanted)
-            before = self.describe(project, job.target)
-            check_version(version, before["version"], f"{job.target.name} was changed")
+            job, before = self.as_seen(project, wanted, version)
             if before["source"] != "person" and not before["verdict"]:
                 check_version(sliders, version_of(project.sliders), "the sliders were moved")
             project.judge([job.target], verdict)
@@ -496,9 +513,7 @@ class Workspace:
             StaleError: it has another mask, or another verdict.
         """
         with self.lock, self.opened() as project:
-            job = self.masked(project, wanted)
-            now = self.describe(project, job.target)
-            check_version(version, now["version"], f"{job.target.name} was changed")
+            job, _ = self.as_seen(project, wanted, version)
             project.restore(job.target)
             return self.describe(project, job.target)
 
