@@ -1651,11 +1651,11 @@ def references_unnamed(_: Path) -> list[str]:
 @row(
     "references of another backbone",
     2,
-    r"r\.safetensors was made with tiny at 64 px .*, not with embedded at 56 px .*: give --b",
+    r"r\.safetensors was made with tiny at 64 px .*, not with embedded at 80 px .*: give --b",
 )
 def references_other_backbone(_: Path) -> list[str]:
     keep()
-    return segment_kept("--backbone", "embedded", "--image-size", "56", "--block", "1")
+    return segment_kept("--backbone", "embedded", "--image-size", "80", "--block", "1")
 
 
 @row(

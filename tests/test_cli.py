@@ -695,8 +695,8 @@ def test_backbones_list(scene: Path) -> None:
     header, *lines = text.splitlines()
     assert header.split() == ["name", "also", "dim", "blocks", "patch", "here", "source"]
     assert {line.split()[0] for line in lines} == set(BACKBONES)
-    embedded = next(line for line in lines if line.startswith("embedded"))
-    assert embedded.split(maxsplit=5)[1:] == ["384", "10", "14", "yes", "ships with likewise"]
+    embedded = next(line for line in lines if line.startswith("embedded "))
+    assert embedded.split(maxsplit=5)[1:] == ["384", "10", "16", "yes", "ships with likewise"]
     vitl = next(line for line in lines if line.startswith("dinov3-vitl16 "))
     assert vitl.split()[1:6] == ["vitl", "1024", "24", "16", "-"]
 
@@ -704,7 +704,9 @@ def test_backbones_list(scene: Path) -> None:
 def test_backbones_list_json(scene: Path) -> None:
     rows = {row["name"]: row for row in json.loads(done(run(["backbones", "list", "--json"])))}
     assert rows.keys() == BACKBONES.keys()
-    assert [name for name, row in rows.items() if row["here"]] == ["embedded"]
+    assert [name for name, row in rows.items() if row["here"]] == [
+        *("embedded", "embedded-small", "embedded-vits14")
+    ]
     for name, row in rows.items():
         spec = BACKBONES[name]
         assert (row["dim"], row["depth"], row["patch"]) == (spec.dim, spec.depth, spec.patch)

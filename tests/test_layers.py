@@ -35,7 +35,7 @@ def fitted() -> Segmenter:
     mask = read_mask(FOLDER / "coin_reference_mask.png")
     mask[: mask.shape[0] // 2] = False
     lower = Reference(FOLDER / "coin_reference.png", mask, label="coin/lower")
-    return Segmenter(image_size=266, device="cpu", keep_tree=True).fit([*marked, lower])
+    return Segmenter(image_size=272, device="cpu", keep_tree=True).fit([*marked, lower])
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_annotate_keeps_layers_and_sliders_of_a_project(tmp_path: Path, fitted: 
         str(FOLDER / "coin_reference.png"), str(FOLDER / "coin_reference_mask.png"), label="coin"
     )
     settings = Settings(
-        (str(FOLDER / "coin_1.png"),), (reference,), image_size=266, page={"threshold": 3.0}
+        (str(FOLDER / "coin_1.png"),), (reference,), image_size=272, page={"threshold": 3.0}
     )
     replace_settings(tmp_path, settings)
     assert read_settings(tmp_path) == settings
@@ -162,7 +162,7 @@ def test_annotate_keeps_layers_and_sliders_of_a_project(tmp_path: Path, fitted: 
     assert found[1] == Sliders(3.0)
     smaller = outcome.area
     assert list(redraw(project, jobs, lambda _: nullcontext(True))) == []  # they are as they say
-    replace_settings(tmp_path, Settings(settings.targets, settings.references, image_size=266))
+    replace_settings(tmp_path, Settings(settings.targets, settings.references, image_size=272))
     project = Project(tmp_path)
     (outcome,) = redraw(project, jobs, lambda _: nullcontext(True))
     own = segmenter.segment(FOLDER / "coin_1.png")

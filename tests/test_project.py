@@ -73,7 +73,7 @@ def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert (found.refine, found.consensus, found.labels) == ("crf", True, ("hair",))
     assert "is there already" in refusal(write_settings, tmp_path, settings, references, {})
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("# image_size = 518", "image_size = 224"), encoding="utf-8")
+    path.write_text(text.replace("# image_size = 768", "image_size = 224"), encoding="utf-8")
     assert read_settings(tmp_path).image_size == 224
 
 

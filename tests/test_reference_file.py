@@ -267,15 +267,15 @@ def test_another_encoder(scene: Path, options: dict[str, Any], words: str) -> No
 
 def test_another_backbone(scene: Path) -> None:
     saved()
-    embedded = Segmenter(image_size=56)
+    embedded = Segmenter(image_size=80)
     assert refusal(embedded.load_references, FILE) == (
         f"{FILE} was made with tiny at 64 px from block 2 at rank 23, "
-        "not with embedded at 56 px from block 10 at rank 60: "
+        "not with embedded at 80 px from block 10 at rank 20: "
         "give --backbone PATH/tiny --image-size 64 --block 2 --svd-components 23."
     )
     rewrite(backbone="dinov3-vitl16", image_size=[1024, 1024], block=24, rank=500)
     assert refusal(embedded.load_references, FILE) == (
-        f"{FILE} was made with dinov3-vitl16 at 1024 px, not with embedded at 56 px: "
+        f"{FILE} was made with dinov3-vitl16 at 1024 px, not with embedded at 80 px: "
         "give --backbone dinov3-vitl16 --image-size 1024."  # the rest is its default
     )
     saved()
@@ -344,7 +344,7 @@ DAMAGE: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "newer": (
         lambda: rewrite(format=FORMAT + 1),
-        "was written by a newer likewise (format 3, this one reads up to 2): update likewise",
+        "was written by a newer likewise (format 4, this one reads up to 3): update likewise",
     ),
     "newer still": (lambda: rewrite(format=9, more=1), "was written by a newer likewise (format 9"),
     "more": (lambda: rewrite(more=1), "is damaged: its content is not"),
@@ -434,7 +434,7 @@ def test_picture(scene: Path) -> None:
 
 @pytest.mark.parametrize("method", ["likewise", "insid3"])
 def test_the_default_backbone_needs_no_option(scene: Path, method: str) -> None:
-    small = ["--image-size", "56", "--method", method]
+    small = ["--image-size", "64", "--method", method]
     done(run(["references", "save", *FILES, *small, "-o", FILE]))
     done(run(["segment", "a.jpg", "--references", FILE, "--out", "file"]))
     done(run(["segment", "a.jpg", *FILES, *small, "--out", "pictures"]))

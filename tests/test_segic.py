@@ -399,7 +399,7 @@ def test_tuning_keeps_the_block_of_the_decoder(encoder: Encoder, file: Path) -> 
     segmenter = Segmenter(encoder, method="segic", decoder=file)
     text = refusal(segmenter.tune, COIN, blocks=[3], sizes=[])
     assert "try no other blocks" in text
-    tuning = segmenter.tune(COIN, sizes=[56])
+    tuning = segmenter.tune(COIN, sizes=[64])
     assert tuning.tests == 5  # the picture and its views
     assert {t.name for t in tuning.tried} == {"image_size"}
     assert tuning.flags[:6] == ["--method", "segic", "--block", "10", "--decoder", str(file)]

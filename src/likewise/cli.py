@@ -498,11 +498,12 @@ def download(name: str, offline: OfflineOption = False) -> None:
 def verify(name: str) -> None:
     """Recompute the sha256 of a backbone on this machine."""
     from .backbones.download import verify
-    from .backbones.registry import split_names
+    from .backbones.registry import get_spec, split_names
 
     reports = [verify(part) for part in split_names(name)]
     for report in reports:
-        mend = "install likewise again" if report.name == "embedded" else "download it again"
+        packaged = get_spec(report.name).repo is None
+        mend = "install likewise again" if packaged else "download it again"
         verdict = {True: "correct", False: f"WRONG, {mend}", None: "nothing to compare with"}
         print(f"{report.path}\nsha256 {report.sha256}: {verdict[report.ok]}")
     if any(report.ok is False for report in reports):

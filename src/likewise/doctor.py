@@ -67,7 +67,7 @@ def _weights() -> Iterator[Check]:
         yield Check("embedded weights", "sha256 correct" if ok else "damaged: install again", ok)
     except LikewiseError as error:
         yield Check("embedded weights", str(error), False)
-    cached = [n for n in BACKBONES if n != "embedded" and cached_path(n) is not None]
+    cached = [n for n, spec in BACKBONES.items() if spec.repo and cached_path(n) is not None]
     yield Check("downloaded", ", ".join(cached) or "none (the embedded backbone needs none)")
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from .errors import ImageError, LikewiseError
 from .features.encoded import Encoded
-from .features.grid import mask_to_grid
+from .features.grid import mask_share, mask_to_grid
 from .images import PATH, ImageLike, Picture, find_range, read_picture, source_name
 from .masks import MaskLike, MaskValue, read_mask
 from .stretch import Ranges, pooled
@@ -71,6 +71,15 @@ class Shot:
     """(h, w, 3) uint8 RGB and (h, w) bool, at most THUMBNAIL a side: to show what it was."""
     digest: str = ""
     """64 hex digits of the picture and the mask that were encoded; empty where unknown."""
+    shares: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """(N,) float32 in 0..1: how much of each patch is masked, of the reference as it is (``""``)
+    and of its views."""
+
+    def share(self, view: str = "") -> torch.Tensor:
+        """One of ``shares``; where it is not known, the mask."""
+        if view in self.shares:
+            return self.shares[view]
+        return (self.views[view][1] if view else self.mask).float()
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,7 +307,8 @@ def encode_references(
                 {"": (image, mask)} | make_views(image, mask, views)
             ).items():
                 key = view.shape, hashlib.sha256(np.ascontiguousarray(view).data).digest()
-                shown[name] = key, mask_to_grid(marked, encoder.grid).to(encoder.device)
+                on_grid = mask_to_grid(marked, encoder.grid), mask_share(marked, encoder.grid)
+                shown[name] = key, on_grid[0].to(encoder.device), on_grid[1].to(encoder.device)
                 if key not in known:
                     known.add(key)
                     keys.append(key)
@@ -310,10 +320,10 @@ def encode_references(
     encoded = dict(zip(keys, features, strict=True))
     shots = []
     for reference, (shown, small, digest) in zip(references, seen, strict=True):
-        patches = {name: (encoded[key], marked) for name, (key, marked) in shown.items()}
-        plain, own = patches.pop("")
-        shot = Shot(plain, own, patches, reference.label, reference.negative, small, digest)
-        shots.append(shot)
+        patches = {name: (encoded[key], marked) for name, (key, marked, _) in shown.items()}
+        shares = {name: share for name, (_, _, share) in shown.items()}
+        kind = reference.label, reference.negative
+        shots.append(Shot(*patches.pop(""), patches, *kind, small, digest, shares))
     return ReferenceSet(tuple(shots), ranges)
 
 

@@ -8,6 +8,7 @@ s and view v (``plain`` is the reference as it is):
   ones are made again from them.
 - ``picture.p.colour``: (N, 3) float32 in 0..1, where known.
 - ``shot.s.mask.v``: (N,) bool.
+- ``shot.s.share.v``: (N,) float32 in 0..1, how much of each patch is masked; since format 3.
 - ``shot.s.thumbnail.image`` and ``.mask``: (h, w, 3) uint8 and (h, w) bool; no codec, no loss.
 
 On the same kind of machine float32 gives what fitting the pictures gives, bit for bit. float16
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from .backbones.encoder import Encoder
     from .features.encoded import Encoded
 
-FORMAT = 2
-"""1 where there are no ``ranges``."""
+FORMAT = 3
+"""1 has neither ranges nor shares, 2 has no shares."""
 ENTRY = "likewise.references"
 SUFFIX = ".safetensors"
 
@@ -164,6 +165,8 @@ def save_references(
             encoded.setdefault(id(e), e)
             numbers[view] = list(encoded).index(id(e))
             tensors[f"shot.{s}.mask.{view}"] = mask.cpu().numpy()
+            share = shot.share("" if view == "plain" else view)
+            tensors[f"shot.{s}.share.{view}"] = share.cpu().numpy()
         if shot.thumbnail is not None:
             for part, pixels in zip(("image", "mask"), shot.thumbnail, strict=True):
                 tensors[f"shot.{s}.thumbnail.{part}"] = pixels
@@ -175,7 +178,7 @@ def save_references(
             tensors[f"picture.{p}.colour"] = e.colour.cpu().numpy()
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     facts: dict[str, Any] = {
-        "format": FORMAT if references.ranges else 1,
+        "format": FORMAT,
         "likewise": __version__,
         **_needed(encoder),
         "dtype": str(encoder.dtype).removeprefix("torch."),
@@ -241,11 +244,17 @@ def load_references(path: str | Path, encoder: Encoder, method: str) -> Referenc
             for view, p in facts["pictures"].items()
             if view in ("plain", *views)
         }
+        shares = {
+            view if view != "plain" else "": torch.from_numpy(tensors[name]).to(encoder.device)
+            for view in patches
+            if (name := f"shot.{s}.share.{view}") in tensors
+        }
         plain, mask = patches.pop("plain")
         small = _thumbnail(tensors, s)
         kept = tensors[f"picture.{facts['pictures']['plain']}.features"].tobytes()
         digest = hashlib.sha256(kept + tensors[f"shot.{s}.mask.plain"].tobytes()).hexdigest()
-        shots.append(Shot(plain, mask, patches, facts["label"], facts["negative"], small, digest))
+        kind = facts["label"], facts["negative"]
+        shots.append(Shot(plain, mask, patches, *kind, small, digest, shares))
     check_negatives(method, shots)
     return ReferenceSet(tuple(shots), info.ranges)
 
@@ -334,6 +343,13 @@ def _check_tensors(info: Info, tensors: Mapping[str, np.ndarray], encoder: Encod
         mask = tensors[name]
         return mask.dtype == bool and mask.shape == (n,) and bool(mask.any())
 
+    def shares(name: str) -> bool:
+        share = tensors.get(name)
+        if share is None:
+            return info.format < 3
+        fits = share.dtype == np.float32 and share.shape == (n,)
+        return fits and bool(((share >= 0) & (share <= 1)).all()) and bool(share.any())
+
     try:
         fits = any(not shot["negative"] for shot in info.shots)
         for p, (height, width) in enumerate(info.pictures):
@@ -344,6 +360,7 @@ def _check_tensors(info: Info, tensors: Mapping[str, np.ndarray], encoder: Encod
             fits &= isinstance(shot["label"], str) and "plain" in shot["pictures"]
             for view, p in shot["pictures"].items():
                 fits &= 0 <= p < len(info.pictures) and marks(f"shot.{s}.mask.{view}")
+                fits &= shares(f"shot.{s}.share.{view}")
     except (LookupError, TypeError, ValueError, AttributeError):
         fits = False
     if not fits:

@@ -98,17 +98,20 @@ def infer_shape(
     dim = size("embeddings.patch_embeddings.weight", None, 3, 7, 7)[0]
     grid = size("embeddings.position_embeddings", 1, dim, None, None)[2]
     window = size("embeddings.window_embeddings", 1, dim, None, None)[2]
-    neck = size("neck.0.weight", None, 8 * dim, 1, 1)[0]
-    fine = tuple(
-        size(f"high.{n}.weight", None, neck, 1, 1)[0] if f"high.{n}.weight" in tensors else neck
-        for n in (0, 1)
-    )
     numbers = {int(m[1]) for m in map(_LAYER.match, tensors) if m}
     depth = max(numbers, default=-1) + 1
     starts = [0, *(n for n in sorted(numbers) if f"layer.{n}.widen.weight" in tensors), depth]
     blocks = tuple(b - a for a, b in pairwise(starts))
+    if len(blocks) == 3 and "neck.0.weight" not in tensors:  # as the embedded one is
+        blocks = (*blocks, 0)
     if len(blocks) != 4:
         raise BackboneError(f"{where} has {len(blocks)} stages instead of 4: it is no SAM 2 model.")
+    width = size("neck.3.weight", None, dim, 1, 1)[0]
+    fine = tuple(
+        size(f"high.{n}.weight", None, width, 1, 1)[0] if f"high.{n}.weight" in tensors else width
+        for n in (0, 1)
+    )
+    neck = size("neck.0.weight", width, 8 * dim, 1, 1)[0] if blocks[3] else 0
     if config is None or config.get("model_type") not in MODEL_TYPES:
         for spec in BACKBONES.values():
             known = spec.hiera
@@ -163,6 +166,6 @@ def canonical_state(
             matrix = high[0].double()
             weight, bias = matrix @ weight, matrix @ bias + high[1].double()
         out |= {f"fine.{n}.weight": weight.float(), f"fine.{n}.bias": bias.float()}
-    if block < shape.depth:
+    if block < shape.depth or not shape.neck:
         out = {name: value for name, value in out.items() if not LAST.match(name)}
     return out

@@ -34,7 +34,8 @@ class HieraShape:
 
     `dim` and `heads` are the first stage's and double from stage to stage. `windows` are sides in
     tokens; the blocks `whole`, counted from 0, see the whole image instead. `grid` is the side of
-    the stored positions, `neck` the width of what is read, `fine` that of the finer maps.
+    the stored positions, `neck` the width of what is read, `fine` that of the finer maps. An
+    encoder without its last stage has 0 blocks there, and 0 for the neck, which needs it.
     """
 
     dim: int
@@ -60,7 +61,8 @@ class HieraShape:
     @property
     def readable(self) -> tuple[int, ...]:
         """1-based blocks that give features: those of the third stage, and the last one's neck."""
-        return (*range(self.ends[1] + 1, self.ends[2] + 1), self.depth)
+        third = range(self.ends[1] + 1, self.ends[2] + 1)
+        return (*third, self.depth) if self.neck else (*third,)
 
     def width(self, stage: int) -> int:
         """Of the tokens of a stage, counted from 0."""
@@ -68,7 +70,7 @@ class HieraShape:
 
     def features(self, block: int) -> int:
         """D, when a readable block is read."""
-        return self.neck if block == self.depth else self.width(2)
+        return self.neck if self.neck and block == self.depth else self.width(2)
 
     def same_as(self, spec: BackboneSpec) -> bool:
         """Whether this is the model of a registry entry, whatever its finer maps."""
@@ -248,13 +250,27 @@ def _sam2(size: str) -> BackboneSpec:
     )
 
 
+def _embedded(name: str, size: int) -> BackboneSpec:
+    """SAM 2's tiny image encoder up to its third stage, which ships with likewise, at a size."""
+    shape = HieraShape(96, 1, (1, 2, 7, 0), whole=(5, 7, 9), neck=0)
+    return BackboneSpec(
+        name=name,
+        repo=None,
+        filename="embedded/sam2-hiera-tiny-b10.safetensors",
+        sha256="5d84e2fdb31b1012f1e17b7b6f78483325377e9b0618d5d8f7f2c8cc79350192",
+        image_size=size,
+        license=EMBEDDED_LICENSE,
+        **hiera_fields(shape),
+    )
+
+
 def hiera_fields(shape: HieraShape) -> dict[str, Any]:
     """Those of a `BackboneSpec` that are the same for every SAM 2 of a shape."""
     return {
         "family": "sam2",
         "patch": 16,
         "depth": shape.depth,
-        "dim": shape.neck,
+        "dim": shape.features(shape.depth),
         "heads": shape.heads,
         "mlp_dim": 4 * shape.dim,
         "tau": 0.8,  # this and the rank: first guesses, to be calibrated
@@ -274,8 +290,10 @@ _ENTRIES = [
     _dinov3("vit7b16", "vit_7b_patch16_dinov3", "a6675841", sat=True),
     *(_dinov2(size, registers=reg) for reg in (False, True) for size in _V2_SIZES),
     *(_sam2(size) for size in _SAM2_SIZES),
+    _embedded("embedded", 768),
+    _embedded("embedded-small", 512),
     BackboneSpec(
-        name="embedded",
+        name="embedded-vits14",  # the embedded one of version 0.1
         family="dinov2",
         repo=None,
         filename="embedded/vits14-focus-b10.safetensors",

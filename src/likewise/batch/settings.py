@@ -378,7 +378,7 @@ COMMENTS = {
 
 def _toml(value: Any) -> str:
     """Text, numbers, booleans and lists of them are the same in JSON and TOML."""
-    return "518" if value is None else json.dumps(value, ensure_ascii=False)
+    return "768" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def relative(path: str | os.PathLike[str], folder: Path) -> str:

@@ -26,30 +26,29 @@ class Pool:
     debiased: torch.Tensor
     """(M, D) float32, unit rows, those of a group next to each other."""
     weight: torch.Tensor
-    """(M,) float32: how many patches each stands for."""
+    """(M,) float32: how many patches each stands for; of one that is in two groups, a part."""
     sizes: tuple[int, ...]
     """Patches of each group."""
 
     @staticmethod
-    def of(groups: Sequence[torch.Tensor], limit: int) -> Pool:
+    def of(
+        groups: Sequence[torch.Tensor], limit: int, weights: Sequence[torch.Tensor] | None = None
+    ) -> Pool:
         """Pool groups of (m, D) patches; beyond ``limit`` in all, near-identical ones are merged.
 
-        Every group keeps its share of them, and at least 16.
+        Every group keeps its share of them, and at least 16. ``weights``: (m,) float32 of each
+        group, 1 by default.
         """
         import torch
 
         total = sum(map(len, groups))
-        parts = [(g, torch.ones(len(g), device=g.device)) for g in groups]
+        if weights is None:
+            weights = [torch.ones(len(g), device=g.device) for g in groups]
+        parts = list(zip(groups, weights, strict=True))
         if total > limit:
-            parts = [merged(g, max(16, len(g) * limit // total)) for g in groups]
+            parts = [merged(g, max(16, len(g) * limit // total), w) for g, w in parts]
         debiased, weight = (torch.cat(p) for p in zip(*parts, strict=True))
         return Pool(debiased, weight, tuple(len(g) for g, _ in parts))
-
-    def subset(self, chosen: torch.Tensor) -> Pool:
-        """The groups that (S,) bool chooses; the others stay, but empty."""
-        keep = self.patches(chosen)
-        sizes = tuple(n if c else 0 for n, c in zip(self.sizes, chosen.tolist(), strict=True))
-        return Pool(self.debiased[keep], self.weight[keep], sizes)
 
     def plus(self, groups: Sequence[torch.Tensor]) -> Pool:
         """With further groups at the end."""
@@ -69,23 +68,28 @@ class Pool:
         return torch.repeat_interleave(chosen, chosen.new_tensor(self.sizes, dtype=torch.int64))
 
 
-def merged(features: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def merged(
+    features: torch.Tensor, count: int, weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """At most ``count`` means of patches that are nearly the same (average linkage).
 
     Args:
         features: (m, D) float32, unit rows.
+        count: c.
+        weight: (m,) float32, above 0.
 
     Returns:
-        (c, D) float32, c ≤ count, and (c,) float32: how many patches each is the mean of.
+        (c, D) float32 weighted means and (c,) float32: what each weighs.
     """
     import torch
 
     if len(features) <= count:
-        return features, torch.ones(len(features), device=features.device)
+        return features, weight
     labels = torch.from_numpy(average_linkage(features).into(count)).to(features.device)
-    weight = torch.bincount(labels).to(features.dtype)
-    sums = features.new_zeros((len(weight), features.shape[1])).index_add_(0, labels, features)
-    return sums / weight[:, None], weight
+    total = features.new_zeros(int(labels.max()) + 1).index_add_(0, labels, weight)
+    sums = features.new_zeros((len(total), features.shape[1]))
+    sums.index_add_(0, labels, features * weight[:, None])
+    return sums / total[:, None], total
 
 
 @dataclass(frozen=True, eq=False)

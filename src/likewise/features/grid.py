@@ -35,3 +35,19 @@ def mask_to_grid(mask: np.ndarray, grid: tuple[int, int]) -> torch.Tensor:
         x = int(columns.mean() / mask.shape[1] * grid[1])
         patches[min(y, grid[0] - 1), min(x, grid[1] - 1)] = True
     return patches.flatten()
+
+
+def mask_share(mask: np.ndarray, grid: tuple[int, int]) -> torch.Tensor:
+    """The share of each patch that a pixel mask covers; above 0 wherever a pixel is masked.
+
+    Args:
+        mask: (H, W) bool.
+        grid: (h, w).
+
+    Returns:
+        (h·w,) float32 in 0..1 on the CPU, row-major.
+    """
+    import torch
+
+    pixels = torch.from_numpy(np.ascontiguousarray(mask)).float()[None]
+    return torch.nn.functional.adaptive_avg_pool2d(pixels, grid).flatten()
