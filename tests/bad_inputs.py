@@ -1017,7 +1017,9 @@ def misspelt_backbone(_: Path) -> list[str]:
 
 
 @row(
-    "backbone name like no other", 2, r"'xyzzy' is not a .*: known are dinov3-vits16, .*, embedded;"
+    "backbone name like no other",
+    2,
+    r"'xyzzy' is not a .*: known are dinov3-vits16, .*, embedded-vits14;",
 )
 def unknown_backbone(_: Path) -> list[str]:
     return segment(more=["--backbone", "xyzzy"])
@@ -1633,8 +1635,8 @@ def references_forged(_: Path) -> list[str]:
 )
 def references_newer(_: Path) -> list[str]:
     data = keep().read_bytes()
-    assert data.count(b'\\"format\\": 1,') == 1
-    Path("r.safetensors").write_bytes(data.replace(b'\\"format\\": 1,', b'\\"format\\": 9,'))
+    assert data.count(b'\\"format\\": 3,') == 1
+    Path("r.safetensors").write_bytes(data.replace(b'\\"format\\": 3,', b'\\"format\\": 9,'))
     return ["references", "show", "r.safetensors"]
 
 
@@ -1655,7 +1657,7 @@ def references_unnamed(_: Path) -> list[str]:
 )
 def references_other_backbone(_: Path) -> list[str]:
     keep()
-    return segment_kept("--backbone", "embedded", "--image-size", "80", "--block", "1")
+    return segment_kept("--backbone", "embedded", "--image-size", "80", "--block", "4")
 
 
 @row(

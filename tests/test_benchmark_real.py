@@ -79,7 +79,7 @@ def test_suim_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("likewise.evaluation.datasets.suim.CLASSES", tuple(SUIM))
     lay_out_suim(tmp_path / "data")
     with sandbox(tmp_path):
-        ran = run(["benchmark", "suim", "--size", "140", "--episodes", "6", "--json"])
+        ran = run(["benchmark", "suim", "--size", "144", "--episodes", "6", "--json"])
         report = json.loads(ran.out)
     assert (ran.code, ran.err) == (0, "")
     assert report["total"] == 19  # as many as masks that mark something

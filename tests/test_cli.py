@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import io
 import json
@@ -730,6 +731,7 @@ def test_backbones_info(scene: Path) -> None:
     assert shown == {key: str(value) for key, value in facts.items() if key in shown} | {
         "mean": str(tuple(facts["mean"])),
         "std": str(tuple(facts["std"])),
+        "hiera": str(dataclasses.asdict(get_spec("embedded"))["hiera"]),
     }
     assert shown.keys() == facts.keys()
 

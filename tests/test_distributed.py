@@ -135,7 +135,7 @@ def test_workers_that_cannot_work_say_why(
     for bad, words in (
         ({"version": "0.0.0"}, "not 0.0.0 as here: install the same on all machines."),
         ({"home": nowhere}, f"does not see the folder {nowhere}: all machines of the cluster"),
-        ({"options": {**OPTIONS, "image_size": 126}}, "was made at 112 px, not at 126 px"),
+        ({"options": {**OPTIONS, "image_size": 128}}, "was made at 112 px, not at 128 px"),
     ):
         worker = Worker(replace(good, **bad), references, Attempts().begin)
         first, second = send(worker, jobs)

@@ -113,7 +113,7 @@ def test_names_and_paths(tiny: Path, sam2: Path, tmp_path: Path) -> None:
     assert load_backbone(str(tmp_path / "a+b")).parts == ()
     spec = find_spec("embedded+sam2-hiera-tiny")
     assert spec is not None
-    assert (spec.name, spec.dim, spec.image_size) == ("embedded+sam2-hiera-t", 640, 518)
+    assert (spec.name, spec.dim, spec.image_size) == ("embedded+sam2-hiera-t", 640, 768)
     assert find_spec("embedded+zzz") is None
     assert split_names("vitl+sam2-hiera-l") == ["vitl", "sam2-hiera-l"]
 

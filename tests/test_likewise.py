@@ -403,7 +403,8 @@ def test_several_shots_know_several_looks() -> None:
 
 def test_views_add_looks_too() -> None:
     view = (scene(WIDE, OTHER, PLACE, seed=5), WIDE)
-    model = fit(ReferenceSet((dataclasses.replace(SHOT, views={"far": view}),)), Params())
+    shot = dataclasses.replace(SHOT, views={"flip": view})
+    model = fit(ReferenceSet((shot,)), Params(presence=0))
     target = scene(THERE, thing=OTHER, seed=2)
     assert torch.equal(found(score(model, target)), THERE)
 
@@ -488,18 +489,19 @@ def test_familiarity_by_hand() -> None:
     rows = torch.stack([X, Y, -X])
     target = Encoded(rows, rows, (1, 3), (8, 24))
     mask = torch.tensor([True, False, False])
-    alike = math.cos(math.radians(22.5))
+    alike = math.cos(math.radians(22.5))  # of X to the concept's mean, which is as long
     covered = (1 + 0.5**0.5) / 2
     value = method.familiarity(model, Shared(target), mask)
-    assert value == pytest.approx((alike + covered) / 2)
+    assert value == pytest.approx((alike + covered) / (1 + alike))
     nothing = method.familiarity(model, Shared(target), torch.zeros(3, dtype=torch.bool))
-    alike = math.cos(math.radians(90 - 22.5))  # the mean of all three points along Y
-    assert nothing == pytest.approx((alike + covered) / 2)
+    across = math.cos(math.radians(90 - 22.5))  # the mean of all three points along Y
+    assert nothing == pytest.approx((across + covered) / (1 + alike))
     # Patches count by what they weigh, and a mirror image is not asked for.
     heavy = Pool(pool.debiased, torch.tensor([3.0, 1, 1]), pool.sizes)
     value = method.familiarity(dataclasses.replace(model, pool=heavy), Shared(target), mask)
-    mean = unit(3 * X + half)
-    assert value == pytest.approx((float(mean @ X) + (3 + 0.5**0.5) / 4) / 2)
+    mean = (3 * X + half) / 4
+    met = float(unit(mean) @ X) + (3 + 0.5**0.5) / 4
+    assert value == pytest.approx(met / (1 + float(mean.norm())))
     mirrored = dataclasses.replace(model, concept=yes | no)
     assert method.familiarity(mirrored, Shared(target), mask) == pytest.approx(
         method.familiarity(model, Shared(target), mask)

@@ -321,13 +321,13 @@ COIN = (EXAMPLE / "coin_reference.png", EXAMPLE / "coin_reference_mask.png")
 def test_masks_come_from_the_fine_scores(encoder: Encoder, file: Path) -> None:
     segmenter = Segmenter(encoder, method="segic", decoder=file, keep_tree=True).fit(COIN)
     result = segmenter.segment(EXAMPLE / "coin_1.png")
-    assert result.scores.shape == (32, 32)  # 8 patches a side, 4 scores a patch
+    assert result.scores.shape == (28, 28)  # 7 patches a side, 4 scores a patch
     assert ((result.scores > 0) & (result.scores < 1)).all()
     assert 0 < result.area < 1
     found = result.scores[result.scores > 0.5]
     assert result.confidence == pytest.approx(found.mean(), abs=1e-4)
     layers = Layers.of(result, encoder.input_size)
-    assert layers.scores.shape == (1, 8, 8)
+    assert layers.scores.shape == (1, 7, 7)
     np.testing.assert_allclose(layers.scores[0, 0, 0], result.scores[:4, :4].mean(), rtol=1e-4)
 
 

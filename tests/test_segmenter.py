@@ -35,7 +35,6 @@ from likewise.reference import as_references, wholes_of
 from likewise.refine import compete, compete_inside, refine, resize
 from likewise.result import Result
 from likewise.segmenter import CONSENSUS_BATCH
-from likewise.views import VIEWS
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
 SIDE, PATCH, DIM, RANK = 128, 16, 48, 23  # 23 = 500/1024 of 48
@@ -456,7 +455,7 @@ def test_the_thing_is_found_in_other_images(segmenter: Segmenter) -> None:
         assert result.area == pytest.approx(result.mask.mean())
         assert 0.5 <= result.confidence <= 1
         assert result.present
-    assert len(seen) > 5  # not only 0 and 1, where clear evidence ends up
+    assert len(seen) > 2  # not only 0 and 1, where clear evidence ends up
     nothing = segmenter.segment(picture((0, 0, 0, 0), seed=4))
     assert (nothing.area, nothing.present) == (0, False)
     assert nothing.scores.max() <= 0.5
@@ -478,7 +477,7 @@ def test_the_thing_is_found_by_insid3(encoder: Encoder) -> None:
 
 @pytest.mark.parametrize(
     ("method", "views"),
-    [("likewise", 5), ("insid3", 1)],  # of each reference
+    [("likewise", 2), ("insid3", 1)],  # of each reference
 )
 def test_references_are_encoded_once(
     encoder: Encoder, encoded: list[int], method: str, views: int
@@ -600,7 +599,7 @@ def test_consensus_goes_in_batches_and_in_order(segmenter: Segmenter, batches: l
     assert CONSENSUS_BATCH == 16
     assert batches == [16, 1]
     assert len(results) == 17
-    for number, result in enumerate(results[:12]):  # each is most like its own place
+    for number, result in enumerate(results[:10]):  # each is most like its own place
         overlaps = [iou(result.mask, inside(box)) for box in places]
         assert int(np.argmax(overlaps)) == number
         assert overlaps[number] > 0.6
@@ -924,7 +923,7 @@ def two_classes() -> list[Reference]:
     return [Reference(image, inside(PAIR[name]), label=name) for name in ("red", "green")]
 
 
-@pytest.mark.parametrize(("method", "count"), [("nearest", 1), ("likewise", 7)])
+@pytest.mark.parametrize(("method", "count"), [("nearest", 1), ("likewise", 2)])
 def test_equal_pictures_are_encoded_once_for_two_labels(
     encoder: Encoder, encoded: list[int], method: str, count: int
 ) -> None:
@@ -933,7 +932,7 @@ def test_equal_pictures_are_encoded_once_for_two_labels(
     red, green = two_classes()
     green = Reference(np.array(green.image), green.mask, label="green")  # equal, not the same
     references = Segmenter(encoder, method=method).fit([red, green]).references
-    # The picture, its mirror image and the one from further away; two crops around each object.
+    # The picture and its mirror image.
     assert sum(encoded) == count
     assert references is not None
     one, other = references.shots
@@ -942,11 +941,9 @@ def test_equal_pictures_are_encoded_once_for_two_labels(
     for shot, name in zip(references.shots, ("red", "green"), strict=True):
         assert torch.equal(shot.mask, mask_to_grid(inside(PAIR[name]), (8, 8)))
     if method == "likewise":
-        assert tuple(one.views) == tuple(other.views) == VIEWS
-        for name in VIEWS:
-            shared = one.views[name][0] is other.views[name][0]
-            assert shared == (name in ("flip", "far"))
-            assert not torch.equal(one.views[name][1], other.views[name][1])
+        assert tuple(one.views) == tuple(other.views) == ("flip",)
+        assert one.views["flip"][0] is other.views["flip"][0]
+        assert not torch.equal(one.views["flip"][1], other.views["flip"][1])
     encoded.clear()
     changed = np.array(green.image)
     changed[0, 0, 0] ^= 1  # one bit in one pixel

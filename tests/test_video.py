@@ -341,7 +341,7 @@ def run_clip(clip: object, known: object, segmenter: Segmenter, **how: object) -
 def test_a_moving_coin_is_followed_by_every_method(scene: Path, method: str) -> None:
     clip = open_clip(scene / "clip.mp4")
     known = read_annotations({0: scene / "m0.png"}, clip.size, len(clip))
-    segmenter = Segmenter(image_size=112, method=method)
+    segmenter = Segmenter(image_size=160, method=method)
     found = run_clip(clip, known, segmenter, wanted=range(0, COUNT, 2))
     assert sorted(found) == list(range(0, COUNT, 2))
     truth = camera()[1]

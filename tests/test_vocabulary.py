@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +17,6 @@ from helpers import refusal
 from likewise import Reference, Segmenter, read_vocabulary
 from likewise.batch.targets import IMAGE_SUFFIXES
 from likewise.errors import InputWarning
-from likewise.features.shared import Shared
-from likewise.images import read_image
-from likewise.methods import likewise as likewise_method
-from likewise.methods.likewise import best_offset, explain
 from likewise.pictures import class_colour, with_legend
 from likewise.reference import read_reference
 
@@ -164,27 +158,24 @@ def test_each_picture_gets_its_own_name(tmp_path: Path) -> None:
     assert "no class was chosen" in refusal(segmenter.only, [])
 
 
-def test_thresholds_move_less_where_many_compete(tmp_path: Path) -> None:
-    segmenter = Segmenter(image_size=224).fit((EXAMPLE / "board_reference.jpg", mask_of("board")))
-    ((_, model),) = segmenter._models.items()
-    target = segmenter.encoder.encode(read_image(EXAMPLE / "board_1.jpg"))
-    model = replace(model, trust=0.0005)
-    alone, among = explain(model, Shared(target)), explain(model, Shared(target, classes=16))
-    assert alone.threshold == best_offset(alone, model.trust) != 0
-    assert among.threshold == alone.threshold / 4
-
-
-def test_what_is_out_of_reach_is_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_that_is_nowhere_is_absent_without_a_further_look(tmp_path: Path) -> None:
+    """Among several classes, one without a patch above the threshold has no confidence."""
     segmenter = Segmenter(image_size=224).fit(read_vocabulary(make_example(tmp_path / "v")))
-    segmenter = segmenter.with_threshold(2.0)
-    pictures = [EXAMPLE / "board_1.jpg", EXAMPLE / "coin_1.png"]
-    quick = list(segmenter.segment_many(pictures))
-    assert any(not len(c.trace.offsets) for r in quick for c in r.classes.values())
-    monkeypatch.setattr(likewise_method, "furthest", lambda trust: math.inf)
-    whole = list(segmenter.segment_many(pictures))
-    assert all(len(c.trace.offsets) for r in whole for c in r.classes.values())
-    for a, b in zip(quick, whole, strict=True):
-        np.testing.assert_array_equal(a.label_map, b.label_map)
+    segmenter = segmenter.with_threshold(6.0)
+    nowhere = 0
+    for name in ("board_1.jpg", "coin_1.png"):
+        found = segmenter.segment(EXAMPLE / name)
+        for number, (label, result) in enumerate(found.classes.items(), 1):
+            alone = segmenter.only([label]).segment(EXAMPLE / name)
+            if (result.trace.shared > 6).any():
+                assert result.confidence == alone.confidence
+                assert result.confidence > 0
+            else:
+                assert result.confidence == 0
+                assert not (found.label_map == number).any()
+                assert not alone.mask.any()
+                nowhere += 1
+    assert 0 < nowhere < 4
 
 
 def mask_of(name: str) -> Path:

@@ -280,9 +280,10 @@ def _tests(
 def _without(shot: Shot, left_out: Sequence[str], names: Sequence[str]) -> Shot:
     """A shot as the method would have it if some views (``""``: the picture) did not exist."""
     views = {"": (shot.encoded, shot.mask), **shot.views}
-    (_, (encoded, mask)), *rest = [(n, v) for n, v in views.items() if n not in left_out]
+    (first, (encoded, mask)), *rest = [(n, v) for n, v in views.items() if n not in left_out]
     kept = {n: v for n, v in rest if n in names}
-    return Shot(encoded, mask, kept, shot.label, shot.negative)
+    shares = {"": shot.share(first), **{n: shot.share(n) for n in kept}}
+    return Shot(encoded, mask, kept, shot.label, shot.negative, shares=shares)
 
 
 def cut_backbone(backbone: Backbone, block: int) -> Backbone:

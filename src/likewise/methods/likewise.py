@@ -36,8 +36,8 @@ KEPT, POOL = 1 / 3, 16384
 """Share of the references' patches that is compared with, near-identical ones merged; and the most.
 
 Twice as fast as with all of them, and no less accurate: see benchmarks/NOTES.md."""
-FAMILIAR, SLOPE = 0.45, 0.03
-"""Familiarity, a cosine, at confidence ½; and how soft that is."""
+FAMILIAR, SLOPE = 0.62, 0.04
+"""Familiarity at confidence ½, and how soft that is."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Trace:
     shared: torch.Tensor
     """(N,) float32 nats, after sharing."""
     familiarity: float
-    """Mean cosine, -1..1, of what was found and the references; see ``familiarity``."""
+    """About 0..1: how well it and the references explain each other; see ``familiarity``."""
 
 
 def fit(references: ReferenceSet, params: Params) -> Model:
@@ -197,10 +197,12 @@ def explain(model: Model, shared: Shared) -> Trace:
 
 
 def familiarity(model: Model, shared: Shared, mask: torch.Tensor) -> float:
-    """How well a target and references explain each other: the mean of two cosines.
+    """How well a target and references explain each other: two cosines, halved, in shares.
 
     Of what was found (of all, if nothing was) to the concept, both means; and of the patches of the
-    concept to their nearest in the target, the mean.
+    concept to their nearest in the target, the mean. A concept that is less alike in itself, or
+    features that are less alike at all, are met less closely: the share is that of (1 + length of
+    the concept's mean) / 2.
     """
     import torch
 
@@ -208,5 +210,7 @@ def familiarity(model: Model, shared: Shared, mask: torch.Tensor) -> float:
     T, plain = shared.target.debiased, model.pool.patches(model.plain)
     concept, weight = model.pool.debiased[plain], model.pool.weight[plain]
     best = mask if mask.any() else torch.ones_like(mask)
-    alike = torch.nn.functional.cosine_similarity(T[best].mean(0), weight @ concept, dim=0)
-    return float((alike + (weight @ found.coverage[plain]) / weight.sum()) / 2)
+    mean = (weight @ concept) / weight.sum()
+    alike = torch.nn.functional.cosine_similarity(T[best].mean(0), mean, dim=0)
+    covered = (weight @ found.coverage[plain]) / weight.sum()
+    return float((alike + covered) / (1 + mean.norm()))
