@@ -136,7 +136,8 @@ def main() -> None:
     kept = {k: np.ascontiguousarray(v.astype(dtype)) for k, v in sorted(tensors.items())}
     save_file(kept, args.out, metadata=metadata)
     args.out.chmod(0o644)
-    shutil.copyfile(LICENSE, args.out.with_suffix(".LICENSE.md"))
+    if not args.embedded:  # whose licence lies beside it already
+        shutil.copyfile(LICENSE, args.out.with_suffix(".LICENSE.md"))
     size, digest = args.out.stat().st_size, hashlib.sha256(args.out.read_bytes()).hexdigest()
     print(f"{args.out.name}: {size / 1e6:.1f} MB, sha256 {digest}")
 

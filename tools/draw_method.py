@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from likewise.backbones.encoder import Encoder
 from likewise.demo import CONCEPTS, FOLDER
@@ -19,9 +19,6 @@ from likewise.methods import likewise
 from likewise.pictures import contact_sheet, overlay
 from likewise.reference import Reference, encode_references
 from likewise.refine import refine
-from likewise.views import make_views
-
-SIDE = 300
 
 
 def heat(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -30,21 +27,6 @@ def heat(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     red, blue = np.array([200, 30, 20]), np.array([30, 70, 190])
     rgb = np.where(share > 0, 255 + share * (red - 255), 255 - share * (blue - 255))
     picture = Image.fromarray(rgb.astype(np.uint8)).resize(size[::-1], Image.Resampling.NEAREST)
-    return np.asarray(picture)
-
-
-def curve(trace: likewise.Trace, trust: float) -> np.ndarray:
-    """Normalised cut (grey), the same with the cost of moving (black), the threshold (red)."""
-    offsets, cut = trace.offsets.numpy(), trace.cost.numpy()
-    total = cut + (0 if np.isinf(trust) else trust * offsets**2)
-    picture = Image.new("RGB", (SIDE, SIDE), "white")
-    draw = ImageDraw.Draw(picture)
-    x = (offsets + likewise.REACH) / (2 * likewise.REACH) * SIDE
-    for values, colour in ((cut, "#aaaaaa"), (total, "black")):
-        y = SIDE - 10 - values / total.max() * (SIDE - 20)
-        draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=colour, width=4)
-    place = (trace.threshold + likewise.REACH) / (2 * likewise.REACH) * SIDE
-    draw.line([(place, 0), (place, SIDE)], fill="#c81e14", width=3)
     return np.asarray(picture)
 
 
@@ -64,15 +46,12 @@ def main() -> None:
         scores = likewise.score(model, encoded)
         trace, size = scores.trace, target.shape[:2]
         found = refine(scores.patches.reshape(encoded.grid), target, encoder.input_size)
-        (view,) = make_views(image, mask, ["tight"]).values()
         rows.append(
             [
                 (overlay(image, mask), f"reference: this {concept}"),
-                (overlay(*view), "one of its views"),
                 (target, "target"),
                 (heat(trace.evidence.reshape(encoded.grid).numpy(), size), "1. evidence"),
                 (heat(trace.shared.reshape(encoded.grid).numpy(), size), "2. shared"),
-                (curve(trace, model.trust), f"3. cut at {trace.threshold:+.1f} nats"),
                 (overlay(target, found), "mask"),
             ]
         )
