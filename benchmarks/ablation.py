@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,7 @@ from likewise.evaluation.episodes import choose, read_episodes
 from likewise.evaluation.metrics import mean_miou, paired_intervals, set_miou
 from likewise.evaluation.runner import run_trials
 from likewise.features.encoded import Encoded
-from likewise.methods import likewise
+from likewise.reference import Shot
 
 
 class OwnComponents(CachedEncoder):
@@ -49,17 +48,29 @@ class Variant:
     method: str = "likewise"
     encoder: str = "content-free image"
     settings: dict[str, float] = field(default_factory=dict)
-    constants: dict[str, object] = field(default_factory=dict)
+    instead: dict[str, object] = field(default_factory=dict)
+    """What replaces what, below ``likewise.``."""
 
 
-NEVER = {"TRUSTS": (math.inf,)}
+def hard(shot: Shot, view: str = "") -> torch.Tensor:
+    """Each patch is masked or not, as in INSID3."""
+    return (shot.views[view][1] if view else shot.mask).float()
+
+
+VIEWS = "methods.likewise.VIEWS"
 VARIANTS = {
     "likewise": Variant(),
-    "without views (and what they teach)": Variant(constants={"VIEWS": ()}),
+    "without the mirror image": Variant(instead={VIEWS: ()}),
+    "with crops and from further away": Variant(
+        instead={VIEWS: ("flip", "tight", "middle", "far")}
+    ),
+    "patches masked or not": Variant(instead={"reference.Shot.share": hard}),
+    "without merging": Variant(instead={"methods.likewise.KEPT": 1}),
+    "twice the temperature": Variant(settings={"temperature": 0.04}),
+    "twice the discriminant": Variant(settings={"linear": 10.0}),
+    "without presence": Variant(settings={"presence": 0.0}),
     "without discriminant": Variant(settings={"linear": 0.0}),
     "without sharing": Variant(settings={"affinity": 1e-4}),
-    "without the target's cut": Variant(constants=NEVER),
-    "cut with one trust for all (0.01)": Variant(constants={"TRUSTS": (0.01,)}),
     "likewise, no debiasing": Variant(encoder="none"),
     "likewise, own components removed": Variant(encoder="own components"),
     "insid3": Variant("insid3"),
@@ -85,8 +96,8 @@ def main() -> None:
     for name in args.only or VARIANTS:
         variant = VARIANTS[name]
         with ExitStack() as stack:
-            for constant, value in variant.constants.items():
-                stack.enter_context(mock.patch.object(likewise, constant, value))
+            for name_of, value in variant.instead.items():
+                stack.enter_context(mock.patch(f"likewise.{name_of}", value))
             segmenter = Segmenter(
                 encoders[variant.encoder], method=variant.method, **variant.settings
             )

@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--classes", nargs="*", type=int, default=[1, 2, 5, 10, 20, 50])
     parser.add_argument("--method", default="likewise")
     parser.add_argument("--backbone", default="embedded")
-    parser.add_argument("--size", type=int, default=518)
+    parser.add_argument("--size", type=int, default=768)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--runs", type=int, default=3)

@@ -161,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shots", nargs="+", type=int, default=[1, 3, 5])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--backbone", default="embedded")
-    parser.add_argument("--image-size", type=int, default=280)
+    parser.add_argument("--image-size", type=int, default=288)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     encoder = CachedEncoder(args.backbone, image_size=args.image_size)

@@ -326,7 +326,7 @@ def main() -> None:
         "--backbones", nargs="+", default=["embedded"], help="names; first one: end"
     )
     parser.add_argument(
-        "--sizes", nargs="+", type=int, default=[518], help="pixels; first one: end"
+        "--sizes", nargs="+", type=int, default=[768], help="pixels; first one: end"
     )
     parser.add_argument("--images", type=int, default=50, help="in the folder of end_to_end")
     parser.add_argument("--every", type=int, default=1, help="reference pipeline on each n-th only")
