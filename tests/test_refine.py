@@ -144,6 +144,20 @@ def test_guided_filter_is_its_definition(shape: tuple[int, int], radius: int, ep
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(48, 64), (50, 63), (3, 2)])
+def test_a_coarser_guided_filter_is_the_same_on_what_is_coarse(shape: tuple[int, int]) -> None:
+    """Smooth pictures have no detail that means of 2 × 2 pixels would lose."""
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy((smooth(rng, (*shape, 3), 6) * 0.2 + 0.5).clip(0, 1)).float()
+    scores = torch.from_numpy((smooth(rng, shape, 6) + 0.5).clip(0, 1)).float()
+    whole, coarse = (guided_filter(image, scores, 8, 1e-2, step) for step in (1, 2))
+    assert coarse.shape == shape
+    assert (whole - coarse).abs().max() < 0.05
+    assert torch.equal(
+        guided_filter(image, scores, 8, 1e-2, 99), guided_filter(image, scores, 8, 1e-2, min(shape))
+    )
+
+
 def test_guided_filter_moves_a_blurred_edge() -> None:
     edge = np.arange(60) >= 33
     image = np.where(edge[:, None], (0.7, 0.3, 0.2), (0.2, 0.4, 0.5))[None].repeat(40, axis=0)

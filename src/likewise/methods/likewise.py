@@ -36,7 +36,7 @@ KEPT, POOL = 1 / 3, 16384
 """Share of the references' patches that is compared with, near-identical ones merged; and the most.
 
 Twice as fast as with all of them, and no less accurate: see benchmarks/NOTES.md."""
-FAMILIAR, SLOPE = 0.62, 0.04
+FAMILIAR, SLOPE = 0.6, 0.04
 """Familiarity at confidence ½, and how soft that is."""
 
 
