@@ -109,6 +109,36 @@ def test_an_earlier_block_is_read_without_the_neck(theirs: Any, tmp_path: Path) 
         load_backbone(folder, block=9)
 
 
+def test_a_file_without_the_last_stage_is_the_third_one_of_the_whole(
+    theirs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the embedded backbone is made of, see tools/build_hiera_tiny.py."""
+    shape = replace(SAM2, blocks=(*SAM2.blocks[:3], 0), neck=0)
+    assert (shape.depth, shape.readable, shape.features(6)) == (6, (4, 5, 6), 48)
+    spec = replace(BACKBONES["embedded"], name="tiny-cut", depth=6, dim=48, hiera=shape)
+    monkeypatch.setitem(BACKBONES, "tiny-cut", spec)
+    left_out = re.compile(r"image_encoder\.(trunk\.blocks\.[67]|neck\.convs\.[01])\.|no_mem_embed")
+    state = {k: v for k, v in meta_names(theirs.state_dict()).items() if not left_out.match(k)}
+    torch.save(state, tmp_path / "cut.pt")
+    cut = load_backbone(tmp_path / "cut.pt")
+    whole = load_backbone(sam2_folder(theirs, tmp_path / "whole"), block=6)
+    assert (cut.block, cut.spec.depth, cut.spec.dim) == (6, 6, 48)
+    assert cut.identity == whole.identity
+    pixels = torch.randn(1, 3, 64, 96)
+    assert torch.equal(patch_tokens(cut, pixels), patch_tokens(whole, pixels))
+    for mine, other in zip(cut.model.maps(pixels), whole.model.maps(pixels), strict=True):
+        assert torch.equal(mine, other)
+    with pytest.raises(BackboneError, match=r"block 8 of .* does not exist: use 4 to 6"):
+        load_backbone(tmp_path / "cut.pt", block=8)
+    # One that lacks a part of the last stage is incomplete, not cut.
+    torch.save(
+        {k: v for k, v in meta_names(theirs.state_dict()).items() if "convs.0" not in k},
+        tmp_path / "torn.pt",
+    )
+    with pytest.raises(BackboneError, match=r"torn\.pt lacks the tensor neck\.0\.weight"):
+        load_backbone(tmp_path / "torn.pt")
+
+
 def test_layouts_of_the_same_weights_are_the_same_backbone(
     theirs: Any, tmp_path: Path, tiny_entry: None
 ) -> None:

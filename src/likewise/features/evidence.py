@@ -98,8 +98,6 @@ class Match:
 
     kernel: torch.Tensor
     """(N, S) float32: sum over a group of exp((cos - 1) / temperature)."""
-    nearest: torch.Tensor
-    """(N, S) float32: greatest cosine to a group, -1 to an empty one."""
     coverage: torch.Tensor
     """(M,) float32: greatest cosine of a patch of the pool to the target."""
 
@@ -109,16 +107,14 @@ def match(pool: Pool, queries: torch.Tensor, temperature: float) -> Match:
     import torch
 
     coverage = queries.new_full((len(pool.debiased),), -1.0)
-    kernel, nearest = [], []
+    kernel = []
     for part in queries.split(max(1, BLOCK_ENTRIES // max(1, len(pool.debiased)))):
         cosines = part @ pool.debiased.T
         coverage = torch.maximum(coverage, cosines.amax(dim=0))
         groups = cosines.split(pool.sizes, dim=1)
-        none = part.new_full((len(part),), -1.0)
-        nearest.append(torch.stack([g.amax(dim=1) if g.shape[1] else none for g in groups], 1))
         cosines.sub_(1).div_(temperature).exp_().mul_(pool.weight)  # in place: 3 times faster
         kernel.append(torch.stack([g.sum(dim=1) for g in groups], dim=1))
-    return Match(torch.cat(kernel), torch.cat(nearest), coverage)
+    return Match(torch.cat(kernel), coverage)
 
 
 def log_density(pool: Pool, found: Match, chosen: torch.Tensor) -> torch.Tensor:
