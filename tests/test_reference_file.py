@@ -274,6 +274,8 @@ def test_another_backbone(scene: Path) -> None:
         f"{FILE} was made with dinov3-vitl16 at 1024 px, not with embedded at 80 px: "
         "give --backbone dinov3-vitl16 --image-size 1024."  # the rest is its default
     )
+    rewrite(format=2, backbone="embedded+tiny")
+    assert read_info(FILE).backbone == "embedded-vits14+tiny"  # as it is called since format 3
     saved()
     rewrite(backbone="called otherwise")
     build().load_references(FILE)  # weights count, not names

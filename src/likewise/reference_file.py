@@ -407,6 +407,9 @@ def _read(path: Path, *, whole: bool) -> tuple[Info, dict[str, np.ndarray]]:
                 f"{FORMAT}): update likewise, or save it again with this one."
             )
         info = Info(**{name: _fixed(value) for name, value in facts.items()}, path=path)
+        if version < 3:  # what was called embedded then
+            names = ["embedded-vits14" if n == "embedded" else n for n in info.backbone.split("+")]
+            info = replace(info, backbone="+".join(names))
         if info.ranges:
             ranges = {k: (float(low), float(high)) for k, (low, high) in info.ranges.items()}
             info = replace(info, ranges=ranges)

@@ -106,5 +106,5 @@ def check_backbone(path: str | Path, encoder: Encoder) -> None:
         raise LikewiseError(
             f"{path} was trained on block {trained.block} of {trained.backbone} at rank "
             f"{trained.rank}, not on block {asked.block} of {asked.backbone} at rank "
-            f"{asked.rank}: use that backbone."
+            f"{asked.rank}: use that backbone (embedded-vits14 was called embedded in version 0.1)."
         )
