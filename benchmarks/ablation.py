@@ -54,7 +54,7 @@ class Variant:
 
 def hard(shot: Shot, view: str = "") -> torch.Tensor:
     """Each patch is masked or not, as in INSID3."""
-    return (shot.views[view][1] if view else shot.mask).float()
+    return shot.seen[view][1].float()
 
 
 VIEWS = "methods.likewise.VIEWS"

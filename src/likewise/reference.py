@@ -75,11 +75,14 @@ class Shot:
     """(N,) float32 in 0..1: how much of each patch is masked, of the reference as it is (``""``)
     and of its views."""
 
+    @property
+    def seen(self) -> dict[str, tuple[Encoded, torch.Tensor]]:
+        """The reference as it is (``""``), then its views, each with its mask."""
+        return {"": (self.encoded, self.mask), **self.views}
+
     def share(self, view: str = "") -> torch.Tensor:
         """One of ``shares``; where it is not known, the mask."""
-        if view in self.shares:
-            return self.shares[view]
-        return (self.views[view][1] if view else self.mask).float()
+        return self.shares[view] if view in self.shares else self.seen[view][1].float()
 
 
 @dataclass(frozen=True, eq=False)

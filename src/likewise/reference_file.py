@@ -161,12 +161,12 @@ def save_references(
     tensors, shots = {}, []
     for s, shot in enumerate(references.shots):
         numbers = {}
-        for view, (e, mask) in {"plain": (shot.encoded, shot.mask), **shot.views}.items():
+        for name, (e, mask) in shot.seen.items():
+            view = name or "plain"
             encoded.setdefault(id(e), e)
             numbers[view] = list(encoded).index(id(e))
             tensors[f"shot.{s}.mask.{view}"] = mask.cpu().numpy()
-            share = shot.share("" if view == "plain" else view)
-            tensors[f"shot.{s}.share.{view}"] = share.cpu().numpy()
+            tensors[f"shot.{s}.share.{view}"] = shot.share(name).cpu().numpy()
         if shot.thumbnail is not None:
             for part, pixels in zip(("image", "mask"), shot.thumbnail, strict=True):
                 tensors[f"shot.{s}.thumbnail.{part}"] = pixels

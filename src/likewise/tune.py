@@ -273,14 +273,12 @@ def _tests(
         pictures = {"": (image, mask)} | make_views(image, mask, VIEWS)
         for name, (view, marked) in pictures.items():
             rest = ReferenceSet((_without(shot, same_picture(name), names), *others)).of(shot.label)
-            target = shot.views[name][0] if name else shot.encoded
-            yield Test(target, view, marked, rest)
+            yield Test(shot.seen[name][0], view, marked, rest)
 
 
 def _without(shot: Shot, left_out: Sequence[str], names: Sequence[str]) -> Shot:
     """A shot as the method would have it if some views (``""``: the picture) did not exist."""
-    views = {"": (shot.encoded, shot.mask), **shot.views}
-    (first, (encoded, mask)), *rest = [(n, v) for n, v in views.items() if n not in left_out]
+    (first, (encoded, mask)), *rest = [(n, v) for n, v in shot.seen.items() if n not in left_out]
     kept = {n: v for n, v in rest if n in names}
     shares = {"": shot.share(first), **{n: shot.share(n) for n in kept}}
     return Shot(encoded, mask, kept, shot.label, shot.negative, shares=shares)

@@ -31,7 +31,7 @@ class Hiera(nn.Module):
             nn.Linear(shape.width(stage), width) for stage, width in enumerate(shape.fine)
         )
         self.neck = nn.ModuleList()
-        if depth == shape.depth and shape.neck:
+        if shape.through_neck(depth):
             self.neck.extend(nn.Linear(shape.width(stage), shape.neck) for stage in (3, 2))
             self.no_memory = nn.Parameter(torch.zeros(shape.neck))
 

@@ -166,6 +166,6 @@ def canonical_state(
             matrix = high[0].double()
             weight, bias = matrix @ weight, matrix @ bias + high[1].double()
         out |= {f"fine.{n}.weight": weight.float(), f"fine.{n}.bias": bias.float()}
-    if block < shape.depth or not shape.neck:
+    if not shape.through_neck(block):
         out = {name: value for name, value in out.items() if not LAST.match(name)}
     return out

@@ -64,13 +64,17 @@ class HieraShape:
         third = range(self.ends[1] + 1, self.ends[2] + 1)
         return (*third, self.depth) if self.neck else (*third,)
 
+    def through_neck(self, block: int) -> bool:
+        """Whether a block is read through the neck: the last one, where there is a neck."""
+        return self.neck > 0 and block == self.depth
+
     def width(self, stage: int) -> int:
         """Of the tokens of a stage, counted from 0."""
         return self.dim * 2**stage
 
     def features(self, block: int) -> int:
         """D, when a readable block is read."""
-        return self.neck if self.neck and block == self.depth else self.width(2)
+        return self.neck if self.through_neck(block) else self.width(2)
 
     def same_as(self, spec: BackboneSpec) -> bool:
         """Whether this is the model of a registry entry, whatever its finer maps."""

@@ -13,6 +13,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
+from ..backbones.registry import get_spec
 from ..errors import LikewiseError
 from ..masks import parse_value
 from ..methods import DEFAULT
@@ -377,8 +378,13 @@ COMMENTS = {
 
 
 def _toml(value: Any) -> str:
-    """Text, numbers, booleans and lists of them are the same in JSON and TOML."""
-    return "768" if value is None else json.dumps(value, ensure_ascii=False)
+    """Text, numbers, booleans and lists of them are the same in JSON and TOML.
+
+    None, of the image size only, is what the default backbone sees.
+    """
+    if value is None:
+        value = get_spec(Settings.backbone).image_size
+    return json.dumps(value, ensure_ascii=False)
 
 
 def relative(path: str | os.PathLike[str], folder: Path) -> str:

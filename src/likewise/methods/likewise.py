@@ -1,7 +1,6 @@
 """The default method: log-odds of every patch, shared among alike patches, cut at 0.
 
-docs/method.md explains it with a figure; benchmarks/NOTES.md says what each step gains on sets that
-it was not chosen on.
+docs/method.md explains it with a figure; benchmarks/NOTES.md says what each step gains.
 
 1. Evidence. Each target patch is compared with the masked and with the unmasked patches of the
    references and their mirror images: a ratio of kernel densities (local) plus a discriminant
@@ -104,7 +103,7 @@ def fit(references: ReferenceSet, params: Params) -> Model:
     pool = references.kept("pool", lambda: pool_of(references.shots))
     concept, rest, plain = [], [], []
     for shot in references.shots:
-        for name in ("", *shot.views):
+        for name in shot.seen:
             # Two groups: what is masked and, of references that are not negative, what is not.
             concept += [not shot.negative, False]
             rest += [shot.negative, not shot.negative]
@@ -121,7 +120,7 @@ def pool_of(shots: Sequence[Shot]) -> Pool:
     """
     groups, weights = [], []
     for shot in shots:
-        for name, (encoded, _) in {"": (shot.encoded, shot.mask), **shot.views}.items():
+        for name, (encoded, _) in shot.seen.items():
             covered = shot.share(name)
             for share in (covered, 1 - covered):
                 groups.append(encoded.debiased[share > 0])
@@ -197,12 +196,12 @@ def explain(model: Model, shared: Shared) -> Trace:
 
 
 def familiarity(model: Model, shared: Shared, mask: torch.Tensor) -> float:
-    """How well a target and references explain each other: two cosines, halved, in shares.
+    """How well a target and references explain each other: the sum of two cosines, divided.
 
-    Of what was found (of all, if nothing was) to the concept, both means; and of the patches of the
-    concept to their nearest in the target, the mean. A concept that is less alike in itself, or
-    features that are less alike at all, are met less closely: the share is that of (1 + length of
-    the concept's mean) / 2.
+    The first is that of the mean of what was found (of all, if nothing was) to the concept's mean;
+    the second the mean cosine of the concept's patches to their nearest in the target. Both are
+    lower for a concept that varies, and for features that are less alike at all: the sum is divided
+    by 1 + the length of the concept's mean.
     """
     import torch
 
