@@ -6,7 +6,9 @@ docs/method.md explains it with a figure; benchmarks/NOTES.md says what each ste
    references and their mirror images: a ratio of kernel densities (local) plus a discriminant
    (global).
 2. Sharing. Patches of the target that look alike and lie close together share their evidence.
-3. Presence. What is found must be familiar to the references, or the mask is empty.
+3. Seed. The patches of the target that are surest stand for the concept as this target shows it:
+   what is like them gains, what is unlike them loses.
+4. Presence. What is found must be familiar to the references, or the mask is empty.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ KEPT, POOL = 1 / 3, 16384
 """Share of the references' patches that is compared with, near-identical ones merged; and the most.
 
 Twice as fast as with all of them, and no less accurate: see benchmarks/NOTES.md."""
+SURE = 2.0
+"""Nats by which a patch must be surer to count e times as much for the seed."""
 FAMILIAR, SLOPE = 0.6, 0.04
 """Familiarity at confidence ½, and how soft that is."""
 
@@ -51,6 +55,8 @@ class Params:
     """Variance added to the features for the discriminant, in shares of the mean."""
     affinity: float = 0.05
     """Cosine by which two patches of the target must be more alike to share e times as much."""
+    seed: float = 8.0
+    """Nats between the patches of the target that are most and least like its surest ones."""
     threshold: float = 0.0
     """Nats that a patch needs; above 0 gives smaller masks."""
     presence: float = 0.5
@@ -61,8 +67,8 @@ class Params:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise LikewiseError(f"{name} {value} is no width; use a number above 0.")
-        if not (math.isfinite(self.threshold) and math.isfinite(self.linear)):
-            raise LikewiseError("threshold and linear must be finite numbers of nats.")
+        if not all(map(math.isfinite, (self.linear, self.seed, self.threshold))):
+            raise LikewiseError("linear, seed and threshold must be finite numbers of nats.")
         if not 0 <= self.presence <= 1:
             raise LikewiseError(f"presence {self.presence} is no confidence; use 0 to 1.")
 
@@ -92,6 +98,8 @@ class Trace:
     """(N,) float32 nats; above 0 speaks for the concept."""
     shared: torch.Tensor
     """(N,) float32 nats, after sharing."""
+    grown: torch.Tensor
+    """(N,) float32 nats, with what likeness to the seed adds: what is decided on."""
     familiarity: float
     """About 0..1: how well it and the references explain each other; see ``familiarity``."""
 
@@ -167,8 +175,8 @@ def score(model: Model, target: Encoded, shared: Shared | None = None) -> Scores
     """
     shared = shared or Shared(target)
     trace = explain(model, shared)
-    above = trace.shared > model.params.threshold
-    patches = (trace.shared - model.params.threshold) / (2 * REACH) + 0.5
+    above = trace.grown > model.params.threshold
+    patches = (trace.grown - model.params.threshold) / (2 * REACH) + 0.5
     if shared.classes > 1 and not above.any():  # of many classes, most
         return Scores(patches.clamp(0, 0.5), 0.0, trace)
     trace = replace(trace, familiarity=familiarity(model, shared, above))
@@ -183,16 +191,36 @@ def iou(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def explain(model: Model, shared: Shared) -> Trace:
-    """Steps 1 and 2 on one target; the familiarity is not known yet: 0."""
+    """Steps 1 to 3 on one target; the familiarity is not known yet: 0."""
     params, T = model.params, shared.target.debiased
     found = shared.match(model.pool, params.temperature)
-    evidence = log_density(model.pool, found, model.concept)
+    evidence = log_density(found, model.concept)
     if has_both(model):
-        evidence = evidence - log_density(model.pool, found, model.rest)
+        evidence = evidence - log_density(found, model.rest)
         evidence += params.linear * (T @ model.weights[:-1] + model.weights[-1])
     else:  # nothing is known not to be it: what is more like it than this target is on average
         evidence = evidence - evidence.mean()
-    return Trace(evidence, shared.affinities.smooth(evidence, params.affinity), 0.0)
+    alike = shared.affinities.smooth(evidence, params.affinity)
+    grown = alike + params.seed * like_seed(shared.target.features, alike)
+    return Trace(evidence, alike, grown, 0.0)
+
+
+def like_seed(features: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
+    """How like the seed of its target each patch is: the seed cluster of INSID3 §3.3, made soft.
+
+    The seed is the mean of the patches, weighted by softmax(evidence / SURE). Cosines to it are
+    stretched to the whole range, so that features of every backbone say the same.
+
+    Args:
+        features: (N, D) float32 unit rows, not debiased: they are compared inside one image.
+        evidence: (N,) float32 nats.
+
+    Returns:
+        (N,) float32 from -½, the least alike, to ½; all 0 where all patches are the same.
+    """
+    cosines = features @ ((evidence / SURE).softmax(dim=0) @ features)
+    low, high = cosines.min(), cosines.max()
+    return (cosines - (low + high) / 2) / (high - low).clamp_min(1e-3)
 
 
 def familiarity(model: Model, shared: Shared, mask: torch.Tensor) -> float:
