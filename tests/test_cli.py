@@ -34,14 +34,15 @@ from bad_inputs import (
     second_target,
     segment,
 )
-from likewise import cli, doctor
+from likewise import cli
 from likewise.backbones.download import sha256_of
 from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
+from likewise.cli import doctor
 from likewise.errors import InputWarning, LikewiseError
-from likewise.images import read_image, write_image
-from likewise.masks import read_mask
+from likewise.io.draw import class_colour, overlay, overlay_labels, with_legend
+from likewise.io.images import read_image, write_image
+from likewise.io.masks import read_mask
 from likewise.methods import DEFAULT
-from likewise.pictures import class_colour, overlay, overlay_labels, with_legend
 from likewise.reference import Reference
 from likewise.result import Result
 from likewise.segmenter import Segmenter

@@ -22,12 +22,12 @@ import likewise
 from bad_inputs import run, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter
-from likewise.batch.distributed import Crew, divide, on_ray, task_size
-from likewise.batch.folder import Finished, Job, Outcome, plan, segment_files, store
-from likewise.batch.project import DATABASE, Project
-from likewise.batch.worker import TRIES, Attempts, Recipe, Worker
 from likewise.errors import LikewiseError
-from likewise.manifest import Manifest
+from likewise.project.project import DATABASE, Project
+from likewise.run.distributed import Crew, divide, on_ray, task_size
+from likewise.run.manifest import Manifest
+from likewise.run.runner import Finished, Job, Outcome, plan, segment_files, store
+from likewise.run.worker import TRIES, Attempts, Recipe, Worker
 from likewise.segmenter import CONSENSUS_BATCH
 
 EXAMPLE = Path(likewise.__file__).parent / "example"

@@ -20,7 +20,7 @@ from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import load_backbone, patch_tokens
 from likewise.backbones.registry import BACKBONES, get_spec
 from likewise.errors import BackboneError
-from likewise.tune import cut_backbone
+from likewise.tuning import cut_backbone
 
 State = dict[str, torch.Tensor]
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from helpers import refusal
-from likewise.annotation_files import read_reference as reference_of_files
 from likewise.errors import InputWarning
-from likewise.images import (
+from likewise.io.annotations.reader import read_reference as reference_of_files
+from likewise.io.images import (
     decode,
     find_range,
     image_size,
@@ -24,9 +24,9 @@ from likewise.images import (
     read_image_bytes,
     read_picture,
 )
-from likewise.masks import cvat_classes, parse_value, read_label_map, read_mask
+from likewise.io.masks import cvat_classes, parse_value, read_label_map, read_mask
+from likewise.io.stretch import pooled
 from likewise.reference import Reference, read_reference
-from likewise.stretch import pooled
 
 SIZE = (48, 64)  # height, width
 

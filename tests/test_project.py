@@ -22,8 +22,8 @@ from PIL import Image
 import likewise
 from bad_inputs import make_scene, run, sandbox
 from helpers import refusal
-from likewise.batch.project import DATABASE, Project
-from likewise.batch.settings import CONFIG, Marked, read_settings, write_settings
+from likewise.project.project import DATABASE, Project
+from likewise.project.settings import CONFIG, Marked, read_settings, write_settings
 from likewise.quality import doubt, steadiness, validate_mask_quality, verdicts
 
 COUNT = 12

@@ -20,14 +20,14 @@ from helpers import refusal
 from likewise import Reference, Segmenter
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import load_backbone
-from likewise.images import read_image
+from likewise.io.images import read_image
 from likewise.methods import METHODS, get_method
+from likewise.methods.segic.decoder import Decoder, Shape
+from likewise.methods.segic.files import Trained, save_decoder
 from likewise.reference import THUMBNAIL, thumbnail
 from likewise.reference_file import ENTRY, FORMAT, _digest, read_info, read_thumbnails
 from likewise.result import Result
-from likewise.segic.decoder import Decoder, Shape
-from likewise.segic.files import Trained, save_decoder
-from likewise.tune import cut_backbone
+from likewise.tuning import cut_backbone
 
 FILE = "r.safetensors"
 

@@ -15,11 +15,11 @@ from PIL import Image
 from .errors import ImageError, LikewiseError
 from .features.encoded import Encoded
 from .features.grid import mask_share, mask_to_grid
-from .images import PATH, ImageLike, Picture, find_range, read_picture, source_name
-from .masks import MaskLike, MaskValue, read_mask
-from .stretch import Ranges, pooled
-from .text_files import normal
-from .views import make_views
+from .features.views import make_views
+from .io.images import PATH, ImageLike, Picture, find_range, read_picture, source_name
+from .io.masks import MaskLike, MaskValue, read_mask
+from .io.stretch import Ranges, pooled
+from .io.text_files import normal
 
 if TYPE_CHECKING:
     import torch
@@ -259,7 +259,7 @@ def marked_pixels(reference: Reference, picture: Picture) -> np.ndarray:
         label = None if reference.label == LABEL or reference.negative else reference.label
         name = os.fspath(source) if isinstance(source, PATH) else None
         if isinstance(source, PATH) and isinstance(reference.image, PATH):
-            from .annotation_files import is_annotation, read_annotated
+            from .io.annotations.reader import is_annotation, read_annotated
 
             if is_annotation(Path(source)):
                 wanted = "any" if reference.negative and value is None else value

@@ -30,9 +30,9 @@ import numpy as np
 from .backbones.registry import find_spec, get_spec
 from .errors import LikewiseError
 from .features.debias import resolve_rank
+from .io.files import refused, whole_file
 from .methods import check_negatives, get_method
 from .reference import ReferenceSet, Shot
-from .writing import refused, whole_file
 
 if TYPE_CHECKING:
     import torch

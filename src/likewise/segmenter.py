@@ -16,11 +16,11 @@ from . import __version__
 from .backbones.download import sha256_of
 from .backbones.encoder import Encoder
 from .errors import LikewiseError, note
-from .images import ImageLike, Picture, read_picture
+from .io.draw import glimpse
+from .io.images import ImageLike, Picture, read_picture
+from .io.prefetch import ahead, batched
 from .methods import DEFAULT, check_consensus, check_negatives, get_method, make_params
 from .methods.keypoints import match_keypoints
-from .pictures import glimpse
-from .prefetch import ahead, batched
 from .reference import (
     Example,
     ReferenceSet,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .features.encoded import Encoded
     from .features.shared import Shared
     from .methods import Scores
-    from .tune import Tuning
+    from .tuning import Tuning
 
 MIN_PATCHES = 2
 """Patches that an object must measure to be seen: of the grid's, which covers the whole image."""
@@ -113,7 +113,7 @@ class Segmenter:
         self.keep_tree = keep_tree
         self.params = make_params(method, settings, self.encoder.spec.tau)
         if method == "segic":
-            from .segic.files import check_backbone
+            from .methods.segic.files import check_backbone
 
             check_backbone(self.params.decoder, self.encoder)
         self.references: ReferenceSet | None = None
@@ -239,7 +239,7 @@ class Segmenter:
 
         See ``tune.tune``, whose docstring says what is tried and how far to trust it.
         """
-        from .tune import tune
+        from .tuning import tune
 
         return tune(self, references, sizes=sizes, blocks=blocks)
 

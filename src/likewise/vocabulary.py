@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .annotation_files import READERS, is_annotation, read_reference
 from .errors import ImageError, LikewiseError, note
-from .formats import is_image_name
-from .images import is_cut_out, read_image, why
+from .io.annotations.reader import READERS, is_annotation, read_reference
+from .io.formats import is_image_name
+from .io.images import is_cut_out, read_image, why
+from .io.text_files import normal
 from .reference import LABEL, Reference
-from .text_files import normal
 
 MASKS, NEGATIVES = "masks", "negatives"
 """Folders that are no classes."""

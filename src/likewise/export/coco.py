@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..masks import encode_runs
-from ..writing import write_json
+from ..io.files import write_json
+from ..io.masks import encode_runs
 from .dataset import Item, Settings, make_folder
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError, LikewiseError, WriteError
-from ..images import is_turned, read_image, write_image
 from ..instances import Instance
-from ..writing import write_whole
+from ..io.files import write_whole
+from ..io.images import is_turned, read_image, write_image
 from .annotations import Annotation, is_validation, read_bytes
 from .instances import find_instances
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..pictures import class_colour, glimpse, overlay_labels
+from ..io.draw import class_colour, glimpse, overlay_labels
 
 if TYPE_CHECKING:
     from ..result import Result

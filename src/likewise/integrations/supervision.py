@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import LikewiseError
-from ..images import why
+from ..io.images import why
 from . import needs
 from .pieces import find_pieces
 

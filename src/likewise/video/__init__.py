@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
     from .propagate import Segmented
-    from .track import Params
+    from .tracker import Params
 
 
 def segment_video(

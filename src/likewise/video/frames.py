@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..batch.targets import find_images
 from ..errors import ImageError, LikewiseError, note
-from ..images import check_size, find_range, image_size, read_picture, why
-from ..stretch import pooled
+from ..io.images import check_size, find_range, image_size, read_picture, why
+from ..io.stretch import pooled
+from ..run.targets import find_images
 
 if TYPE_CHECKING:
     from av.container import InputContainer

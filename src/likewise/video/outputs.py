@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageError
-from ..images import why, write_image
-from ..masks import encode_runs
-from ..pictures import contact_sheet, overlay_labels
-from ..writing import refused, whole_file
+from ..io.draw import contact_sheet, overlay_labels
+from ..io.files import refused, whole_file
+from ..io.images import why, write_image
+from ..io.masks import encode_runs
 from .frames import Clip, pyav
-from .track import LabelMap
+from .tracker import LabelMap
 
 Masks = Callable[[int], LabelMap]
 """The label map of a frame."""
