@@ -38,6 +38,7 @@ from likewise import cli
 from likewise.backbones.download import sha256_of
 from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
 from likewise.cli import doctor
+from likewise.cli.console import notes
 from likewise.errors import InputWarning, LikewiseError
 from likewise.io.draw import class_colour, overlay, overlay_labels, with_legend
 from likewise.io.images import read_image, write_image
@@ -578,7 +579,6 @@ def run_on_a_terminal(arguments: list[str]) -> tuple[int, str]:
 
     reader = threading.Thread(target=read)
     reader.start()
-    from likewise import cli
 
     code = 0
     with (
@@ -623,7 +623,7 @@ def test_notes_of_a_kind_are_counted() -> None:
             warnings.warn(InputWarning(f"{number}.png", "it is taken for grey."), stacklevel=1)
             warnings.warn(InputWarning("0.png", "it is taken for grey."), stacklevel=1)
         warnings.warn(InputWarning("a.png", "its alpha was left out."), stacklevel=1)
-        print(json.dumps(cli.notes()))
+        print(json.dumps(notes()))
 
     ran = run(app)
     assert ran.err.splitlines() == [
@@ -634,7 +634,7 @@ def test_notes_of_a_kind_are_counted() -> None:
     listed = json.loads(ran.out)["notes"]
     assert listed[0] == {"source": "0.png", "what": "it is taken for grey."}
     assert len(listed) == 6
-    assert run(lambda: print(cli.notes())) == Ran(0, "{}\n", "")  # of that run only
+    assert run(lambda: print(notes())) == Ran(0, "{}\n", "")  # of that run only
 
 
 def test_notes_come_before_an_error_and_others_as_ever() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from helpers import refusal, sam2_folder, sam2_model
 from likewise import Segmenter
+from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder, resampled
 from likewise.backbones.loading import Backbone, join, load_backbone
 from likewise.backbones.registry import BACKBONES, find_spec, split_names
@@ -22,7 +23,6 @@ from likewise.lab.segic.training.config import Config, Seen
 from likewise.lab.segic.training.processes import Processes
 from likewise.lab.segic.training.train import open_encoder
 from likewise.reference_file import read_info
-from likewise.tuning import cut_backbone
 from likewise.web.ui.keeping import KeepingEncoder
 
 SIDE = 64

@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw
 
 from helpers import refusal
 from likewise.errors import InputWarning
-from likewise.io.annotations.reader import read_reference as reference_of_files
 from likewise.io.images import (
     decode,
     find_range,
@@ -27,6 +26,7 @@ from likewise.io.images import (
 from likewise.io.masks import cvat_classes, parse_value, read_label_map, read_mask
 from likewise.io.stretch import pooled
 from likewise.reference import Reference, read_reference
+from likewise.vocabulary import reference_from_files
 
 SIZE = (48, 64)  # height, width
 
@@ -339,7 +339,7 @@ def test_labelmap_of_cvat(tmp_path, place, encoding):
     assert "marks cell, rim: say which" in refusal(read_mask, path)
     assert "marks no nut, only cell, rim" in refusal(read_mask, path, label="nut")
     Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(tmp_path / "a.png")
-    read = reference_of_files(tmp_path / "a.png", path, label="rim")
+    read = reference_from_files(tmp_path / "a.png", path, label="rim")
     np.testing.assert_array_equal(read.mask, labels == 2)
 
 

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from bad_inputs import SIZE, TINY, Ran, full_disk, make_scene, run, sandbox, segment
 from helpers import refusal
 from likewise import Reference, Segmenter
+from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import load_backbone
 from likewise.io.images import read_image
@@ -27,7 +28,6 @@ from likewise.methods.segic.files import Trained, save_decoder
 from likewise.reference import THUMBNAIL, thumbnail
 from likewise.reference_file import ENTRY, FORMAT, _digest, read_info, read_thumbnails
 from likewise.result import Result
-from likewise.tuning import cut_backbone
 
 FILE = "r.safetensors"
 

@@ -16,6 +16,7 @@ from .errors import ImageError, LikewiseError
 from .features.encoded import Encoded
 from .features.grid import mask_share, mask_to_grid
 from .features.views import make_views
+from .io.annotations.shapes import LABEL
 from .io.images import PATH, ImageLike, Picture, find_range, read_picture, source_name
 from .io.masks import MaskLike, MaskValue, read_mask
 from .io.stretch import Ranges, pooled
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 THUMBNAIL = 256
-LABEL = "object"
-"""The class of references that name none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +37,7 @@ class Reference:
 
     ``value`` picks one label of a label map, "any" of them, or a colour; see ``masks.read_mask``.
     Pixels that are transparent or without data are not in the mask. The mask of an image file may
-    be a file of annotations, see ``annotation_files``. With
+    be a file of annotations, see ``io/annotations``. With
     several ``label``s the classes compete for every pixel; one called ``person/hair`` is a part of
     ``person``, if that is a class too: it is only looked for inside what is found of it, and its
     pixels are in both. ``negative`` says that the mask (None:
@@ -64,7 +63,7 @@ class Shot:
     mask: torch.Tensor
     """(N,) bool, never empty: the patches of the concept, or of what it is not."""
     views: Mapping[str, tuple[Encoded, torch.Tensor]] = field(default_factory=dict)
-    """The same reference seen otherwise (see ``views.py``), each with its mask."""
+    """The same reference seen otherwise (see ``features/views.py``), each with its mask."""
     label: str = LABEL
     negative: bool = False
     thumbnail: tuple[np.ndarray, np.ndarray] | None = None

@@ -153,7 +153,7 @@ class Segmenter:
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits of all that masks depend on but the image: see ``manifest.py``.
+        """32 hex digits of all that masks depend on but the image: see ``run/manifest.py``.
 
         Raises:
             LikewiseError: if there is no reference yet.
@@ -237,7 +237,7 @@ class Segmenter:
     ) -> Tuning:
         """Choose block, input size and setting by leave-one-out on the references; then ``fit``.
 
-        See ``tune.tune``, whose docstring says what is tried and how far to trust it.
+        See ``tuning.tune``, whose docstring says what is tried and how far to trust it.
         """
         from .tuning import tune
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
+from .backbones.cut import cut_backbone
 from .backbones.encoder import MAX_SIDE, Encoder
-from .backbones.loading import Backbone, first_samples, identity_of, join
+from .backbones.loading import Backbone
 from .errors import LikewiseError
 from .features.encoded import Encoded
 from .features.shared import Shared
@@ -27,10 +28,7 @@ from .reference import (
 from .refine import refine
 
 if TYPE_CHECKING:
-    from .backbones.hiera import Hiera
-    from .backbones.vit import ViT
     from .features.clustering import MergeTree
-    from .segmenter import Segmenter
 
 GAIN = 0.01
 """Mean IoU that a change must bring: own shots are few, and smaller differences are chance."""
@@ -96,8 +94,18 @@ class Tuning:
         return "\n".join(lines)
 
 
+class Tunable(Protocol):
+    """What ``tune`` needs of a ``Segmenter``, which stands above this module."""
+
+    encoder: Encoder
+    method: str
+    params: Any
+
+    def fit(self, references: Example | Sequence[Example]) -> Any: ...
+
+
 def tune(
-    segmenter: Segmenter,
+    segmenter: Tunable,
     references: Example | Sequence[Example],
     *,
     sizes: Sequence[Size] | None = None,
@@ -106,8 +114,8 @@ def tune(
     """Tune a segmenter on its references and fit it to them.
 
     With two or more shots of every class each shot is found from the others. Where a class has one
-    shot, views of every shot (mirrored, closer, further away, see ``views.py``) are found from the
-    remaining views, picture and mirror image left out together. IoU is measured on pixels at the
+    shot, views of every shot (mirrored, closer, further away, see ``features/views.py``) are found
+    from the remaining views, picture and mirror image left out together. IoU is measured on pixels at the
     reference's own size, each class for itself and without a refiner. Block, size and setting are
     chosen one after the other; what the segmenter has stays unless another value gains 0.01.
 
@@ -178,7 +186,7 @@ def tune(
 class _Search:
     """What is best so far, and the values of one thing that compete to replace it."""
 
-    def __init__(self, segmenter: Segmenter, examples: Sequence[Reference]) -> None:
+    def __init__(self, segmenter: Tunable, examples: Sequence[Reference]) -> None:
         labels = [r.label for r in examples if not r.negative]
         self.by_view = any(labels.count(label) < 2 for label in labels)
         self.method, self.examples = get_method(segmenter.method), examples
@@ -282,30 +290,6 @@ def _without(shot: Shot, left_out: Sequence[str], names: Sequence[str]) -> Shot:
     kept = {n: v for n, v in rest if n in names}
     shares = {"": shot.share(first), **{n: shot.share(n) for n in kept}}
     return Shot(encoded, mask, kept, shot.label, shot.negative, shares=shares)
-
-
-def cut_backbone(backbone: Backbone, block: int) -> Backbone:
-    """The same weights, shared, up to an earlier block (of joined ones: of the first).
-
-    Raises:
-        LikewiseError: if the backbone has no such block in memory.
-    """
-    if backbone.parts:
-        first, *others = backbone.parts
-        return join((cut_backbone(first, block), *others), backbone.weights)
-    whole = cast("ViT | Hiera", backbone.model)
-    shape = whole.shape
-    if block not in shape.readable or block > backbone.block:
-        raise LikewiseError(
-            f"block {block} cannot be tried: {backbone.spec.name} is loaded up to block "
-            f"{backbone.block}, use {shape.readable[0]} to {backbone.block}."
-        )
-    if block == backbone.block:
-        return backbone
-    model = whole.first_blocks(block)
-    samples = first_samples(backbone.samples, block)
-    spec = replace(backbone.spec, dim=shape.features(block))
-    return Backbone(model, spec, block, identity_of(samples, shape.heads), samples)
 
 
 def _encoder_like(encoder: Encoder, backbone: Backbone, size: Size) -> Encoder:

@@ -11,7 +11,10 @@ import typer
 
 from ..errors import LikewiseError
 from ..methods import DEFAULT
-from . import (
+from .app import app
+from .console import progress
+from .eval import parse_settings
+from .options import (
     BackboneOption,
     BlockOption,
     DecoderOption,
@@ -21,10 +24,8 @@ from . import (
     MethodOption,
     OfflineOption,
     RankOption,
-    _is_given,
-    _progress,
-    _rank,
-    app,
+    is_given,
+    parse_rank,
 )
 
 
@@ -79,13 +80,12 @@ def benchmark(
     if reports and name != "merge":
         raise LikewiseError(f"{reports[0]}: reports are for `likewise benchmark merge`.")
     if name == "list":
-        print_list(data_root if _is_given(context, "data_root") else None, as_json)
+        print_list(data_root if is_given(context, "data_root") else None, as_json)
         return
     if name == "merge":
         merge(reports or [], out, as_json)
         return
     from ..lab.evaluation.benchmark_run import Options, run_ablation, run_one
-    from .eval import parse_settings  # here: either of both may be the first to be imported
 
     options = Options(
         data_root=data_root,
@@ -101,11 +101,11 @@ def benchmark(
         backbone=backbone,
         image_size=image_size,
         block=block,
-        svd_components=_rank(svd_components),
+        svd_components=parse_rank(svd_components),
         device=device,
         dtype=dtype,
         offline=offline,
-        progress=_progress,
+        progress=progress,
     )
     if shots < 1:
         raise LikewiseError(f"--shots {shots} leaves nothing to find by: give at least 1.")

@@ -1,15 +1,21 @@
-"""Is everything there, which device is used, and does one image come out right?"""
+"""``likewise doctor``: is everything there, which device is used, does one image come out right?"""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
+import json
 import os
 import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import typer
+
 from ..errors import LikewiseError
+from .app import app
+from .options import DeviceOption, JsonOption
 
 REQUIRED = ("torch", "safetensors", "huggingface_hub", "numpy", "scipy", "pillow")
 OPTIONAL = ("pycocotools", "fastapi", "uvicorn", "ray", "supervision", "cvat-sdk")
@@ -22,6 +28,21 @@ class Check:
     name: str
     value: str
     ok: bool | None = None
+
+
+@app.command()
+def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
+    """What is installed, which device is used, and a one-image self-test."""
+    checks = []
+    for check in examine(device):
+        checks.append(check)
+        if not as_json:
+            mark = {True: "ok", False: "FAILED", None: ""}[check.ok]
+            print(f"{check.name:17} {check.value}  {mark}".rstrip(), flush=True)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(c) for c in checks], indent=2))
+    if any(check.ok is False for check in checks):
+        raise typer.Exit(1)
 
 
 def examine(device: str = "auto") -> Iterator[Check]:

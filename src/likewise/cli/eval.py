@@ -13,7 +13,9 @@ import typer
 
 from ..errors import LikewiseError
 from ..methods import DEFAULT
-from . import (
+from .app import app
+from .console import progress
+from .options import (
     BackboneOption,
     BlockOption,
     DecoderOption,
@@ -23,9 +25,7 @@ from . import (
     MethodOption,
     OfflineOption,
     RankOption,
-    _progress,
-    _rank,
-    app,
+    parse_rank,
 )
 
 
@@ -115,7 +115,7 @@ def evaluate(
         keep=not no_cache,
         watch=watch,
         image_size=image_size,
-        svd_components=_rank(svd_components),
+        svd_components=parse_rank(svd_components),
         device=device,
         dtype=dtype,
         block=block,
@@ -125,7 +125,7 @@ def evaluate(
     _ = encoder.basis  # made or read now: it is no part of encoding the first image
     start = time.perf_counter()
     outcomes: list[Outcome] = []
-    with _progress(len(trials)) as advance:
+    with progress(len(trials)) as advance:
         for outcome in run_trials(
             segmenter, trials, refiner=refine, watch=watch, masks=masks, pictures=pictures
         ):

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import LikewiseError
-from . import JsonOption, _progress, app, notes
+from .app import app
+from .console import notes, progress
+from .options import JsonOption
 
 if TYPE_CHECKING:
     from ..export.annotations import Annotation
@@ -95,7 +97,7 @@ def export(
     claim(out, [], [])
 
     failed, reached, stopped = 0, 0, ""
-    with _progress(len(pairs), "export") as advance:
+    with progress(len(pairs), "export") as advance:
 
         def read() -> Iterator[Annotation]:
             nonlocal failed, reached

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from ..web.listening import address_of, bind, configure
-from . import DeviceOption, DtypeOption, OfflineOption, app
+from .app import app
+from .options import DeviceOption, DtypeOption, OfflineOption
 
 
 @app.command()
@@ -47,7 +48,8 @@ def label_studio(
     offline: OfflineOption = False,
 ) -> None:
     """Serve a references file to Label Studio as an ML backend."""
-    from ..integrations import needs, open_references
+    from ..errors import needs
+    from ..integrations import open_references
     from ..reference_file import read_info
 
     with needs("label-studio"):

@@ -15,7 +15,9 @@ import typer
 
 from ..errors import LikewiseError
 from ..methods import DEFAULT
-from . import (
+from .app import app
+from .console import notes, plain, progress
+from .options import (
     BackboneOption,
     DecoderOption,
     DeviceOption,
@@ -31,10 +33,6 @@ from . import (
     NegativeOption,
     OfflineOption,
     ReferenceOption,
-    _plain,
-    _progress,
-    app,
-    notes,
 )
 
 if TYPE_CHECKING:
@@ -67,12 +65,12 @@ def init(
     instances: InstancesOption = False,
 ) -> None:
     """Write PROJECT/likewise.toml, with comments: references, targets, settings."""
+    from ..io.annotations.shapes import LABEL
     from ..io.masks import parse_value
     from ..methods import check_consensus, make_params
     from ..methods.segic.files import load_decoder
     from ..project.project import MASKS
     from ..project.settings import Marked, relative, write_settings
-    from ..reference import LABEL
     from ..refine import check_refiner
     from ..run.runner import check_apart, places
     from ..run.targets import find_images
@@ -177,7 +175,7 @@ def annotate(
             work.begin(run, encoder.spec.name, left)
             reasons = {job.target: wanted[job] for job in left}
             try:
-                with _progress(len(left)) as advance:
+                with progress(len(left)) as advance:
                     for outcome in work.annotate(
                         segmenter, left, run, overwrite=overwrite, segment=segment
                     ):
@@ -187,7 +185,7 @@ def annotate(
                         lacking += bool(outcome.unwritten)
                         anew[reasons[outcome.target]] += made
                         if json_lines:
-                            print(json.dumps(_plain(dataclasses.asdict(outcome))), flush=True)
+                            print(json.dumps(plain(dataclasses.asdict(outcome))), flush=True)
                         for error in outcome.unwritten:
                             print(f"likewise: {error}", file=sys.stderr)
                         advance(outcome.error)
@@ -266,12 +264,11 @@ def correct(
     ] = None,
 ) -> None:
     """Put a mask that you made in the place of one that was found; no run replaces it."""
-    from ..project.corrections import read_correction
     from ..project.project import Project
 
     work = Project(project)
     work.adopt_edited()
-    work.correct(image, read_correction(work, image, mask, label))
+    work.correct(image, work.read_correction(image, mask, label))
     print(f"{work.mask(image)} written, corrected.")
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from ..methods import DEFAULT
-from . import (
+from .app import app
+from .options import (
     AlphaOption,
     BackboneOption,
     BlockOption,
@@ -32,8 +33,7 @@ from . import (
     TauOption,
     ThresholdOption,
     VocabularyOption,
-    _segmenter,
-    app,
+    open_segmenter,
 )
 
 references_app = typer.Typer(
@@ -81,7 +81,7 @@ def save(
     _, references = choose_references(None, vocabulary, examples, only)
     inputs = [*reference, *mask, *negative, *negative_mask, *files_of(references)]
     claim(out.parent, [(out, out)], inputs=inputs)
-    segmenter = _segmenter(
+    segmenter = open_segmenter(
         svd_components,
         backbone=backbone,
         image_size=image_size,

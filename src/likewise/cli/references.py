@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LikewiseError
-from ..io.annotations.reader import read_reference
+from ..io.annotations.shapes import LABEL
 from ..io.masks import parse_value
-from ..reference import LABEL, Reference
+from ..reference import Reference
+from ..vocabulary import reference_from_files
 
 if TYPE_CHECKING:
     from ..reference_file import Info
@@ -107,10 +108,12 @@ def read_references(
     parsed = [parse_value(str(value), "--mask-value") for value in values]
     each = parsed if len(parsed) > 1 else [parsed[0] if parsed else None] * len(images)
     names = labels or [LABEL] * len(images)
-    references = [read_reference(*files) for files in zip(images, masks, each, names, strict=True)]
+    references = [
+        reference_from_files(*files) for files in zip(images, masks, each, names, strict=True)
+    ]
     wrong: Sequence[Path | None] = negative_masks or [None] * len(negatives)
     references += [
-        read_reference(*files, negative=True) for files in zip(negatives, wrong, strict=True)
+        reference_from_files(*files, negative=True) for files in zip(negatives, wrong, strict=True)
     ]
     return references
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import JsonOption, app
+from .app import app
+from .options import JsonOption
 
 if TYPE_CHECKING:
     from ..lab.segic.training.config import Config

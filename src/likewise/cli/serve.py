@@ -15,7 +15,8 @@ import typer
 from ..errors import LikewiseError
 from ..methods import DEFAULT
 from ..web.listening import address_of, bind, configure
-from . import (
+from .app import app
+from .options import (
     AlphaOption,
     BackboneOption,
     BlockOption,
@@ -28,8 +29,7 @@ from . import (
     RankOption,
     TauOption,
     ThresholdOption,
-    _rank,
-    app,
+    parse_rank,
 )
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def serve(
     encoder = Encoder(
         backbone,
         image_size=image_size,
-        svd_components=_rank(svd_components),
+        svd_components=parse_rank(svd_components),
         device=device,
         dtype=dtype,
         block=block,

@@ -7,7 +7,8 @@ import json
 import shlex
 
 from ..methods import DEFAULT
-from . import (
+from .app import app
+from .options import (
     BackboneOption,
     BlockOption,
     DecoderOption,
@@ -24,8 +25,7 @@ from . import (
     OfflineOption,
     RankOption,
     ReferenceOption,
-    _segmenter,
-    app,
+    open_segmenter,
 )
 
 
@@ -52,7 +52,7 @@ def tune(
     from .references import read_references
 
     references = read_references(reference, mask, mask_value, label, negative, negative_mask)
-    segmenter = _segmenter(
+    segmenter = open_segmenter(
         svd_components,
         backbone=backbone,
         image_size=image_size,

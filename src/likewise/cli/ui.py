@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from ..errors import LikewiseError
-from . import DeviceOption, DtypeOption, OfflineOption, app
+from .app import app
+from .options import DeviceOption, DtypeOption, OfflineOption
 
 
 @app.command()

@@ -11,7 +11,9 @@ import typer
 
 from ..errors import LikewiseError
 from ..methods import DEFAULT
-from . import (
+from .app import app
+from .console import progress
+from .options import (
     BackboneOption,
     DecoderOption,
     DeviceOption,
@@ -20,8 +22,6 @@ from . import (
     JsonOption,
     MethodOption,
     OfflineOption,
-    _progress,
-    app,
 )
 
 
@@ -116,7 +116,7 @@ def video(
     written: list[Path] = []
     stopped = ""
     try:
-        with _progress(len(run.order), "video") as advance:
+        with progress(len(run.order), "video") as advance:
             for frame in found:
                 kept += frame.kept
                 theirs += frame.theirs

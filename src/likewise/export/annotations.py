@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from ..errors import ImageError, LikewiseError, note
 from ..instances import Instance
+from ..io.annotations.shapes import LABEL
 from ..io.images import picture_size, why
 from ..io.text_files import normal, read_json
-from ..reference import LABEL, is_part
+from ..reference import is_part
 from ..run.instance_file import instances_path, read_instances
 from ..run.manifest import LABELS, MARKED, Manifest, read_class_map
 from ..run.runner import places

@@ -5,27 +5,11 @@ Each needs packages that likewise does without; an extra of the same name instal
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LikewiseError
-
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
-
-
-@contextmanager
-def needs(extra: str) -> Iterator[None]:
-    """Turn a missing package into a LikewiseError that says how to install the extra."""
-    try:
-        yield
-    except ImportError as error:
-        raise LikewiseError(
-            f"{extra} needs the package {error.name}, which is not installed: "
-            f"pip install 'likewise[{extra}]'."
-        ) from error
 
 
 def open_references(path: str | Path, *, backbone: str | None = None, **options: Any) -> Segmenter:

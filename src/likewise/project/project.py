@@ -33,13 +33,11 @@ from ..reference import is_part
 from ..run.manifest import STALE, Manifest, file_hash, read_class_map, stamp
 from ..run.runner import Claim, Job, Outcome, plan, segment_files
 from ..run.targets import IMAGE_SUFFIXES, find_images
-from .corrections import as_numbers
+from .corrections import LabelMap, as_numbers, read_same_size, replace_class
 from .score_maps import Keeper, Sliders, layers_path
 from .settings import CONFIG, Settings, read_settings, relative
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from ..backbones.encoder import Encoder
     from ..reference import Reference
     from ..segmenter import Segmenter
@@ -204,10 +202,10 @@ class Project:
 
     def references(self) -> list[Reference]:
         """Read from their files. Raises LikewiseError if one cannot be used."""
-        from ..io.annotations.reader import read_reference
+        from ..vocabulary import reference_from_files
 
         return [
-            read_reference(
+            reference_from_files(
                 self.folder / marked.image,
                 None if marked.mask is None else self.folder / marked.mask,
                 marked.value,
@@ -329,7 +327,7 @@ class Project:
         return self.manifest.mask_of(target) or self.folder / MASKS / f"{target.stem}.png"
 
     def layers(self, target: Path) -> Path:
-        """Where the layers of a target are, if the project keeps them; see ``layers.py``."""
+        """Where the layers of a target are, if the project keeps them; see ``score_maps.py``."""
         return layers_path(self.mask(target), self.folder / MASKS, self.folder / LAYERS)
 
     def key(self, job: Job) -> str:
@@ -672,7 +670,7 @@ class Project:
             raise LikewiseError(f"{target} has no mask in {self.folder}: annotate it first.")
         return job
 
-    def read_mask(self, target: Path) -> npt.NDArray[np.integer[Any]]:
+    def read_mask(self, target: Path) -> LabelMap:
         """(H, W) the label map of a target, with the project's numbers.
 
         Raises:
@@ -680,7 +678,41 @@ class Project:
         """
         return read_class_map(self._masked(target).mask, self.numbers.values())
 
-    def correct(self, target: Path, label_map: npt.NDArray[np.integer[Any]]) -> None:
+    def read_correction(self, image: Path, mask: Path, label: str | None = None) -> LabelMap:
+        """The label map of a target as a person has it; nothing at all may be marked.
+
+        Args:
+            image: the target, which has a mask.
+            mask: a label map with the project's numbers (its masks are such), or, of one class
+                alone, a mask of two values in any form of ``read_label_map``.
+            label: the class that takes the place of what the target's mask shows of it, while its
+                other classes stay; by default the whole mask is replaced.
+
+        Returns:
+            (H, W) of the image: 0 nothing, else one of ``numbers``.
+
+        Raises:
+            LikewiseError: if a file cannot be used, or values or sizes do not fit.
+        """
+        numbers, labels = self.numbers, self.settings.labels
+        height, width = read_image(image).shape[:2]
+        if label is None:
+            return as_numbers(mask, (height, width), numbers, labels)
+        if label not in labels:
+            raise LikewiseError(f"the project has no class {label}: use {', '.join(labels)}.")
+        values = read_same_size(mask, (height, width), numbers)
+        shown = [int(k) for k in np.unique(values) if k]
+        marked = values > 0
+        if len(shown) > 1:
+            marked = values == numbers[label]
+            if numbers[label] not in shown or not set(shown) <= set(numbers.values()):
+                raise LikewiseError(
+                    f"{mask} holds the values {', '.join(map(str, shown))}, and {label} is "
+                    f"{numbers[label]}: give a mask of {label} alone."
+                )
+        return replace_class(self.read_mask(image), marked, label, numbers)
+
+    def correct(self, target: Path, label_map: LabelMap) -> None:
         """Keep a mask that a person made instead: no run replaces it.
 
         Args:
@@ -692,7 +724,7 @@ class Project:
         """
         self._keep(self._masked(target), label_map)
 
-    def _keep(self, job: Job, label_map: npt.NDArray[np.integer[Any]]) -> None:
+    def _keep(self, job: Job, label_map: LabelMap) -> None:
         """Write a person's mask and note it; killed between both, ``adopt_edited`` notes it."""
         highest = max(self.numbers.values(), default=0)
         stored = label_map.astype(np.uint8 if highest < 256 else np.uint16)
@@ -700,7 +732,7 @@ class Project:
         self.manifest.write(job.mask, encode_label_map(job.mask, stored, colours), job.target, "")
         self._note_person(job, stored)
 
-    def _note_person(self, job: Job, label_map: npt.NDArray[np.integer[Any]] | None) -> None:
+    def _note_person(self, job: Job, label_map: LabelMap | None) -> None:
         nothing = dict.fromkeys(("error", "run", "seconds", "confidence", "doubt"))
         values = (
             nothing

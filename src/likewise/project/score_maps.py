@@ -1,7 +1,7 @@
 """What a mask was made of: kept beside it, so that sliders need no backbone.
 
 Of each image a small file holds the scores of every class on the patch grid and the clustering of
-the patches. The page (page/static/layers.js) and this file do the same arithmetic on them, in the
+the patches. The page (web/ui/static/layers.js) and this file do the same arithmetic on them, in the
 same order in float64, so that what is seen is what is written; a test holds the two together.
 """
 

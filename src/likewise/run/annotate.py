@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LikewiseError, note
+from ..io.annotations.shapes import LABEL
 from ..io.images import PATH, ImageLike
 from ..io.masks import MaskLike, read_label_map
 from ..quality import validate_mask_quality
-from ..reference import LABEL
 from .manifest import Manifest
 from .runner import Outcome, plan, run_key, segment_files
 from .targets import find_images

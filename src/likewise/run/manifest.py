@@ -28,12 +28,12 @@ import numpy.typing as npt
 
 from ..backbones.download import sha256_of
 from ..errors import ImageError, LikewiseError, note
+from ..io.annotations.shapes import LABEL
 from ..io.draw import class_colour
 from ..io.files import refused, write_json, write_whole
 from ..io.images import why
 from ..io.masks import read_label_map
 from ..io.text_files import normal, read_json
-from ..reference import LABEL
 
 LABELS, MANIFEST = "labels.json", "manifest.jsonl"
 MARKED = 255

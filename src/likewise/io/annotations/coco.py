@@ -29,7 +29,7 @@ LEAST_SCORE = 0.5
 
 
 def read(content: Mapping[str, Any], file: Path, image: Path, size: Size) -> list[Shape]:
-    """The shapes of one image of a data set, see ``annotation_files.read_annotated``.
+    """The shapes of one image of a data set, see ``reader.read_annotated``.
 
     Raises:
         ImageError, ValueError: the image is not in it, or not once.

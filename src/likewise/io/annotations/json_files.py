@@ -30,7 +30,7 @@ FOREIGN: tuple[tuple[set[str], str], ...] = (
 
 
 def read(file: Path, image: Path, size: Size) -> list[Shape]:
-    """The shapes that a JSON file has for a picture, see ``annotation_files.read_annotated``.
+    """The shapes that a JSON file has for a picture, see ``reader.read_annotated``.
 
     Raises:
         ImageError: it is of no kind that is read.

@@ -29,7 +29,7 @@ NO_INSIDE = ("point", "points", "line", "linestrip")
 
 
 def read(content: Mapping[str, Any], file: Path, image: Path, size: Size) -> list[Shape]:
-    """The shapes of a file, see ``annotation_files.read_annotated``."""
+    """The shapes of a file, see ``reader.read_annotated``."""
     own = frame(content.get("imageHeight"), content.get("imageWidth"), size, str(file))
     check_picture(content.get("imagePath"), image, file)
     return collect("shape", content["shapes"], partial(_shape, own))

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
-from ... import reference
 from ...errors import ImageError, note
-from ...reference import LABEL, Reference
-from ..images import is_turned, read_picture, why
-from ..masks import MaskValue
+from ...io.annotations.shapes import LABEL
+from ..images import is_turned, why
 from ..text_files import normal
 from . import json_files, xml_files, yolo
 from .shapes import DAMAGE, Mask, Shape, Size, listed, reason
@@ -28,33 +25,6 @@ READERS: dict[str, Callable[[Path, Path, Size], list[Shape]]] = {
 OTHERS = (".csv", ".jsonl", ".ndjson", ".svg", ".tfrecord", ".yaml", ".yml", ".zip")
 """Suffixes in which annotations are kept that are not read."""
 KNOWN = "COCO or Labelme JSON, YOLO .txt or CVAT .xml"
-
-
-def read_reference(
-    image: Path,
-    mask: Path | None,
-    value: MaskValue | None = None,
-    label: str = LABEL,
-    negative: bool = False,
-) -> Reference:
-    """One reference, its files read and checked; for the meaning of all see ``Reference``.
-
-    Args:
-        image: the picture.
-        mask: an image, or annotations, see ``read_annotated``; None marks everything, of a negative
-            reference.
-        value: see ``read_mask``; of annotations the number of a class, or "any".
-        label: the class; LABEL, if annotations do not know it, is the only class marked there.
-        negative: whether it marks what is not to be found: of annotations all classes.
-
-    Raises:
-        ImageError: if a file cannot be used.
-    """
-    named, picture = Reference(image, mask, value, label, negative), read_picture(image)
-    marked = reference.marked_pixels(named, picture)
-    # Wide pictures are read again with the range of all references.
-    shown = image if picture.kind else picture
-    return replace(named, image=shown, mask=None if mask is None else marked, value=None)
 
 
 def is_annotation(mask: Path) -> bool:

@@ -26,6 +26,8 @@ from ..text_files import normal
 Mask = npt.NDArray[np.bool_]
 Size = tuple[int, int]
 """(H, W)."""
+LABEL = "object"
+"""The class of what names none."""
 
 DAMAGE = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...reference import LABEL
+from ...io.annotations.shapes import LABEL
 from .shapes import (
     Mask,
     Shape,

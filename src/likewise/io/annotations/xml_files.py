@@ -35,7 +35,7 @@ SHAPES = (*INSIDE, "cuboid", "points", "polyline", "skeleton")
 
 
 def read(file: Path, image: Path, size: Size) -> list[Shape]:
-    """The shapes that an XML file has for a picture, see ``annotation_files.read_annotated``.
+    """The shapes that an XML file has for a picture, see ``reader.read_annotated``.
 
     Raises:
         ImageError: it is of no kind that is read.

@@ -20,7 +20,7 @@ BEYOND = 0.05
 
 
 def read(file: Path, image: Path, size: Size) -> list[Shape]:
-    """The shapes of a file, see ``annotation_files.read_annotated``.
+    """The shapes of a file, see ``reader.read_annotated``.
 
     Raises:
         OSError, ValueError: it cannot be read, or is no YOLO text.

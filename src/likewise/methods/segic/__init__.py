@@ -1,6 +1,6 @@
 """SegIC (ECCV 2024): a trained decoder reads what references say of the target, and draws it.
 
-Instructions and decoder are in ``segic/``; ``likewise segic train`` makes the decoder's file.
+Instructions and decoder are in this package; ``likewise segic train`` makes the decoder's file.
 """
 
 from __future__ import annotations

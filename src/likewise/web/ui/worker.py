@@ -202,7 +202,7 @@ class Worker(threading.Thread):
         self.ask(settled)
 
     def regions(self, picture: Path) -> bytes | None:
-        """A picture's clustering as a blob of no classes, see ``layers.blob``.
+        """A picture's clustering as a blob of no classes, see ``score_maps.blob``.
 
         Returns:
             None while it is not there yet: browsers have few connections, so none is held.
