@@ -37,8 +37,8 @@ from scipy.spatial import cKDTree
 
 from likewise import Segmenter, instances
 from likewise.instances import CORNERS, Instance, find_objects
+from likewise.io.coco_masks import encode_runs
 from likewise.io.images import read_image
-from likewise.io.masks import encode_runs
 from likewise.lab.evaluation.cache import CachedEncoder
 from likewise.lab.evaluation.episodes import Episode, read_episodes
 

@@ -20,7 +20,8 @@ from speed import EXAMPLE, MASK, REFERENCE, make_encoder, make_folder, peak, tim
 
 from likewise.io.images import read_image
 from likewise.reference import Reference
-from likewise.run.runner import plan, segment_files
+from likewise.run.jobs import plan
+from likewise.run.runner import segment_files
 from likewise.segmenter import Segmenter
 
 

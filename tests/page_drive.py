@@ -174,7 +174,8 @@ def drive(
     """
     from playwright.sync_api import sync_playwright
 
-    from likewise.project.settings import Settings, replace_settings
+    from likewise.project.settings import Settings
+    from likewise.project.settings_file import replace_settings
 
     figures: dict[str, Any] = {}
     if image_size is not None:

@@ -22,7 +22,7 @@ from helpers import refusal
 from likewise.cli.references import read_references
 from likewise.errors import ImageError, InputWarning
 from likewise.io.annotations.reader import is_annotation, read_annotated
-from likewise.io.masks import fill_polygon
+from likewise.io.coco_masks import fill_polygon
 from likewise.reference import Reference
 from likewise.reference import read_reference as read_both
 

@@ -41,7 +41,8 @@ from likewise.cli import doctor
 from likewise.cli.console import notes
 from likewise.errors import InputWarning, LikewiseError
 from likewise.io.draw import class_colour, overlay, overlay_labels, with_legend
-from likewise.io.images import read_image, write_image
+from likewise.io.encoding import write_image
+from likewise.io.images import read_image
 from likewise.io.masks import read_mask
 from likewise.methods import DEFAULT
 from likewise.reference import Reference

@@ -25,8 +25,10 @@ from likewise import Reference, Segmenter
 from likewise.errors import LikewiseError
 from likewise.project.project import DATABASE, Project
 from likewise.run.distributed import Crew, divide, on_ray, task_size
+from likewise.run.jobs import Job, plan
 from likewise.run.manifest import Manifest
-from likewise.run.runner import Finished, Job, Outcome, plan, segment_files, store
+from likewise.run.outcomes import Finished, Outcome
+from likewise.run.runner import segment_files, store
 from likewise.run.worker import TRIES, Attempts, Recipe, Worker
 from likewise.segmenter import CONSENSUS_BATCH
 

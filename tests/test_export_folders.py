@@ -25,8 +25,9 @@ from likewise.export.annotations import Pair, find_pairs, read_annotation, read_
 from likewise.export.dataset import FORMATS, Settings, write_dataset
 from likewise.instances import draw
 from likewise.io.annotations.reader import read_annotated
-from likewise.io.images import write_label_map, write_mask
-from likewise.io.masks import fill_polygon, read_label_map
+from likewise.io.coco_masks import fill_polygon
+from likewise.io.encoding import write_label_map, write_mask
+from likewise.io.masks import read_label_map
 from likewise.run.manifest import LABELS, MANIFEST, Manifest
 from painted import CLASSES, annotate, meaning, paint, truth
 

@@ -19,8 +19,9 @@ from likewise.errors import ImageError, LikewiseError, WriteError
 from likewise.io.draw import overlay
 from likewise.io.files import refused
 from likewise.io.images import Picture, read_picture
+from likewise.run.jobs import Job, plan
 from likewise.run.manifest import LABELS, MANIFEST, Manifest
-from likewise.run.runner import Job, Outcome, plan
+from likewise.run.outcomes import Outcome
 from likewise.run.runner import segment_files as segment_numbered
 from likewise.segmenter import CONSENSUS_BATCH
 

@@ -18,7 +18,8 @@ from PIL import Image, ImageFile
 
 from helpers import grey, refusal
 from likewise.io import images
-from likewise.io.images import read_image, read_picture, write_image, write_mask
+from likewise.io.encoding import write_image, write_mask
+from likewise.io.images import read_image, read_picture
 from likewise.io.masks import read_mask
 
 ORIENTATION = 0x112

@@ -21,8 +21,8 @@ from likewise.instances import CELLS, Instance, draw, find_objects
 from likewise.project.project import Project
 from likewise.result import ClassResult, Result
 from likewise.run.instance_file import encode_instances, instances_path, read_instances
+from likewise.run.jobs import Job, plan
 from likewise.run.manifest import LABELS, MANIFEST, Manifest
-from likewise.run.runner import Job, plan
 from likewise.run.targets import find_images
 
 SURE = np.full((9, 9), 0.9, np.float32)

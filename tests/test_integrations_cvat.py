@@ -22,8 +22,8 @@ from helpers import refusal
 from likewise import Reference, Segmenter
 from likewise.integrations.cvat import create
 from likewise.integrations.pieces import find_pieces
+from likewise.io.coco_masks import fill_polygon
 from likewise.io.images import read_image
-from likewise.io.masks import fill_polygon
 from likewise.result import Result
 
 sdk = pytest.importorskip("cvat_sdk", reason="cvat-sdk is not installed")

@@ -32,8 +32,8 @@ from likewise import Reference, Segmenter
 from likewise.errors import LikewiseError
 from likewise.integrations import open_references
 from likewise.integrations.pieces import find_pieces
+from likewise.io.coco_masks import fill_polygon
 from likewise.io.images import read_image
-from likewise.io.masks import fill_polygon
 from likewise.result import Result
 from likewise.web.label_studio.brush import decode_brush, encode_brush
 from likewise.web.label_studio.config import check_classes, read_config

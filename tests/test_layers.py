@@ -15,7 +15,8 @@ from likewise.io.masks import read_mask
 from likewise.project.project import LAYERS, Project
 from likewise.project.redraw import redraw
 from likewise.project.score_maps import NEUTRAL, Layers, Sliders, clusters, read_layers, upsample
-from likewise.project.settings import Marked, Settings, read_settings, replace_settings
+from likewise.project.settings import Marked, Settings, read_settings
+from likewise.project.settings_file import replace_settings
 from likewise.reference import Reference
 from likewise.result import Result
 from likewise.segmenter import Segmenter

@@ -22,10 +22,10 @@ from PIL import Image
 import likewise
 from helpers import refusal
 from likewise.errors import InputWarning
-from likewise.io.images import write_label_map, write_mask
+from likewise.io.encoding import write_label_map, write_mask
 from likewise.run.instance_file import instances_path
+from likewise.run.jobs import places, plan
 from likewise.run.manifest import LABELS, MANIFEST, Manifest
-from likewise.run.runner import places, plan
 from painted import CLASSES, Painted, annotate, meaning, paint, truth
 
 

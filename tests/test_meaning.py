@@ -15,15 +15,11 @@ from PIL import Image, ImageDraw
 
 from helpers import refusal
 from likewise.errors import InputWarning
-from likewise.io.images import (
-    decode,
-    find_range,
-    image_size,
-    read_image,
-    read_image_bytes,
-    read_picture,
-)
-from likewise.io.masks import cvat_classes, parse_value, read_label_map, read_mask
+from likewise.io.decoding import decode
+from likewise.io.images import find_range, read_image, read_image_bytes, read_picture
+from likewise.io.mask_values import cvat_classes
+from likewise.io.masks import parse_value, read_label_map, read_mask
+from likewise.io.opening import image_size
 from likewise.io.stretch import pooled
 from likewise.reference import Reference, read_reference
 from likewise.vocabulary import reference_from_files

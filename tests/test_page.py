@@ -29,7 +29,8 @@ uvicorn = pytest.importorskip("uvicorn", reason="the extra ui is not installed")
 from likewise.backbones.encoder import Encoder  # noqa: E402
 from likewise.project.project import Project  # noqa: E402
 from likewise.project.score_maps import Sliders, read_layers  # noqa: E402
-from likewise.project.settings import Settings, read_settings, replace_settings  # noqa: E402
+from likewise.project.settings import Settings, read_settings  # noqa: E402
+from likewise.project.settings_file import replace_settings  # noqa: E402
 from likewise.web.listening import bind  # noqa: E402
 from likewise.web.ui import routes as page  # noqa: E402
 from likewise.web.ui.feed import Feed  # noqa: E402

@@ -23,7 +23,8 @@ import likewise
 from bad_inputs import make_scene, run, sandbox
 from helpers import refusal
 from likewise.project.project import DATABASE, Project
-from likewise.project.settings import CONFIG, Marked, read_settings, write_settings
+from likewise.project.settings import CONFIG, Marked, read_settings
+from likewise.project.settings_file import write_settings
 from likewise.quality import doubt, steadiness, validate_mask_quality, verdicts
 
 COUNT = 12

@@ -24,7 +24,8 @@ from likewise.errors import InputWarning
 from likewise.project.corrections import replace_class
 from likewise.project.project import DATABASE, Project
 from likewise.project.score_maps import Sliders
-from likewise.project.settings import CONFIG, Marked, Settings, read_settings, replace_settings
+from likewise.project.settings import CONFIG, Marked, Settings, read_settings
+from likewise.project.settings_file import replace_settings
 
 CLASSES = ("ball", "box", "person", "person/hair")
 SIZE = 6, 8

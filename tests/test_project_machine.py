@@ -34,7 +34,8 @@ from likewise.io.draw import class_colour
 from likewise.io.masks import read_label_map
 from likewise.project.corrections import replace_class
 from likewise.project.project import Project
-from likewise.project.settings import Marked, Settings, read_settings, replace_settings
+from likewise.project.settings import Marked, Settings, read_settings
+from likewise.project.settings_file import replace_settings
 
 CLASSES = ("cat", "dog", "cat/ear", "owl")
 SIZE = 3, len(CLASSES)

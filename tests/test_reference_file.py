@@ -26,7 +26,7 @@ from likewise.methods import METHODS, get_method
 from likewise.methods.segic.decoder import Decoder, Shape
 from likewise.methods.segic.files import Trained, save_decoder
 from likewise.reference import THUMBNAIL, thumbnail
-from likewise.reference_file import ENTRY, FORMAT, _digest, read_info, read_thumbnails
+from likewise.reference_file import ENTRY, FORMAT, digest_of, read_info, read_thumbnails
 from likewise.result import Result
 
 FILE = "r.safetensors"
@@ -100,7 +100,7 @@ def rewrite(*, sealed: bool = True, **changes: Any) -> None:
         facts = json.loads(file.metadata()[ENTRY])
     tensors, facts = load_file(FILE), facts | changes
     if sealed:
-        facts["digest"] = _digest({k: v for k, v in facts.items() if k != "digest"}, tensors)
+        facts["digest"] = digest_of({k: v for k, v in facts.items() if k != "digest"}, tensors)
     save_file(tensors, FILE, {ENTRY: json.dumps(facts)})
 
 

@@ -126,7 +126,7 @@ def test_reading_backwards_holds_few_frames(
     frames, _ = camera()
     clip = open_clip(write_video(tmp_path / "a.mp4", frames))
     whole = list(clip.read(range(COUNT)))
-    monkeypatch.setattr("likewise.video.frames.HELD", 2 * whole[0].nbytes)
+    monkeypatch.setattr("likewise.video.video_file.HELD", 2 * whole[0].nbytes)
     back = list(clip.read(range(COUNT - 1, -1, -1)))
     assert all((a == b).all() for a, b in zip(back, whole[::-1], strict=True))
 

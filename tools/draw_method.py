@@ -14,7 +14,8 @@ from PIL import Image
 from likewise.backbones.encoder import Encoder
 from likewise.example import CONCEPTS, FOLDER
 from likewise.io.draw import contact_sheet, overlay
-from likewise.io.images import read_image, write_image
+from likewise.io.encoding import write_image
+from likewise.io.images import read_image
 from likewise.io.masks import read_mask
 from likewise.methods import likewise
 from likewise.reference import Reference, encode_references

@@ -17,7 +17,8 @@ from .features.encoded import Encoded
 from .features.grid import mask_share, mask_to_grid
 from .features.views import make_views
 from .io.annotations.shapes import LABEL
-from .io.images import PATH, ImageLike, Picture, find_range, read_picture, source_name
+from .io.decoding import PATH
+from .io.images import ImageLike, Picture, find_range, read_picture, source_name
 from .io.masks import MaskLike, MaskValue, read_mask
 from .io.stretch import Ranges, pooled
 from .io.text_files import normal

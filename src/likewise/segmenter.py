@@ -203,7 +203,7 @@ class Segmenter:
         Raises:
             LikewiseError: if there is no reference yet, or the file cannot be written.
         """
-        from .reference_file import save_references
+        from .saved_references import save_references
 
         save_references(path, self.fitted(), self.encoder, self.method, self.params, half=half)
 
@@ -223,7 +223,7 @@ class Segmenter:
         Raises:
             LikewiseError: if the file cannot be used, or not with this backbone or method.
         """
-        from .reference_file import load_references
+        from .saved_references import load_references
 
         encoded = load_references(path, self.encoder, self.method)
         return self.learn(encoded if only is None else encoded.only(only))

@@ -115,9 +115,10 @@ def tune(
 
     With two or more shots of every class each shot is found from the others. Where a class has one
     shot, views of every shot (mirrored, closer, further away, see ``features/views.py``) are found
-    from the remaining views, picture and mirror image left out together. IoU is measured on pixels at the
-    reference's own size, each class for itself and without a refiner. Block, size and setting are
-    chosen one after the other; what the segmenter has stays unless another value gains 0.01.
+    from the remaining views, picture and mirror image left out together. IoU is measured on pixels
+    at the reference's own size, each class for itself and without a refiner. Block, size and
+    setting are chosen one after the other; what the segmenter has stays unless another value gains
+    0.01.
 
     The setting is tau of insid3 and foris and the threshold of likewise and segic. Where a class
     has one shot the threshold is left alone: chosen on views of the same image it did not help on

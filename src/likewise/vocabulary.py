@@ -19,9 +19,11 @@ from pathlib import Path
 from .errors import ImageError, LikewiseError, note
 from .io.annotations.reader import READERS, is_annotation
 from .io.annotations.shapes import LABEL
+from .io.decoding import is_cut_out
 from .io.formats import is_image_name
-from .io.images import is_cut_out, read_image, read_picture, why
+from .io.images import read_image, read_picture
 from .io.masks import MaskValue
+from .io.opening import why
 from .io.text_files import normal
 from .reference import Reference, marked_pixels
 

@@ -160,7 +160,7 @@ def print_list(root: Path | None, as_json: bool) -> None:
 def merge(reports: list[Path], out: Path, as_json: bool) -> None:
     """Write and print the report of all shards."""
     from ..lab.evaluation.benchmark_report import markdown, merge_reports, write_report
-    from ..run.runner import claim
+    from ..run.jobs import claim
 
     if not reports:
         raise LikewiseError("merge needs reports: give report-i-of-n.json of every shard.")

@@ -23,8 +23,8 @@ def demo(
 ) -> None:
     """Run the bundled example: one coin and one board masked, the others found."""
     from ..example import run_demo
-    from ..io.images import picture_format
-    from ..run.runner import claim
+    from ..io.encoding import picture_format
+    from ..run.jobs import claim
     from ..segmenter import Segmenter
 
     picture_format(out)

@@ -169,7 +169,7 @@ def compare_reports(
     as_json: JsonOption = False,
 ) -> None:
     """How much better B is than A on the same episodes: B minus A, with its interval."""
-    from ..io.images import picture_format, write_image
+    from ..io.encoding import picture_format, write_image
     from ..lab.evaluation.compare import compare, comparison_text, draw_grid, read_run
 
     if out is not None:
@@ -216,7 +216,7 @@ def claim_outputs(option: str, files: Sequence[Path], inputs: Sequence[Path]) ->
     Raises:
         LikewiseError: naming the option to change.
     """
-    from ..run.runner import claim
+    from ..run.jobs import claim
 
     if files:
         claim(files[0].parent, [(file, file) for file in files], inputs, option)

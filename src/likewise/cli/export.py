@@ -58,7 +58,7 @@ def export(
     from ..export.dataset import Settings, check_folder, find_writer, write_dataset
     from ..io.text_files import normal
     from ..project.settings import CONFIG
-    from ..run.runner import claim
+    from ..run.jobs import claim
     from ..run.targets import find_images
 
     # Everything that can be wrong with the call, before anything is written.

@@ -48,8 +48,9 @@ def match(
 ) -> None:
     """Find points of one image in others (semantic correspondence)."""
     from ..io.draw import draw_matches
-    from ..io.images import read_image, write_image
-    from ..run.runner import claim, make_parent, places
+    from ..io.encoding import write_image
+    from ..io.images import read_image
+    from ..run.jobs import claim, make_parent, places
     from ..run.targets import find_images
     from ..segmenter import check_keypoints
 

@@ -70,9 +70,10 @@ def init(
     from ..methods import check_consensus, make_params
     from ..methods.segic.files import load_decoder
     from ..project.project import MASKS
-    from ..project.settings import Marked, relative, write_settings
+    from ..project.settings import Marked, relative
+    from ..project.settings_file import write_settings
     from ..refine import check_refiner
-    from ..run.runner import check_apart, places
+    from ..run.jobs import check_apart, places
     from ..run.targets import find_images
     from .references import read_references
 

@@ -73,7 +73,7 @@ def save(
 ) -> None:
     """Write references to one file, with small pictures of them, for `segment --references`."""
     from ..reference_file import check_name
-    from ..run.runner import claim
+    from ..run.jobs import claim
     from .references import choose_references, files_of
 
     check_name(out)
@@ -132,9 +132,9 @@ def show(
 def _draw(file: Path, out: Path) -> None:
     """A contact sheet of the thumbnails with their masks."""
     from ..io.draw import class_colour, contact_sheet, overlay
-    from ..io.images import picture_format, write_image
+    from ..io.encoding import picture_format, write_image
     from ..reference_file import read_info, read_thumbnails
-    from ..run.runner import claim
+    from ..run.jobs import claim
 
     picture_format(out)
     claim(out.parent, [(out, out)], inputs=[file], option="--picture")

@@ -36,7 +36,7 @@ def train(
 ) -> None:
     """Train a decoder; run again, it goes on where it was. For GPUs: torchrun -m likewise ..."""
     from ..lab.segic.training.config import read_config
-    from ..run.runner import claim
+    from ..run.jobs import claim
 
     told = read_config(config)
     out = told.path(told.out)
@@ -76,7 +76,7 @@ def show(
 ) -> None:
     """Draw training pairs: reference and target, as they are and marked."""
     from ..errors import LikewiseError
-    from ..io.images import picture_format, write_image
+    from ..io.encoding import picture_format, write_image
     from ..lab.segic.training.config import read_config
     from .eval import claim_outputs
 

@@ -44,7 +44,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..run.runner import Outcome
+    from ..run.outcomes import Outcome
 
 
 @app.command()
@@ -96,8 +96,9 @@ def segment(
     """Write <stem>.png (0/255, or with several labels 1, 2, ...; the target's size)."""
     from ..io.text_files import normal
     from ..methods import check_consensus
+    from ..run.jobs import check_apart, plan
     from ..run.manifest import LABELS, MANIFEST, Manifest
-    from ..run.runner import check_apart, plan, run_key, segment_files
+    from ..run.runner import run_key, segment_files
     from ..run.targets import find_images
     from .references import choose_references, files_of
 

@@ -70,8 +70,9 @@ def video(
     from ..methods.segic.text import TASKS
     from ..refine import check_refiner
     from ..video.annotation import read_annotations
-    from ..video.frames import open_clip, pyav, tell_order
+    from ..video.frames import open_clip, tell_order
     from ..video.run import LOG, Run
+    from ..video.video_file import pyav
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
     settings: dict[str, Any] = {"decoder": decoder}

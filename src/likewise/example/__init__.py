@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ..io.draw import RGB, contact_sheet, overlay
-from ..io.images import read_image, write_image
+from ..io.encoding import write_image
+from ..io.images import read_image
 from ..io.masks import read_mask
 from ..segmenter import Segmenter
 

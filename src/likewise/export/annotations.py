@@ -15,12 +15,14 @@ import numpy.typing as npt
 from ..errors import ImageError, LikewiseError, note
 from ..instances import Instance
 from ..io.annotations.shapes import LABEL
-from ..io.images import picture_size, why
+from ..io.decoding import picture_size
+from ..io.opening import why
 from ..io.text_files import normal, read_json
 from ..reference import is_part
 from ..run.instance_file import instances_path, read_instances
-from ..run.manifest import LABELS, MARKED, Manifest, read_class_map
-from ..run.runner import places
+from ..run.jobs import places
+from ..run.labels import MARKED, read_class_map
+from ..run.manifest import LABELS, Manifest
 
 
 @dataclass(frozen=True, eq=False)

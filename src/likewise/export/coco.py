@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..io.coco_masks import encode_runs
 from ..io.files import write_json
-from ..io.masks import encode_runs
 from .dataset import Item, Settings, make_folder
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from ..errors import LikewiseError
 from ..instances import draw
 from ..io.draw import class_colour
+from ..io.encoding import write_label_map
 from ..io.files import write_json
-from ..io.images import write_label_map
 from ..run.manifest import LABELS
 from .dataset import Item, Settings, file_in, make_folder
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import LikewiseError
 from ..instances import draw
+from ..io.encoding import write_label_map
 from ..io.files import write_whole
-from ..io.images import write_label_map
 from .dataset import Item, Settings, copy_image, file_in, make_folder
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LikewiseError, needs
-from ..io.images import why
+from ..io.opening import why
 
 
 def load(annotations: str | Path, images: str | Path) -> Any:

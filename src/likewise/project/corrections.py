@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..errors import LikewiseError
 from ..reference import is_part, wholes_of
-from ..run.manifest import read_class_map
+from ..run.labels import read_class_map
 
 LabelMap = npt.NDArray[np.integer[Any]]
 MARKED = 255

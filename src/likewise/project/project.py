@@ -26,12 +26,17 @@ import numpy as np
 
 from ..errors import LikewiseError, note
 from ..io.draw import class_colour
-from ..io.images import encode_label_map, read_image
+from ..io.encoding import encode_label_map
+from ..io.images import read_image
 from ..io.masks import read_label_map
 from ..quality import MIN_CONFIDENCE, doubt
 from ..reference import is_part
-from ..run.manifest import STALE, Manifest, file_hash, read_class_map, stamp
-from ..run.runner import Claim, Job, Outcome, plan, segment_files
+from ..run.file_state import file_hash, stamp
+from ..run.jobs import Job, plan
+from ..run.labels import read_class_map
+from ..run.manifest import STALE, Manifest
+from ..run.outcomes import Outcome
+from ..run.runner import Claim, segment_files
 from ..run.targets import IMAGE_SUFFIXES, find_images
 from .corrections import LabelMap, as_numbers, read_same_size, replace_class
 from .score_maps import Keeper, Sliders, layers_path

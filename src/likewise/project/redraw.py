@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from ..io.files import write_whole
 from ..io.images import read_picture
-from ..run.runner import Claim, Job, Outcome, Segmented, redo, store
+from ..run.jobs import Job
+from ..run.outcomes import Outcome, Segmented
+from ..run.runner import Claim, redo, store
 from .project import Project
 from .score_maps import read_drawn, read_layers
 

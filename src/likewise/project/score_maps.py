@@ -26,7 +26,7 @@ from ..reference import wholes_of
 if TYPE_CHECKING:
     from ..features.clustering import MergeTree
     from ..result import Result
-    from ..run.runner import Segmented
+    from ..run.outcomes import Segmented
 
 NATS = 2 * REACH
 """Scores of 0 to 1 are so many nats of ``likewise``: the unit of the threshold."""

@@ -8,11 +8,14 @@ from typing import Any
 
 from ..errors import LikewiseError, note
 from ..io.annotations.shapes import LABEL
-from ..io.images import PATH, ImageLike
+from ..io.decoding import PATH
+from ..io.images import ImageLike
 from ..io.masks import MaskLike, read_label_map
 from ..quality import validate_mask_quality
+from .jobs import plan
 from .manifest import Manifest
-from .runner import Outcome, plan, run_key, segment_files
+from .outcomes import Outcome
+from .runner import run_key, segment_files
 from .targets import find_images
 
 

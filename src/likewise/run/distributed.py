@@ -24,8 +24,10 @@ from ..backbones.encoder import BATCH
 from ..errors import LikewiseError
 from ..io.prefetch import batched
 from ..segmenter import CONSENSUS_BATCH
+from .jobs import Job
 from .manifest import Manifest
-from .runner import Claim, Job, Keep, Outcome, store
+from .outcomes import Outcome
+from .runner import Claim, Keep, store
 from .worker import Attempts, Recipe, Worker
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from ..errors import ImageError
 from ..instances import Instance, draw
+from ..io.coco_masks import encode_runs, read_coco
 from ..io.files import encode_json
-from ..io.images import why
-from ..io.masks import encode_runs, read_coco
+from ..io.opening import why
 from ..io.text_files import read_json
 
 

@@ -17,60 +17,25 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..backbones.download import sha256_of
 from ..errors import ImageError, LikewiseError, note
 from ..io.annotations.shapes import LABEL
-from ..io.draw import class_colour
 from ..io.files import refused, write_json, write_whole
-from ..io.images import why
 from ..io.masks import read_label_map
-from ..io.text_files import normal, read_json
+from ..io.opening import why
+from ..io.text_files import normal
+from .file_state import Entry, Seen, file_hash, look, stamp
+from .labels import MARKED, read_labels
 
 LABELS, MANIFEST = "labels.json", "manifest.jsonl"
-MARKED = 255
-"""The number of the first class of a folder, where it is the only one: masks of 0 and 255."""
 STALE = "settings or references changed"
 """Why a mask of another run is made anew."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A picture file as it was when it was read."""
-
-    bytes: int | None
-    """None where there was no such file."""
-    changed: int | None
-    """Time of its last change, in ns."""
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the manifest."""
-
-    mask: str
-    """Relative to the folder, with forward slashes."""
-    sha256: str
-    """Of the mask file."""
-    image: str
-    """The picture; relative to the folder where that is possible."""
-    image_bytes: int | None
-    image_changed: int | None
-    """Time of its last change, in ns."""
-    image_sha256: str
-    run: str
-    """Fingerprint of what made the mask; "" where a person did."""
-    beside: Sequence[str] = ()
-    """Names of the files that were written with it: overlay, instances."""
 
 
 class Manifest:
@@ -373,66 +338,3 @@ def written_in(folder: Path) -> set[Path]:
     masks = {folder / entry.mask for entry in entries}
     beside = {(folder / e.mask).with_name(name) for e in entries for name in e.beside}
     return masks | beside | {folder / LABELS, folder / MANIFEST}
-
-
-def read_class_map(mask: Path, numbers: Iterable[int]) -> npt.NDArray[np.integer[Any]]:
-    """(H, W) the label map of a mask, which a program may have saved in the classes' colours.
-
-    Args:
-        mask: the file.
-        numbers: of the classes.
-
-    Raises:
-        ImageError: as ``read_label_map``.
-    """
-    try:
-        return read_label_map(mask, colours={class_colour(k): k for k in numbers})
-    except ImageError:  # other colours, or none of these kinds
-        return read_label_map(mask)
-
-
-def read_labels(path: Path) -> dict[str, int] | None:
-    """Class → value of the masks, from ``labels.json``; None if there is none.
-
-    Raises:
-        LikewiseError: it cannot be used.
-    """
-    try:
-        named = read_json(path)
-        if not isinstance(named, dict) or not all(isinstance(v, str) for v in named.values()):
-            raise ValueError("it holds other than names")
-        numbers = {normal(label): int(k) for k, label in named.items()}
-        if len(numbers) < len(named) or len(set(numbers.values())) < len(named):
-            raise ValueError("it names a label twice")
-        if not all(0 < k < 65536 for k in numbers.values()):
-            raise ValueError("a number is not within 1 to 65535")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise LikewiseError(
-            f'{path} cannot be used ({why(error)}): it must name the labels as {{"1": "first", '
-            '"2": "second"}.'
-        ) from error
-    return numbers
-
-
-def look(image: Path) -> Seen:
-    """The picture file as it is."""
-    return Seen(*stamp(image), file_hash(image))
-
-
-def stamp(path: Path) -> tuple[int | None, int | None]:
-    """(bytes, time of last change in ns); None where there is no such file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None, None
-    return status.st_size, status.st_mtime_ns
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of its bytes; empty where it cannot be read."""
-    try:
-        return sha256_of(path)
-    except OSError:
-        return ""

@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ..errors import ImageError, note
+from ..io.decoding import PATH
 from ..io.formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES  # others take it from here
 from ..io.formats import advice, is_image_name
-from ..io.images import PATH, why
+from ..io.opening import why
 from .manifest import LABELS, MANIFEST, written_in
 
 LISTED = 5

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..errors import LikewiseError
 from ..io.prefetch import batched
-from .runner import Finished, Job, Keep, Outcome, finish_files
+from .jobs import Job
+from .outcomes import Finished, Outcome
+from .runner import Keep, finish_files
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter

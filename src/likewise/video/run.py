@@ -13,11 +13,11 @@ import numpy as np
 
 from ..errors import ImageError, LikewiseError
 from ..io.draw import class_colour
+from ..io.encoding import encode_label_map
 from ..io.files import refused, write_whole
-from ..io.images import encode_label_map
 from ..io.masks import read_label_map
+from ..run.jobs import claim
 from ..run.manifest import Manifest
-from ..run.runner import claim
 from .annotation import MARKED, Annotations
 from .frames import Clip
 from .outputs import write_coco_video, write_overlay, write_strip

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ImageError, note
-from ..images import check_size
-from ..masks import decode_runs
+from ..coco_masks import decode_runs
+from ..opening import check_size
 from .shapes import (
     DAMAGE,
     Mask,

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from ...errors import ImageError, note
 from ...io.annotations.shapes import LABEL
-from ..images import is_turned, why
+from ..opening import is_turned, why
 from ..text_files import normal
 from . import json_files, xml_files, yolo
 from .shapes import DAMAGE, Mask, Shape, Size, listed, reason

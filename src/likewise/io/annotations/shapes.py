@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ImageError, note
-from ..images import check_size, open_image
-from ..masks import fill_polygon, read_label_map
+from ..coco_masks import fill_polygon
+from ..masks import read_label_map
+from ..opening import check_size, open_image
 from ..text_files import normal
 
 Mask = npt.NDArray[np.bool_]

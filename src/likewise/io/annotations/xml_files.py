@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ...errors import ImageError
-from ..images import check_size
+from ..opening import check_size
 from .shapes import (
     Mask,
     Shape,

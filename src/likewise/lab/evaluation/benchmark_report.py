@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ...errors import LikewiseError
 from ...io.draw import COLOUR, RGB
+from ...io.encoding import write_image
 from ...io.files import write_json, write_whole
-from ...io.images import write_image
 from ...io.text_files import read_json
 from .datasets import Benchmark, get_benchmark
 from .figures import figures

@@ -12,7 +12,7 @@ from ...errors import LikewiseError
 from ...io.files import write_json, write_whole
 from ...methods import make_params
 from ...refine import check_refiner
-from ...run.runner import claim
+from ...run.jobs import claim
 from ...segmenter import Segmenter
 from .ablations import get_ablation
 from .benchmark import Shard, choose_numbers, code_digest, fingerprint, run_blocks

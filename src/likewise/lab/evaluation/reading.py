@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ImageError
+from ...io.coco_masks import read_coco
 from ...io.draw import RGB
 from ...io.images import read_image
-from ...io.masks import nearest, read_coco, read_label_map, read_mask
+from ...io.masks import nearest, read_label_map, read_mask
 from .episodes import Marked, Runs
 
 Bools = npt.NDArray[np.bool_]

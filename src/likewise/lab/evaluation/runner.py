@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import LikewiseError, WriteError, explained_memory
-from ...io.images import write_image, write_mask
+from ...io.encoding import write_image, write_mask
 from ...reference import Reference
 from ...refine import at_input_size, resize
 from .episodes import Episode, Marked, Trial

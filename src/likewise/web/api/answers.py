@@ -12,8 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, Field
 
+from ...io.coco_masks import encode_runs
 from ...io.draw import class_colour
-from ...io.masks import encode_runs
 from ...result import Result
 
 if TYPE_CHECKING:

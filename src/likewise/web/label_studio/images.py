@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ImageError, LikewiseError
-from ...io.images import read_image, read_image_bytes, why
+from ...io.images import read_image, read_image_bytes
+from ...io.opening import why
 
 LOCAL = "/data/local-files/"
 MAX_BYTES = 100_000_000

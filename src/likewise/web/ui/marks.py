@@ -17,11 +17,12 @@ from PIL import Image
 
 from ...errors import LikewiseError
 from ...io.draw import class_colour
-from ...io.images import read_image, write_label_map
+from ...io.encoding import write_label_map
+from ...io.images import read_image
 from ...io.masks import read_mask
 from ...project.project import MASKS, Project
 from ...project.settings import Marked, relative
-from ...run.runner import Job
+from ...run.jobs import Job
 from .workspace import NEGATIVE, REFERENCES, Workspace, allot, check_version, classes
 
 WORKING = 1600

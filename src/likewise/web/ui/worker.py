@@ -20,8 +20,9 @@ from ...io.images import read_image
 from ...project.project import Project
 from ...project.redraw import redraw
 from ...project.score_maps import blob, tree_arrays
-from ...run.manifest import stamp
-from ...run.runner import Job, Outcome
+from ...run.file_state import stamp
+from ...run.jobs import Job
+from ...run.outcomes import Outcome
 from ...segmenter import Segmenter
 from .feed import Feed
 from .keeping import KeepingEncoder

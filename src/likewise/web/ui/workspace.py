@@ -26,9 +26,10 @@ from ...io.text_files import normal
 from ...project.project import LAYERS, MASKS, Project
 from ...project.redraw import redraw
 from ...project.score_maps import Sliders
-from ...project.settings import CONFIG, Marked, Settings, read_settings, relative, replace_settings
-from ...run.manifest import file_hash
-from ...run.runner import Job
+from ...project.settings import CONFIG, Marked, Settings, read_settings, relative
+from ...project.settings_file import replace_settings
+from ...run.file_state import file_hash
+from ...run.jobs import Job
 from ...run.targets import IMAGE_SUFFIXES, find_images
 
 IMAGES, REFERENCES = "images", "references"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ....errors import LikewiseError
-from ....io.masks import encode_runs
+from ....io.coco_masks import encode_runs
 from ..episodes import Runs
 from ..manifest import marked_entry, mask_entry
 from . import Benchmark, Built

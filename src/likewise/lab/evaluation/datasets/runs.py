@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ....errors import LikewiseError
-from ....io.masks import read_coco
+from ....io.coco_masks import read_coco
 from ..episodes import Runs
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ....errors import LikewiseError
-from ....io.images import read_image, why
-from ....io.masks import read_coco
+from ....io.coco_masks import read_coco
+from ....io.images import read_image
+from ....io.opening import why
 from ....io.text_files import read_json
 from ...evaluation.datasets.runs import pycocotools
 from .augment import Mask, View, shrink

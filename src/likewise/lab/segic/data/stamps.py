@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ....errors import ImageError, LikewiseError
-from ....io.images import decode
+from ....io.decoding import decode
 from ....io.prefetch import ahead
 from .augment import LEAST
 from .compose import Pasting, Scene, compose

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ....backbones.encoder import Encoder
-from ....io.images import write_image
+from ....io.encoding import write_image
 from ..data.pairs import grid
 from .config import Config
 from .feed import order
