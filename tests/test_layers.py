@@ -12,7 +12,8 @@ import torch
 from likewise.example import FOLDER
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
-from likewise.project.project import LAYERS, Project
+from likewise.project.folder import LAYERS
+from likewise.project.project import Project
 from likewise.project.redraw import redraw
 from likewise.project.score_maps import NEUTRAL, Layers, Sliders, clusters, read_layers, upsample
 from likewise.project.settings import Marked, Settings, read_settings

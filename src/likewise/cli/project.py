@@ -36,7 +36,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..project.project import Row
+    from ..project.store import Row
 
 ProjectArgument = Annotated[Path, typer.Argument(help="Folder of the project.")]
 
@@ -69,7 +69,7 @@ def init(
     from ..io.masks import parse_value
     from ..methods import check_consensus, make_params
     from ..methods.segic.files import load_decoder
-    from ..project.project import MASKS
+    from ..project.folder import MASKS
     from ..project.settings import Marked, relative
     from ..project.settings_file import write_settings
     from ..refine import check_refiner

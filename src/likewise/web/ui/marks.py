@@ -20,7 +20,8 @@ from ...io.draw import class_colour
 from ...io.encoding import write_label_map
 from ...io.images import read_image
 from ...io.masks import read_mask
-from ...project.project import MASKS, Project
+from ...project.folder import MASKS
+from ...project.project import Project
 from ...project.settings import Marked, relative
 from ...run.jobs import Job
 from .workspace import NEGATIVE, REFERENCES, Workspace, allot, check_version, classes

@@ -23,7 +23,8 @@ from ...io.draw import class_colour
 from ...io.files import write_whole
 from ...io.images import read_image
 from ...io.text_files import normal
-from ...project.project import LAYERS, MASKS, Project
+from ...project.folder import LAYERS, MASKS
+from ...project.project import Project
 from ...project.redraw import redraw
 from ...project.score_maps import Sliders
 from ...project.settings import CONFIG, Marked, Settings, read_settings, relative
