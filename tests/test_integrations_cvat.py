@@ -20,8 +20,8 @@ from PIL import Image
 from bad_inputs import make_scene, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter
+from likewise.integrations import find_pieces
 from likewise.integrations.cvat import create
-from likewise.integrations.pieces import find_pieces
 from likewise.io.coco_masks import fill_polygon
 from likewise.io.images import read_image
 from likewise.result import Result

@@ -30,8 +30,7 @@ from bad_inputs import make_scene, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter
 from likewise.errors import LikewiseError
-from likewise.integrations import open_references
-from likewise.integrations.pieces import find_pieces
+from likewise.integrations import find_pieces, open_references
 from likewise.io.coco_masks import fill_polygon
 from likewise.io.images import read_image
 from likewise.result import Result

@@ -34,7 +34,7 @@ from likewise.project.settings_file import replace_settings  # noqa: E402
 from likewise.web.listening import bind  # noqa: E402
 from likewise.web.ui import routes as page  # noqa: E402
 from likewise.web.ui.feed import Feed  # noqa: E402
-from likewise.web.ui.secret import project_token  # noqa: E402
+from likewise.web.ui.guard import project_token  # noqa: E402
 from likewise.web.ui.worker import Worker  # noqa: E402
 from likewise.web.ui.workspace import Workspace  # noqa: E402
 

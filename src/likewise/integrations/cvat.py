@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LikewiseError, needs
 from ..export.outlines import outline
-from . import open_references
-from .pieces import check_outline, find_pieces
+from . import check_outline, find_pieces, open_references
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...errors import LikewiseError, explained_memory
 from ...export.outlines import outline
-from ...integrations.pieces import check_outline, find_pieces
+from ...integrations import check_outline, find_pieces
 from ...io.coco_masks import fill_polygon
 from ...methods import get_method
 from ...reference import Reference, ReferenceSet, Shot, encode_references

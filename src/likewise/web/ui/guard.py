@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import os
+import re
+import secrets
+import stat
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -108,3 +114,35 @@ async def _refuse(send: Send, why: str) -> None:
     start = {"type": "http.response.start", "status": 403}
     await send({**start, "headers": [(b"content-type", b"text/plain; charset=utf-8")]})
     await send({"type": "http.response.body", "body": body})
+
+
+TOKEN_FILE = ".likewise-token"
+"""In the project; only its owner may read it."""
+
+
+def project_token(folder: Path) -> str:
+    """The project's token; a new one if there is none that is secret.
+
+    Args:
+        folder: the project.
+    """
+    path = folder / TOKEN_FILE
+    with suppress(OSError, ValueError):
+        text = path.read_text("ascii")
+        if _is_secret(path) and re.fullmatch(r"[\w-]{32}", text):
+            return text
+    token = secrets.token_urlsafe(24)
+    with suppress(OSError):  # tabs that are open must then be opened anew after a restart
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(token)
+    return token
+
+
+def _is_secret(path: Path) -> bool:
+    """Whether it is a plain file of ours that nobody else can read."""
+    status = path.lstat()
+    if os.name == "nt":  # the folder's own rights decide there
+        return stat.S_ISREG(status.st_mode)
+    mine = status.st_uid == os.getuid()
+    return mine and stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077

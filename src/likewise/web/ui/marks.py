@@ -1,7 +1,7 @@
 """Painted masks: of references, and of targets that a person corrects.
 
 The page has one byte a pixel of a picture as it is shown (see ``working_size``): 0 nothing, else
-the number of a class in the project's masks (see ``workspace.classes``); in references also
+the number of a class in the project's masks (see ``state.classes``); in references also
 NEGATIVE.
 """
 
@@ -24,7 +24,8 @@ from ...project.folder import MASKS
 from ...project.project import Project
 from ...project.settings import Marked, relative
 from ...run.jobs import Job
-from .workspace import NEGATIVE, REFERENCES, Workspace, allot, check_version, classes
+from .state import NEGATIVE, REFERENCES, allot, check_version, classes
+from .workspace import Workspace
 
 WORKING = 1600
 """Pixels of the longer side at which larger pictures are shown and painted."""

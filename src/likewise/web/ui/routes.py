@@ -26,8 +26,9 @@ from ...project.score_maps import Sliders, read_layers
 from . import datasets, marks
 from .feed import Feed
 from .guard import Guard
+from .state import GoneError, StaleError
 from .worker import Worker
-from .workspace import GoneError, StaleError, Workspace
+from .workspace import Workspace
 
 STATIC = Path(__file__).resolve().parent / "static"
 MAX_UPLOAD = 256 * 2**20

@@ -10,8 +10,8 @@ import uvicorn
 
 from ..listening import address_of, bind, configure
 from .feed import Feed
+from .guard import project_token
 from .routes import make_app
-from .secret import project_token
 from .worker import Worker
 from .workspace import Workspace
 
