@@ -23,8 +23,8 @@ from bad_inputs import run, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter
 from likewise.errors import LikewiseError
+from likewise.project.database import DATABASE
 from likewise.project.project import Project
-from likewise.project.store import DATABASE
 from likewise.run.distributed import Crew, divide, on_ray, task_size
 from likewise.run.jobs import Job, plan
 from likewise.run.manifest import Manifest

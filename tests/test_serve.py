@@ -353,7 +353,7 @@ def test_hostile_references_files(live: Live, encoder: Encoder, scene: Path, tmp
     for tensors, more in changes:
         changed = {k: v for k, v in (good | tensors).items() if v is not None}
         new = facts | more
-        new["digest"] = files._digest(new, changed)
+        new["digest"] = files.digest_of(new, changed)
         save_file(changed, path, {files.ENTRY: json.dumps(new)})
         answer = live.ask("POST", "/v1/references", [("file", path)])
         assert answer.status in (413, 422), (more, list(tensors), answer)

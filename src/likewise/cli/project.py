@@ -36,7 +36,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..project.store import Row
+    from ..project.database import Row
 
 ProjectArgument = Annotated[Path, typer.Argument(help="Folder of the project.")]
 

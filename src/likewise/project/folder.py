@@ -17,9 +17,9 @@ from ..run.file_state import file_hash
 from ..run.jobs import Job, plan
 from ..run.manifest import Manifest
 from ..run.targets import IMAGE_SUFFIXES, find_images
+from .database import DATABASE, Database
 from .score_maps import Sliders, layers_path
 from .settings import CONFIG, Settings, read_settings, relative
-from .store import DATABASE, Store
 
 if TYPE_CHECKING:
     from ..backbones.encoder import Encoder
@@ -48,13 +48,13 @@ class ProjectFolder:
         self.manifest = Manifest(folder / MASKS)
         self._jobs: dict[str, Job] | None = None
         self._missing: list[Path] = []
-        self.store = Store(folder / DATABASE, self._take_over)
+        self.database = Database(folder / DATABASE, self._take_over)
 
     def close(self) -> None:
         """Let go of the database."""
-        self.store.close()
+        self.database.close()
 
-    def _take_over(self, store: Store) -> None:
+    def _take_over(self, store: Database) -> None:
         """Note the masks of likewise 0.1.0, which kept no manifest, in ours.
 
         A mask that has not the area it was written with was changed by a person. One that was made
@@ -125,7 +125,9 @@ class ProjectFolder:
     def class_rows(self) -> list[tuple[str, str, float, float]]:
         """(path, label, confidence, area) of everything that was found or not, by path."""
         present = {self.key(job) for job in self.jobs()}
-        found = self.store.select("SELECT path, label, confidence, area FROM classes ORDER BY path")
+        found = self.database.select(
+            "SELECT path, label, confidence, area FROM classes ORDER BY path"
+        )
         return [row for row in found if row[0] in present]
 
     def jobs(self) -> list[Job]:
@@ -162,7 +164,7 @@ class ProjectFolder:
         return list(self._missing)
 
     def _targets(self) -> list[Path]:
-        found, known = [], self.store.known()
+        found, known = [], self.database.known()
         for name in self.settings.targets:
             path = self._path(name)
             pattern = any(mark in name for mark in "*?[")
@@ -181,7 +183,7 @@ class ProjectFolder:
 
     def _follow_moved(self) -> None:
         """What is known of a picture goes with it where it was moved, and ``plan`` its mask."""
-        known, present = self.store.known(), self._jobs or {}
+        known, present = self.database.known(), self._jobs or {}
         for key, job in present.items():
             if key in known:
                 continue
@@ -190,17 +192,17 @@ class ProjectFolder:
                 continue
             old = relative(owner, self.folder)
             if old in known and file_hash(job.target) == entry.image_sha256:
-                with self.store.explained(), self.store.transaction():
+                with self.database.explained(), self.database.transaction():
                     for table in ("images", "classes"):
-                        self.store.db.execute(f"DELETE FROM {table} WHERE path = ?", (key,))
-                        self.store.db.execute(
+                        self.database.db.execute(f"DELETE FROM {table} WHERE path = ?", (key,))
+                        self.database.db.execute(
                             f"UPDATE {table} SET path = ? WHERE path = ?", (key, old)
                         )
 
     def _note_deleted(self) -> None:
         """Name pictures once that were deleted from a folder or pattern of the targets."""
         present = {*(self._jobs or ()), *(relative(path, self.folder) for path in self._missing)}
-        masked = self.store.select("SELECT path FROM images WHERE bytes IS NOT NULL")
+        masked = self.database.select("SELECT path FROM images WHERE bytes IS NOT NULL")
         wanted = [os.fspath(self._path(name)) for name in self.settings.targets]
         for (key,) in masked:
             path = self._path(key)
@@ -209,7 +211,7 @@ class ProjectFolder:
                 for name in wanted
             )
             if key not in present and named and not path.exists():
-                self.store.set(key, {"bytes": None, "changed": None})  # said
+                self.database.set(key, {"bytes": None, "changed": None})  # said
                 note(path, "it is gone, and left out; its mask stays.")
 
     def _path(self, name: str) -> Path:

@@ -24,10 +24,10 @@ from ..reference import is_part
 from ..run.jobs import Job
 from ..run.labels import read_class_map
 from .corrections import LabelMap, as_numbers, read_same_size, replace_class
+from .database import STATUSES, Row, status_of
 from .folder import MASKS
 from .runs import CHANGED, LOOK, ProjectRuns
 from .settings import CONFIG, relative
-from .store import STATUSES, Row, status_of
 
 
 class Project(ProjectRuns):
@@ -50,20 +50,20 @@ class Project(ProjectRuns):
         jobs = [self._masked(target) for target in targets]
         # It is said of the picture as it is now.
         seen = self._picture if verdict is not None else self._seen
-        with self.store.explained(), self.store.transaction():
+        with self.database.explained(), self.database.transaction():
             for job in jobs:
-                self.store.set(self.key(job), {"verdict": verdict, **seen(job)})
+                self.database.set(self.key(job), {"verdict": verdict, **seen(job)})
 
     def status(self, target: Path) -> str:
         """Its ``Row.status``; pending if nothing is known of it."""
         key = relative(target, self.folder)
-        row = self.store.known(key).get(key)
+        row = self.database.known(key).get(key)
         return "pending" if row is None else status_of(row["state"], row["verdict"], row["source"])
 
     def _masked(self, target: Path) -> Job:
         """The job of a target that has a mask. Raises LikewiseError if it is none or has none."""
         key = relative(target, self.folder)
-        job, row = self._job(target), self.store.known(key).get(key)
+        job, row = self._job(target), self.database.known(key).get(key)
         if job is None and row is not None:
             raise LikewiseError(
                 f"{target} is no target of {self.folder} now: add it to targets in {CONFIG}."
@@ -153,8 +153,8 @@ class Project(ProjectRuns):
             area = 0.0 if label_map is None else float(np.isin(label_map, parts).mean())
             if area or label in self.settings.labels:
                 classes.append((label, 1.0, area, "[]"))
-        with self.store.explained(), self.store.transaction():
-            self.store.note(self.key(job), values, classes)
+        with self.database.explained(), self.database.transaction():
+            self.database.note(self.key(job), values, classes)
 
     def restore(self, target: Path) -> None:
         """Take a person's mask back: it stays until the next run has made another.
@@ -163,13 +163,13 @@ class Project(ProjectRuns):
             LikewiseError: if it is no target, or has no mask.
         """
         key = self.key(self._masked(target))
-        self.store.set(key, {"state": "pending", "verdict": None, "source": "model"})
+        self.database.set(key, {"state": "pending", "verdict": None, "source": "model"})
 
     def forget(self, key: str) -> None:
         """Know nothing of an image any more; a mask of it stays where it is."""
-        with self.store.explained(), self.store.transaction():
+        with self.database.explained(), self.database.transaction():
             for table in ("images", "classes"):
-                self.store.db.execute(f"DELETE FROM {table} WHERE path = ?", (key,))
+                self.database.db.execute(f"DELETE FROM {table} WHERE path = ?", (key,))
 
     def adopt_edited(self, jobs: Sequence[Job] | None = None) -> list[str]:
         """Take masks that were changed without likewise as a person's; each is said once.
@@ -180,7 +180,7 @@ class Project(ProjectRuns):
         Returns:
             Their names, relative to the folder of masks.
         """
-        rows, adopted = self.store.known(), []
+        rows, adopted = self.database.known(), []
         for job in self.jobs() if jobs is None else jobs:
             row = rows.get(self.key(job))
             model = row is not None and row["state"] == "done" and row["source"] == "model"
@@ -229,10 +229,12 @@ class Project(ProjectRuns):
                     f"{old} another name."
                 )
         self.manifest.rename(renamed)
-        with self.store.explained(), self.store.transaction():
-            found = self.store.select("SELECT path, label, confidence, area, reasons FROM classes")
-            self.store.db.execute("DELETE FROM classes")
-            self.store.db.executemany(
+        with self.database.explained(), self.database.transaction():
+            found = self.database.select(
+                "SELECT path, label, confidence, area, reasons FROM classes"
+            )
+            self.database.db.execute("DELETE FROM classes")
+            self.database.db.executemany(
                 "INSERT OR REPLACE INTO classes VALUES (?, ?, ?, ?, ?)",
                 [(path, renamed.get(label, label), *rest) for path, label, *rest in found],
             )
@@ -245,7 +247,7 @@ class Project(ProjectRuns):
 
     def facts(self, key: str | None = None) -> dict[str, dict[str, Any]]:
         """Column → value of every image that is known, or of one, by ``key``."""
-        return {path: dict(row) for path, row in self.store.known(key).items()}
+        return {path: dict(row) for path, row in self.database.known(key).items()}
 
     def rows(self, statuses: Sequence[str] = STATUSES, top: int | None = None) -> list[Row]:
         """Present targets that are known, the most doubtful first.
@@ -255,7 +257,7 @@ class Project(ProjectRuns):
             top: at most so many.
         """
         present = set(map(self.key, self.jobs()))
-        found = self.store.select(
+        found = self.database.select(
             "SELECT path, state, verdict, source, error, seconds, confidence, area, doubt, reasons "
             "FROM images ORDER BY doubt DESC NULLS FIRST, path"
         )
@@ -277,7 +279,7 @@ class Project(ProjectRuns):
         confidences: dict[str, dict[str, float]] = {}
         for path, label, confidence, _ in self.class_rows():
             confidences.setdefault(path, {})[label] = confidence
-        rows, runs = self.store.known(), dict(self.store.select("SELECT run, wish FROM runs"))
+        rows, runs = self.database.known(), dict(self.database.select("SELECT run, wish FROM runs"))
         wish, found, stale, unmade, failed = self._wish(), [], 0, 0, 0
         for job in sorted(self.jobs(), key=self.key):
             row = rows.get(self.key(job))

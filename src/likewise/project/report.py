@@ -16,8 +16,8 @@ from ..errors import LikewiseError
 from ..io.draw import overlay_labels
 from ..io.files import write_whole
 from ..io.images import read_image
+from .database import Row
 from .project import Project
-from .store import Row
 
 SHOWN = 12
 """Pictures of each sheet."""

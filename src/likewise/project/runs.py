@@ -51,7 +51,7 @@ class ProjectRuns(ProjectFolder):
             retry: also those that failed, though neither they nor the settings changed.
             overwrite: also masks that a person made or changed, unless they accepted them.
         """
-        rows, left = self.store.known(), {}
+        rows, left = self.database.known(), {}
         for job in jobs:
             row = rows.get(self.key(job))
             reason = self._reason(job, row, run, retry)
@@ -83,7 +83,7 @@ class ProjectRuns(ProjectFolder):
             return False
         if row["hash"] is None or row["hash"] != file_hash(job.target):
             return True
-        self.store.set(self.key(job), {"bytes": now[0], "changed": now[1]})
+        self.database.set(self.key(job), {"bytes": now[0], "changed": now[1]})
         return False
 
     def _persons(self, job: Job, row: sqlite3.Row | None) -> bool:
@@ -118,12 +118,12 @@ class ProjectRuns(ProjectFolder):
         assert self.numbers.keys() >= set(self.settings.labels)
         settings = json.dumps(asdict(self.settings))
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        with self.store.explained(), self.store.transaction():
-            self.store.db.execute(
+        with self.database.explained(), self.database.transaction():
+            self.database.db.execute(
                 "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)",
                 (run, started, __version__, backbone, settings, self._wish()),
             )
-            self.store.db.executemany(
+            self.database.db.executemany(
                 "INSERT OR IGNORE INTO images (path, state) VALUES (?, 'pending')",
                 [(self.key(job),) for job in jobs],
             )
@@ -196,14 +196,14 @@ class ProjectRuns(ProjectFolder):
             job: from ``jobs``.
             overwrite: as for ``todo``.
         """
-        row = self.store.known(self.key(job)).get(self.key(job))
+        row = self.database.known(self.key(job)).get(self.key(job))
         there = job.mask.is_file()
         judged = row is not None and row["verdict"] is not None
         persons = self._persons(job, row)
         free = not there or not (judged or (persons and not overwrite))
         if free:
             values = {"state": "pending", "verdict": None, "source": "model"}
-            free = self.store.set(self.key(job), values, unless_changed=row)
+            free = self.database.set(self.key(job), values, unless_changed=row)
         yield free
 
     def record(self, job: Job, outcome: Outcome, run: str) -> None:
@@ -227,8 +227,8 @@ class ProjectRuns(ProjectFolder):
             ),
         }
         classes = [(c.label, c.confidence, c.area, json.dumps(c.reasons)) for c in outcome.classes]
-        with self.store.explained(), self.store.transaction():
-            self.store.note(self.key(job), values, classes)
+        with self.database.explained(), self.database.transaction():
+            self.database.note(self.key(job), values, classes)
 
     def _picture(self, job: Job) -> dict[str, object]:
         size, changed = stamp(job.target)

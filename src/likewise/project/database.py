@@ -73,7 +73,7 @@ def status_of(state: str, verdict: str | None, source: str) -> str:
     return verdict or made if state == "done" else state
 
 
-class Store:
+class Database:
     """Three tables: images, the classes in their masks, and runs.
 
     Args:
@@ -84,7 +84,7 @@ class Store:
         LikewiseError: if it cannot be used.
     """
 
-    def __init__(self, path: Path, take_over: Callable[[Store], None]) -> None:
+    def __init__(self, path: Path, take_over: Callable[[Database], None]) -> None:
         self.path = path
         self._lock = threading.RLock()
         with self.explained():
