@@ -91,7 +91,7 @@ def main() -> None:
         "none": CachedEncoder(svd_components=0),
         "own components": OwnComponents(),
     }
-    trials = choose(read_episodes(args.episodes, args.root))
+    trials = choose(read_episodes([args.episodes], args.root))
     rows, bases = {}, {}
     for name in args.only or VARIANTS:
         variant = VARIANTS[name]

@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     segmenter = Segmenter(CachedEncoder(), presence=0)
-    todo = list(images(read_episodes(args.episodes, args.root), args.root, args.each))
+    todo = list(images(read_episodes([args.episodes], args.root), args.root, args.each))
     items = []
     for kind, episode, image, truth in track(todo, "segment"):
         segmenter.fit([(episode.reference, truth_mask(episode, reference=True))])

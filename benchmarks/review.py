@@ -32,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     encoder, doubts, ious, sure = CachedEncoder("embedded"), [], [], []
     limits = {"min_confidence": MIN_CONFIDENCE["likewise"]}
-    for episode in track(read_episodes(args.episodes, args.root), disable=args.json):
+    for episode in track(read_episodes([args.episodes], args.root), disable=args.json):
         with Image.open(episode.reference_mask) as file:
             marked = np.asarray(file) == episode.value
         segmenter = Segmenter(encoder).fit((read_image(episode.reference), marked))

@@ -67,7 +67,7 @@ def ceiling(mask: np.ndarray, side: int) -> float:
 def real_pairs(size: int, side: int) -> list[Pair]:
     """16 pairs of as many sets as there are, whose masks the decoder's resolution can show."""
     found: dict[str, list[Pair]] = {}
-    for episode in read_episodes(BENCH / "episodes_dev.json", BENCH):
+    for episode in read_episodes([BENCH / "episodes_dev.json"], BENCH):
         own = found.setdefault(episode.dataset, [])
         if len(own) < 2:
             pair = pair_of(episode, size)

@@ -450,7 +450,7 @@ def test_a_second_run_computes_no_features_and_finds_the_same(scene: Path) -> No
 
 
 def test_fits_once_for_the_same_references(scene: Path) -> None:
-    trials = choose(read_episodes(Path("e.json"), Path()))
+    trials = choose(read_episodes([Path("e.json")], Path()))
     segmenter = Segmenter("tiny", image_size=64, method="insid3")
     with mock.patch.object(Segmenter, "fit", autospec=True, side_effect=Segmenter.fit) as fit:
         outcomes = list(run_trials(segmenter, trials))
@@ -613,7 +613,7 @@ def test_cells_keep_the_aspect_and_the_captions_fit() -> None:
 
 
 def test_the_picture_of_a_trial(scene: Path) -> None:
-    (trial, *_) = choose(read_episodes(Path("e.json"), Path()))
+    (trial, *_) = choose(read_episodes([Path("e.json")], Path()))
     pixels = read_image("a.jpg")
     mask = np.zeros(SIZE[::-1], bool)
     truth = ~mask

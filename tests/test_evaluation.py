@@ -35,7 +35,7 @@ ENTRY = {
 
 def test_episodes_are_read_relative_to_the_root(tmp_path):
     (tmp_path / "e.json").write_text(json.dumps([ENTRY]))
-    (episode,) = read_episodes(tmp_path / "e.json", tmp_path / "data")
+    (episode,) = read_episodes([tmp_path / "e.json"], tmp_path / "data")
     assert (episode.dataset, episode.cls, episode.value) == ("s", "c", 3)
     assert episode.reference_mask == tmp_path / "data" / "r.png"
     assert episode.target == tmp_path / "data" / "t.jpg"
@@ -55,13 +55,13 @@ def test_episodes_are_read_relative_to_the_root(tmp_path):
 )
 def test_bad_episode_files(tmp_path, text, message):
     (tmp_path / "e.json").write_text(text)
-    text = refusal(read_episodes, tmp_path / "e.json", tmp_path)
+    text = refusal(read_episodes, [tmp_path / "e.json"], tmp_path)
     assert "e.json" in text
     assert message in text
 
 
 def test_missing_episode_file(tmp_path):
-    assert "none.json" in refusal(read_episodes, tmp_path / "none.json", tmp_path)
+    assert "none.json" in refusal(read_episodes, [tmp_path / "none.json"], tmp_path)
 
 
 def test_count():
@@ -180,7 +180,7 @@ def episode_list(folder, entries):
                 file.write_text(entry[field])
         listed.append(entry)
     (folder / "e.json").write_text(json.dumps(listed))
-    return read_episodes(folder / "e.json", folder)
+    return read_episodes([folder / "e.json"], folder)
 
 
 def shown(trial):

@@ -53,7 +53,7 @@ def test_settings_and_episodes(tmp_path: Path, encoding: str) -> None:
     entry = {"set": "s", "cls": "münze", "value": 1, "ref": "a", "ref_mask": "b", "tgt": "c"}
     episodes = json.dumps([{**entry, "tgt_mask": "d"}], ensure_ascii=False)
     (tmp_path / "e.json").write_bytes(episodes.encode(encoding))
-    assert [e.cls for e in read_episodes(tmp_path / "e.json", tmp_path)] == ["münze"]
+    assert [e.cls for e in read_episodes([tmp_path / "e.json"], tmp_path)] == ["münze"]
 
 
 def test_a_project_and_a_report_in_latin_1(tmp_path: Path) -> None:

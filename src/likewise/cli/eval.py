@@ -1,4 +1,4 @@
-"""The commands that measure: ``likewise eval`` and ``likewise eval-compare``."""
+"""The commands that measure: ``likewise eval``, ``eval-compare`` and ``eval-folds``."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ from .options import (
 @app.command("eval")
 def evaluate(
     episodes: Annotated[
-        Path, typer.Option("--episodes", "-e", help="JSON list, see docs/evaluate.md.")
+        list[Path],
+        typer.Option("--episodes", "-e", help="JSON list, see docs/evaluate.md; may be repeated."),
     ],
     root: Annotated[
-        Path | None, typer.Option(help="Folder its paths start from; default its own.")
+        Path | None,
+        typer.Option(help="Folder that paths start from; default that of the first list."),
     ] = None,
     method: MethodOption = DEFAULT,
     decoder: DecoderOption = None,
@@ -78,7 +80,7 @@ def evaluate(
     settings: dict[str, Any] = parse_settings(setting)
     if decoder is not None:
         settings["decoder"] = decoder
-    folder = episodes.parent if root is None else root
+    folder = episodes[0].parent if root is None else root
     listed = read_episodes(episodes, folder)
     trials = choose(
         listed, shots=shots, only_full_shots=only_full_shots, exclude=exclude, limit=limit
@@ -98,10 +100,10 @@ def evaluate(
     from ..methods import make_params
     from ..refine import check_refiner
 
-    claim_outputs("--out", [] if out is None else [out], [episodes, *inputs])
+    claim_outputs("--out", [] if out is None else [out], [*episodes, *inputs])
     for option, place, suffix in (("--masks", masks, ".png"), ("--pictures", pictures, ".jpg")):
         files = [result_file(place, t.episode, suffix) for t in trials] if place else []
-        claim_outputs(option, files, [episodes, *inputs])
+        claim_outputs(option, files, [*episodes, *inputs])
     check_refiner(refine)
 
     from ..lab.evaluation.cache import CachedEncoder
@@ -137,7 +139,7 @@ def evaluate(
         shots=shots,
         only_full_shots=only_full_shots,
         episodes=len(trials),
-        list=str(episodes),
+        lists=[str(file) for file in episodes],
         root=str(folder.resolve()),
         exclude=list(exclude),
         limit=limit,
@@ -182,6 +184,22 @@ def compare_reports(
     print(json.dumps(result, indent=2) if as_json else comparison_text(result))
     if out is not None:
         print(f"look at {out}", file=sys.stderr if as_json else sys.stdout)
+
+
+@app.command("eval-folds")
+def leave_out(
+    reports: Annotated[
+        list[Path], typer.Argument(metavar="A.json B.json ...", help="Reports to choose between.")
+    ],
+    folds: Annotated[int, typer.Option(help="Groups of sets that are left out in turn.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose the best report on some sets, judge it on the others, and compare with the first."""
+    from ..lab.evaluation.compare import read_run
+    from ..lab.evaluation.leave_out import leave_out_text, leave_sets_out
+
+    result = leave_sets_out([read_run(file) for file in reports], folds)
+    print(json.dumps(result, indent=2) if as_json else leave_out_text(result))
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Episode:
     absent: bool = False
     """The target does not show the concept: nothing is to be found."""
     index: int = 0
-    """Place in the list, from 0."""
+    """Place in the list, or in several one after the other, from 0."""
     id: str = "0"
     """What the list calls it; its place where it has no name."""
 
@@ -81,21 +81,29 @@ class Trial:
         return Marked(e.target, e.target_mask, e.value)
 
 
-def read_episodes(file: Path, root: Path) -> list[Episode]:
-    """Read a JSON list of episodes (fields set, cls, value, ref, ref_mask, tgt, tgt_mask).
+def read_episodes(files: Sequence[Path], root: Path) -> list[Episode]:
+    """Read JSON lists of episodes (fields set, cls, value, ref, ref_mask, tgt, tgt_mask).
 
-    Optional are ``id`` and ``absent``: true; an absent episode needs no tgt_mask.
+    Optional are ``id`` and ``absent``: true; an absent episode needs no tgt_mask. Sets and classes
+    of the same name in several lists are one.
 
     Args:
-        file: the list.
-        root: folder that its paths are relative to.
+        files: the lists.
+        root: folder that their paths are relative to.
 
     Raises:
-        LikewiseError: if the file cannot be read, holds no episode, or one lacks a field.
+        LikewiseError: if a file cannot be read, holds no episode, or one lacks a field.
     """
+    episodes: list[Episode] = []
+    for file in files:
+        episodes += _read_list(file, root, len(episodes))
+    return episodes
+
+
+def _read_list(file: Path, root: Path, first: int) -> list[Episode]:
     try:
         entries = read_json(file)
-        episodes = [_episode(entry, root, index) for index, entry in enumerate(entries)]
+        episodes = [_episode(entry, root, index) for index, entry in enumerate(entries, first)]
     except (OSError, ValueError) as error:
         raise LikewiseError(f"{file} cannot be read as JSON episodes ({error}).") from error
     except (KeyError, TypeError) as error:

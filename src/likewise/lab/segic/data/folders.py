@@ -205,7 +205,7 @@ def read_sets(
     Raises:
         LikewiseError: the list cannot be read, a set is not in it, or a mask cannot be used.
     """
-    episodes = [e for e in read_episodes(file, root) if not e.absent]
+    episodes = [e for e in read_episodes([file], root) if not e.absent]
     known = sorted({e.dataset for e in episodes})
     for name in sets or ():
         if name not in known:

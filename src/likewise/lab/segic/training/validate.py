@@ -33,7 +33,7 @@ def held_out_trials(config: Config) -> list[Trial]:
 
     v = config.validation
     file = config.path(v.episodes)
-    listed = read_episodes(file, config.path(v.root) if v.root else file.parent)
+    listed = read_episodes([file], config.path(v.root) if v.root else file.parent)
     known = sorted({e.dataset for e in listed})
     for name in v.sets:
         if name not in known:
