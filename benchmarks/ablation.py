@@ -21,11 +21,11 @@ import torch
 from rich.progress import track
 
 from likewise import Segmenter
-from likewise.evaluation.cache import CachedEncoder
-from likewise.evaluation.episodes import choose, read_episodes
-from likewise.evaluation.metrics import mean_miou, paired_intervals, set_miou
-from likewise.evaluation.runner import run_trials
 from likewise.features.encoded import Encoded
+from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.episodes import choose, read_episodes
+from likewise.lab.evaluation.metrics import mean_miou, paired_intervals, set_miou
+from likewise.lab.evaluation.runner import run_trials
 from likewise.reference import Shot
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from likewise.evaluation.cache import CachedEncoder
-from likewise.evaluation.metrics import count, set_miou
-from likewise.images import read_image
-from likewise.masks import read_mask
+from likewise.io.images import read_image
+from likewise.io.masks import read_mask
+from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.metrics import count, set_miou
 from likewise.methods import likewise
 from likewise.methods.consensus import ROUNDS, consensus
 from likewise.reference import Reference, encode_references

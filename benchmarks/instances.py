@@ -36,11 +36,11 @@ from scipy.ndimage import label
 from scipy.spatial import cKDTree
 
 from likewise import Segmenter, instances
-from likewise.evaluation.cache import CachedEncoder
-from likewise.evaluation.episodes import Episode, read_episodes
-from likewise.images import read_image
 from likewise.instances import CORNERS, Instance, find_objects
-from likewise.masks import encode_runs
+from likewise.io.coco_masks import encode_runs
+from likewise.io.images import read_image
+from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.episodes import Episode, read_episodes
 
 TOUCHING = json.loads(Path(__file__).with_name("touching.json").read_text())
 SINGLES = ("personal_objects", "davis2016_val", "fss1000_samples", "ph2_skin")

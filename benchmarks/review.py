@@ -17,9 +17,9 @@ from PIL import Image
 from rich.progress import track
 
 from likewise import Segmenter
-from likewise.evaluation.cache import CachedEncoder
-from likewise.evaluation.episodes import read_episodes
-from likewise.images import read_image
+from likewise.io.images import read_image
+from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.episodes import read_episodes
 from likewise.quality import MIN_CONFIDENCE, doubt, steadiness, verdicts
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 from speed import EXAMPLE, MASK, REFERENCE, make_encoder, make_folder, peak, timed
 
-from likewise.batch.folder import plan, segment_files
-from likewise.images import read_image
+from likewise.io.images import read_image
 from likewise.reference import Reference
+from likewise.run.jobs import plan
+from likewise.run.runner import segment_files
 from likewise.segmenter import Segmenter
 
 

@@ -21,15 +21,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from likewise.evaluation.episodes import Episode, Marked, read_episodes
-from likewise.evaluation.reading import read_marked
-from likewise.segic.data.pairs import Pair
-from likewise.segic.data.sources import open_data
-from likewise.segic.decoder import INSTRUCTIONS
-from likewise.segic.training.config import Config, Seen, Validation, read_config
-from likewise.segic.training.curve import Row
-from likewise.segic.training.processes import Processes
-from likewise.segic.training.train import open_encoder, train
+from likewise.lab.evaluation.episodes import Episode, Marked, read_episodes
+from likewise.lab.evaluation.reading import read_marked
+from likewise.lab.segic.data.pairs import Pair
+from likewise.lab.segic.data.sources import open_data
+from likewise.lab.segic.training.config import Config, Seen, Validation, read_config
+from likewise.lab.segic.training.curve import Row
+from likewise.lab.segic.training.processes import Processes
+from likewise.lab.segic.training.train import open_encoder, train
+from likewise.methods.segic.decoder import INSTRUCTIONS
 
 BENCH = Path(__file__).parents[2] / "shared" / "bench"
 PAIRS, IOU = 16, 95.0

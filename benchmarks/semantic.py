@@ -25,8 +25,8 @@ import torch
 from PIL import Image
 
 from likewise import Reference, Segmenter
-from likewise.evaluation.cache import CachedEncoder
-from likewise.images import read_image
+from likewise.io.images import read_image
+from likewise.lab.evaluation.cache import CachedEncoder
 from likewise.methods import METHODS
 
 LEAST = 0.002

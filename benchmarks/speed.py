@@ -37,17 +37,19 @@ from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import Backbone
 from likewise.backbones.registry import BACKBONES, ModelShape
 from likewise.backbones.vit import ViT
-from likewise.batch.folder import plan, segment_files
 from likewise.features.clustering import MergeTree, average_linkage, reciprocal_merges
 from likewise.features.debias import debias
 from likewise.features.encoded import Encoded
 from likewise.features.grid import mask_to_grid
 from likewise.features.shared import Shared
-from likewise.images import read_image, write_mask
-from likewise.masks import read_mask
+from likewise.io.encoding import write_mask
+from likewise.io.images import read_image
+from likewise.io.masks import read_mask
 from likewise.methods import insid3
 from likewise.reference import ReferenceSet, Shot
 from likewise.refine import refine
+from likewise.run.jobs import plan
+from likewise.run.runner import segment_files
 from likewise.segmenter import Segmenter
 
 EXAMPLE = Path(likewise.__file__).parent / "example"

@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from likewise import Segmenter
-from likewise.evaluation.cache import CachedEncoder
-from likewise.evaluation.contours import contour_f
-from likewise.masks import read_mask
+from likewise.io.masks import read_mask
+from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.contours import contour_f
 from likewise.video.annotation import read_annotations
 from likewise.video.frames import open_clip
 from likewise.video.propagate import propagate

@@ -17,7 +17,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from likewise.demo import FOLDER
+from likewise.example import FOLDER
 
 SIZE = 320, 240
 FRAMES = 16  # of each photograph

@@ -372,7 +372,7 @@ def offline_by_variable() -> Iterator[None]:
 @contextmanager
 def no_backbone_needed() -> Iterator[None]:
     """A Segmenter that is there at once and finds nothing."""
-    from likewise.images import read_picture
+    from likewise.io.images import read_picture
 
     class Stub:
         fingerprint = "stub"
@@ -634,8 +634,8 @@ def decoder_of_likewise(_: Path) -> list[str]:
     "decoder of another backbone", 2, r"d\.safetensors was trained on block 2 of other at rank 8, n"
 )
 def foreign_decoder(_: Path) -> list[str]:
-    from likewise.segic.decoder import Decoder, Shape
-    from likewise.segic.files import Trained, save_decoder
+    from likewise.methods.segic.decoder import Decoder, Shape
+    from likewise.methods.segic.files import Trained, save_decoder
 
     trained = Trained("other", 2, "another", 8, (32, 32))
     save_decoder(Path("d.safetensors"), Decoder(Shape(dim=32, hidden=16, heads=2)), trained)
@@ -1617,15 +1617,14 @@ def references_changed(_: Path) -> list[str]:
 )
 def references_forged(_: Path) -> list[str]:
     """Its digest is right: whoever writes a file can compute it."""
-    from likewise import reference_file
-
-    digest = reference_file._digest
+    from likewise import saved_references
+    from likewise.reference_file import digest_of as digest
 
     def spoilt(facts: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
         tensors["shot.0.mask.plain"] = np.zeros(3, bool)
         return digest(facts, tensors)
 
-    with mock.patch.object(reference_file, "_digest", spoilt):
+    with mock.patch.object(saved_references, "digest_of", spoilt):
         keep()
     return segment_kept()
 
@@ -2683,7 +2682,7 @@ def page_without_fastapi(_: Path) -> list[str]:
 
 @contextmanager
 def no_ray() -> Iterator[None]:
-    with mock.patch("likewise.batch.distributed.find_spec", return_value=None):
+    with mock.patch("likewise.run.distributed.find_spec", return_value=None):
         yield
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from likewise.backbones.registry import HieraShape
 from likewise.errors import LikewiseError
-from likewise.images import Picture, read_picture
+from likewise.io.images import Picture, read_picture
 from likewise.result import ClassResult, Result
 
 SAM2 = HieraShape(12, 1, (1, 2, 3, 2), (4, 4, 6, 4), (4,), grid=3, neck=32, fine=(4, 8))

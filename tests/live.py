@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from likewise.cli_serve import make_server
-from likewise.listening import bind
+from likewise.cli.serve import make_server
 from likewise.segmenter import Segmenter
-from likewise.server.app import Settings, make_app
+from likewise.web.api.app import Settings, make_app
+from likewise.web.listening import bind
 
 Fields = Sequence[tuple[str, "str | bytes | Path"]]
 

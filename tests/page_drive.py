@@ -174,7 +174,8 @@ def drive(
     """
     from playwright.sync_api import sync_playwright
 
-    from likewise.batch.settings import Settings, replace_settings
+    from likewise.project.settings import Settings
+    from likewise.project.settings_file import replace_settings
 
     figures: dict[str, Any] = {}
     if image_size is not None:
@@ -288,8 +289,8 @@ def modes(visit: Visit) -> None:
 
 def sliders(visit: Visit, project: Path) -> dict[str, Any]:
     """What the browser draws is what Python draws; how fast; and that it is kept."""
-    from likewise.batch.layers import Sliders, read_layers
-    from likewise.batch.settings import read_settings
+    from likewise.project.score_maps import Sliders, read_layers
+    from likewise.project.settings import read_settings
 
     page, differ = visit.page, 0
     for threshold, granularity in ((0.0, 0.0), (2.5, 0.0), (-3.1, 0.08), (1.0, 0.35)):

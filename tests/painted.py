@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from likewise.batch.folder import Outcome, plan, segment_files
-from likewise.images import Picture, read_picture
-from likewise.manifest import Manifest
-from likewise.masks import read_label_map
+from likewise.io.images import Picture, read_picture
+from likewise.io.masks import read_label_map
 from likewise.result import ClassResult, Result
+from likewise.run.jobs import plan
+from likewise.run.manifest import Manifest
+from likewise.run.outcomes import Outcome
+from likewise.run.runner import segment_files
 
 CLASSES = ("apple", "ball", "box", "cat", "münze")
 """What can be painted: each has a grey value of its own."""

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from helpers import refusal
-from likewise.annotation_files import read_annotated
-from likewise.cli_references import read_references
+from likewise.cli.references import read_references
 from likewise.export.annotations import Annotation
 from likewise.export.dataset import Settings, write_dataset
+from likewise.io.annotations.reader import read_annotated
 
 SIZE = (12, 16)
 

@@ -19,10 +19,10 @@ from PIL import Image
 from pycocotools import mask as pycocotools
 
 from helpers import refusal
-from likewise.annotation_files import is_annotation, read_annotated
-from likewise.cli_references import read_references
+from likewise.cli.references import read_references
 from likewise.errors import ImageError, InputWarning
-from likewise.masks import fill_polygon
+from likewise.io.annotations.reader import is_annotation, read_annotated
+from likewise.io.coco_masks import fill_polygon
 from likewise.reference import Reference
 from likewise.reference import read_reference as read_both
 

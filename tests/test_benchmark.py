@@ -16,19 +16,19 @@ from PIL import Image
 
 from bad_inputs import Booby, Ran, run, sandbox
 from helpers import refusal
-from likewise.evaluation import benchmark as blocks
-from likewise.evaluation.ablations import ABLATIONS
-from likewise.evaluation.benchmark import Shard, choose_numbers
-from likewise.evaluation.benchmark_report import bars
-from likewise.evaluation.benchmark_run import Options
-from likewise.evaluation.datasets import BENCHMARKS, get_benchmark, make_manifest
-from likewise.evaluation.datasets.pickles import read_object_array, read_pickle
-from likewise.evaluation.figures import figures
-from likewise.evaluation.manifest import Manifest, as_trial, load_manifest, save_manifest
-from likewise.evaluation.metrics import Counts, bootstrap_interval, set_miou
-from likewise.evaluation.papers import published
-from likewise.evaluation.tasks import Task
-from likewise.images import read_image
+from likewise.io.images import read_image
+from likewise.lab.evaluation import benchmark as blocks
+from likewise.lab.evaluation.ablations import ABLATIONS
+from likewise.lab.evaluation.benchmark import Shard, choose_numbers
+from likewise.lab.evaluation.benchmark_report import bars
+from likewise.lab.evaluation.benchmark_run import Options
+from likewise.lab.evaluation.datasets import BENCHMARKS, get_benchmark, make_manifest
+from likewise.lab.evaluation.datasets.pickles import read_object_array, read_pickle
+from likewise.lab.evaluation.figures import figures
+from likewise.lab.evaluation.manifest import Manifest, as_trial, load_manifest, save_manifest
+from likewise.lab.evaluation.metrics import Counts, bootstrap_interval, set_miou
+from likewise.lab.evaluation.papers import published
+from likewise.lab.evaluation.tasks import Task
 from likewise.methods import make_params
 from likewise.reference import Reference
 from likewise.segmenter import Segmenter
@@ -41,7 +41,7 @@ FEWER = {"lvis92i": 3, "paco_part": 12, "coco20i": 15}
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, count in FEWER.items():
-        monkeypatch.setattr(f"likewise.evaluation.datasets.{module}.EPISODES", count)
+        monkeypatch.setattr(f"likewise.lab.evaluation.datasets.{module}.EPISODES", count)
 
 
 @pytest.fixture

@@ -34,14 +34,17 @@ from bad_inputs import (
     second_target,
     segment,
 )
-from likewise import cli, doctor
+from likewise import cli
 from likewise.backbones.download import sha256_of
 from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
+from likewise.cli import doctor
+from likewise.cli.console import notes
 from likewise.errors import InputWarning, LikewiseError
-from likewise.images import read_image, write_image
-from likewise.masks import read_mask
+from likewise.io.draw import class_colour, overlay, overlay_labels, with_legend
+from likewise.io.encoding import write_image
+from likewise.io.images import read_image
+from likewise.io.masks import read_mask
 from likewise.methods import DEFAULT
-from likewise.pictures import class_colour, overlay, overlay_labels, with_legend
 from likewise.reference import Reference
 from likewise.result import Result
 from likewise.segmenter import Segmenter
@@ -577,7 +580,6 @@ def run_on_a_terminal(arguments: list[str]) -> tuple[int, str]:
 
     reader = threading.Thread(target=read)
     reader.start()
-    from likewise import cli
 
     code = 0
     with (
@@ -622,7 +624,7 @@ def test_notes_of_a_kind_are_counted() -> None:
             warnings.warn(InputWarning(f"{number}.png", "it is taken for grey."), stacklevel=1)
             warnings.warn(InputWarning("0.png", "it is taken for grey."), stacklevel=1)
         warnings.warn(InputWarning("a.png", "its alpha was left out."), stacklevel=1)
-        print(json.dumps(cli.notes()))
+        print(json.dumps(notes()))
 
     ran = run(app)
     assert ran.err.splitlines() == [
@@ -633,7 +635,7 @@ def test_notes_of_a_kind_are_counted() -> None:
     listed = json.loads(ran.out)["notes"]
     assert listed[0] == {"source": "0.png", "what": "it is taken for grey."}
     assert len(listed) == 6
-    assert run(lambda: print(cli.notes())) == Ran(0, "{}\n", "")  # of that run only
+    assert run(lambda: print(notes())) == Ran(0, "{}\n", "")  # of that run only
 
 
 def test_notes_come_before_an_error_and_others_as_ever() -> None:

@@ -19,7 +19,7 @@ from likewise.features.clustering import (
     condensed_distances,
     reciprocal_merges,
 )
-from likewise.images import read_image
+from likewise.io.images import read_image
 
 EXAMPLE = Path(clustering.__file__).parents[1] / "example"
 CUTS = np.arange(0.2, 0.95, 0.1)

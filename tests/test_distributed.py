@@ -22,12 +22,15 @@ import likewise
 from bad_inputs import run, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter
-from likewise.batch.distributed import Crew, divide, on_ray, task_size
-from likewise.batch.folder import Finished, Job, Outcome, plan, segment_files, store
-from likewise.batch.project import DATABASE, Project
-from likewise.batch.worker import TRIES, Attempts, Recipe, Worker
 from likewise.errors import LikewiseError
-from likewise.manifest import Manifest
+from likewise.project.database import DATABASE
+from likewise.project.project import Project
+from likewise.run.distributed import Crew, divide, on_ray, task_size
+from likewise.run.jobs import Job, plan
+from likewise.run.manifest import Manifest
+from likewise.run.outcomes import Finished, Outcome
+from likewise.run.runner import segment_files, store
+from likewise.run.worker import TRIES, Attempts, Recipe, Worker
 from likewise.segmenter import CONSENSUS_BATCH
 
 EXAMPLE = Path(likewise.__file__).parent / "example"

@@ -23,18 +23,18 @@ import likewise
 from bad_inputs import SIZE, Ran, make_scene, run, sandbox
 from helpers import refusal
 from likewise.backbones.encoder import Encoder
-from likewise.cli_eval import parse_settings
-from likewise.evaluation.cache import CachedEncoder
-from likewise.evaluation.compare import compare, draw_grid, read_run
-from likewise.evaluation.episodes import choose, read_episodes
-from likewise.evaluation.grid import CELL, cell, iou_text, trial_picture
-from likewise.evaluation.metrics import bootstrap_interval, boundary, count, mean_miou, set_miou
-from likewise.evaluation.report import _plain, as_text
-from likewise.evaluation.runner import run_trials
-from likewise.evaluation.stopwatch import Stopwatch
-from likewise.images import read_image
+from likewise.cli.eval import parse_settings
+from likewise.io.files import write_json
+from likewise.io.images import read_image
+from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.compare import compare, draw_grid, read_run
+from likewise.lab.evaluation.episodes import choose, read_episodes
+from likewise.lab.evaluation.grid import CELL, cell, iou_text, trial_picture
+from likewise.lab.evaluation.metrics import bootstrap_interval, boundary, count, mean_miou, set_miou
+from likewise.lab.evaluation.report import _plain, as_text
+from likewise.lab.evaluation.runner import run_trials
+from likewise.lab.evaluation.stopwatch import Stopwatch
 from likewise.segmenter import Segmenter
-from likewise.writing import write_json
 from test_cli import run_on_a_terminal
 
 OPTIONS = ["--backbone", "tiny", "--size", "64", "--method", "insid3"]
@@ -560,7 +560,7 @@ def test_the_grid(two: tuple[str, str]) -> None:
     assert grid.shape == (rows * (CELL[1] + 32) + 10, 4 * (CELL[0] + 10) + 10, 3)
     assert done(run(["eval-compare", *two, "--out", "g/grid.png", "--root", "."])) == text
     # Best first, worst after them: what the rows say is in their order.
-    with mock.patch("likewise.evaluation.compare.contact_sheet") as sheet:
+    with mock.patch("likewise.lab.evaluation.compare.contact_sheet") as sheet:
         draw_grid(a, b)
     said = [row[1][1] for row in sheet.call_args.args[0]]
     changes = [float(text.split("B - A ")[1]) for text in said]
@@ -577,7 +577,7 @@ def test_a_grid_has_six_of_each(two: tuple[str, str]) -> None:
         first = report["episodes"][0]
         report["episodes"] = [first | {"iou": 50 + sign * (i - 9.5)} for i in range(20)]
         Path(name).write_text(json.dumps(report))
-    with mock.patch("likewise.evaluation.compare.contact_sheet") as sheet:
+    with mock.patch("likewise.lab.evaluation.compare.contact_sheet") as sheet:
         draw_grid(*(read_run(Path(name)) for name in two))
     said = [row[1][1] for row in sheet.call_args.args[0]]
     changes = [float(text.split("B - A ")[1]) for text in said]

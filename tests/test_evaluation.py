@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from helpers import refusal
-from likewise.evaluation.episodes import check_files, choose, read_episodes
-from likewise.evaluation.metrics import (
+from likewise.lab.evaluation.episodes import check_files, choose, read_episodes
+from likewise.lab.evaluation.metrics import (
     Counts,
     auroc,
     bootstrap_interval,

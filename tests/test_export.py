@@ -30,10 +30,12 @@ from likewise.export.dataset import FORMATS, Settings, find_writer, write_datase
 from likewise.export.instances import find_instances
 from likewise.export.outlines import MIN_IOU, outline
 from likewise.export.voc import voc_colour
-from likewise.images import read_image, write_label_map, write_mask
 from likewise.instances import Instance, draw
-from likewise.masks import encode_runs, read_mask
-from likewise.pictures import class_colour
+from likewise.io.coco_masks import encode_runs
+from likewise.io.draw import class_colour
+from likewise.io.encoding import write_label_map, write_mask
+from likewise.io.images import read_image
+from likewise.io.masks import read_mask
 
 BENCH = Path(__file__).resolve().parents[2] / "shared" / "bench"
 

@@ -20,14 +20,15 @@ from PIL import Image
 
 from bad_inputs import run
 from helpers import refusal
-from likewise.annotation_files import read_annotated
 from likewise.errors import InputWarning
 from likewise.export.annotations import Pair, find_pairs, read_annotation, read_classes
 from likewise.export.dataset import FORMATS, Settings, write_dataset
-from likewise.images import write_label_map, write_mask
 from likewise.instances import draw
-from likewise.manifest import LABELS, MANIFEST, Manifest
-from likewise.masks import fill_polygon, read_label_map
+from likewise.io.annotations.reader import read_annotated
+from likewise.io.coco_masks import fill_polygon
+from likewise.io.encoding import write_label_map, write_mask
+from likewise.io.masks import read_label_map
+from likewise.run.manifest import LABELS, MANIFEST, Manifest
 from painted import CLASSES, annotate, meaning, paint, truth
 
 

@@ -15,14 +15,15 @@ import pytest
 from PIL import Image
 
 from helpers import refusal
-from likewise.batch.folder import Job, Outcome, plan
-from likewise.batch.folder import segment_files as segment_numbered
 from likewise.errors import ImageError, LikewiseError, WriteError
-from likewise.images import Picture, read_picture
-from likewise.manifest import LABELS, MANIFEST, Manifest
-from likewise.pictures import overlay
+from likewise.io.draw import overlay
+from likewise.io.files import refused
+from likewise.io.images import Picture, read_picture
+from likewise.run.jobs import Job, plan
+from likewise.run.manifest import LABELS, MANIFEST, Manifest
+from likewise.run.outcomes import Outcome
+from likewise.run.runner import segment_files as segment_numbered
 from likewise.segmenter import CONSENSUS_BATCH
-from likewise.writing import refused
 
 
 @dataclass
@@ -312,7 +313,7 @@ def test_the_mask_comes_last(targets: list[Path], out: Path) -> None:
     jobs = plan(targets[:1], Manifest(out), overlay=True)
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with (
-        mock.patch("likewise.batch.folder.write_whole", side_effect=refused(Path("o"), full)),
+        mock.patch("likewise.run.runner.write_whole", side_effect=refused(Path("o"), full)),
         pytest.raises(WriteError),
     ):
         list(segment_files(segmenter, jobs))

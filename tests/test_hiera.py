@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from helpers import SAM2, sam2_folder, sam2_model
 from likewise.backbones import hiera
+from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import load_backbone, patch_tokens
 from likewise.backbones.registry import BACKBONES, get_spec
 from likewise.errors import BackboneError
-from likewise.tune import cut_backbone
 
 State = dict[str, torch.Tensor]
 

@@ -17,9 +17,10 @@ import pytest
 from PIL import Image, ImageFile
 
 from helpers import grey, refusal
-from likewise import images
-from likewise.images import read_image, read_picture, write_image, write_mask
-from likewise.masks import read_mask
+from likewise.io import images
+from likewise.io.encoding import write_image, write_mask
+from likewise.io.images import read_image, read_picture
+from likewise.io.masks import read_mask
 
 ORIENTATION = 0x112
 # What each EXIF orientation asks of the stored picture, in numpy's words.
@@ -454,10 +455,10 @@ def test_tensors(rgb):
 def test_torch_is_not_imported(tmp_path, rgb):
     write_image(tmp_path / "a.png", rgb)
     code = (
-        "import sys; from likewise.images import read_image; read_image(sys.argv[1]); "
+        "import sys; from likewise.io.images import read_image; read_image(sys.argv[1]); "
         "sys.exit('torch' in sys.modules)"
     )
-    source = str(Path(images.__file__).parents[1])
+    source = str(Path(images.__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": source}
     command = [sys.executable, "-c", code, str(tmp_path / "a.png")]
     assert subprocess.run(command, env=environment, check=False).returncode == 0

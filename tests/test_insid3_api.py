@@ -18,8 +18,8 @@ from helpers import refusal
 from likewise import Segmenter, build_insid3
 from likewise.backbones.registry import IMAGENET_MEAN, IMAGENET_STD
 from likewise.errors import InputWarning
-from likewise.insid3_api import INSID3
-from likewise.masks import read_mask
+from likewise.integrations.insid3_api import INSID3
+from likewise.io.masks import read_mask
 
 WIKI = Path(__file__).resolve().parents[2] / "shared" / "seeds" / "001_f5bbc7d92dfa33e1.txt"
 SIDE, SHAPE = 128, (96, 128)
@@ -162,7 +162,10 @@ def test_references_with_and_without_a_mask(model: INSID3) -> None:
     ],
 )
 def test_the_released_names_of_the_backbones(given: dict[str, str], backbone: str) -> None:
-    with mock.patch("likewise.insid3_api.Segmenter") as made, warnings.catch_warnings():
+    with (
+        mock.patch("likewise.integrations.insid3_api.Segmenter") as made,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("error")
         build_insid3(
             **given,
@@ -188,7 +191,7 @@ def test_the_released_names_of_the_backbones(given: dict[str, str], backbone: st
 
 def test_no_backbone_is_the_embedded_one_and_said_so() -> None:
     with (
-        mock.patch("likewise.insid3_api.Segmenter") as made,
+        mock.patch("likewise.integrations.insid3_api.Segmenter") as made,
         pytest.warns(InputWarning, match='the released default is model_size="large"'),
     ):
         build_insid3()

@@ -16,14 +16,14 @@ from scipy import ndimage
 import likewise
 from bad_inputs import full_disk, make_scene, run, sandbox, segment
 from helpers import refusal
-from likewise.batch.folder import Job, plan
-from likewise.batch.project import Project
-from likewise.batch.targets import find_images
 from likewise.export.annotations import find_pairs
-from likewise.instance_file import encode_instances, instances_path, read_instances
 from likewise.instances import CELLS, Instance, draw, find_objects
-from likewise.manifest import LABELS, MANIFEST, Manifest
+from likewise.project.project import Project
 from likewise.result import ClassResult, Result
+from likewise.run.instance_file import encode_instances, instances_path, read_instances
+from likewise.run.jobs import Job, plan
+from likewise.run.manifest import LABELS, MANIFEST, Manifest
+from likewise.run.targets import find_images
 
 SURE = np.full((9, 9), 0.9, np.float32)
 

@@ -20,10 +20,10 @@ from PIL import Image
 from bad_inputs import make_scene, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter
-from likewise.images import read_image
+from likewise.integrations import find_pieces
 from likewise.integrations.cvat import create
-from likewise.integrations.pieces import find_pieces
-from likewise.masks import fill_polygon
+from likewise.io.coco_masks import fill_polygon
+from likewise.io.images import read_image
 from likewise.result import Result
 
 sdk = pytest.importorskip("cvat_sdk", reason="cvat-sdk is not installed")

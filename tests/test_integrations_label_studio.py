@@ -30,22 +30,21 @@ from bad_inputs import make_scene, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter
 from likewise.errors import LikewiseError
-from likewise.images import read_image
-from likewise.integrations import open_references
-from likewise.integrations.label_studio.brush import decode_brush, encode_brush
-from likewise.integrations.label_studio.config import check_classes, read_config
-from likewise.integrations.pieces import find_pieces
-from likewise.listening import configure
-from likewise.masks import fill_polygon
+from likewise.integrations import find_pieces, open_references
+from likewise.io.coco_masks import fill_polygon
+from likewise.io.images import read_image
 from likewise.result import Result
+from likewise.web.label_studio.brush import decode_brush, encode_brush
+from likewise.web.label_studio.config import check_classes, read_config
+from likewise.web.listening import configure
 
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 
-from likewise.integrations.label_studio.app import make_app  # noqa: E402
-from likewise.integrations.label_studio.backend import Backend, file_name  # noqa: E402
-from likewise.integrations.label_studio.images import MAX_BYTES, Images  # noqa: E402
+from likewise.web.label_studio.app import make_app  # noqa: E402
+from likewise.web.label_studio.backend import Backend, file_name  # noqa: E402
+from likewise.web.label_studio.images import MAX_BYTES, Images  # noqa: E402
 
 BRUSH, POLYGON = "BrushLabels", "PolygonLabels"
 LABELS = ("thing", "<edge> & more")
@@ -318,7 +317,7 @@ def test_images_that_label_studio_does_not_give(studio: Any) -> None:
     assert "secret" not in refusal(Images(studio.url).read, "/data/upload/1/a.jpg?secret=1")
     wrong = Images(studio.url, "x.y.z")
     assert "does not take the token (status 401)" in refusal(wrong.read, "/data/upload/1/a.jpg")
-    with mock.patch("likewise.integrations.label_studio.images.MAX_BYTES", 100):
+    with mock.patch("likewise.web.label_studio.images.MAX_BYTES", 100):
         text = refusal(Images(studio.url, "legacy").read, "/data/upload/1/a.jpg")
     assert "is larger than" in text
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -13,8 +13,8 @@ from PIL import Image
 
 import likewise
 from likewise import Reference, Segmenter
-from likewise.images import read_image
-from likewise.pictures import GLIMPSE, class_colour, glimpse
+from likewise.io.draw import GLIMPSE, class_colour, glimpse
+from likewise.io.images import read_image
 from likewise.result import Result
 
 EXAMPLE = Path(likewise.__file__).parent / "example"

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from helpers import refusal, sam2_folder, sam2_model
 from likewise import Segmenter
+from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder, resampled
 from likewise.backbones.loading import Backbone, join, load_backbone
 from likewise.backbones.registry import BACKBONES, find_spec, split_names
-from likewise.evaluation.cache import CachedEncoder
-from likewise.page.keeping import KeepingEncoder
+from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.segic.training.config import Config, Seen
+from likewise.lab.segic.training.processes import Processes
+from likewise.lab.segic.training.train import open_encoder
 from likewise.reference_file import read_info
-from likewise.segic.training.config import Config, Seen
-from likewise.segic.training.processes import Processes
-from likewise.segic.training.train import open_encoder
-from likewise.tune import cut_backbone
+from likewise.web.ui.keeping import KeepingEncoder
 
 SIDE = 64
 

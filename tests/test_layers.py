@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from likewise.batch.layers import NEUTRAL, Layers, Sliders, clusters, read_layers, upsample
-from likewise.batch.project import LAYERS, Project
-from likewise.batch.redraw import redraw
-from likewise.batch.settings import Marked, Settings, read_settings, replace_settings
-from likewise.demo import FOLDER
-from likewise.images import read_image
-from likewise.masks import read_mask
+from likewise.example import FOLDER
+from likewise.io.images import read_image
+from likewise.io.masks import read_mask
+from likewise.project.folder import LAYERS
+from likewise.project.project import Project
+from likewise.project.redraw import redraw
+from likewise.project.score_maps import NEUTRAL, Layers, Sliders, clusters, read_layers, upsample
+from likewise.project.settings import Marked, Settings, read_settings
+from likewise.project.settings_file import replace_settings
 from likewise.reference import Reference
 from likewise.result import Result
 from likewise.segmenter import Segmenter

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bad_inputs import run
-from likewise.evaluation.compare import Run, read_run
-from likewise.evaluation.leave_out import folds_of, interval_over_sets, leave_sets_out
-from likewise.evaluation.metrics import Counts
+from likewise.lab.evaluation.compare import Run, read_run
+from likewise.lab.evaluation.leave_out import folds_of, interval_over_sets, leave_sets_out
+from likewise.lab.evaluation.metrics import Counts
 from test_cli import done
 
 SETS = [f"set{n}" for n in range(6)]

@@ -21,11 +21,11 @@ from PIL import Image
 
 import likewise
 from helpers import refusal
-from likewise.batch.folder import places, plan
 from likewise.errors import InputWarning
-from likewise.images import write_label_map, write_mask
-from likewise.instance_file import instances_path
-from likewise.manifest import LABELS, MANIFEST, Manifest
+from likewise.io.encoding import write_label_map, write_mask
+from likewise.run.instance_file import instances_path
+from likewise.run.jobs import places, plan
+from likewise.run.manifest import LABELS, MANIFEST, Manifest
 from painted import CLASSES, Painted, annotate, meaning, paint, truth
 
 

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from helpers import grey, refusal
-from likewise.images import read_image, write_mask
-from likewise.masks import read_mask
+from likewise.io.encoding import write_mask
+from likewise.io.images import read_image
+from likewise.io.masks import read_mask
 
 # --- read_mask: what is foreground ------------------------------------------------------------
 

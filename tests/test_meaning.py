@@ -14,19 +14,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from helpers import refusal
-from likewise.annotation_files import read_reference as reference_of_files
 from likewise.errors import InputWarning
-from likewise.images import (
-    decode,
-    find_range,
-    image_size,
-    read_image,
-    read_image_bytes,
-    read_picture,
-)
-from likewise.masks import cvat_classes, parse_value, read_label_map, read_mask
+from likewise.io.decoding import decode
+from likewise.io.images import find_range, read_image, read_image_bytes, read_picture
+from likewise.io.mask_values import cvat_classes
+from likewise.io.masks import parse_value, read_label_map, read_mask
+from likewise.io.opening import image_size
+from likewise.io.stretch import pooled
 from likewise.reference import Reference, read_reference
-from likewise.stretch import pooled
+from likewise.vocabulary import reference_from_files
 
 SIZE = (48, 64)  # height, width
 
@@ -339,7 +335,7 @@ def test_labelmap_of_cvat(tmp_path, place, encoding):
     assert "marks cell, rim: say which" in refusal(read_mask, path)
     assert "marks no nut, only cell, rim" in refusal(read_mask, path, label="nut")
     Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(tmp_path / "a.png")
-    read = reference_of_files(tmp_path / "a.png", path, label="rim")
+    read = reference_from_files(tmp_path / "a.png", path, label="rim")
     np.testing.assert_array_equal(read.mask, labels == 2)
 
 

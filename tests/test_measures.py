@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from likewise.evaluation.contours import contour, contour_f
-from likewise.evaluation.figures import figures
-from likewise.evaluation.tasks import correct_keypoints
+from likewise.lab.evaluation.contours import contour, contour_f
+from likewise.lab.evaluation.figures import figures
+from likewise.lab.evaluation.tasks import correct_keypoints
 
 
 def blob(shape: tuple[int, int], seed: int) -> np.ndarray:

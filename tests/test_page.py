@@ -27,15 +27,16 @@ pytest.importorskip("fastapi", reason="the extra ui is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="the extra ui is not installed")
 
 from likewise.backbones.encoder import Encoder  # noqa: E402
-from likewise.batch.layers import Sliders, read_layers  # noqa: E402
-from likewise.batch.project import Project  # noqa: E402
-from likewise.batch.settings import Settings, read_settings, replace_settings  # noqa: E402
-from likewise.listening import bind  # noqa: E402
-from likewise.page import page  # noqa: E402
-from likewise.page.feed import Feed  # noqa: E402
-from likewise.page.secret import project_token  # noqa: E402
-from likewise.page.worker import Worker  # noqa: E402
-from likewise.page.workspace import Workspace  # noqa: E402
+from likewise.project.project import Project  # noqa: E402
+from likewise.project.score_maps import Sliders, read_layers  # noqa: E402
+from likewise.project.settings import Settings, read_settings  # noqa: E402
+from likewise.project.settings_file import replace_settings  # noqa: E402
+from likewise.web.listening import bind  # noqa: E402
+from likewise.web.ui import routes as page  # noqa: E402
+from likewise.web.ui.feed import Feed  # noqa: E402
+from likewise.web.ui.guard import project_token  # noqa: E402
+from likewise.web.ui.worker import Worker  # noqa: E402
+from likewise.web.ui.workspace import Workspace  # noqa: E402
 
 TOKEN = "a-secret-for-tests"
 

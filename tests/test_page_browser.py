@@ -31,7 +31,8 @@ def test_from_the_example_to_a_dataset(tmp_path: Path) -> None:
 @pytest.fixture
 def scene(tmp_path: Path, tiny: Path) -> Path:
     """A project with one reference picture, and targets of its own and of a folder."""
-    from likewise.batch.settings import Settings, replace_settings
+    from likewise.project.settings import Settings
+    from likewise.project.settings_file import replace_settings
 
     if reason := lacking():
         pytest.skip(reason)

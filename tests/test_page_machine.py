@@ -38,19 +38,19 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra ui is not installed")
 
-from likewise.batch.layers import NEUTRAL, Layers, Sliders, read_layers, tree_arrays
-from likewise.batch.project import Project
-from likewise.batch.settings import read_settings
 from likewise.errors import InputWarning
 from likewise.features.clustering import average_linkage
-from likewise.images import Picture, read_picture
-from likewise.masks import read_mask
-from likewise.page.feed import Feed
-from likewise.page.page import make_app
-from likewise.page.worker import Worker
-from likewise.page.workspace import Workspace
+from likewise.io.images import Picture, read_picture
+from likewise.io.masks import read_mask
+from likewise.project.project import Project
+from likewise.project.score_maps import NEUTRAL, Layers, Sliders, read_layers, tree_arrays
+from likewise.project.settings import read_settings
 from likewise.reference import wholes_of
 from likewise.result import Result
+from likewise.web.ui.feed import Feed
+from likewise.web.ui.routes import make_app
+from likewise.web.ui.worker import Worker
+from likewise.web.ui.workspace import Workspace
 
 T = TypeVar("T")
 SIZE, GRID = (16, 20), 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from likewise.pictures import COLOUR, contact_sheet, draw_matches, overlay
+from likewise.io.draw import COLOUR, contact_sheet, draw_matches, overlay
 
 RNG = np.random.default_rng(0)
 CAPTION, GAP = 22, 10

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from likewise.prefetch import ahead, batched
+from likewise.io.prefetch import ahead, batched
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3, 100])

@@ -22,8 +22,10 @@ from PIL import Image
 import likewise
 from bad_inputs import make_scene, run, sandbox
 from helpers import refusal
-from likewise.batch.project import DATABASE, Project
-from likewise.batch.settings import CONFIG, Marked, read_settings, write_settings
+from likewise.project.database import DATABASE
+from likewise.project.project import Project
+from likewise.project.settings import CONFIG, Marked, read_settings
+from likewise.project.settings_file import write_settings
 from likewise.quality import doubt, steadiness, validate_mask_quality, verdicts
 
 COUNT = 12
@@ -415,7 +417,7 @@ def test_ten_thousand_rows_are_listed_at_once(scene: Path) -> None:
         (f"../in/x{n:05d}.png", 9, 9, "h" * 64, "done", "r" * 32, 0.5, n / 1e4)
         for n in range(10000)
     ]
-    project._db.executemany(
+    project.database.db.executemany(
         "INSERT INTO images (path, bytes, changed, hash, state, run, seconds, doubt) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         rows,

@@ -20,11 +20,13 @@ from PIL import Image
 
 from bad_inputs import Ran, run, sandbox
 from helpers import Columns, refusal
-from likewise.batch.corrections import replace_class
-from likewise.batch.layers import Sliders
-from likewise.batch.project import DATABASE, Project
-from likewise.batch.settings import CONFIG, Marked, Settings, read_settings, replace_settings
 from likewise.errors import InputWarning
+from likewise.project.corrections import replace_class
+from likewise.project.database import DATABASE
+from likewise.project.project import Project
+from likewise.project.score_maps import Sliders
+from likewise.project.settings import CONFIG, Marked, Settings, read_settings
+from likewise.project.settings_file import replace_settings
 
 CLASSES = ("ball", "box", "person", "person/hair")
 SIZE = 6, 8

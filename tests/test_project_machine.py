@@ -29,12 +29,13 @@ from hypothesis.stateful import (
 from PIL import Image
 
 from helpers import Columns
-from likewise.batch.corrections import replace_class
-from likewise.batch.project import Project
-from likewise.batch.settings import Marked, Settings, read_settings, replace_settings
 from likewise.errors import InputWarning
-from likewise.masks import read_label_map
-from likewise.pictures import class_colour
+from likewise.io.draw import class_colour
+from likewise.io.masks import read_label_map
+from likewise.project.corrections import replace_class
+from likewise.project.project import Project
+from likewise.project.settings import Marked, Settings, read_settings
+from likewise.project.settings_file import replace_settings
 
 CLASSES = ("cat", "dog", "cat/ear", "owl")
 SIZE = 3, len(CLASSES)

@@ -18,16 +18,16 @@ from safetensors.numpy import load_file, save_file
 from bad_inputs import SIZE, TINY, Ran, full_disk, make_scene, run, sandbox, segment
 from helpers import refusal
 from likewise import Reference, Segmenter
+from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import load_backbone
-from likewise.images import read_image
+from likewise.io.images import read_image
 from likewise.methods import METHODS, get_method
+from likewise.methods.segic.decoder import Decoder, Shape
+from likewise.methods.segic.files import Trained, save_decoder
 from likewise.reference import THUMBNAIL, thumbnail
-from likewise.reference_file import ENTRY, FORMAT, _digest, read_info, read_thumbnails
+from likewise.reference_file import ENTRY, FORMAT, digest_of, read_info, read_thumbnails
 from likewise.result import Result
-from likewise.segic.decoder import Decoder, Shape
-from likewise.segic.files import Trained, save_decoder
-from likewise.tune import cut_backbone
 
 FILE = "r.safetensors"
 
@@ -100,7 +100,7 @@ def rewrite(*, sealed: bool = True, **changes: Any) -> None:
         facts = json.loads(file.metadata()[ENTRY])
     tensors, facts = load_file(FILE), facts | changes
     if sealed:
-        facts["digest"] = _digest({k: v for k, v in facts.items() if k != "digest"}, tensors)
+        facts["digest"] = digest_of({k: v for k, v in facts.items() if k != "digest"}, tensors)
     save_file(tensors, FILE, {ENTRY: json.dumps(facts)})
 
 

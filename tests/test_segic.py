@@ -14,12 +14,12 @@ from torch.nn.functional import normalize
 from helpers import refusal
 from likewise import Reference, Segmenter
 from likewise.backbones.encoder import Encoder
-from likewise.batch.layers import Layers
-from likewise.demo import FOLDER as EXAMPLE
+from likewise.example import FOLDER as EXAMPLE
 from likewise.features.evidence import Pool, discriminant
-from likewise.segic.decoder import Decoder, Shape
-from likewise.segic.files import Trained, load_decoder, save_decoder
-from likewise.segic.instructions import (
+from likewise.lab.segic.training.losses import at_points, dice_loss, mask_loss, sample_points
+from likewise.methods.segic.decoder import Decoder, Shape
+from likewise.methods.segic.files import Trained, load_decoder, save_decoder
+from likewise.methods.segic.instructions import (
     Entity,
     Instructions,
     evidence,
@@ -31,7 +31,7 @@ from likewise.segic.instructions import (
     propagate,
     top_points,
 )
-from likewise.segic.losses import at_points, dice_loss, mask_loss, sample_points
+from likewise.project.score_maps import Layers
 
 SMALL = Shape(dim=16, hidden=16, layers=2, heads=2)
 

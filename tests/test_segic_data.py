@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from helpers import refusal
-from likewise.segic.data.augment import (
+from likewise.lab.segic.data.augment import (
     LEAST,
     PADDING,
     View,
@@ -28,14 +28,14 @@ from likewise.segic.data.augment import (
     random_crop,
     whole,
 )
-from likewise.segic.data.coco import Coco
-from likewise.segic.data.compose import Pasting, compose
-from likewise.segic.data.folders import read_folder, read_sets
-from likewise.segic.data.kept import Kept
-from likewise.segic.data.marked import Augmentation
-from likewise.segic.data.pairs import Mixture, Pair, Source, grid
-from likewise.segic.data.photos import Photos
-from likewise.segic.data.stamps import TUXPAINT, Stamps, class_names
+from likewise.lab.segic.data.coco import Coco
+from likewise.lab.segic.data.compose import Pasting, compose
+from likewise.lab.segic.data.folders import read_folder, read_sets
+from likewise.lab.segic.data.kept import Kept
+from likewise.lab.segic.data.marked import Augmentation
+from likewise.lab.segic.data.pairs import Mixture, Pair, Source, grid
+from likewise.lab.segic.data.photos import Photos
+from likewise.lab.segic.data.stamps import TUXPAINT, Stamps, class_names
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools
 SIZE = 96

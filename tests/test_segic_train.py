@@ -19,23 +19,23 @@ from PIL import Image
 
 from helpers import refusal
 from likewise import Reference, Segmenter
-from likewise.batch.settings import check_kinds
 from likewise.errors import LikewiseError
+from likewise.lab.segic.data.pairs import Mixture, Pair
+from likewise.lab.segic.data.sources import KINDS, open_data
+from likewise.lab.segic.training.config import Config, Validation, read_config, shape_of
+from likewise.lab.segic.training.curve import Row
+from likewise.lab.segic.training.feed import feed, order
+from likewise.lab.segic.training.processes import Processes
+from likewise.lab.segic.training.rehearsal import rehearse
+from likewise.lab.segic.training.samples import Pool, Samples, encode_pairs
+from likewise.lab.segic.training.step import Mixed, ask, covered
+from likewise.lab.segic.training.train import Trainer, chances, open_encoder, train
 from likewise.methods.segic import entity
+from likewise.methods.segic.decoder import Shape
+from likewise.methods.segic.files import Trained, load_decoder, save_decoder
+from likewise.methods.segic.text import text_features
+from likewise.project.settings import check_kinds
 from likewise.reference import encode_references
-from likewise.segic.data.pairs import Mixture, Pair
-from likewise.segic.data.sources import KINDS, open_data
-from likewise.segic.decoder import Shape
-from likewise.segic.files import Trained, load_decoder, save_decoder
-from likewise.segic.text import text_features
-from likewise.segic.training.config import Config, Validation, read_config, shape_of
-from likewise.segic.training.curve import Row
-from likewise.segic.training.feed import feed, order
-from likewise.segic.training.processes import Processes
-from likewise.segic.training.rehearsal import rehearse
-from likewise.segic.training.samples import Pool, Samples, encode_pairs
-from likewise.segic.training.step import Mixed, ask, covered
-from likewise.segic.training.train import Trainer, chances, open_encoder, train
 
 pytest.importorskip("matplotlib", reason="training draws its curve: pip install 'likewise[train]'")
 

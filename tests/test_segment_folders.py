@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from bad_inputs import Ran, run, sandbox
-from likewise.manifest import LABELS
 from likewise.reference import Reference
+from likewise.run.manifest import LABELS
 from painted import CLASSES, Painted, meaning, paint, truth
 
 

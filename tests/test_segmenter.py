@@ -25,8 +25,9 @@ from likewise.errors import InputWarning
 from likewise.features import shared
 from likewise.features.debias import positional_basis
 from likewise.features.grid import mask_to_grid
-from likewise.images import Picture, read_image, write_image, write_mask
-from likewise.masks import read_mask
+from likewise.io.encoding import write_image, write_mask
+from likewise.io.images import Picture, read_image
+from likewise.io.masks import read_mask
 from likewise.methods import get_method
 from likewise.methods import likewise as likewise_method
 from likewise.methods.consensus import consensus

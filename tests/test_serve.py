@@ -31,14 +31,15 @@ from safetensors.numpy import load_file, save_file
 import likewise
 from bad_inputs import make_scene, write_bomb
 from helpers import refusal
-from likewise import Reference, Segmenter, connections
+from likewise import Reference, Segmenter
 from likewise import reference_file as files
 from likewise.backbones.encoder import Encoder
-from likewise.cli_serve import check_origin, check_token
-from likewise.images import read_image_bytes
-from likewise.listening import bind
-from likewise.masks import read_mask
-from likewise.server.access import host_of, is_loopback
+from likewise.cli.serve import check_origin, check_token
+from likewise.io.images import read_image_bytes
+from likewise.io.masks import read_mask
+from likewise.web import connections
+from likewise.web.api.access import host_of, is_loopback
+from likewise.web.listening import bind
 from live import Answer, Live, form, read_raw, serving
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
@@ -352,7 +353,7 @@ def test_hostile_references_files(live: Live, encoder: Encoder, scene: Path, tmp
     for tensors, more in changes:
         changed = {k: v for k, v in (good | tensors).items() if v is not None}
         new = facts | more
-        new["digest"] = files._digest(new, changed)
+        new["digest"] = files.digest_of(new, changed)
         save_file(changed, path, {files.ENTRY: json.dumps(new)})
         answer = live.ask("POST", "/v1/references", [("file", path)])
         assert answer.status in (413, 422), (more, list(tensors), answer)

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from helpers import refusal
-from likewise.batch.targets import find_images
 from likewise.errors import InputWarning
-from likewise.formats import HEIF, IMAGE_SUFFIXES
-from likewise.images import read_image
+from likewise.io.formats import HEIF, IMAGE_SUFFIXES
+from likewise.io.images import read_image
+from likewise.run.targets import find_images
 
 WRITTEN_ELSEWHERE = (*HEIF, ".jpx", ".mpo")
 """Suffixes that Pillow reads, but does not write from one picture."""

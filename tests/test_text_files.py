@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers import refusal
-from likewise.batch.settings import read_settings
-from likewise.evaluation.compare import read_run
-from likewise.evaluation.episodes import read_episodes
-from likewise.text_files import normal, read_json, read_text
+from likewise.io.text_files import normal, read_json, read_text
+from likewise.lab.evaluation.compare import read_run
+from likewise.lab.evaluation.episodes import read_episodes
+from likewise.project.settings import read_settings
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16"]
 

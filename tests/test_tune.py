@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-import likewise.tune as module
+import likewise.tuning as module
 from bad_inputs import TINY, make_scene, run, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter
+from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import load_backbone
 from likewise.reference import encode_references
 from likewise.refine import refine
-from likewise.tune import GAIN, Bench, Tried, Tuning, cut_backbone
+from likewise.tuning import GAIN, Bench, Tried, Tuning
 
 SHAPE, SIDE = (96, 128), 128
 Box = tuple[int, int, int, int]

@@ -20,21 +20,21 @@ from PIL import Image
 from helpers import refusal
 from likewise import Segmenter
 from likewise.backbones.encoder import Encoder
-from likewise.demo import FOLDER
 from likewise.errors import InputWarning
+from likewise.example import FOLDER
 from likewise.features.encoded import Encoded
-from likewise.images import read_image
-from likewise.manifest import Manifest
-from likewise.masks import read_label_map, read_mask
-from likewise.segic.decoder import Decoder, Shape
-from likewise.segic.files import Trained, save_decoder
+from likewise.io.images import read_image
+from likewise.io.masks import read_label_map, read_mask
+from likewise.methods.segic.decoder import Decoder, Shape
+from likewise.methods.segic.files import Trained, save_decoder
+from likewise.run.manifest import Manifest
 from likewise.video.annotation import read_annotations
-from likewise.video.carry import carry, neighbourhood
 from likewise.video.frames import open_clip, tell_order
+from likewise.video.label_propagation import carry, neighbourhood
 from likewise.video.memory import Known, Memory
 from likewise.video.propagate import order, passes, propagate
 from likewise.video.run import LOG, Run
-from likewise.video.track import Params, default_params
+from likewise.video.tracker import Params, default_params
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'likewise[video]'")
 
@@ -126,7 +126,7 @@ def test_reading_backwards_holds_few_frames(
     frames, _ = camera()
     clip = open_clip(write_video(tmp_path / "a.mp4", frames))
     whole = list(clip.read(range(COUNT)))
-    monkeypatch.setattr("likewise.video.frames.HELD", 2 * whole[0].nbytes)
+    monkeypatch.setattr("likewise.video.video_file.HELD", 2 * whole[0].nbytes)
     back = list(clip.read(range(COUNT - 1, -1, -1)))
     assert all((a == b).all() for a, b in zip(back, whole[::-1], strict=True))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from likewise.views import VIEWS, make_views
+from likewise.features.views import VIEWS, make_views
 
 SHAPES = {
     # height, width, box of the mask (top, bottom, left, right)

@@ -15,10 +15,10 @@ import likewise
 from bad_inputs import SIZE, TINY, make_scene, run, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter, read_vocabulary
-from likewise.batch.targets import IMAGE_SUFFIXES
 from likewise.errors import InputWarning
-from likewise.pictures import class_colour, with_legend
+from likewise.io.draw import class_colour, with_legend
 from likewise.reference import read_reference
+from likewise.run.targets import IMAGE_SUFFIXES
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
 

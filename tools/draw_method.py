@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 
 from likewise.backbones.encoder import Encoder
-from likewise.demo import CONCEPTS, FOLDER
-from likewise.images import read_image, write_image
-from likewise.masks import read_mask
+from likewise.example import CONCEPTS, FOLDER
+from likewise.io.draw import contact_sheet, overlay
+from likewise.io.encoding import write_image
+from likewise.io.images import read_image
+from likewise.io.masks import read_mask
 from likewise.methods import likewise
-from likewise.pictures import contact_sheet, overlay
 from likewise.reference import Reference, encode_references
 from likewise.refine import refine
 

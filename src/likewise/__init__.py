@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from .errors import BackboneError, ImageError, LikewiseError
 
 if TYPE_CHECKING:
-    from .batch.annotate import annotate_batch
-    from .insid3_api import build_insid3
+    from .integrations.insid3_api import build_insid3
     from .quality import validate_mask_quality
     from .reference import Reference
     from .result import Result
+    from .run.annotate import annotate_batch
     from .segmenter import Segmenter
     from .video import segment_video
     from .vocabulary import read_vocabulary
@@ -37,8 +37,8 @@ _LAZY = {
     "Reference": "reference",
     "Result": "result",
     "Segmenter": "segmenter",
-    "annotate_batch": "batch.annotate",
-    "build_insid3": "insid3_api",
+    "annotate_batch": "run.annotate",
+    "build_insid3": "integrations.insid3_api",
     "read_vocabulary": "vocabulary",
     "segment_video": "video",
     "validate_mask_quality": "quality",

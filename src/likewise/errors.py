@@ -73,3 +73,15 @@ def explained_memory(what: str) -> Iterator[None]:
                 "or another --device."
             ) from error
         raise
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Turn a missing package into a LikewiseError that says how to install the extra."""
+    try:
+        yield
+    except ImportError as error:
+        raise LikewiseError(
+            f"{extra} needs the package {error.name}, which is not installed: "
+            f"pip install 'likewise[{extra}]'."
+        ) from error

@@ -15,11 +15,13 @@ from PIL import Image
 from .errors import ImageError, LikewiseError
 from .features.encoded import Encoded
 from .features.grid import mask_share, mask_to_grid
-from .images import PATH, ImageLike, Picture, find_range, read_picture, source_name
-from .masks import MaskLike, MaskValue, read_mask
-from .stretch import Ranges, pooled
-from .text_files import normal
-from .views import make_views
+from .features.views import make_views
+from .io.annotations.shapes import LABEL
+from .io.decoding import PATH
+from .io.images import ImageLike, Picture, find_range, read_picture, source_name
+from .io.masks import MaskLike, MaskValue, read_mask
+from .io.stretch import Ranges, pooled
+from .io.text_files import normal
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 THUMBNAIL = 256
-LABEL = "object"
-"""The class of references that name none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Reference:
 
     ``value`` picks one label of a label map, "any" of them, or a colour; see ``masks.read_mask``.
     Pixels that are transparent or without data are not in the mask. The mask of an image file may
-    be a file of annotations, see ``annotation_files``. With
+    be a file of annotations, see ``io/annotations``. With
     several ``label``s the classes compete for every pixel; one called ``person/hair`` is a part of
     ``person``, if that is a class too: it is only looked for inside what is found of it, and its
     pixels are in both. ``negative`` says that the mask (None:
@@ -64,7 +64,7 @@ class Shot:
     mask: torch.Tensor
     """(N,) bool, never empty: the patches of the concept, or of what it is not."""
     views: Mapping[str, tuple[Encoded, torch.Tensor]] = field(default_factory=dict)
-    """The same reference seen otherwise (see ``views.py``), each with its mask."""
+    """The same reference seen otherwise (see ``features/views.py``), each with its mask."""
     label: str = LABEL
     negative: bool = False
     thumbnail: tuple[np.ndarray, np.ndarray] | None = None
@@ -259,7 +259,7 @@ def marked_pixels(reference: Reference, picture: Picture) -> np.ndarray:
         label = None if reference.label == LABEL or reference.negative else reference.label
         name = os.fspath(source) if isinstance(source, PATH) else None
         if isinstance(source, PATH) and isinstance(reference.image, PATH):
-            from .annotation_files import is_annotation, read_annotated
+            from .io.annotations.reader import is_annotation, read_annotated
 
             if is_annotation(Path(source)):
                 wanted = "any" if reference.negative and value is None else value

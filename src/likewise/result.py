@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .errors import LikewiseError, needs
+from .io.draw import class_colour, glimpse, overlay_labels
 
 if TYPE_CHECKING:
     from .features.clustering import MergeTree
@@ -76,7 +84,6 @@ class Result:
         Raises:
             LikewiseError: if nobody looked for the label.
         """
-        from .errors import LikewiseError
         from .instances import find_objects
 
         if label is not None and label not in self.classes:
@@ -101,21 +108,74 @@ class Result:
         return float(self.mask.mean())
 
     def to_supervision(self, *, min_area: int = 1) -> Any:
-        """As ``supervision.Detections``, one for every object; see ``integrations.supervision``.
+        """As ``supervision.Detections`` (of the package supervision), one for every object.
+
+        Args:
+            min_area: smaller objects are left out, in pixels. Each takes H × W bytes of memory.
+
+        Returns:
+            Detections of n objects: ``xyxy`` (n, 4) float32, edges of pixels (0 to W and H);
+            ``mask`` (n, H, W) bool; ``confidence`` (n,) float32, 0..1, of the object;
+            ``class_id`` (n,) int64, the place in ``labels``, from 0; ``data["class_name"]``
+            (n,) str.
 
         Raises:
             LikewiseError: if supervision is not installed.
         """
-        from .integrations.supervision import to_detections
-
-        return to_detections(self, min_area=min_area)
+        with needs("supervision"):
+            import supervision
+        pieces = [p for p in self.instances() if p.area >= min_area]
+        masks = np.zeros((len(pieces), *self.mask.shape), bool)
+        boxes = np.zeros((len(pieces), 4), np.float32)
+        for mask, box, piece in zip(masks, boxes, pieces, strict=True):
+            height, width = piece.mask.shape
+            bottom, right = piece.top + height, piece.left + width
+            mask[piece.top : bottom, piece.left : right] = piece.mask
+            box[:] = piece.left, piece.top, right, bottom
+        return supervision.Detections(
+            xyxy=boxes,
+            mask=masks,
+            confidence=np.array([piece.score for piece in pieces], np.float32),
+            class_id=np.array([piece.number - 1 for piece in pieces], np.int64),
+            data={"class_name": np.array([piece.label for piece in pieces], str)},
+        )
 
     def _repr_png_(self) -> bytes:
-        from .integrations.notebook import to_png
-
         return to_png(self)
 
     def _repr_html_(self) -> str:
-        from .integrations.notebook import to_html
-
         return to_html(self)
+
+
+def draw_result(result: Result) -> npt.NDArray[np.uint8]:
+    """(h, w, 3) uint8: the classes in their colours over the small picture, or over white."""
+    label_map = glimpse(result.label_map)
+    ground = result.glimpse
+    if ground is None:
+        ground = np.full((*label_map.shape, 3), 255, np.uint8)
+    return overlay_labels(ground, label_map)
+
+
+def to_png(result: Result) -> bytes:
+    """``draw_result`` as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(draw_result(result)).save(file, "PNG")
+    return file.getvalue()
+
+
+def to_html(result: Result) -> str:
+    """The picture, and for each class its area (share of the image) and confidence."""
+    height, width = result.mask.shape
+    rows = []
+    for number, (label, found) in enumerate(result.classes.items(), 1):
+        colour = "#{:02x}{:02x}{:02x}".format(*class_colour(number))
+        area = f"{found.mask.mean():.1%} of the image" if found.mask.any() else "not found"
+        rows.append(
+            f'<div><span style="color:{colour}">&#9632;</span> {escape(label)}: {area}, '
+            f"confidence {found.confidence:.2f}</div>"
+        )
+    picture = base64.b64encode(to_png(result)).decode("ascii")
+    return (
+        f'<div><img src="data:image/png;base64,{picture}" alt="what was found"/>'
+        f"<div>{width} × {height} pixels</div>{''.join(rows)}</div>"
+    )

@@ -16,11 +16,11 @@ from . import __version__
 from .backbones.download import sha256_of
 from .backbones.encoder import Encoder
 from .errors import LikewiseError, note
-from .images import ImageLike, Picture, read_picture
+from .io.draw import glimpse
+from .io.images import ImageLike, Picture, read_picture
+from .io.prefetch import ahead, batched
 from .methods import DEFAULT, check_consensus, check_negatives, get_method, make_params
 from .methods.keypoints import match_keypoints
-from .pictures import glimpse
-from .prefetch import ahead, batched
 from .reference import (
     Example,
     ReferenceSet,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .features.encoded import Encoded
     from .features.shared import Shared
     from .methods import Scores
-    from .tune import Tuning
+    from .tuning import Tuning
 
 MIN_PATCHES = 2
 """Patches that an object must measure to be seen: of the grid's, which covers the whole image."""
@@ -113,7 +113,7 @@ class Segmenter:
         self.keep_tree = keep_tree
         self.params = make_params(method, settings, self.encoder.spec.tau)
         if method == "segic":
-            from .segic.files import check_backbone
+            from .methods.segic.files import check_backbone
 
             check_backbone(self.params.decoder, self.encoder)
         self.references: ReferenceSet | None = None
@@ -153,7 +153,7 @@ class Segmenter:
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits of all that masks depend on but the image: see ``manifest.py``.
+        """32 hex digits of all that masks depend on but the image: see ``run/manifest.py``.
 
         Raises:
             LikewiseError: if there is no reference yet.
@@ -203,7 +203,7 @@ class Segmenter:
         Raises:
             LikewiseError: if there is no reference yet, or the file cannot be written.
         """
-        from .reference_file import save_references
+        from .saved_references import save_references
 
         save_references(path, self.fitted(), self.encoder, self.method, self.params, half=half)
 
@@ -223,7 +223,7 @@ class Segmenter:
         Raises:
             LikewiseError: if the file cannot be used, or not with this backbone or method.
         """
-        from .reference_file import load_references
+        from .saved_references import load_references
 
         encoded = load_references(path, self.encoder, self.method)
         return self.learn(encoded if only is None else encoded.only(only))
@@ -237,9 +237,9 @@ class Segmenter:
     ) -> Tuning:
         """Choose block, input size and setting by leave-one-out on the references; then ``fit``.
 
-        See ``tune.tune``, whose docstring says what is tried and how far to trust it.
+        See ``tuning.tune``, whose docstring says what is tried and how far to trust it.
         """
-        from .tune import tune
+        from .tuning import tune
 
         return tune(self, references, sizes=sizes, blocks=blocks)
 

@@ -16,12 +16,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .annotation_files import READERS, is_annotation, read_reference
 from .errors import ImageError, LikewiseError, note
-from .formats import is_image_name
-from .images import is_cut_out, read_image, why
-from .reference import LABEL, Reference
-from .text_files import normal
+from .io.annotations.reader import READERS, is_annotation
+from .io.annotations.shapes import LABEL
+from .io.decoding import is_cut_out
+from .io.formats import is_image_name
+from .io.images import read_image, read_picture
+from .io.masks import MaskValue
+from .io.opening import why
+from .io.text_files import normal
+from .reference import Reference, marked_pixels
 
 MASKS, NEGATIVES = "masks", "negatives"
 """Folders that are no classes."""
@@ -75,6 +79,33 @@ def read_vocabulary(
     if (root / NEGATIVES).is_dir():
         found += _examples(root / NEGATIVES, LABEL, negative=True)
     return found
+
+
+def reference_from_files(
+    image: Path,
+    mask: Path | None,
+    value: MaskValue | None = None,
+    label: str = LABEL,
+    negative: bool = False,
+) -> Reference:
+    """One reference, its files read and checked; for the meaning of all see ``Reference``.
+
+    Args:
+        image: the picture.
+        mask: an image, or annotations, see ``read_annotated``; None marks everything, of a negative
+            reference.
+        value: see ``read_mask``; of annotations the number of a class, or "any".
+        label: the class; LABEL, if annotations do not know it, is the only class marked there.
+        negative: whether it marks what is not to be found: of annotations all classes.
+
+    Raises:
+        ImageError: if a file cannot be used.
+    """
+    named, picture = Reference(image, mask, value, label, negative), read_picture(image)
+    marked = marked_pixels(named, picture)
+    # Wide pictures are read again with the range of all references.
+    shown = image if picture.kind else picture
+    return replace(named, image=shown, mask=None if mask is None else marked, value=None)
 
 
 def _classes(folder: Path, whole: str = "") -> Iterator[tuple[str, Path]]:
@@ -156,7 +187,7 @@ def _checked(image: Path, mark: Path | None, label: str, negative: bool) -> Refe
         )
     mask = mark or image  # its alpha channel
     try:
-        read = read_reference(image, mask, None, LABEL if negative else label, negative)
+        read = reference_from_files(image, mask, None, LABEL if negative else label, negative)
     except ImageError as error:
         if mark is None or not _is_image(mark) or mark.with_suffix("") != image.with_suffix(""):
             raise

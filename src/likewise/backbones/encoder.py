@@ -16,7 +16,7 @@ from PIL import Image
 from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.encoded import Encoded
-from ..prefetch import ahead, batched
+from ..io.prefetch import ahead, batched
 from .loading import Backbone, load_backbone, patch_tokens
 
 if TYPE_CHECKING:

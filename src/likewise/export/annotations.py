@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..batch.folder import places
 from ..errors import ImageError, LikewiseError, note
-from ..images import picture_size, why
-from ..instance_file import instances_path, read_instances
 from ..instances import Instance
-from ..manifest import LABELS, MARKED, Manifest, read_class_map
-from ..reference import LABEL, is_part
-from ..text_files import normal, read_json
+from ..io.annotations.shapes import LABEL
+from ..io.decoding import picture_size
+from ..io.opening import why
+from ..io.text_files import normal, read_json
+from ..reference import is_part
+from ..run.instance_file import instances_path, read_instances
+from ..run.jobs import places
+from ..run.labels import MARKED, read_class_map
+from ..run.manifest import LABELS, Manifest
 
 
 @dataclass(frozen=True, eq=False)

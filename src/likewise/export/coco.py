@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..masks import encode_runs
-from ..writing import write_json
+from ..io.coco_masks import encode_runs
+from ..io.files import write_json
 from .dataset import Item, Settings, make_folder
 
 

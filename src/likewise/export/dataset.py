@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError, LikewiseError, WriteError
-from ..images import is_turned, read_image, write_image
 from ..instances import Instance
-from ..writing import write_whole
+from ..io.encoding import write_image
+from ..io.files import write_whole
+from ..io.images import read_image
+from ..io.opening import is_turned
 from .annotations import Annotation, is_validation, read_bytes
 from .instances import find_instances
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..writing import write_json
+from ..io.files import write_json
 from .dataset import Item, Settings, file_in, make_folder
 from .outlines import outline
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LikewiseError
-from ..images import write_label_map
 from ..instances import draw
-from ..manifest import LABELS
-from ..pictures import class_colour
-from ..writing import write_json
+from ..io.draw import class_colour
+from ..io.encoding import write_label_map
+from ..io.files import write_json
+from ..run.manifest import LABELS
 from .dataset import Item, Settings, file_in, make_folder
 
 

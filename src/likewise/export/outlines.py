@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..instances import Instance
-from ..masks import fill_polygon
+from ..io.coco_masks import fill_polygon
 
 Points: TypeAlias = npt.NDArray[np.int64]
 """(n, 2) x, y."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LikewiseError
-from ..images import write_label_map
 from ..instances import draw
-from ..writing import write_whole
+from ..io.encoding import write_label_map
+from ..io.files import write_whole
 from .dataset import Item, Settings, copy_image, file_in, make_folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..writing import write_whole
+from ..io.files import write_whole
 from .dataset import Item, Settings, copy_image, file_in, make_folder
 from .outlines import outline
 

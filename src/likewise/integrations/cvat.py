@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LikewiseError
+from ..errors import LikewiseError, needs
 from ..export.outlines import outline
-from . import needs, open_references
-from .pieces import check_outline, find_pieces
+from . import check_outline, find_pieces, open_references
 
 if TYPE_CHECKING:
     from PIL import Image

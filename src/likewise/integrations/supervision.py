@@ -1,55 +1,19 @@
-"""supervision (Roboflow): results as Detections, exported COCO datasets with their scores."""
+"""supervision (Roboflow): exported COCO datasets with their scores.
+
+Results as ``Detections``: ``Result.to_supervision``.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..errors import LikewiseError
-from ..images import why
-from . import needs
-from .pieces import find_pieces
-
-if TYPE_CHECKING:
-    from ..result import Result
-
-
-def to_detections(result: Result, *, min_area: int = 1) -> Any:
-    """A result as ``supervision.Detections``, one detection for every object.
-
-    Args:
-        result: of one (H, W) image.
-        min_area: smaller objects are left out, in pixels. Each takes H × W bytes of memory.
-
-    Returns:
-        Detections of n objects: ``xyxy`` (n, 4) float32, edges of pixels (0 to W and H); ``mask``
-        (n, H, W) bool; ``confidence`` (n,) float32, 0..1, of the object; ``class_id`` (n,) int64,
-        the place in ``result.labels``, from 0; ``data["class_name"]`` (n,) str.
-
-    Raises:
-        LikewiseError: if supervision is not installed.
-    """
-    with needs("supervision"):
-        import supervision
-    pieces = find_pieces(result, min_area)
-    masks = np.zeros((len(pieces), *result.mask.shape), bool)
-    boxes = np.zeros((len(pieces), 4), np.float32)
-    for mask, box, piece in zip(masks, boxes, pieces, strict=True):
-        height, width = piece.mask.shape
-        bottom, right = piece.top + height, piece.left + width
-        mask[piece.top : bottom, piece.left : right] = piece.mask
-        box[:] = piece.left, piece.top, right, bottom
-    return supervision.Detections(
-        xyxy=boxes,
-        mask=masks,
-        confidence=np.array([piece.score for piece in pieces], np.float32),
-        class_id=np.array([piece.number - 1 for piece in pieces], np.int64),
-        data={"class_name": np.array([piece.label for piece in pieces], str)},
-    )
+from ..errors import LikewiseError, needs
+from ..io.opening import why
 
 
 def load(annotations: str | Path, images: str | Path) -> Any:

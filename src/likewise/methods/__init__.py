@@ -49,7 +49,7 @@ class Method(Protocol):
 
     Params: type[Any]
     VIEWS: tuple[str, ...]
-    """Further views of every reference that ``fit`` wants, see ``views.py``."""
+    """Further views of every reference that ``fit`` wants, see ``features/views.py``."""
     NEGATIVES: bool
     """Whether it uses negative references; if not, those made of other classes are left out."""
 

@@ -1,9 +1,9 @@
 """Clips: a few frames annotated, the same objects masked in all others.
 
-Frames (``frames.py``) are read by number; a tracker (``track.py``) goes away from every annotated
+Frames (``frames.py``) are read by number; a tracker (``tracker.py``) goes away from every annotated
 frame (``propagate.py``) and mixes what the method finds with labels carried along correspondences
-(``carry.py``); what it remembers is bounded (``memory.py``), and the masks on disk and the numbers
-of the remembered frames are all that it takes to go on (``run.py``).
+(``label_propagation.py``); what it remembers is bounded (``memory.py``), and the masks on disk and
+the numbers of the remembered frames are all that it takes to go on (``run.py``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
     from .propagate import Segmented
-    from .track import Params
+    from .tracker import Params
 
 
 def segment_video(

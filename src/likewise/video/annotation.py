@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ImageError, LikewiseError, note
-from ..masks import read_label_map
+from ..io.masks import read_label_map
 
 MANY, ALIKE = 20, 0.7
 """A mask of more values is a photograph if fewer of its neighbouring pixels than this are alike."""

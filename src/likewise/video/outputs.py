@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageError
-from ..images import why, write_image
-from ..masks import encode_runs
-from ..pictures import contact_sheet, overlay_labels
-from ..writing import refused, whole_file
-from .frames import Clip, pyav
-from .track import LabelMap
+from ..io.coco_masks import encode_runs
+from ..io.draw import contact_sheet, overlay_labels
+from ..io.encoding import write_image
+from ..io.files import refused, whole_file
+from ..io.opening import why
+from .frames import Clip
+from .tracker import LabelMap
+from .video_file import pyav
 
 Masks = Callable[[int], LabelMap]
 """The label map of a frame."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..prefetch import batched
+from ..io.prefetch import batched
 from ..reference import Reference
 from .annotation import Annotations
 from .frames import Clip
 from .memory import Known, Numbers
-from .track import LabelMap, Params, Tracker, default_params, shares
+from .tracker import LabelMap, Params, Tracker, default_params, shares
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..batch.folder import claim
 from ..errors import ImageError, LikewiseError
-from ..images import encode_label_map
-from ..manifest import Manifest
-from ..masks import read_label_map
-from ..pictures import class_colour
-from ..writing import refused, write_whole
+from ..io.draw import class_colour
+from ..io.encoding import encode_label_map
+from ..io.files import refused, write_whole
+from ..io.masks import read_label_map
+from ..run.jobs import claim
+from ..run.manifest import Manifest
 from .annotation import MARKED, Annotations
 from .frames import Clip
 from .outputs import write_coco_video, write_overlay, write_strip
 from .propagate import Past, order, propagate
-from .track import LabelMap, Params, default_params
+from .tracker import LabelMap, Params, default_params
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter

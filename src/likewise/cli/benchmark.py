@@ -1,0 +1,170 @@
+"""The command that reproduces the papers' tables: ``likewise benchmark``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import LikewiseError
+from ..methods import DEFAULT
+from .app import app
+from .console import progress
+from .eval import parse_settings
+from .options import (
+    BackboneOption,
+    BlockOption,
+    DecoderOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    MethodOption,
+    OfflineOption,
+    RankOption,
+    is_given,
+    parse_rank,
+)
+
+
+@app.command("benchmark")
+def benchmark(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A benchmark, or: list, all, merge.")],
+    reports: Annotated[
+        list[Path] | None, typer.Argument(help="For merge: report.json of each shard.")
+    ] = None,
+    data_root: Annotated[
+        Path, typer.Option(help="Folder of the downloads, see docs/benchmarks.md.")
+    ] = Path("data"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for manifests and reports.")
+    ] = Path("benchmark"),
+    shots: Annotated[int, typer.Option(help="References for each episode.")] = 1,
+    episodes: Annotated[
+        int | None, typer.Option(help="Only so many, spread evenly: no longer the protocol.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Episodes of an earlier run; default: draw them.")
+    ] = None,
+    shard: Annotated[str, typer.Option(help="i/n: run one of n parts; merge them after.")] = "0/1",
+    ablation: Annotated[
+        str | None, typer.Option(help="Compare variants: debias, rank, tau, alpha, foris, ...")
+    ] = None,
+    method: MethodOption = DEFAULT,
+    decoder: DecoderOption = None,
+    setting: Annotated[
+        list[str], typer.Option("--set", help="name=value of the method; may be repeated.")
+    ] = [],  # noqa: B006 (typer copies it)
+    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Keep features on disk: for several runs of one list.")
+    ] = False,
+    backbone: BackboneOption = "embedded",
+    image_size: Annotated[
+        int | None,
+        typer.Option("--size", "--image-size", help="Side of the square the backbone sees."),
+    ] = None,
+    block: BlockOption = None,
+    svd_components: RankOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the published protocol of a benchmark, and print paper and ours."""
+    from ..lab.evaluation.datasets import BENCHMARKS, get_benchmark
+
+    if reports and name != "merge":
+        raise LikewiseError(f"{reports[0]}: reports are for `likewise benchmark merge`.")
+    if name == "list":
+        print_list(data_root if is_given(context, "data_root") else None, as_json)
+        return
+    if name == "merge":
+        merge(reports or [], out, as_json)
+        return
+    from ..lab.evaluation.benchmark_run import Options, run_ablation, run_one
+
+    options = Options(
+        data_root=data_root,
+        out=out,
+        shots=shots,
+        episodes=episodes,
+        manifest=manifest,
+        shard=shard,
+        method=method,
+        set=parse_settings(setting) | ({} if decoder is None else {"decoder": decoder}),
+        refine=refine,
+        cache=cache,
+        backbone=backbone,
+        image_size=image_size,
+        block=block,
+        svd_components=parse_rank(svd_components),
+        device=device,
+        dtype=dtype,
+        offline=offline,
+        progress=progress,
+    )
+    if shots < 1:
+        raise LikewiseError(f"--shots {shots} leaves nothing to find by: give at least 1.")
+    if manifest is not None and name == "all":
+        raise LikewiseError("--manifest is of one benchmark: name it instead of all.")
+    chosen = list(BENCHMARKS.values()) if name == "all" else [get_benchmark(name)]
+    here = [b for b in chosen if name != "all" or not b.missing(data_root)]
+    if not here:
+        raise LikewiseError(
+            f"{data_root} holds none of the benchmarks: `likewise benchmark list` says where to "
+            "get them."
+        )
+    found = []
+    for b in here:
+        try:
+            ran = run_one(b, options) if ablation is None else run_ablation(b, options, ablation)
+        except LikewiseError as error:
+            if name != "all":
+                raise
+            print(f"likewise: {b.title}: {error}", file=sys.stderr)
+            continue
+        found.append(ran["json"])
+        if not as_json:
+            print(ran["text"])
+    if as_json:
+        print(json.dumps(found if name == "all" else found[0], indent=2))
+    for b in chosen:
+        if b not in here:
+            print(f"not there: {b.title}, get it at {b.where}", file=sys.stderr)
+    if len(found) < len(here):
+        raise typer.Exit(1)
+
+
+def print_list(root: Path | None, as_json: bool) -> None:
+    """Name, title, where it is expected and where to get it; with a root, whether it is there."""
+    from ..lab.evaluation.benchmark_report import table
+    from ..lab.evaluation.datasets import BENCHMARKS
+
+    rows = []
+    for b in BENCHMARKS.values():
+        row = {"name": b.name, "title": b.title, "measure": b.headline, "folder": b.folder}
+        if root is not None:
+            missing = b.missing(root)
+            row["here"] = f"lacks {missing[0].relative_to(root)}" if missing else "yes"
+        rows.append({**row, "where": b.where})
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    print("\n".join(table(list(rows[0]), [list(row.values()) for row in rows])))
+
+
+def merge(reports: list[Path], out: Path, as_json: bool) -> None:
+    """Write and print the report of all shards."""
+    from ..lab.evaluation.benchmark_report import markdown, merge_reports, write_report
+    from ..run.jobs import claim
+
+    if not reports:
+        raise LikewiseError("merge needs reports: give report-i-of-n.json of every shard.")
+    merged = merge_reports(reports)
+    claim(out, [], [])
+    write_report(out, merged)
+    print(json.dumps(merged, indent=2) if as_json else markdown(merged))

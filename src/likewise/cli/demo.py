@@ -1,0 +1,35 @@
+"""The command that shows the bundled example: ``likewise demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import app
+from .options import BackboneOption, DeviceOption, OfflineOption
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write.")] = Path(
+        "likewise_demo.png"
+    ),
+    backbone: BackboneOption = "embedded",
+    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "guided",
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+) -> None:
+    """Run the bundled example: one coin and one board masked, the others found."""
+    from ..example import run_demo
+    from ..io.encoding import picture_format
+    from ..run.jobs import claim
+    from ..segmenter import Segmenter
+
+    picture_format(out)
+    claim(out.parent, [], inputs=[])
+    segmenter = Segmenter(backbone, refiner=refine, device=device, offline=offline)
+    for name, area in run_demo(segmenter, out).items():
+        print(f"{name}: {area:.0%} of the picture masked")
+    print(f"look at {out}")

@@ -1,0 +1,110 @@
+"""``likewise doctor``: is everything there, which device is used, does one image come out right?"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import typer
+
+from ..errors import LikewiseError
+from .app import app
+from .options import DeviceOption, JsonOption
+
+REQUIRED = ("torch", "safetensors", "huggingface_hub", "numpy", "scipy", "pillow")
+OPTIONAL = ("pycocotools", "fastapi", "uvicorn", "ray", "supervision", "cvat-sdk")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report; ``ok`` is None for plain facts."""
+
+    name: str
+    value: str
+    ok: bool | None = None
+
+
+@app.command()
+def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
+    """What is installed, which device is used, and a one-image self-test."""
+    checks = []
+    for check in examine(device):
+        checks.append(check)
+        if not as_json:
+            mark = {True: "ok", False: "FAILED", None: ""}[check.ok]
+            print(f"{check.name:17} {check.value}  {mark}".rstrip(), flush=True)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(c) for c in checks], indent=2))
+    if any(check.ok is False for check in checks):
+        raise typer.Exit(1)
+
+
+def examine(device: str = "auto") -> Iterator[Check]:
+    """Yield checks one by one, the cheap ones first and the self-test last."""
+    from .. import __version__
+
+    yield Check("likewise", __version__)
+    yield Check("python", f"{platform.python_version()} on {platform.platform()}")
+    for name in (*REQUIRED, *OPTIONAL):
+        try:
+            yield Check(name, importlib.metadata.version(name), True)
+        except importlib.metadata.PackageNotFoundError:
+            missing = name in REQUIRED
+            yield Check(name, "not installed", False if missing else None)
+    yield from _torch(device)
+    yield from _weights()
+    yield _self_test(device)
+
+
+def _torch(device: str) -> Iterator[Check]:
+    import torch
+
+    from ..backbones.device import choose_device
+    from ..backbones.encoder import cache_folder
+
+    try:
+        chosen = choose_device(device)
+    except LikewiseError as error:
+        yield Check("device", str(error), False)
+        return
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else platform.processor()
+    yield Check("device", f"{chosen} {name}".strip(), True)
+    yield Check("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
+    yield Check("cache", str(cache_folder()))
+
+
+def _weights() -> Iterator[Check]:
+    from ..backbones.download import cached_path, verify
+    from ..backbones.registry import BACKBONES
+
+    try:
+        ok = bool(verify("embedded").ok)
+        yield Check("embedded weights", "sha256 correct" if ok else "damaged: install again", ok)
+    except LikewiseError as error:
+        yield Check("embedded weights", str(error), False)
+    cached = [n for n, spec in BACKBONES.items() if spec.repo and cached_path(n) is not None]
+    yield Check("downloaded", ", ".join(cached) or "none (the embedded backbone needs none)")
+
+
+def _self_test(device: str) -> Check:
+    """Segment the bundled coin with itself: the mask must come back."""
+    from ..example import CONCEPTS, FOLDER
+    from ..io.masks import read_mask
+    from ..segmenter import Segmenter
+
+    image, mask = (FOLDER / name for name in CONCEPTS["coin"][:2])
+    start = time.perf_counter()
+    try:
+        found = Segmenter(device=device).fit((image, mask)).segment(image).mask
+    except LikewiseError as error:
+        return Check("self-test", str(error), False)
+    truth = read_mask(mask)
+    iou = (found & truth).sum() / (found | truth).sum()
+    seconds = time.perf_counter() - start
+    return Check("self-test", f"IoU {iou:.2f} on one image in {seconds:.1f} s", bool(iou > 0.8))

@@ -1,0 +1,86 @@
+"""The command that serves masks to Label Studio: ``likewise label-studio``."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..web.listening import address_of, bind, configure
+from .app import app
+from .options import DeviceOption, DtypeOption, OfflineOption
+
+
+@app.command()
+def label_studio(
+    references: Annotated[Path, typer.Argument(help="What `likewise references save` wrote.")],
+    label_studio: Annotated[
+        str | None, typer.Option(help="Its address, to fetch images: http://localhost:8080.")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="LABEL_STUDIO_API_KEY", help="A user's token there.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of its local files, where that is here too.")
+    ] = None,
+    learn: Annotated[
+        int, typer.Option(help="Keep so many finished annotations as further references.")
+    ] = 0,
+    min_area: Annotated[int, typer.Option(help="Leave out polygons of fewer pixels.")] = 1,
+    simplify: Annotated[
+        float, typer.Option(help="Pixels that polygons may stray, at IoU 0.98; 0 is exact.")
+    ] = 1.0,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 9090,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="LIKEWISE_TOKEN", help="Password that Label Studio must give."),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", "-b", help="A file or folder, if it has no name."),
+    ] = None,
+    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    offline: OfflineOption = False,
+) -> None:
+    """Serve a references file to Label Studio as an ML backend."""
+    from ..errors import needs
+    from ..integrations import open_references
+    from ..reference_file import read_info
+
+    with needs("label-studio"):
+        import uvicorn
+
+        from ..web.label_studio.app import make_app
+        from ..web.label_studio.backend import Backend, file_name
+        from ..web.label_studio.images import Images
+    images = Images(label_studio, api_key, root)
+    read_info(references)
+    with bind(host, port, secret=bool(token)) as listener:
+        listener.listen()
+        segmenter = open_references(
+            references,
+            backbone=backbone,
+            refiner=refine,
+            device=device,
+            dtype=dtype,
+            offline=offline,
+        )
+        backend = Backend(
+            segmenter,
+            images,
+            file_name(references),
+            learn=learn,
+            min_area=min_area,
+            simplify=simplify,
+        )
+        where = address_of(listener)
+        config = configure(make_app(backend, token))
+        config.load()  # seconds, which whoever asks now would wait
+        print(f"{where} serves {', '.join(backend.classes)}; Ctrl-C stops it", flush=True)
+        with suppress(KeyboardInterrupt):  # uvicorn has answered what was asked before
+            uvicorn.Server(config).run(sockets=[listener])

@@ -1,0 +1,296 @@
+"""Projects on the command line: ``likewise init``, ``annotate``, ``review`` and ``report``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import LikewiseError
+from ..methods import DEFAULT
+from .app import app
+from .console import notes, plain, progress
+from .options import (
+    BackboneOption,
+    DecoderOption,
+    DeviceOption,
+    DtypeOption,
+    ImageSizeOption,
+    InstancesOption,
+    JsonOption,
+    LabelOption,
+    MaskOption,
+    MaskValueOption,
+    MethodOption,
+    NegativeMaskOption,
+    NegativeOption,
+    OfflineOption,
+    ReferenceOption,
+)
+
+if TYPE_CHECKING:
+    from ..project.database import Row
+
+ProjectArgument = Annotated[Path, typer.Argument(help="Folder of the project.")]
+
+
+@app.command()
+def init(
+    project: ProjectArgument,
+    reference: ReferenceOption,
+    mask: MaskOption,
+    targets: Annotated[
+        list[str], typer.Option("--targets", "-t", help="Files, folders or patterns.")
+    ],
+    mask_value: MaskValueOption = [],  # noqa: B006 (typer copies it)
+    label: LabelOption = [],  # noqa: B006
+    negative: NegativeOption = [],  # noqa: B006
+    negative_mask: NegativeMaskOption = [],  # noqa: B006
+    method: MethodOption = DEFAULT,
+    decoder: DecoderOption = None,
+    backbone: BackboneOption = "embedded",
+    image_size: ImageSizeOption = None,
+    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
+    consensus: Annotated[
+        bool,
+        typer.Option("--consensus", help="Targets of one kind become references of each other."),
+    ] = False,
+    instances: InstancesOption = False,
+) -> None:
+    """Write PROJECT/likewise.toml, with comments: references, targets, settings."""
+    from ..io.annotations.shapes import LABEL
+    from ..io.masks import parse_value
+    from ..methods import check_consensus, make_params
+    from ..methods.segic.files import load_decoder
+    from ..project.folder import MASKS
+    from ..project.settings import Marked, relative
+    from ..project.settings_file import write_settings
+    from ..refine import check_refiner
+    from ..run.jobs import check_apart, places
+    from ..run.targets import find_images
+    from .references import read_references
+
+    read_references(reference, mask, mask_value, label, negative, negative_mask)  # all is well
+    found = find_images(targets)
+    masks = [project / MASKS / place for place in places(found, ".png")]
+    check_apart(list(zip(found, masks, strict=True)), [], "project")
+    make_params(method, {"decoder": decoder}, tau=0.6)
+    if decoder is not None:
+        load_decoder(decoder)
+    check_refiner(refine)
+    if consensus:
+        check_consensus(method)
+    each = mask_value * len(reference) if len(mask_value) == 1 else mask_value
+    values = [v if isinstance(v := parse_value(text), int) else text for text in each]
+    references = [
+        Marked(
+            relative(image, project),
+            relative(mask[number], project),
+            values[number] if values else None,
+            label[number] if label else LABEL,
+        )
+        for number, image in enumerate(reference)
+    ]
+    for number, image in enumerate(negative):
+        where = relative(negative_mask[number], project) if negative_mask else None
+        references.append(Marked(relative(image, project), where, negative=True))
+    settings: list[tuple[str, Any]] = [
+        ("targets", [relative(target, project) for target in targets]),
+        ("method", method),
+        ("backbone", backbone),
+        ("image_size", image_size),
+        ("refine", refine),
+        ("consensus", consensus),
+        ("instances", instances),
+    ]
+    options = {} if decoder is None else {"decoder": relative(decoder, project)}
+    path = write_settings(project, settings, references, options)
+    print(f"{path} written: {len(references)} references, {len(found)} targets.")
+    print(f"Look at it, then: likewise annotate {project}")
+
+
+@app.command()
+def annotate(
+    project: ProjectArgument,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many; the next run goes on.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what there is to do.")
+    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try those that failed again.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also replace masks that a person made or changed.")
+    ] = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    offline: OfflineOption = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="On Ray: local, auto or HOST:PORT of its cluster."),
+    ] = None,
+    ray_workers: Annotated[
+        int | None, typer.Option(min=1, help="On Ray; default one a GPU, else one a few CPUs.")
+    ] = None,
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="One JSON object a finished image, for scripts.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Annotate what is not done yet; may be stopped at any moment and run again."""
+    from ..backbones.encoder import Encoder
+    from ..project.project import Project
+    from ..run.distributed import check_address, on_ray
+    from ..run.runner import segment_files
+
+    if ray is not None:
+        check_address(ray)
+    elif ray_workers is not None:
+        raise LikewiseError("--ray-workers needs --ray: give --ray local to start Ray here.")
+    work = Project(project)
+    jobs = work.jobs()
+    references = work.references()
+    where: dict[str, Any] = {"device": device, "dtype": dtype, "offline": offline}
+    encoder, backbone = work.encoder(Encoder, **where)
+    run = work.run_key(backbone)
+    if not overwrite:
+        work.adopt_edited()
+    wanted = work.todo(jobs, run, retry, overwrite)
+    left = list(wanted)[:limit]
+    still = {row.path for row in work.rows(("failed",))} - set(map(work.key, wanted))
+    kept = len(jobs) - len(wanted) - len(still)
+    lacking, failed, stopped = 0, 0, ""
+    done, anew = 0, Counter[str]()
+    if left and not dry_run:
+        segmenter = work.segmenter(encoder).fit(references)
+        options = work.encoder_options(**where) | work.method_options()
+        elsewhere = nullcontext(segment_files) if ray is None else on_ray(ray, ray_workers, options)
+        with elsewhere as segment:
+            work.begin(run, encoder.spec.name, left)
+            reasons = {job.target: wanted[job] for job in left}
+            try:
+                with progress(len(left)) as advance:
+                    for outcome in work.annotate(
+                        segmenter, left, run, overwrite=overwrite, segment=segment
+                    ):
+                        made = outcome.error is None and not outcome.skipped
+                        done += made
+                        failed += outcome.error is not None
+                        lacking += bool(outcome.unwritten)
+                        anew[reasons[outcome.target]] += made
+                        if json_lines:
+                            print(json.dumps(plain(dataclasses.asdict(outcome))), flush=True)
+                        for error in outcome.unwritten:
+                            print(f"likewise: {error}", file=sys.stderr)
+                        advance(outcome.error)
+            except LikewiseError as error:
+                stopped = str(error)
+            except KeyboardInterrupt:
+                stopped = (
+                    "stopped by Ctrl-C: what is finished stays, the next run goes on from here."
+                )
+    if stopped:
+        print(f"likewise: {stopped}", file=sys.stderr)
+    counts = Counter(row.status for row in work.rows())
+    made_anew = {why: count for why, count in anew.items() if why and count}
+    if as_json:
+        report: dict[str, Any] = {"done_now": done, "failed_now": failed, "kept": kept}
+        report |= {"to_do": len(left), "made_anew": made_anew}
+        print(json.dumps({**report, **counts, **notes()}, indent=2))
+    elif not json_lines:
+        if dry_run:
+            print(f"{len(wanted)} of {len(jobs)} images are to be done, {kept} are.")
+            _say_why(Counter(filter(None, wanted.values())), "to be made anew")
+        else:
+            parts = [f"{kept} kept"] if kept else []
+            parts += [f"{failed} failed"] if failed else []
+            parts += [f"{len(still)} failed before (--retry tries again)"] if still else []
+            print(f"{done} of {len(jobs)} images annotated in {work.folder}", *parts, sep=", ")
+            _say_why(made_anew, "made anew")
+    work.close()
+    if failed or lacking or stopped or (still and not dry_run):
+        raise typer.Exit(1)
+
+
+def _say_why(counts: Mapping[str, int], what: str) -> None:
+    for why, count in counts.items():
+        print(f"{count} {what}: {why}")
+
+
+@app.command()
+def review(
+    project: ProjectArgument,
+    top: Annotated[int, typer.Option(min=1, help="How many to list.")] = 20,
+    accept: Annotated[list[Path], typer.Option(help="Images whose masks are right.")] = [],  # noqa: B006
+    reject: Annotated[list[Path], typer.Option(help="Images whose masks are wrong.")] = [],  # noqa: B006
+    undo: Annotated[list[Path], typer.Option(help="Take back what was said of them.")] = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """List what is most worth a look, with reasons; or say what you saw."""
+    from ..project.project import Project
+
+    work = Project(project)
+    work.adopt_edited()
+    work.judge(accept, "accepted")
+    work.judge(reject, "rejected")
+    for target in undo:
+        if work.status(target) == "corrected":
+            work.restore(target)
+        else:
+            work.judge([target], None)
+    rows = work.rows(("failed", "done"), top)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+        return
+    for row in rows:
+        print(_line(row))
+    counts = Counter(row.status for row in work.rows())
+    print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "nothing yet")
+
+
+@app.command()
+def correct(
+    project: ProjectArgument,
+    image: Annotated[Path, typer.Argument(help="A target of the project.")],
+    mask: Annotated[Path, typer.Argument(help="What is right: a label map, or a mask of --label.")],
+    label: Annotated[
+        str | None, typer.Option(help="The class that it is of; the others stay as they are.")
+    ] = None,
+) -> None:
+    """Put a mask that you made in the place of one that was found; no run replaces it."""
+    from ..project.project import Project
+
+    work = Project(project)
+    work.adopt_edited()
+    work.correct(image, work.read_correction(image, mask, label))
+    print(f"{work.mask(image)} written, corrected.")
+
+
+def _line(row: Row) -> str:
+    if row.error:
+        return f"failed  {row.path}: {row.error}"
+    reasons = ", ".join(row.reasons) or "nothing in particular"
+    return f"{row.doubt or 0:6.2f}  {row.path}: {reasons} (confidence {row.confidence or 0:.2f})"
+
+
+@app.command()
+def report(
+    project: ProjectArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Page to write; PROJECT/report.html.")
+    ] = None,
+) -> None:
+    """Write one HTML page: counts, histograms, the surest masks and the most doubtful."""
+    from ..project.project import Project
+    from ..project.report import write_report
+
+    path = out or project / "report.html"
+    write_report(Project(project), path)
+    print(f"look at {path}")

@@ -1,0 +1,160 @@
+"""Clips on the command line: ``likewise video``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import LikewiseError
+from ..methods import DEFAULT
+from .app import app
+from .console import progress
+from .options import (
+    BackboneOption,
+    DecoderOption,
+    DeviceOption,
+    DtypeOption,
+    ImageSizeOption,
+    JsonOption,
+    MethodOption,
+    OfflineOption,
+)
+
+
+@app.command()
+def video(
+    clip: Annotated[Path, typer.Argument(help="A video file, or a folder of frames.")],
+    mask: Annotated[
+        list[Path],
+        typer.Option("--mask", "-m", help="Mask of that frame: 0 and 255, or a value an object."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for what is found.")],
+    reference_frame: Annotated[
+        list[int],
+        typer.Option("--reference-frame", "-r", help="Annotated frame, from 0; may be repeated."),
+    ] = [0],  # noqa: B006 (typer copies it)
+    label: Annotated[
+        list[str], typer.Option(help="Name of an object, by ascending values of the masks.")
+    ] = [],  # noqa: B006
+    first: Annotated[int, typer.Option("--from", min=0, help="First frame to segment.")] = 0,
+    last: Annotated[
+        int | None, typer.Option("--to", min=0, help="Last frame to segment; default the clip's.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Only every so many frames.")] = 1,
+    no_memory: Annotated[
+        bool, typer.Option("--no-memory", help="Look at every frame alone, to compare.")
+    ] = False,
+    no_overlay: Annotated[bool, typer.Option("--no-overlay", help="Write no overlay.mp4.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after a stop; the masks are the same.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also masks that a person made or changed.")
+    ] = False,
+    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
+    method: MethodOption = DEFAULT,
+    decoder: DecoderOption = None,
+    backbone: BackboneOption = "embedded",
+    image_size: ImageSizeOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow the objects of annotated frames through a clip: masks, video, COCO-video JSON."""
+    from ..methods import make_params
+    from ..methods.segic.text import TASKS
+    from ..refine import check_refiner
+    from ..video.annotation import read_annotations
+    from ..video.frames import open_clip, tell_order
+    from ..video.run import LOG, Run
+    from ..video.video_file import pyav
+
+    # Everything that can be wrong with the input, before the seconds that a backbone takes.
+    settings: dict[str, Any] = {"decoder": decoder}
+    if method == "segic":  # not anything of the class, but this very thing
+        settings["task"] = TASKS.index("instance")
+    make_params(method, settings, tau=0.6)
+    check_refiner(refine)
+    if not no_overlay:
+        pyav("overlay.mp4 needs PyAV", "leave it out with --no-overlay")
+    if len(reference_frame) != len(mask):
+        raise LikewiseError(
+            f"{len(reference_frame)} --reference-frame and {len(mask)} --mask were given: give "
+            "one --mask for each --reference-frame, in the same order."
+        )
+    if len(set(reference_frame)) != len(reference_frame):
+        raise LikewiseError("a --reference-frame was given twice: give one label map for it.")
+    frames = open_clip(clip)
+    tell_order(frames, reference_frame)
+    annotated = dict(zip(reference_frame, mask, strict=True))
+    annotations = read_annotations(annotated, frames.size, len(frames), label)
+    stop = len(frames) if last is None else last + 1
+    if not first < stop <= len(frames):
+        raise LikewiseError(
+            f"{clip} has no frames {first} to {stop - 1}: its frames are 0 to {len(frames) - 1}."
+        )
+    run = Run(frames, annotations, out, range(first, stop, every), tuple(mask))
+
+    from ..segmenter import Segmenter
+
+    segmenter = Segmenter(
+        backbone,
+        image_size=image_size,
+        method=method,
+        refiner=refine,
+        device=device,
+        dtype=dtype,
+        offline=offline,
+        **settings,
+    )
+    found = run.segment(segmenter, memory=not no_memory, resume=resume, overwrite=overwrite)
+    done = kept = theirs = empty = 0
+    written: list[Path] = []
+    stopped = ""
+    try:
+        with progress(len(run.order), "video") as advance:
+            for frame in found:
+                kept += frame.kept
+                theirs += frame.theirs
+                empty += not any(frame.areas)
+                done += 1
+                advance(None)
+        written = run.finish(overlay=not no_overlay)
+    except LikewiseError as error:
+        stopped = str(error)
+    except KeyboardInterrupt:
+        stopped = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."
+    if stopped:
+        print(f"likewise: {stopped}", file=sys.stderr)
+    if as_json:
+        report = {
+            "backbone": segmenter.encoder.spec.name,
+            "objects": list(annotations.labels),
+            "size": list(frames.size),
+            "written": done - kept - theirs,
+            "kept": kept,
+            "kept_of_a_person": theirs,
+            "empty": empty,
+            "not_reached": len(run.order) - done,
+            "masks": str(out / "masks"),
+            "log": str(out / LOG),
+            "files": [str(path) for path in written],
+        }
+        print(json.dumps(report, indent=2))
+    else:
+        notes = [f"{empty} of them empty"] if empty else []
+        notes += [f"{kept} kept"] if resume else []
+        notes += [f"{len(run.order) - done} not reached"] if done < len(run.order) else []
+        notes += [f"{theirs} made or changed by a person kept (--overwrite)"] if theirs else []
+        print(
+            f"{done - kept - theirs} of {len(run.order)} masks written to {out}", *notes, sep=", "
+        )
+        if written:
+            print(f"look at {written[-1]}")
+    if stopped:
+        raise typer.Exit(1)

@@ -1,0 +1,48 @@
+"""The bundled example: two concepts, one masked picture each, found in other pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..io.draw import RGB, contact_sheet, overlay
+from ..io.encoding import write_image
+from ..io.images import read_image
+from ..io.masks import read_mask
+from ..segmenter import Segmenter
+
+FOLDER = Path(__file__).resolve().parent
+CONCEPTS = {
+    "coin": ("coin_reference.png", "coin_reference_mask.png", "coin_[0-9].png"),
+    "board": ("board_reference.jpg", "board_reference_mask.png", "board_[0-9].jpg"),
+}
+
+
+def run_demo(segmenter: Segmenter, out: Path) -> dict[str, float]:
+    """Segment the bundled targets and write one contact sheet.
+
+    Args:
+        segmenter: any Segmenter; its references are replaced.
+        out: picture to write (.png, .jpg or .webp).
+
+    Returns:
+        Target file name → share of it that was masked, 0..1.
+
+    Raises:
+        ImageError: if the picture cannot be written.
+    """
+    rows: list[list[tuple[RGB, str]]] = []
+    areas: dict[str, float] = {}
+    for concept, (image, mask, pattern) in CONCEPTS.items():
+        segmenter.fit((FOLDER / image, FOLDER / mask))
+        pixels = read_image(FOLDER / image)
+        example = overlay(pixels, read_mask(FOLDER / mask, size=pixels.shape[:2]))
+        row = [(example, f"reference + mask: this {concept}")]
+        for target in sorted(FOLDER.glob(pattern)):
+            found = segmenter.segment(target).mask
+            row += [(read_image(target), "target"), (overlay(read_image(target), found), "result")]
+            areas[target.name] = float(np.mean(found))
+        rows.append(row)
+    write_image(out, contact_sheet(rows))
+    return areas

@@ -1,0 +1,1 @@
+"""Reading and writing: pictures, masks, annotation files, whole files on disk."""

@@ -1,0 +1,77 @@
+"""Writing files whole: a crash or a full disk leaves the old file, or none, never half of one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import ImageError, WriteError
+
+PARTS = ".likewise-*.part"
+"""What is left of files when a process is killed while it writes them."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file beside ``path`` to write to, which takes its place if nothing goes wrong inside.
+
+    Raises:
+        OSError: what the disk says.
+    """
+    part = path.with_name(f".likewise-{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file; ``path`` is whole at every moment, old or new.
+
+    Raises:
+        ImageError: as ``refused`` says.
+    """
+    try:
+        with whole_file(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise refused(path, error) from error
+
+
+def refused(path: Path, error: OSError) -> ImageError:
+    """Why a file cannot be written: a WriteError if no other file could be written either."""
+    mends = {
+        errno.ENOSPC: "the disk is full: free some space",
+        errno.EDQUOT: "your share of the disk is full: free some space",
+        errno.EROFS: "the disk is read-only: give a folder on another",
+        errno.EIO: "the disk fails: give a folder on another",
+    }
+    if error.errno in mends:
+        return WriteError(f"{path} cannot be written ({mends[error.errno]}).")
+    mend = {
+        errno.ENAMETOOLONG: "give its picture a shorter name",
+        errno.ENOENT: "make its folder again",
+        errno.EISDIR: "move the folder of that name",
+        errno.ENOTDIR: "move the file that has the name of its folder",
+    }.get(error.errno or 0, "give yourself write permission on it, or give another folder")
+    return ImageError(f"{path} cannot be written ({error.strerror}): {mend}.")
+
+
+def write_json(path: Path, report: Mapping[str, Any]) -> None:
+    """Write JSON; ``path`` is whole at every moment, old or new. Raises as ``write_whole``."""
+    write_whole(path, encode_json(report))
+
+
+def encode_json(report: Mapping[str, Any]) -> bytes:
+    """What ``write_json`` writes."""
+    return (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()

@@ -1,0 +1,1 @@
+"""Measuring and training: nothing outside ``lab`` and ``cli`` imports it."""

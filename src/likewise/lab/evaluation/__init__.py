@@ -1,0 +1,1 @@
+"""Accuracy on labelled episodes and on the benchmarks of the papers."""

@@ -1,0 +1,131 @@
+"""Running a benchmark in blocks of episodes that a crash, or another machine, does not undo."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import LikewiseError
+from ...io.files import write_json
+from .tasks import Record, Task
+
+BLOCK = 32
+"""Episodes that are kept, and given to a shard, together: what is encoded beside what does not hang
+on how the work is divided, so that no last bit does."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of ``count`` equal parts of the blocks."""
+
+    index: int = 0
+    count: int = 1
+
+    @staticmethod
+    def parse(text: str) -> Shard:
+        """``i/n`` with i from 0. Raises LikewiseError for anything else."""
+        index, _, count = text.partition("/")
+        if not (index.isdecimal() and count.isdecimal()) or int(index) >= int(count):
+            raise LikewiseError(
+                f"--shard {text} is no part of the work: give i/n with i from 0 to n - 1, such as "
+                "0/2 and 1/2."
+            )
+        return Shard(int(index), int(count))
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
+def choose_numbers(total: int, limit: int | None) -> list[int]:
+    """The episodes to run: all, or so many spread evenly over the list (and so over the folds)."""
+    if limit is None or limit >= total:
+        return list(range(total))
+    if limit < 1:
+        raise LikewiseError(f"--episodes {limit} leaves nothing to measure: give at least 1.")
+    return [k * total // limit for k in range(limit)]
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """16 hex digits of everything that a result depends on."""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def code_digest() -> str:
+    """16 hex digits of this package's Python files, so that no run goes on with other code."""
+    digest, package = hashlib.sha256(), Path(__file__).resolve().parents[2]
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def run_blocks(
+    task: Task,
+    numbers: Sequence[int],
+    folder: Path,
+    run: str,
+    shard: Shard,
+    advance: Callable[[int], None],
+) -> tuple[list[Record], float]:
+    """Records of a shard's blocks, and the seconds that they took; what is on disk is not run.
+
+    Args:
+        task: what runs them.
+        numbers: of all shards.
+        folder: gets a file for each block.
+        run: from ``fingerprint``.
+        shard: whose blocks to run.
+        advance: called with the number of episodes after each block.
+
+    Raises:
+        LikewiseError: if the folder holds blocks of another run, or as for ``Task.run``.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LikewiseError(
+            f"the folder {folder} cannot be made ({error.strerror}): give another --out."
+        ) from error
+    blocks = [numbers[k : k + BLOCK] for k in range(0, len(numbers), BLOCK)]
+    records: list[Record] = []
+    seconds = 0.0
+    for place in range(shard.index, len(blocks), shard.count):
+        file = folder / f"{place:05d}.json"
+        block = _read_block(file, run)
+        if block is None:
+            start = time.perf_counter()
+            found = task.run(blocks[place])
+            block = {"run": run, "seconds": time.perf_counter() - start, "records": found}
+            write_json(file, block)
+        records += block["records"]
+        seconds += block["seconds"]
+        advance(len(blocks[place]))
+    if not records:
+        raise LikewiseError(
+            f"--shard {shard} has nothing to do: there are {len(blocks)} blocks of {BLOCK} "
+            "episodes, so give fewer shards."
+        )
+    return records, seconds
+
+
+def _read_block(file: Path, run: str) -> dict[str, Any] | None:
+    """None where it is still to be run."""
+    if not file.exists():
+        return None
+    try:
+        block: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        other = block["run"] != run
+        _ = block["seconds"], block["records"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LikewiseError(f"{file} cannot be read as a block of episodes: delete it.") from error
+    if other:
+        raise LikewiseError(
+            f"{file.parent} holds a run with other settings, episodes or code: give another --out, "
+            "or delete that folder."
+        )
+    return block

@@ -1,0 +1,248 @@
+"""The report of a benchmark: what was found beside what was published."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ...errors import LikewiseError
+from ...io.draw import COLOUR, RGB
+from ...io.encoding import write_image
+from ...io.files import write_json, write_whole
+from ...io.text_files import read_json
+from .datasets import Benchmark, get_benchmark
+from .figures import figures
+from .papers import published
+
+
+def make_benchmark_report(
+    benchmark: Benchmark,
+    records: Sequence[Mapping[str, Any]],
+    what: Mapping[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    """Figures, papers, and everything that it takes to tell two runs apart.
+
+    Args:
+        benchmark: what was run.
+        records: of all its episodes, or of one shard.
+        what: ``run``, ``settings``, ``manifest``, ``protocol``, ``numbers`` (of episodes of the
+            whole run), ``total`` (of the manifest), ``shards``, ``machines``.
+        seconds: that the episodes took, without loading the backbone.
+    """
+    found = figures(records)
+    shots = int(what["protocol"].get("shots", 1))
+    return {
+        "benchmark": benchmark.name,
+        "title": benchmark.title,
+        "headline": benchmark.headline,
+        **found,
+        "papers": [asdict(p) for p in published(benchmark.name, shots)],
+        "episodes": len(records),
+        **what,
+        "seconds": seconds,
+        "images_per_second": len(records) / seconds if seconds else None,
+        "records": sorted(records, key=lambda r: int(r["at"])),
+    }
+
+
+def merge_reports(files: Sequence[Path]) -> dict[str, Any]:
+    """One report from those of all shards.
+
+    Raises:
+        LikewiseError: if a file is none, they are not of one run, or episodes are missing or twice.
+    """
+    reports = [_read_report(file) for file in files]
+    first = reports[0]
+    for file, report in zip(files, reports, strict=True):
+        if report["run"] != first["run"]:
+            raise LikewiseError(
+                f"{file} is of another run than {files[0]}: merge shards of the same episodes and "
+                "settings."
+            )
+    records = [record for report in reports for record in report["records"]]
+    numbers = [int(record["at"]) for record in records]
+    missing = len(set(first["numbers"]) - set(numbers))
+    if len(set(numbers)) < len(numbers) or missing:
+        twice = len(numbers) - len(set(numbers))
+        raise LikewiseError(
+            f"of the run's {len(first['numbers'])} episodes the reports lack {missing} and hold "
+            f"{twice} twice: give the report of each shard once."
+        )
+    kept = ("run", "settings", "manifest", "protocol", "numbers", "total")
+    what = {name: first[name] for name in kept}
+    what["shards"] = [shard for report in reports for shard in report["shards"]]
+    what["machines"] = [machine for report in reports for machine in report["machines"]]
+    seconds = sum(float(report["seconds"]) for report in reports)
+    return make_benchmark_report(get_benchmark(first["benchmark"]), records, what, seconds)
+
+
+def _read_report(file: Path) -> dict[str, Any]:
+    try:
+        report: dict[str, Any] = read_json(file)
+        for name in ("run", "records", "numbers", "shards", "machines", "seconds", "benchmark"):
+            _ = report[name]
+    except (OSError, ValueError) as error:
+        raise LikewiseError(f"{file} cannot be read as a JSON report ({error}).") from error
+    except (KeyError, TypeError) as error:
+        raise LikewiseError(
+            f"{file} is no report of `likewise benchmark`: it writes report.json to --out."
+        ) from error
+    return report
+
+
+def write_report(folder: Path, report: Mapping[str, Any]) -> Path:
+    """Write report.json, .md and .png to a folder; of a shard only report-i-of-n.json.
+
+    Returns:
+        The JSON file.
+
+    Raises:
+        WriteError: if one cannot be written.
+    """
+    name = "report"
+    if report["episodes"] < len(report["numbers"]):
+        name = f"report-{report['shards'][0].replace('/', '-of-')}"
+    else:
+        write_whole(folder / "report.md", markdown(report).encode())
+        write_image(folder / "report.png", bars(report))
+    write_json(folder / f"{name}.json", report)
+    return folder / f"{name}.json"
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The table for people."""
+    settings, headline = report["settings"], report["headline"]
+    measures = list(report["mean"])
+    params = "".join(f", {name} {value}" for name, value in settings["params"].items())
+    height, width = settings["input_size"]
+    rows = [[name, *values.values()] for name, values in report["sets"].items()]
+    mean = [report["mean"][m] for m in measures]
+    intervals = [f"{low:.1f} to {high:.1f}" for low, high in report["interval"].values()]
+    lines = [
+        f"# {report['title']}",
+        "",
+        f"{settings['method']}{params}; refine {settings['refine']}; {settings['backbone']}, block "
+        f"{settings['block']}, {width}x{height} px, rank {settings['rank']}",
+        "",
+        *warnings(report),
+        *table(["set", *measures], [*rows, ["**mean**", *mean], ["95 % interval", *intervals]]),
+        "",
+    ]
+    if report["papers"]:
+        ours = [settings["method"], headline, report["mean"][headline], "this run"]
+        papers = [[p["method"], p["measure"], p["value"], p["source"]] for p in report["papers"]]
+        lines += [*table(["method", "measure", "figure", "source"], [ours, *papers]), ""]
+    rate = report["images_per_second"]
+    lines += [
+        f"{report['episodes']} episodes in {report['seconds']:.0f} s"
+        + (f" ({rate:.2f} images/s)" if rate else "")
+        + f" on {'; '.join(dict.fromkeys(_machine(m) for m in report['machines']))}",
+        "",
+        f"Protocol: {', '.join(f'{k} {_brief(v)}' for k, v in report['protocol'].items())}.",
+        "",
+        f"Manifest {report['manifest'][:16]}, run {report['run']}, likewise "
+        f"{settings['versions']['likewise']} at commit {settings['commit'] or 'unknown'}, "
+        + ", ".join(f"{k} {v}" for k, v in settings["versions"].items() if k != "likewise"),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def warnings(report: Mapping[str, Any]) -> list[str]:
+    """What makes the figures other than those of the protocol."""
+    said = []
+    if len(report["numbers"]) < report["total"]:
+        said.append(
+            f"**NOT THE PROTOCOL: {len(report['numbers'])} of {report['total']} episodes "
+            "(--episodes). Do not compare with published figures.**"
+        )
+    if report["episodes"] < len(report["numbers"]):
+        said.append(
+            f"**ONE SHARD: {report['episodes']} of {len(report['numbers'])} episodes. Merge all "
+            "shards for the figures.**"
+        )
+    return [line for text in said for line in (text, "")]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Lines of a Markdown table; numbers with two places."""
+    cells = [[f"{v:.2f}" if isinstance(v, float) else str(v) for v in row] for row in rows]
+    wide = [max(len(line[k]) for line in [list(head), *cells]) for k in range(len(head))]
+
+    def line(words: Sequence[str]) -> str:
+        return "| " + " | ".join(w.ljust(n) for w, n in zip(words, wide, strict=True)) + " |"
+
+    return [line(head), "|" + "|".join("-" * (n + 2) for n in wide) + "|", *map(line, cells)]
+
+
+def bars(report: Mapping[str, Any]) -> RGB:
+    """(H, W, 3) uint8: the headline of this run, with its interval, above the published ones."""
+    headline = report["headline"]
+    low, high = report["interval"][headline]
+    rows = [(f"{report['settings']['method']} (this run)", report["mean"][headline])]
+    comparable = [p for p in report["papers"] if headline.startswith(p["measure"])]
+    rows += [(p["method"], p["value"]) for p in sorted(comparable, key=lambda p: -p["value"])]
+    font, step, left, width = ImageFont.load_default(size=15), 26, 220, 500
+    sheet = Image.new("RGB", (left + width + 70, step * (len(rows) + 2)), "white")
+    draw = ImageDraw.Draw(sheet)
+    title = f"{report['title']}, {headline}" + (" - NOT THE PROTOCOL" * bool(warnings(report)))
+    draw.text((10, 5), title, fill="black", font=font)
+    for number, (name, value) in enumerate(rows, start=1):
+        top, end = step * number + 8, left + round(width * value / 100)
+        draw.text((10, top), name[:28], fill="black", font=font)
+        draw.rectangle((left, top, end, top + 16), fill=COLOUR if number == 1 else (150, 160, 170))
+        if number == 1:
+            ends = [left + round(width * edge / 100) for edge in (low, high)]
+            draw.line((ends[0], top + 8, ends[1], top + 8), fill="black", width=2)
+            end = max(end, ends[1])
+        draw.text((end + 6, top), f"{value:.1f}", fill="black", font=font)
+    return np.asarray(sheet)
+
+
+def describe_machine(device: str) -> dict[str, Any]:
+    """What the run is timed on."""
+    import torch
+
+    return {
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+    }
+
+
+def commit() -> str | None:
+    """Of the checkout that this code runs from, with + if it was changed; None without one."""
+    root = Path(__file__).resolve().parents[4]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "-uno"))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _brief(value: Any) -> str:
+    """Of a long list only how long it is; the manifest has all of it."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) if len(value) <= 8 else str(len(value))
+    return str(value)
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    return f"{machine['device']} ({machine['processor']}, {machine['cores']} cores)"

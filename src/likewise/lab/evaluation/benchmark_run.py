@@ -1,0 +1,163 @@
+"""One run of a benchmark, or of all variants of an ablation, from options to report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import LikewiseError
+from ...io.files import write_json, write_whole
+from ...methods import make_params
+from ...refine import check_refiner
+from ...run.jobs import claim
+from ...segmenter import Segmenter
+from .ablations import get_ablation
+from .benchmark import Shard, choose_numbers, code_digest, fingerprint, run_blocks
+from .benchmark_report import (
+    commit,
+    describe_machine,
+    make_benchmark_report,
+    markdown,
+    table,
+    warnings,
+    write_report,
+)
+from .cache import CachedEncoder
+from .datasets import Benchmark, make_manifest
+from .manifest import Manifest, check_images, check_sources, load_manifest, save_manifest
+from .report import describe
+from .stopwatch import Stopwatch
+from .tasks import Task
+
+
+@dataclass(frozen=True)
+class Options:
+    """Those of ``likewise benchmark``; an ablation replaces some."""
+
+    data_root: Path
+    out: Path
+    shots: int
+    episodes: int | None
+    manifest: Path | None
+    shard: str
+    method: str
+    set: Mapping[str, Any]
+    refine: str
+    cache: bool
+    backbone: str
+    image_size: int | None
+    block: int | None
+    svd_components: int | float | None
+    device: str
+    dtype: str
+    offline: bool
+    progress: Callable[[int, str], AbstractContextManager[Callable[[str | None], None]]]
+    """Total and title → what to call after each episode."""
+
+
+def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, Any]:
+    """Run one benchmark and write its report below ``o.out``.
+
+    Args:
+        b: which.
+        o: the options.
+        variant: of an ablation: the folder that its report goes to.
+
+    Returns:
+        The report as ``json`` and as ``text`` (Markdown).
+
+    Raises:
+        LikewiseError: if an option, a file or the backbone cannot be used.
+    """
+    shard = Shard.parse(o.shard)
+    check_refiner(o.refine)
+    make_params(o.method, o.set, tau=0.6)
+    folder = o.out / b.name
+    claim(folder, [], [])
+    manifest = get_manifest(b, o, folder)
+    numbers = choose_numbers(len(manifest.entries), o.episodes)
+    check_images(manifest, numbers, o.data_root)
+
+    watch = Stopwatch()
+    encoder = CachedEncoder(
+        o.backbone,
+        keep=o.cache,
+        watch=watch,
+        image_size=o.image_size,
+        svd_components=o.svd_components,
+        device=o.device,
+        dtype=o.dtype,
+        block=o.block,
+        offline=o.offline,
+    )
+    segmenter = Segmenter(encoder, method=o.method, **o.set)
+    _ = encoder.basis  # made or read now: it is no part of encoding the first image
+    settings = describe(segmenter, refine=o.refine, cache=o.cache)
+    asked = {k: v for k, v in settings.items() if k not in ("versions", "device")}
+    asked |= {"manifest": manifest.digest, "numbers": numbers, "code": code_digest()}
+    run = fingerprint(asked)
+    task = Task(segmenter, manifest, b.task, o.data_root, o.refine, watch)
+    folder = folder if variant is None else folder / variant
+    claim(folder, [], [])
+    with o.progress(len(numbers) // shard.count, b.title) as advance:
+
+        def count(done: int) -> None:
+            for _ in range(done):
+                advance(None)
+
+        records, seconds = run_blocks(task, numbers, folder / "blocks", run, shard, count)
+    what = {
+        "run": run,
+        "settings": {**settings, "commit": commit()},
+        "manifest": manifest.digest,
+        "protocol": dict(manifest.protocol),
+        "numbers": numbers,
+        "total": len(manifest.entries),
+        "shards": [str(shard)],
+        "machines": [describe_machine(str(encoder.device))],
+    }
+    report = make_benchmark_report(b, records, what, seconds)
+    write_report(folder, report)
+    return {"json": report, "text": markdown(report)}
+
+
+def run_ablation(b: Benchmark, o: Options, name: str) -> dict[str, Any]:
+    """Run every variant of an ablation and write one table; returns and raises as ``run_one``."""
+    if o.shard != "0/1":
+        raise LikewiseError("--ablation cannot be sharded: run its variants one by one.")
+    found = {}
+    for variant, change in get_ablation(name).items():
+        changed = {k: v for k, v in change.items() if k != "set"}
+        variant_options = replace(o, **changed, set={**o.set, **change.get("set", {})})
+        found[variant] = run_one(b, variant_options, f"{name} {variant}")["json"]
+    first = next(iter(found.values()))
+    measures = list(first["mean"])
+    rows = [[v, *(r["mean"][m] for m in measures)] for v, r in found.items()]
+    lines = [f"# {b.title}, ablation {name}", "", *warnings(first), *table([name, *measures], rows)]
+    summary = {
+        variant: {k: r[k] for k in ("mean", "interval", "sets", "run", "settings")}
+        for variant, r in found.items()
+    }
+    folder = o.out / b.name
+    write_json(folder / f"ablation-{name}.json", summary)
+    write_whole(folder / f"ablation-{name}.md", ("\n".join(lines) + "\n").encode())
+    return {"json": summary, "text": "\n".join(lines)}
+
+
+def get_manifest(b: Benchmark, o: Options, folder: Path) -> Manifest:
+    """The given one, that of an earlier run in the folder, or a new one, which is written there."""
+    own = folder / f"manifest-{o.shots}-shot.json"
+    file = o.manifest or own
+    if o.manifest is None and not own.exists():
+        save_manifest(own, make_manifest(b, o.data_root, o.shots))
+    manifest = load_manifest(file, b.name)
+    if manifest.protocol.get("shots") != o.shots:
+        raise LikewiseError(
+            f"{file} has {manifest.protocol.get('shots')} references an episode: give that as "
+            "--shots, or leave out --manifest."
+        )
+    check_sources(manifest, o.data_root)
+    return manifest

@@ -1,0 +1,149 @@
+"""Features on disk by content, so that every further run on the same images is quick."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from ...backbones.encoder import BATCH, Encoder, cache_folder, save_quietly
+from ...backbones.loading import Backbone
+from ...features.encoded import Encoded
+from ...io.prefetch import batched
+from .stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    import torch
+
+LAYOUT = 1  # of the files; another number makes all of them anew
+
+
+class CachedEncoder(Encoder):
+    """An Encoder that keeps features on disk and takes the time of what it does.
+
+    Features are rounded to float16 also when they are made anew, so that the first run and every
+    later one give the same results. Debiasing is done afterwards: files serve every rank.
+
+    Args:
+        backbone: as for Encoder, as are ``options``.
+        keep: False computes everything, rounds nothing and touches no file of features.
+        watch: gets the seconds of ``encode`` (computed) and ``cached`` (read).
+    """
+
+    def __init__(
+        self,
+        backbone: str | Path | Backbone = "embedded",
+        *,
+        keep: bool = True,
+        watch: Stopwatch | None = None,
+        **options: Any,
+    ) -> None:
+        self.keep = keep
+        self.watch = watch or Stopwatch()
+        self._counted = True  # a part of a joined encoder counts no images: the whole does
+        super().__init__(backbone, **options)
+        self.watch.device = self.device
+        # A fixed picture tells of everything that is done to images before the backbone.
+        probe = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
+        pixels = hashlib.sha256(self.preprocess([probe]).numpy().tobytes()).hexdigest()
+        self._settings = (
+            f"{LAYOUT} {self.backbone.identity} {self.backbone.block} {self.input_size} "
+            f"{self.dtype} {self.device.type} {self.spec.mean} {self.spec.std} {pixels}"
+        )
+
+    def _part(
+        self, backbone: Backbone, size: tuple[int, int], rank: int | float | None
+    ) -> CachedEncoder:
+        part = CachedEncoder(
+            backbone, keep=self.keep, watch=self.watch, image_size=size, svd_components=rank
+        )
+        part._counted = False
+        return part
+
+    def encode_many(
+        self, images: Iterable[np.ndarray], batch_size: int | None = None
+    ) -> Iterator[Encoded]:
+        """As ``Encoder.encode_many``: one ``Encoded`` for each image, in order.
+
+        Of joined backbones each keeps its own features; an image of which one lacks them counts as
+        computed.
+        """
+        for batch in batched(images, batch_size or BATCH):
+            if self.parts:
+                parts = cast("tuple[CachedEncoder, ...]", self.parts)
+                lacking = {self.key(i) for i in batch if any(p.lacks(i) for p in parts)}
+                known = {self.key(i) for i in batch} - lacking
+                self._count(encode=len(lacking), cached=len(known))
+                with self.watch.stage("cached", 0):
+                    encoded = list(super().encode_many(batch, len(batch)))
+                yield from encoded
+            elif self.keep:
+                yield from self._through_cache(batch)
+            else:
+                with self.watch.stage("encode", 0):
+                    encoded = list(super().encode_many(batch, len(batch)))
+                self._count(encode=len(batch))
+                yield from encoded
+
+    def lacks(self, image: np.ndarray) -> bool:
+        """Whether (H, W, 3) uint8 pixels have to be encoded."""
+        return not self.keep or not self._path(self.key(image)).is_file()
+
+    def _count(self, **images: int) -> None:
+        for stage, number in images.items():
+            if self._counted:
+                self.watch.images[stage] = self.watch.images.get(stage, 0) + number
+
+    def _through_cache(self, batch: Sequence[np.ndarray]) -> Iterator[Encoded]:
+        keys = [self.key(image) for image in batch]
+        stored: dict[str, dict[str, torch.Tensor]] = {}
+        missing: dict[str, np.ndarray] = {}
+        for key, image in zip(keys, batch, strict=True):
+            if key not in stored and key not in missing:
+                with self.watch.stage("cached", 0):
+                    found = self._load(key)
+                if found is None:
+                    missing[key] = image
+                else:
+                    stored[key] = found
+        self._count(cached=len(stored))
+        if missing:
+            self._count(encode=len(missing))
+            with self.watch.stage("encode", 0):
+                made = super().encode_many(list(missing.values()), len(missing))
+                for key, encoded in zip(missing, made, strict=True):
+                    stored[key] = {"features": encoded.features.half().cpu()}
+                    if encoded.colour is not None:
+                        stored[key]["colour"] = encoded.colour.cpu()
+            for key in missing:
+                save_quietly(stored[key], self._path(key))
+        for key, image in zip(keys, batch, strict=True):
+            with self.watch.stage("encode" if key in missing else "cached", 0):
+                size, kept = (image.shape[0], image.shape[1]), stored[key]
+                encoded = self.restore(kept["features"], size, kept.get("colour"))
+            yield encoded
+
+    def key(self, image: np.ndarray) -> str:
+        """64 hex digits of (H, W, 3) uint8 pixels and everything that their features depend on."""
+        digest = hashlib.sha256(f"{self._settings} {image.shape} {image.dtype} ".encode())
+        digest.update(np.ascontiguousarray(image).data)
+        return digest.hexdigest()
+
+    def _path(self, key: str) -> Path:
+        return cache_folder() / "features" / key[:2] / f"{key}.safetensors"
+
+    def _load(self, key: str) -> dict[str, torch.Tensor] | None:
+        """None where there is no file, or none that is whole."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        shape = (self.grid[0] * self.grid[1], self.spec.dim)
+        with suppress(OSError, SafetensorError, KeyError):
+            tensors = load_file(self._path(key))
+            if tensors["features"].shape == shape:
+                return tensors
+        return None

@@ -1,0 +1,228 @@
+"""Episodes: fixed lists of (class, reference, target) for measuring accuracy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ...errors import LikewiseError
+from ...io.text_files import read_json
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A mask without a file: COCO's compressed run lengths."""
+
+    size: tuple[int, int]
+    """(H, W)."""
+    counts: str
+
+
+@dataclass(frozen=True)
+class Marked:
+    """An image file and the mask in which ``value`` (None: see ``read_mask``) is the thing."""
+
+    image: Path
+    mask: Path | Runs
+    value: int | None
+    least: int | None = None
+    """Grey from which on a mask is foreground, instead of ``value``."""
+    void: int | None = None
+    """Value of pixels that count neither way."""
+    box: tuple[int, int, int, int] | None = None
+    """Left, top, right and bottom (the last two excluded) of the part of both that is used."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Find in ``target`` what ``reference_mask`` marks in ``reference``.
+
+    ``value`` is the value that means foreground in both masks; all others are background.
+    """
+
+    dataset: str
+    cls: str
+    value: int | None
+    reference: Path
+    reference_mask: Path | Runs
+    target: Path
+    target_mask: Path | Runs | None
+    """None where ``absent``."""
+    absent: bool = False
+    """The target does not show the concept: nothing is to be found."""
+    index: int = 0
+    """Place in the list, or in several one after the other, from 0."""
+    id: str = "0"
+    """What the list calls it; its place where it has no name."""
+
+    def __str__(self) -> str:
+        return f"episode {self.id} of {self.dataset}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An episode with the references it is given, its own first."""
+
+    episode: Episode
+    references: tuple[Marked, ...]
+    target: Marked | None = None
+    """Where the episode alone does not say how to read its target: a crop, void pixels."""
+
+    @property
+    def asked(self) -> Marked | None:
+        """The target with its truth; None where nothing is to be found in it."""
+        e = self.episode
+        if self.target is not None or e.target_mask is None:
+            return self.target
+        return Marked(e.target, e.target_mask, e.value)
+
+
+def read_episodes(files: Sequence[Path], root: Path) -> list[Episode]:
+    """Read JSON lists of episodes (fields set, cls, value, ref, ref_mask, tgt, tgt_mask).
+
+    Optional are ``id`` and ``absent``: true; an absent episode needs no tgt_mask. Sets and classes
+    of the same name in several lists are one.
+
+    Args:
+        files: the lists.
+        root: folder that their paths are relative to.
+
+    Raises:
+        LikewiseError: if a file cannot be read, holds no episode, or one lacks a field.
+    """
+    episodes: list[Episode] = []
+    for file in files:
+        episodes += _read_list(file, root, len(episodes))
+    return episodes
+
+
+def _read_list(file: Path, root: Path, first: int) -> list[Episode]:
+    try:
+        entries = read_json(file)
+        episodes = [_episode(entry, root, index) for index, entry in enumerate(entries, first)]
+    except (OSError, ValueError) as error:
+        raise LikewiseError(f"{file} cannot be read as JSON episodes ({error}).") from error
+    except (KeyError, TypeError) as error:
+        raise LikewiseError(
+            f"{file} is no list of episodes (missing {error}): each needs set, cls, value, ref, "
+            "ref_mask, tgt and tgt_mask."
+        ) from error
+    if not episodes:
+        raise LikewiseError(f"{file} holds no episode: there is nothing to measure.")
+    return episodes
+
+
+def _episode(entry: dict[str, Any], root: Path, index: int) -> Episode:
+    absent = entry.get("absent", False) is True if isinstance(entry, dict) else False
+    return Episode(
+        str(entry["set"]),
+        str(entry["cls"]),
+        entry["value"],
+        root / entry["ref"],
+        root / entry["ref_mask"],
+        root / entry["tgt"],
+        None if absent else root / entry["tgt_mask"],
+        absent,
+        index,
+        str(entry.get("id", index)),
+    )
+
+
+def choose(
+    episodes: Sequence[Episode],
+    *,
+    shots: int = 1,
+    only_full_shots: bool = False,
+    exclude: Collection[str] = (),
+    limit: int | None = None,
+) -> list[Trial]:
+    """The episodes to run, each with its references.
+
+    Further references come from the other episodes of the same set and class: their references
+    and targets, in the order of the list from this episode on, and around. The target itself and
+    images that are there already are left out, also under another file name.
+
+    Args:
+        episodes: the whole list.
+        shots: references wanted; an episode with fewer gets what there is.
+        only_full_shots: leave out episodes with fewer.
+        exclude: sets to leave out.
+        limit: run so many, spread evenly over the list.
+
+    Raises:
+        LikewiseError: if a number is below 1, a set is unknown, a file of a further reference is
+            missing, or no episode is left.
+    """
+    for option, number in (("--shots", shots), ("--limit", limit)):
+        if number is not None and number < 1:
+            raise LikewiseError(f"{option} {number} leaves nothing to measure: give at least 1.")
+    names = sorted({e.dataset for e in episodes})
+    for name in exclude:
+        if name not in names:
+            raise LikewiseError(f"--exclude {name}: the episodes are of {', '.join(names)}.")
+    kept = [e for e in episodes if e.dataset not in exclude]
+    digest = cache(_digest)
+    if only_full_shots and shots > 1:
+        kept = [e for e in kept if len(_references(e, episodes, shots, digest)) == shots]
+    if not kept:
+        raise LikewiseError(
+            f"no episode is left to measure: of {len(episodes)} none has {shots} references and "
+            "is not excluded."
+        )
+    if limit is not None and limit < len(kept):
+        kept = [kept[i * len(kept) // limit] for i in range(limit)]
+    return [Trial(e, _references(e, episodes, shots, digest)) for e in kept]
+
+
+def _references(
+    episode: Episode, episodes: Sequence[Episode], shots: int, digest: Callable[[Path], str]
+) -> tuple[Marked, ...]:
+    chosen = [Marked(episode.reference, episode.reference_mask, episode.value)]
+    if shots == 1:
+        return tuple(chosen)
+
+    def content(owner: Episode, path: Path) -> str:
+        """The same for every copy of a file."""
+        try:
+            return digest(path)
+        except OSError as error:
+            raise _missing(owner, path) from error
+
+    seen = {content(episode, episode.target), content(episode, episode.reference)}
+    for step in range(1, len(episodes)):
+        other = episodes[(episode.index + step) % len(episodes)]
+        if (other.dataset, other.cls) != (episode.dataset, episode.cls):
+            continue
+        found = [Marked(other.reference, other.reference_mask, other.value)]
+        if other.target_mask is not None:
+            found.append(Marked(other.target, other.target_mask, other.value))
+        for marked in found:
+            if len(chosen) < shots and content(other, marked.image) not in seen:
+                seen.add(content(other, marked.image))
+                chosen.append(marked)
+    return tuple(chosen)
+
+
+def check_files(trials: Sequence[Trial]) -> None:
+    """Raises LikewiseError if a file that a trial needs is not there, naming both."""
+    for trial in trials:
+        episode = trial.episode
+        files = [path for r in trial.references for path in (r.image, r.mask)]
+        files += [p for p in (episode.target, episode.target_mask) if p is not None]
+        for path in files:
+            if isinstance(path, Path) and not path.is_file():
+                raise _missing(episode, path)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _missing(episode: Episode, path: Path) -> LikewiseError:
+    return LikewiseError(
+        f"{episode} needs {path}, which does not exist: check the list of episodes and --root."
+    )

@@ -1,0 +1,155 @@
+"""Choose between runs on some sets and judge the choice on others: folds of whole sets.
+
+A setting that is best on the sets it was chosen on says little about new ones. Here every set is
+judged by what was chosen without it, so that the mean is what the *way of choosing* is worth on new
+sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import LikewiseError
+from .compare import Run, pair
+from .metrics import Counts, class_ious, set_miou
+
+ROUNDS = 1000
+
+
+def folds_of(sets: Sequence[str], count: int) -> dict[str, int]:
+    """Set → fold 0..count-1, as even as possible; the same for the same names.
+
+    Raises:
+        LikewiseError: if there are fewer sets than folds, or fewer than two folds.
+    """
+    names = sorted(set(sets), key=lambda name: hashlib.sha256(name.encode()).digest())
+    if not 2 <= count <= len(names):
+        raise LikewiseError(
+            f"--folds {count} does not divide {len(names)} sets: give a number from 2 to "
+            f"{len(names)}."
+        )
+    return {name: place % count for place, name in enumerate(names)}
+
+
+def leave_sets_out(runs: Sequence[Run], count: int = 5) -> dict[str, Any]:
+    """Judge every fold of sets by the run that is best on the other sets, beside the first run.
+
+    Args:
+        runs: reports of the same episodes; the first is what the others are compared with.
+        count: of folds.
+
+    Returns:
+        ``base``: mean of the first run over the sets; ``left_out``: mean of what was chosen in each
+        fold on its own sets; ``difference`` with its ``interval`` (sets are drawn with replacement,
+        and episodes within them); ``chosen``: the report of each fold; ``sets``: a row for each;
+        ``runs``: for each its mean over all sets, and the difference to the first with interval.
+
+    Raises:
+        LikewiseError: if runs are not of the same episodes, or the folds do not suit the sets.
+    """
+    if len(runs) < 2:
+        raise LikewiseError("one report leaves nothing to choose between: give at least two.")
+    columns = [[_counts(first) for first, _ in pair(runs[0], runs[0])]]
+    columns += [[_counts(second) for _, second in pair(runs[0], run)] for run in runs[1:]]
+    scores = [set_miou(column) for column in columns]
+    folds = folds_of(list(scores[0]), count)
+    best = [
+        max(
+            range(len(runs)),
+            key=lambda r: np.mean([v for s, v in scores[r].items() if folds[s] != fold]),
+        )
+        for fold in range(count)
+    ]
+    chosen = [columns[best[folds[base.dataset]]][place] for place, base in enumerate(columns[0])]
+    left_out = set_miou(chosen)
+    rows = {
+        name: {"base": value, "left_out": left_out[name], "fold": folds[name]}
+        for name, value in scores[0].items()
+    }
+    return {
+        "base": _mean(scores[0]),
+        "left_out": _mean(left_out),
+        "difference": _mean(left_out) - _mean(scores[0]),
+        "interval": list(interval_over_sets(columns[0], chosen)),
+        "chosen": [str(runs[r].file) for r in best],
+        "sets": rows,
+        "runs": [
+            {
+                "report": str(run.file),
+                "mean": _mean(score),
+                "difference": _mean(score) - _mean(scores[0]),
+                "interval": list(interval_over_sets(columns[0], column)),
+            }
+            for run, score, column in zip(runs, scores, columns, strict=True)
+        ],
+    }
+
+
+def interval_over_sets(
+    a: Sequence[Counts], b: Sequence[Counts], rounds: int = ROUNDS, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of the mean over sets of b - a, in points, for other sets of the same kind.
+
+    Every round draws sets with replacement, and the episodes within each, alike for both.
+
+    Args:
+        a: counts of one run.
+        b: counts of another run of the same episodes in the same order.
+        rounds: how often.
+        seed: of the random numbers.
+    """
+    rng = np.random.default_rng(seed)
+    groups: dict[str, list[int]] = {}
+    for place, c in enumerate(a):
+        groups.setdefault(c.dataset, []).append(place)
+    names, means = list(groups), []
+    for _ in range(rounds):
+        differences = []
+        for n in rng.integers(len(names), size=len(names)):
+            group = groups[names[n]]
+            drawn = [group[i] for i in rng.integers(len(group), size=len(group))]
+            first, second = (_one_set([x[i] for i in drawn]) for x in (a, b))
+            differences.append(second - first)
+        means.append(float(np.mean(differences)))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _one_set(counts: Sequence[Counts]) -> float:
+    (classes,) = class_ious(counts).values()
+    return float(np.mean(list(classes.values())))
+
+
+def _mean(sets: Mapping[str, float]) -> float:
+    return float(np.mean(list(sets.values())))
+
+
+def _counts(entry: Mapping[str, Any]) -> Counts:
+    return Counts(entry["set"], entry["cls"], entry["intersection"], entry["union"])
+
+
+def leave_out_text(result: Mapping[str, Any]) -> str:
+    """The tables for people."""
+    runs, rows = result["runs"], result["sets"]
+    wide = max(24, *(len(run["report"]) for run in runs), *(len(name) for name in rows))
+    lines = [f"{'report':{wide}} {'mean':>6} {'to first':>8}  95 % interval over sets"]
+    for run in runs:
+        low, high = run["interval"]
+        lines.append(
+            f"{run['report']:{wide}} {run['mean']:6.2f} {run['difference']:+8.2f}  "
+            f"{low:+.2f} to {high:+.2f}"
+        )
+    lines += ["", f"{'set':{wide}} {'first':>6} {'left out':>8}  chosen without it"]
+    for name, row in sorted(rows.items()):
+        chosen = result["chosen"][row["fold"]]
+        lines.append(f"{name:{wide}} {row['base']:6.2f} {row['left_out']:8.2f}  {chosen}")
+    low, high = result["interval"]
+    lines.append(
+        f"{f'mean over {len(rows)} sets':{wide}} {result['base']:6.2f} {result['left_out']:8.2f}  "
+        f"{result['difference']:+.2f}, {low:+.2f} to {high:+.2f}"
+    )
+    return "\n".join(lines)

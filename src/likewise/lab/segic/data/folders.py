@@ -1,0 +1,274 @@
+"""Training data from folders: a picture and a label map each, or a list of episodes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ....errors import LikewiseError
+from ....instances import CORNERS
+from ....io.formats import is_image_name
+from ....io.images import read_image
+from ...evaluation.episodes import read_episodes
+from ...evaluation.reading import read_labels
+from .augment import View, shrink
+from .kept import Kept
+from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair, some
+from .pairs import Pair
+
+ENTITIES = ("classes", "values", "pieces")
+_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture and its label map."""
+
+    image: Path
+    mask: Path
+
+
+class Folder:
+    """Pictures with label maps."""
+
+    def __init__(
+        self,
+        name: str,
+        classes: Mapping[str, Sequence[tuple[Item, int]]],
+        *,
+        entities: str = "classes",
+        background: Collection[int] = (0,),
+        ignored: Collection[int] = (),
+        absent: float = 0.0,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        """What to draw pairs from; ``read_folder`` and ``read_sets`` find it.
+
+        Args:
+            name: of the data set.
+            classes: what of it is where: pictures and the values of their label maps.
+            entities: ``classes``: a pair is all of a class in two pictures. ``values``,
+                ``pieces``: two views of one object, which is a value of a label map, or an
+                8-connected piece of one.
+            background: values that are nothing in particular, so no negatives either.
+            ignored: values of pixels that do not count.
+            absent: share of pairs of a class whose target does not show it, 0..1.
+            augmentation: default as the class's.
+
+        Raises:
+            LikewiseError: unknown ``entities``, or nothing that could make a pair.
+        """
+        if entities not in ENTITIES:
+            raise LikewiseError(
+                f"entities {entities!r} are unknown; use one of {', '.join(ENTITIES)}."
+            )
+        shots = 2 if entities == "classes" else 1
+        self.classes = {
+            category: list(places)
+            for category, places in sorted(classes.items())
+            if len({item for item, _ in places}) >= shots
+        }
+        if not self.classes:
+            raise LikewiseError(
+                f"no class of {name} is marked in {shots} or more pictures, in at least "
+                f"{SMALLEST:.1%} of each: give more data."
+            )
+        self.name, self.entities, self.absent = name, entities, absent
+        self._apart = [*background, *ignored]
+        self._ignored = list(ignored)
+        self._augmentation = augmentation or Augmentation()
+        self._of: dict[Item, list[tuple[str, int]]] = defaultdict(list)
+        for category, places in self.classes.items():
+            for item, value in places:
+                self._of[item].append((category, value))
+        self._items = sorted(self._of, key=lambda item: (item.image, item.mask))
+        self._read = Kept(_read)
+
+    def __len__(self) -> int:
+        """As many as pictures."""
+        return len(self._items)
+
+    def sample(self, rng: np.random.Generator, size: int) -> Pair:
+        """One target at random, and one of its classes: see ``pairs.Source``."""
+        item = self._items[rng.integers(len(self._items))]
+        category, value = self._of[item][rng.integers(len(self._of[item]))]
+        if self.entities != "classes":
+            view = self._view(item, value, rng, pieces=self.entities == "pieces")
+            return object_pair(view, category, size, rng, self._augmentation)
+        places = [place for place in self.classes[category] if place[0] != item]
+        reference = self._view(*places[rng.integers(len(places))], rng)
+        target = self._view(item, value, rng)
+        if rng.random() < self.absent:
+            target = self._without(category, value, rng) or target
+        return class_pair(reference, target, category, size, rng, self._augmentation)
+
+    def _without(self, category: str, value: int, rng: np.random.Generator) -> View | None:
+        """A picture without a class, if some draws find one."""
+        for _ in range(_TRIES):
+            item = self._items[rng.integers(len(self._items))]
+            if category not in {c for c, _ in self._of[item]}:
+                view = self._view(item, value, rng)
+                # Specks of the class, and another class of that value elsewhere, do not count.
+                return replace(view, mask=np.zeros_like(view.mask), valid=view.valid & ~view.mask)
+        return None
+
+    def _view(self, item: Item, value: int, rng: np.random.Generator, pieces: bool = False) -> View:
+        image, labels = self._read(item)
+        mask = labels == value
+        values = np.setdiff1d(labels, [*self._apart, value])
+        others = some(values, rng)[:, None, None] == labels
+        if pieces:
+            mask, others = _pieces(mask, labels, values, rng)
+        return View(image, mask, others, ~np.isin(labels, self._ignored))
+
+
+def read_folder(
+    images: Path,
+    masks: Path,
+    *,
+    ending: str = ".png",
+    names: Mapping[int, str] | None = None,
+    by_folder: bool = False,
+    entities: str = "classes",
+    background: Collection[int] = (0,),
+    ignored: Collection[int] = (),
+    absent: float = 0.0,
+    augmentation: Augmentation | None = None,
+) -> Folder:
+    """A folder of pictures and one of label maps, laid out alike, subfolders too.
+
+    Args:
+        images: the pictures.
+        masks: ``sub/NAME`` + ``ending`` for every ``sub/NAME.jpg``; grey or palette, each value a
+            class, or 0 and 255.
+        ending: of their names.
+        names: of classes, each of one value; a value without a name is called by its number.
+        by_folder: values mean something else in every subfolder, such as one video each.
+        entities, background, ignored, absent, augmentation: as for ``Folder``.
+
+    Raises:
+        LikewiseError: no picture, a picture without its mask, an unreadable file, a name of
+            several values, or nothing that could make a pair.
+    """
+    twice = sorted(name for name, n in Counter((names or {}).values()).items() if n > 1)
+    if twice:
+        raise LikewiseError(f"several values are called {twice[0]}: give each value its own name.")
+    found = sorted(p for p in images.rglob("*") if is_image_name(p))
+    if not found:
+        raise LikewiseError(f"{images} holds no picture: give the folder of the training pictures.")
+    classes: dict[str, list[tuple[Item, int]]] = defaultdict(list)
+    for image in found:
+        inside = image.relative_to(images)
+        mask = masks / inside.parent / (inside.stem + ending)
+        if not mask.is_file():
+            raise LikewiseError(
+                f"{image} has no mask: {mask} does not exist, so draw it or remove the picture."
+            )
+        folder = f"{inside.parent.as_posix()}/" if by_folder else ""
+        for value in _values(mask, {*background, *ignored}):
+            classes[folder + (names or {}).get(value, str(value))].append(
+                (Item(image, mask), value)
+            )
+    return Folder(
+        images.parent.name if images.name == "images" else images.name,
+        classes,
+        entities=entities,
+        background=background,
+        ignored=ignored,
+        absent=absent,
+        augmentation=augmentation,
+    )
+
+
+def read_sets(
+    file: Path,
+    root: Path,
+    sets: Iterable[str] | None = None,
+    *,
+    augmentation: Augmentation | None = None,
+) -> list[Folder]:
+    """The pictures of a list of episodes, each set a source of its own.
+
+    Every picture of a class can be the reference of every other, also where the list has no such
+    episode.
+
+    Args:
+        file, root: as for ``read_episodes``.
+        sets: which of its sets; None: all. What a decoder is tested on must not be among them.
+        augmentation: as for ``Folder``.
+
+    Raises:
+        LikewiseError: the list cannot be read, a set is not in it, or a mask cannot be used.
+    """
+    episodes = [e for e in read_episodes([file], root) if not e.absent]
+    known = sorted({e.dataset for e in episodes})
+    for name in sets or ():
+        if name not in known:
+            raise LikewiseError(f"{file} has no set {name!r}: use some of {', '.join(known)}.")
+    folders = []
+    for name in known if sets is None else dict.fromkeys(sets):
+        classes: dict[str, set[tuple[Item, int]]] = defaultdict(set)
+        for e in episodes:
+            shown = (e.reference, e.reference_mask), (e.target, e.target_mask)
+            for image, mask in shown if e.dataset == name else ():
+                if not isinstance(mask, Path) or e.value is None:
+                    raise LikewiseError(
+                        f"{e} has no mask file with a value: train on lists whose masks are files."
+                    )
+                if e.value in _values(mask, ()):
+                    classes[e.cls].add((Item(image, mask), e.value))
+        ordered = {c: sorted(places, key=_place) for c, places in classes.items()}
+        used = {value for places in ordered.values() for _, value in places}
+        folders.append(Folder(name, ordered, background={0} - used, augmentation=augmentation))
+    return folders
+
+
+def _place(place: tuple[Item, int]) -> tuple[str, str, int]:
+    item, value = place
+    return str(item.image), str(item.mask), value
+
+
+def _values(mask: Path, apart: Collection[int]) -> list[int]:
+    """Values of a label map that cover enough of it, and not all."""
+    labels = read_labels(mask)
+    values, counts = np.unique(labels, return_counts=True)
+    shares = zip(values.tolist(), (counts / labels.size).tolist(), strict=True)
+    return [value for value, share in shares if SMALLEST <= share <= 0.95 and value not in apart]
+
+
+def _read(item: Item) -> tuple[np.ndarray, ...]:
+    image, labels = read_image(item.image), read_labels(item.mask)
+    (height, width), (h, w) = image.shape[:2], labels.shape
+    if abs(w * height - h * width) > 0.02 * h * width:
+        raise LikewiseError(
+            f"{item.mask} is {w} × {h} pixels, but {item.image} is {width} × {height}: draw the "
+            "mask on that very picture."
+        )
+    if (h, w) != (height, width):
+        labels = read_labels(item.mask, (height, width))
+    image, labels = shrink(image, [labels.astype(np.int32)], LONGEST)
+    return image, labels
+
+
+def _pieces(
+    mask: npt.NDArray[np.bool_],
+    labels: np.ndarray,
+    values: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """One piece of a mask, larger ones more often, and others of it and of other values."""
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(mask, CORNERS)
+    areas = np.bincount(parts.ravel())
+    areas[0] = 0
+    chosen = rng.choice(len(areas), p=areas / areas.sum())
+    pieces = [parts == n for n in np.flatnonzero(areas >= SMALLEST * mask.size) if n != chosen]
+    pieces += [labels == value for value in values]
+    others = np.stack(pieces) if pieces else np.zeros((0, *mask.shape), bool)
+    return parts == chosen, some(others, rng)

@@ -1,0 +1,227 @@
+"""Training data made on the fly: cut-outs (pictures with alpha) pasted on photographs.
+
+Written for the stamps of Tux Paint (Debian's ``tuxpaint-stamps-default``, GPL-2), and for any
+folder of RGBA pictures. Masks are exact, and every pair is new.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ....errors import ImageError, LikewiseError
+from ....io.decoding import decode
+from ....io.prefetch import ahead
+from .augment import LEAST
+from .compose import Pasting, Scene, compose
+from .kept import Kept
+from .pairs import NEGATIVES, Pair
+from .photos import Photos
+
+TUXPAINT = Path("/usr/share/tuxpaint/stamps")
+"""Where Debian puts the stamps."""
+KINDS = (
+    *("amphibians", "apes", "bears", "birds", "bovines", "camel", "cats"),
+    *("deer", "dogs", "equines", "fish", "flowers", "fruit", "insects"),
+    *("mushrooms", "nuts", "planes", "rodents", "string", "trees", "vegetables"),
+)
+"""Folders of Tux Paint whose cut-outs are of one kind, for ``by_folder``."""
+_DRAWINGS = {"cartoon", "symbols", "roadsigns", "flags", "easter", "hanukkah"}  # folders of them
+# Words that name nothing.
+_QUALITIES = {
+    *("black", "blue", "brown", "christmas", "german", "golden", "green"),
+    *("large", "little", "new", "old", "photo", "pink", "purple"),
+    *("red", "silver", "small", "sliced", "white", "yellow"),
+}
+_FLAT = 0.4  # share of flat pixels from which a picture is a drawing
+_LONGEST = 400
+_TRIES = 5
+
+RGBA = npt.NDArray[np.uint8]
+
+
+class Stamps:
+    """Things of some classes on photographs."""
+
+    def __init__(
+        self,
+        folder: Path,
+        photos: Photos,
+        *,
+        name: str = "stamps",
+        by_folder: Collection[str] | bool = False,
+        drawings: bool = False,
+        instances: float = 0.25,
+        absent: float = 0.0,
+        pasting: Pasting | None = None,
+        length: int = 1000,
+    ) -> None:
+        """Look through the cut-outs; those that are no objects with clear edges are left out.
+
+        Args:
+            folder: RGBA pictures, at any depth.
+            photos: to put them on.
+            name: of the source.
+            by_folder: a class is a folder (True), or one of the folders of these names. Else it
+                is told by file names: ``class_names``.
+            drawings: take those too, told by their folders' names and by flat colours.
+            instances: share of pairs that ask for that very thing; other ones of its class then
+                do not count.
+            absent: share of pairs whose target does not show the class.
+            pasting: default as the class's.
+            length: nominal samples an epoch.
+
+        Raises:
+            LikewiseError: no picture, one that cannot be read, or fewer than two classes.
+        """
+        self.name, self._photos, self._length = name, photos, length
+        self.instances, self.absent, self._pasting = instances, absent, pasting or Pasting()
+        files = [
+            p
+            for p in sorted(folder.rglob("*.png"))
+            if not p.stem.endswith("_mirror")
+            and (drawings or not _DRAWINGS & set(p.relative_to(folder).parts))
+        ]
+        if not files:
+            raise LikewiseError(
+                f"{folder} holds no cut-outs (.png with alpha): install "
+                "tuxpaint-stamps-default, or give a folder of your own."
+            )
+        self._read = Kept(_read)
+        fit = ahead(lambda p: _is_fit(self._read(p)[0], drawings), files, 8)
+        names = class_names([p for p, good in zip(files, fit, strict=True) if good])
+        classes = defaultdict(list)
+        for path, category in names.items():
+            if by_folder is False:
+                classes[category].append(path)
+            elif by_folder is True or path.parent.name in by_folder:
+                classes[path.parent.name].append(path)
+        self.classes = dict(sorted(classes.items()))
+        if len(self.classes) < 2:
+            raise LikewiseError(
+                f"{folder} holds cut-outs of {len(self.classes)} classes: give two or more, each "
+                "a picture whose surroundings are transparent."
+            )
+
+    def __len__(self) -> int:
+        """As given."""
+        return self._length
+
+    def sample(self, rng: np.random.Generator, size: int) -> Pair:
+        """Two scenes that share a class: see ``pairs.Source``."""
+        names = list(self.classes)
+        category = names[rng.integers(len(names))]
+        own = self.classes[category]
+        order = [own[i] for i in rng.permutation(len(own))]
+        same = rng.random() < self.instances
+        first, second = order[0], order[0] if same else order[min(1, len(own) - 1)]
+        # What else lies around, in both pictures: telling it from what is asked takes looking.
+        around = [self._other(category, rng) for _ in range(rng.integers(0, 4))]
+        also = [p for p in around if rng.random() < 0.5]
+        also += [self._other(category, rng) for _ in range(rng.integers(0, 3))]
+        if same:  # others of its class are not that very thing
+            around, also = around + order[1:2], also + order[1:3]
+        many = 1 if same else int(rng.choice([1, 1, 1, 2, 3]))
+        copies = [own[i] for i in rng.integers(0, len(own), many - 1)]
+        reference, mask = self._scene([first], around, rng, size, 0.6)
+        wanted = [] if rng.random() < self.absent else [second, *copies]
+        target, target_mask = self._scene(wanted, also, rng, size, 0.35)
+        others = [reference.labels == k for k in range(2, 2 + len(around))]
+        seen = [o for o in others if o.mean() >= LEAST]
+        chosen = [seen[i] for i in rng.permutation(len(seen))[:NEGATIVES]]
+        return Pair(
+            reference.image,
+            mask,
+            target.image,
+            target_mask,
+            np.stack(chosen) if chosen else np.zeros((0, size, size), bool),
+            "instance" if same else "semantic",
+            category,
+            np.ones((size, size), bool),
+        )
+
+    def _other(self, category: str, rng: np.random.Generator) -> Path:
+        """A cut-out of another class."""
+        names = [name for name in self.classes if name != category]
+        files = self.classes[names[rng.integers(len(names))]]
+        return files[rng.integers(len(files))]
+
+    def _scene(
+        self,
+        wanted: Sequence[Path],
+        around: Sequence[Path],
+        rng: np.random.Generator,
+        size: int,
+        share: float,
+    ) -> tuple[Scene, npt.NDArray[np.bool_]]:
+        """A picture of things, and the mask of the first ones, this share of each to be seen."""
+        things = [self._read(path)[0] for path in (*wanted, *around)]
+        for attempt in range(_TRIES + 1):
+            photo = self._photos.part(rng, size)
+            last = attempt == _TRIES
+            scene = compose(photo, things, rng, self._pasting, easy=last)
+            counts = np.bincount(scene.labels.ravel(), minlength=len(things) + 1)[1:]
+            least = LEAST * size * size
+            seen = all(counts[k] >= max(least, share * scene.whole[k]) for k in range(len(wanted)))
+            if seen or last:
+                break
+        mask = (scene.labels > 0) & (scene.labels <= len(wanted))
+        return scene, mask
+
+
+def class_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """What is shown, by the names of files.
+
+    Files of a folder that share a word are of one class, which is called by it: ``apple_red`` and
+    ``apple_fuji`` are apples. All others are called by all of their words. Colours and the like,
+    numbers and single letters say nothing.
+    """
+    words = {path: _words(path) for path in paths}
+    often = Counter((path.parent, word) for path, found in words.items() for word in set(found))
+    names = {}
+    for path, found in words.items():
+        most = max(reversed(found), key=lambda word: often[path.parent, word])
+        names[path] = most if often[path.parent, most] > 1 else " ".join(found)
+    return names
+
+
+def _words(path: Path) -> list[str]:
+    parts = [part for part in re.split(r"[-_\W\d]+", path.stem.lower()) if len(part) > 1]
+    return [part for part in parts if part not in _QUALITIES] or parts or [path.stem.lower()]
+
+
+def _read(path: Path) -> tuple[np.ndarray, ...]:
+    """(h, w, 4) of what is not transparent, of a moderate size."""
+    pixels = decode(path, str(path), first=True).pixels
+    if not isinstance(pixels, Image.Image):
+        raise ImageError(f"{path} has more than 8 bits a colour: save it as an 8-bit PNG.")
+    image = pixels.convert("RGBA")
+    image = image.crop(image.getchannel("A").point(lambda a: 255 * (a > 8)).getbbox())
+    if max(image.size) > _LONGEST:
+        image.thumbnail((_LONGEST, _LONGEST), Image.Resampling.BICUBIC)
+    return (np.asarray(image),)
+
+
+def _is_fit(pixels: RGBA, drawings: bool) -> bool:
+    """Whether a cut-out is an object with clear edges: not glass, not smoke, not a speck."""
+    alpha = pixels[..., 3]
+    if (alpha > 127).sum() < 700 or (alpha > 200).sum() < 0.6 * (alpha > 25).sum():
+        return False
+    if alpha.min() > 127:  # no surroundings
+        return False
+    return drawings or _flatness(pixels) < _FLAT
+
+
+def _flatness(pixels: RGBA) -> float:
+    """Share of opaque pixels, 0..1, that look just like those to their right and below."""
+    colour, opaque = pixels[..., :3].astype(np.int16), pixels[..., 3] > 250
+    inner = opaque[:-1, :-1] & opaque[1:, :-1] & opaque[:-1, 1:]
+    here = colour[:-1, :-1]
+    steps = np.maximum(np.abs(here - colour[1:, :-1]), np.abs(here - colour[:-1, 1:])).max(axis=2)
+    return float((steps[inner] <= 1).mean()) if inner.any() else 1.0

@@ -1,0 +1,213 @@
+"""What a training is told: a TOML file, read with checks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
+
+from ....errors import LikewiseError
+from ....project.settings import check_kinds, read_toml
+
+if TYPE_CHECKING:
+    from ....methods.segic.decoder import Shape
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+HARMLESS = ("file", "out", "minutes", "workers", "device", "validation")
+"""What may be changed when a training goes on."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """`[backbone]`: whose features the decoder reads."""
+
+    name: str = "embedded"
+    """As --backbone; a path is relative to the config file."""
+    image_size: int = 0
+    """Side of all pictures; 896 in the paper, 0: the backbone's own."""
+    block: int = 0
+    """0: the last."""
+    rank: float = -1.0
+    """Of the positional basis, as --svd-components; -1: the backbone's own."""
+    dtype: str = "auto"
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class Validation:
+    """`[validation]`: held-out episodes, or pairs of the same data that are never trained on."""
+
+    episodes: str = ""
+    """JSON list, see docs/evaluate.md."""
+    root: str = ""
+    """Folder its paths start from; its own by default."""
+    sets: tuple[str, ...] = ()
+    """Which of its sets; all by default."""
+    limit: int = 0
+    """So many episodes, spread evenly; 0: all."""
+    pairs: int = 0
+    """So many pairs."""
+    every: int = 1000
+    """Steps between two validations; one comes at the end, too."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training; what the paper says of it stands behind the name."""
+
+    file: Path
+    """The config file: paths in it are relative to its folder."""
+    out: str
+    """Folder for the decoder, the curve and the checkpoint."""
+    data: tuple[Mapping[str, Any], ...]
+    """Each `[[data]]`, see ``data.KINDS``."""
+    seed: int = 0
+    """Of weights, order, loss points and strategies."""
+    data_seed: int = 0
+    """Of the pairs."""
+    pairs: int = 0
+    """A pool of so many pairs, encoded once; 0: new ones for every step."""
+    steps: int = 20000
+    batch: int = 32
+    """Batch size, of all processes together (§4.2)."""
+    lr: float = 1e-4
+    """Initial learning rate (§4.2)."""
+    weight_decay: float = 1e-4
+    """Of AdamW (§4.2)."""
+    warmup: int = 100
+    """Steps in which the rate rises from 0 (ours)."""
+    drop: float = 0.8
+    """Share of the steps after which the rate is a tenth (§4.2: at epoch 10)."""
+    points: int = 12544
+    """K, points a mask in the loss (§4.2)."""
+    clip: float = 1.0
+    """Greatest norm of the gradient (ours)."""
+    ema: float = 0.999
+    """Decay of the averaged weights, which are what is kept (ours); 0: the last weights."""
+    reversion: float = 0.25
+    """Share of pairs with context reversion (§3.4)."""
+    negatives: float = 0.5
+    """Share of pairs that are told negative entities (§3.4), where they have some."""
+    precision: str = "auto"
+    """Of the decoder: float32 on the CPU, mixed on a GPU."""
+    device: str = "auto"
+    workers: int = 0
+    """Processes that draw pairs."""
+    minutes: float = 5.0
+    """Between two checkpoints."""
+    text: str = ""
+    """CLIP text encoder for the meta instruction (Eq. 4); none: the task's embedding."""
+    start: str = ""
+    """A decoder to begin with, of the same shape and backbone; none: random weights."""
+    decoder: Mapping[str, Any] = field(default_factory=dict)
+    """`[decoder]`: some fields of ``decoder.Shape``."""
+    backbone: Seen = Seen()
+    validation: Validation = Validation()
+
+    def path(self, text: str) -> Path:
+        """A path of the file as one of this process."""
+        return self.file.parent / text
+
+    def fixed(self) -> dict[str, Any]:
+        """Everything that a training which goes on must keep, as JSON holds it."""
+        kept = {key: value for key, value in asdict(self).items() if key not in HARMLESS}
+        plain: dict[str, Any] = json.loads(json.dumps(kept))
+        return plain
+
+
+def read_config(path: Path) -> Config:
+    """A training's config; that its data exist shows when they are opened.
+
+    Raises:
+        LikewiseError: if the file is missing, is no TOML, or says what nobody understands.
+    """
+    try:
+        values = read_toml(path)
+    except OSError as error:
+        raise LikewiseError(
+            f"{path} cannot be read ({error.strerror}): give the TOML of a training, see "
+            "docs/segic.md."
+        ) from error
+    values = _table(path, "", values, Config, ("file",))
+    if "out" not in values:
+        raise LikewiseError(f'{path} names no folder for the decoder: write out = "folder".')
+    tables = values.pop("data", ())
+    if not tables or not all(isinstance(table, dict) for table in tables):
+        raise LikewiseError(f"{path} names no data: write [[data]] with a kind below.")
+    for name, table in (("backbone", Seen), ("validation", Validation)):
+        if name in values:
+            values[name] = table(**_table(path, f"[{name}] ", values[name], table))
+    config = Config(path, data=tuple(tables), **values)
+    if config.text and config.path(config.text).exists():  # else the name of one on the hub
+        config = replace(config, text=str(config.path(config.text).resolve()))
+    _check_shape(path, config)
+    if config.precision not in PRECISIONS:
+        raise LikewiseError(
+            f"{path}: precision {config.precision!r} is unknown; use {', '.join(PRECISIONS)}."
+        )
+    if config.validation.sets and not config.validation.episodes:
+        raise LikewiseError(f"{path}: [validation] sets are of no list: give episodes, too.")
+    return config
+
+
+LEAST: Mapping[str, float] = {
+    **dict.fromkeys(("steps", "batch", "points", "every"), 1),
+    **dict.fromkeys(("seed", "data_seed", "pairs", "warmup", "workers", "limit", "minutes"), 0),
+    **dict.fromkeys(("lr", "weight_decay", "clip", "drop", "ema", "reversion", "negatives"), 0),
+    **dict.fromkeys(("image_size", "block"), 0),
+    "rank": -1,
+}
+MOST: Mapping[str, float] = {
+    **dict.fromkeys(("drop", "reversion", "negatives"), 1),
+    "ema": 0.99999,
+    "lr": 1,
+}
+
+
+def _table(
+    path: Path, where: str, values: Mapping[str, Any], table: type, apart: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The values of one table, sure that they are fields of it, and of their kinds and ranges."""
+    hints = get_type_hints(table)
+    kinds = {f.name: get_origin(hints[f.name]) or hints[f.name] for f in fields(table)}
+    plain: dict[Any, type] = {tuple: list, Mapping: dict, abc.Mapping: dict}
+    plain |= {Seen: dict, Validation: dict}
+    known = {key: plain.get(kind, kind) for key, kind in kinds.items() if key not in apart}
+    check_kinds(path, where, values, known)
+    for key, value in values.items():
+        if not LEAST.get(key, -math.inf) <= _number(value) <= MOST.get(key, math.inf):
+            raise LikewiseError(
+                f"{path}: {where}{key} is {value}: give at least {LEAST[key]}"
+                + (f" and at most {MOST[key]}." if key in MOST else ".")
+            )
+        if key == "sets" and not all(isinstance(name, str) for name in value):
+            raise LikewiseError(f"{path}: {where}sets holds what is no text: put it in quotes.")
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+
+
+def _number(value: Any) -> float:
+    """0 of what is none: the range of a number that is none (nan) is nothing."""
+    return value if isinstance(value, int | float) else 0.0
+
+
+def _check_shape(path: Path, config: Config) -> None:
+    kinds = {"hidden": int, "layers": int, "heads": int, "points": int, "instructions": list}
+    check_kinds(path, "[decoder] ", config.decoder, kinds)
+    try:
+        shape_of(config, dim=8)
+    except LikewiseError as error:
+        raise LikewiseError(f"{path}: [decoder] {error}") from error
+
+
+def shape_of(config: Config, dim: int, text: int = 0) -> Shape:
+    """The decoder's shape on features of ``dim`` numbers and a text encoder's of ``text``."""
+    from ....methods.segic.decoder import Shape
+
+    given = dict(config.decoder)
+    if "instructions" in given:
+        given["instructions"] = tuple(given["instructions"])
+    return Shape(dim=dim, text=text, **given)

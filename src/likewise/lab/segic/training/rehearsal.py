@@ -1,0 +1,88 @@
+"""A dry run: everything of a training once, with figures of what it will take."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ....backbones.encoder import Encoder
+from ....io.encoding import write_image
+from ..data.pairs import grid
+from .config import Config
+from .feed import order
+from .processes import Processes
+from .samples import Draw, encode_pairs
+from .train import Trainer, parameters
+from .validate import judge
+
+SHOWN = 12
+"""Pairs in the picture."""
+
+
+def rehearse(config: Config, encoder: Encoder, draw: Draw, all_: Processes) -> dict[str, Any]:
+    """Two steps, a validation on 2 samples, and ``pairs.jpg`` in the folder; nothing else is kept.
+
+    Args:
+        config: of the training.
+        encoder: of the features.
+        draw: of the pairs.
+        all_: the processes it runs in.
+
+    Raises:
+        LikewiseError: as ``train`` would.
+    """
+    trainer = Trainer(config, encoder, all_)
+    numbers = order(config, 0)[all_.part(config.batch)]
+    start = time.perf_counter()
+    pairs = [draw(config.data_seed, number) for number in numbers]
+    drawn = time.perf_counter() - start
+    if all_.rank == 0:
+        write_image(config.path(config.out) / "pairs.jpg", grid(pairs[:SHOWN]))
+    _ = encoder.basis  # made once, and no part of any step
+    start = time.perf_counter()
+    samples = encode_pairs(encoder, pairs)
+    encoded = time.perf_counter() - start
+    losses = []
+    for _ in range(2):  # the first one also loads and reserves
+        start = time.perf_counter()
+        losses.append(trainer.step(samples))
+        step = time.perf_counter() - start
+    v = config.validation
+    few = replace(v, limit=min(v.limit or 2, 2), pairs=min(v.pairs, 2))
+    with tempfile.TemporaryDirectory() as folder:
+        place = all_.gathered(folder)[0]
+        judged = judge(replace(config, validation=few), encoder, draw, Path(place), all_)
+        miou = judged(trainer.best) if judged else None
+        all_.wait()  # for the folder of the first
+    once = (drawn + encoded) * config.pairs / config.batch
+    each = step if config.pairs else step + encoded + drawn / max(1, config.workers)
+    return {
+        "pairs": str(config.path(config.out) / "pairs.jpg"),
+        "losses": losses,
+        "miou": miou,
+        "parameters": parameters(trainer),
+        "memory_gb": memory(encoder.device),
+        "draw_s": drawn,
+        "encode_s": encoded,
+        "step_s": step,
+        "hours": (once + each * config.steps) / 3600,
+    }
+
+
+def memory(device: torch.device) -> float | None:
+    """Most GB that were used so far: of the GPU, or of this process; None where nobody tells."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    import sys
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024) / 1e9

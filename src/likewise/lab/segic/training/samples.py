@@ -1,0 +1,196 @@
+"""Training pairs as the decoder reads them: features, masks and patches; and a pool of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ....backbones.encoder import cache_folder
+from ....errors import LikewiseError
+from ....features.grid import mask_to_grid
+from ....io.files import write_whole
+from ....io.prefetch import batched
+from ....methods.segic.text import TASKS
+from ..data.pairs import NEGATIVES, Pair
+
+if TYPE_CHECKING:
+    import torch
+
+    from ....backbones.encoder import Encoder
+
+Draw = Callable[[int, int], Pair]
+"""A pair from a seed and a number, always the same: ``Mixture.pair``."""
+SHARD = 32
+"""Pairs in a file of a pool."""
+LAYOUT = 1
+"""Of those files; another number makes all of them anew."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """B pairs of (S, S) pixels and N patches; on disk as they are here."""
+
+    features: torch.Tensor
+    """(B, 2, N, D) float16: F of reference and target; unit rows, but for the rounding."""
+    masks: torch.Tensor
+    """(B, 3, ceil(S²/8)) uint8, packed bits: reference's mask, target's mask, what counts."""
+    patches: torch.Tensor
+    """(B, 2 + NEGATIVES, N) bool: of the reference's mask, the target's, of negatives; none of
+    them where there is none."""
+    tasks: torch.Tensor
+    """(B,) int64: number of the task."""
+    categories: torch.Tensor
+    """(B, 64) uint8: the class's name in UTF-8, filled up with 0."""
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def names(self) -> list[str]:
+        """The classes."""
+        rows = (bytes(row.tolist()) for row in self.categories)
+        return [row.rstrip(b"\0").decode("utf-8", errors="ignore") for row in rows]
+
+    def pixels(self) -> torch.Tensor:
+        """(B, 3, S, S) bool of ``masks``, on their device."""
+        import torch
+
+        places = torch.arange(7, -1, -1, device=self.masks.device, dtype=torch.uint8)
+        bits = (self.masks[..., None] >> places & 1).bool().flatten(2)
+        side = int(bits.shape[2] ** 0.5)
+        return bits[..., : side * side].unflatten(2, (side, side))
+
+    def of(self, rows: Sequence[int]) -> Samples:
+        """Some of them."""
+        return Samples(*(getattr(self, f.name)[list(rows)] for f in fields(self)))
+
+    def to(self, device: torch.device) -> Samples:
+        """On another device."""
+        moved = (getattr(self, f.name).to(device, non_blocking=True) for f in fields(self))
+        return Samples(*moved)
+
+
+def joined(parts: Sequence[Samples]) -> Samples:
+    """All pairs of several."""
+    import torch
+
+    return Samples(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Samples)))
+
+
+def encode_pairs(encoder: Encoder, pairs: Sequence[Pair]) -> Samples:
+    """What the backbone sees in pairs; on the CPU.
+
+    Raises:
+        LikewiseError: if they do not fit in memory.
+    """
+    import torch
+
+    images = [image for pair in pairs for image in (pair.reference, pair.target)]
+    encoded = [e.features.half().cpu() for e in encoder.encode_many(images)]
+    tokens = len(encoded[0])
+    masks, patches, names = [], [], np.zeros((len(pairs), 64), np.uint8)
+    for row, pair in enumerate(pairs):
+        valid = np.ones_like(pair.target_mask) if pair.valid is None else pair.valid
+        three = np.stack([pair.reference_mask, pair.target_mask, valid])
+        masks.append(np.packbits(three.reshape(3, -1), axis=1))
+        entities = [pair.reference_mask, pair.target_mask, *pair.negatives[:NEGATIVES]]
+        covered = torch.zeros(2 + NEGATIVES, tokens, dtype=torch.bool)
+        for place, mask in enumerate(entities):
+            if mask.any():
+                covered[place] = mask_to_grid(mask, encoder.grid)
+        patches.append(covered)
+        name = pair.category.encode()[: names.shape[1]]
+        names[row, : len(name)] = np.frombuffer(name, np.uint8)
+    return Samples(
+        torch.stack(encoded).unflatten(0, (len(pairs), 2)),
+        torch.from_numpy(np.stack(masks)),
+        torch.stack(patches),
+        torch.tensor([TASKS.index(pair.task) for pair in pairs]),
+        torch.from_numpy(names),
+    )
+
+
+class Pool:
+    """So many pairs, encoded once and kept on disk; a process that is killed loses one shard.
+
+    Args:
+        encoder: of the features.
+        draw: of the pairs.
+        seed: of ``draw``.
+        count: how many.
+    """
+
+    def __init__(self, encoder: Encoder, draw: Draw, seed: int, count: int) -> None:
+        self.encoder, self.draw, self.seed, self.count = encoder, draw, seed, count
+        self.folder = cache_folder() / "pairs" / self._key()
+        self.shards = range(-(-count // SHARD))
+        self._open: dict[int, Any] = {}
+
+    def _key(self) -> str:
+        """Of everything that the pairs depend on; some of them tell of the data and their code."""
+        e = self.encoder
+        settings = (LAYOUT, e.backbone.identity, e.backbone.block, e.input_size, str(e.dtype))
+        digest = hashlib.sha256(f"{settings} {self.seed} {self.count}".encode())
+        for index in sorted({k * (self.count - 1) // 7 for k in range(8)}):
+            pair = self.draw(self.seed, index)
+            digest.update(f"{pair.category} {pair.task}".encode())
+            for array in (pair.reference, pair.target, pair.reference_mask, pair.target_mask):
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:32]
+
+    def fill(self, rank: int = 0, world: int = 1) -> Iterator[int]:
+        """Make the shards that are missing, or every ``world``-th; yields how many pairs are there.
+
+        Raises:
+            LikewiseError: if a pair cannot be drawn or a shard not be written.
+        """
+        from safetensors.torch import save
+
+        for shard in self.shards[rank::world]:
+            numbers = range(shard * SHARD, min((shard + 1) * SHARD, self.count))
+            path = self._path(shard)
+            if not path.is_file():
+                self._make_folder()
+                parts = []
+                for some in batched(numbers, 8):
+                    drawn = [self.draw(self.seed, number) for number in some]
+                    parts.append(encode_pairs(self.encoder, drawn))
+                made = joined(parts)
+                tensors = {f.name: getattr(made, f.name) for f in fields(made)}
+                write_whole(path, save(tensors))
+            yield len(numbers)
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LikewiseError(
+                f"{self.folder} cannot be made ({error.strerror}): set LIKEWISE_CACHE to a folder "
+                "that you may write to."
+            ) from error
+
+    def _path(self, shard: int) -> Path:
+        return self.folder / f"{shard:05d}.safetensors"
+
+    def batch(self, numbers: Sequence[int]) -> Samples:
+        """Some of its pairs, once it is filled."""
+        return joined([self._one(number) for number in numbers])
+
+    def _one(self, number: int) -> Samples:
+        from safetensors import SafetensorError, safe_open
+
+        shard, row = divmod(number, SHARD)
+        path = self._path(shard)
+        try:
+            if shard not in self._open:
+                self._open[shard] = safe_open(path, framework="pt")
+            file = self._open[shard]
+            return Samples(*(file.get_slice(f.name)[row : row + 1] for f in fields(Samples)))
+        except (OSError, SafetensorError) as error:
+            raise LikewiseError(
+                f"{path} cannot be read: remove it and start again, and it is made anew."
+            ) from error

@@ -1,0 +1,1 @@
+"""A project folder: its settings, its database, corrections and report."""

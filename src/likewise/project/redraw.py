@@ -1,0 +1,48 @@
+"""Masks written anew from their layers, when sliders were moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..io.files import write_whole
+from ..io.images import read_picture
+from ..run.jobs import Job
+from ..run.outcomes import Outcome, Segmented
+from ..run.runner import Claim, redo, store
+from .project import Project
+from .score_maps import read_drawn, read_layers
+
+
+def redraw(project: Project, jobs: Sequence[Job], claim: Claim) -> Iterator[Outcome]:
+    """Write masks anew that no person made or judged and that the sliders have moved since.
+
+    Args:
+        project: whose sliders they are.
+        jobs: from ``Project.jobs``; those without layers are passed over.
+        claim: decides, when a job is to be written, whether it still may be.
+
+    Raises:
+        LikewiseError: if the disk refuses a mask or a row.
+    """
+    settings, sliders, numbers = project.settings, project.sliders, project.numbers
+    project.adopt_edited(jobs)
+    for job in jobs:
+        path, key = project.layers(job.target), project.key(job)
+        row = project.facts(key).get(key, {})
+        free = row.get("state") == "done" and not row["verdict"] and row["source"] == "model"
+        if not free or read_drawn(path) in (sliders, None):
+            continue
+        found = read_layers(path)
+        if found is None or not numbers.keys() >= set(found[0].labels):
+            continue  # of classes that were renamed: they are segmented anew
+        with claim(job) as free:
+            if not free:
+                continue
+            picture = read_picture(job.target)
+            result = found[0].result(sliders, settings.refine, picture)
+            segmented = Segmented(job, picture, result, row["seconds"])
+            outcome = store(redo(segmented, numbers, project.limits), project.manifest, row["run"])
+            # Last: it says with which sliders the mask was written.
+            write_whole(path, found[0].encode(sliders))
+            project.record(job, outcome, row["run"])
+        yield outcome

@@ -1,0 +1,180 @@
+"""What a project is told: `likewise.toml`, written with comments, read with checks."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from ..errors import LikewiseError
+from ..io.masks import parse_value
+from ..io.text_files import normal, read_text
+from ..methods import DEFAULT
+
+CONFIG = "likewise.toml"
+LIMITS = ("min_area_ratio", "max_area_ratio", "max_components", "min_confidence")
+"""What `[quality]` may hold, see ``quality.verdicts``."""
+PAGE = {"threshold": float, "granularity": float, "classes": list, "colours": list}
+"""What `[page]` may hold: the sliders, see ``layers.Sliders``, and the classes of the page with
+their colours (#rrggbb), which need not have a reference yet."""
+Kind: TypeAlias = "type | tuple[type, ...]"
+
+
+@dataclass(frozen=True)
+class Marked:
+    """One `[[reference]]`; paths are as they are written, relative to the project."""
+
+    image: str
+    mask: str | None = None
+    value: int | str | None = None
+    """See ``masks.parse_value``."""
+    label: str = "object"
+    negative: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A project's `likewise.toml`."""
+
+    targets: tuple[str, ...]
+    references: tuple[Marked, ...]
+    method: str = DEFAULT
+    backbone: str = "embedded"
+    image_size: int | None = None
+    refine: str = "none"
+    consensus: bool = False
+    instances: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """`[method_settings]`: fields of the method's ``Params``."""
+    quality: Mapping[str, float] = field(default_factory=dict)
+    """`[quality]`: some of LIMITS."""
+    page: Mapping[str, Any] = field(default_factory=dict)
+    """`[page]`: what was set in `likewise ui`, some of PAGE."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of their first reference."""
+        return tuple(dict.fromkeys(r.label for r in self.references if not r.negative))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Raises OSError if it cannot be read and LikewiseError if it is no TOML."""
+    try:
+        return tomlkit.parse(read_text(path)).unwrap()
+    except (TOMLKitError, ValueError) as error:
+        raise LikewiseError(f"{path} is no TOML ({error}): mend that line.") from error
+
+
+def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
+    """A project's settings.
+
+    Args:
+        folder: the project.
+        unfinished: it may have no targets and no references yet.
+
+    Raises:
+        LikewiseError: if the file is missing, is no TOML, or says what nobody understands.
+    """
+    path = folder / CONFIG
+    try:
+        values = read_toml(path)
+    except OSError as error:
+        raise LikewiseError(
+            f"{folder} is no project ({CONFIG}: {error.strerror}): make one with likewise init."
+        ) from error
+    known = {
+        "targets": list,
+        "reference": list,
+        "method": str,
+        "backbone": str,
+        "image_size": int,
+        "refine": str,
+        "consensus": bool,
+        "instances": bool,
+        "method_settings": dict,
+        "quality": dict,
+        "page": dict,
+    }
+    check_kinds(path, "", values, known)
+    targets = values.pop("targets", [])
+    if not (targets or unfinished) or not all(isinstance(t, str) for t in targets):
+        raise LikewiseError(f'{path} names no targets: write targets = ["folder"].')
+    references = []
+    for number, entry in enumerate(values.pop("reference", []), 1):
+        where = f"reference {number}: "
+        kinds: dict[str, Kind] = {"image": str, "mask": str, "value": (int, str)}
+        kinds |= {"label": str, "negative": bool}
+        if not isinstance(entry, dict):
+            raise LikewiseError(f"{path}: {where}write [[reference]] with image and mask below.")
+        check_kinds(path, where, entry, kinds)
+        entry["label"] = normal(entry.get("label", Marked.label))
+        reference = Marked(entry.pop("image", ""), **entry)
+        if isinstance(reference.value, str):
+            parse_value(reference.value, f"{path}: {where}value")
+        if not reference.image or not (reference.mask or reference.negative):
+            raise LikewiseError(f"{path}: {where}give an image and a mask.")
+        references.append(reference)
+    if all(r.negative for r in references) and not unfinished:
+        raise LikewiseError(f"{path} has no [[reference]] of the thing: add one, image and mask.")
+    options, quality = values.pop("method_settings", {}), values.pop("quality", {})
+    kinds = {**dict.fromkeys(options, float), "decoder": str}
+    check_kinds(path, "[method_settings] ", options, kinds)
+    check_kinds(path, "[quality] ", quality, dict.fromkeys(LIMITS, float))
+    page = values.pop("page", {})
+    check_kinds(path, "[page] ", page, PAGE)
+    for key in ("classes", "colours"):
+        if not all(isinstance(value, str) for value in page.get(key, [])):
+            raise LikewiseError(f"{path}: [page] {key} holds what is no text: put it in quotes.")
+    return Settings(
+        tuple(targets), tuple(references), options=options, quality=quality, page=page, **values
+    )
+
+
+def check_kinds(
+    path: Path, where: str, values: Mapping[str, Any], kinds: Mapping[str, Kind]
+) -> None:
+    """Raises LikewiseError, naming file and key, if a key is unknown or a value of another kind."""
+    for key, value in values.items():
+        if key not in kinds:
+            raise LikewiseError(f"{path}: {where}{key} is unknown; use {', '.join(kinds)}.")
+        kind = kinds[key]
+        # bool is an int to Python, but not to a person.
+        good = isinstance(value, (int, float) if kind is float else kind)
+        if not good or (isinstance(value, bool) and kind is not bool):
+            words = {
+                int: "whole number",
+                float: "number",
+                str: "text",
+                (int, str): "number or text",
+            }
+            raise LikewiseError(
+                f"{path}: {where}{key} is {json.dumps(value, default=str)}, which is no "
+                f"{words.get(kind, getattr(kind, '__name__', kind))}."
+            )
+
+
+HINTS: Mapping[str, Mapping[str, str]] = {
+    "method_settings": {"threshold": "threshold = 1.0          # likewise: above 0: smaller masks"},
+    "quality": {
+        "min_area_ratio": "min_area_ratio = 0.001   # smaller is too_small",
+        "max_area_ratio": "max_area_ratio = 0.9     # larger is too_large",
+        "max_components": "max_components = 10      # more parts are fragmented",
+        "min_confidence": "min_confidence = 0.8     # less is unlike_references",
+    },
+    "page": {},
+}
+"""Tables at the end of the file, with what is written as comments where it is not given."""
+
+
+def relative(path: str | os.PathLike[str], folder: Path) -> str:
+    """``path`` as seen from the project, with forward slashes; absolute on another drive."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        return Path(path).resolve().as_posix()

@@ -1,0 +1,1 @@
+"""Segmenting many images: which ones, the runner, what is on disk already, several processes."""

@@ -1,0 +1,73 @@
+"""A folder annotated from one example with one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import LikewiseError, note
+from ..io.annotations.shapes import LABEL
+from ..io.decoding import PATH
+from ..io.images import ImageLike
+from ..io.masks import MaskLike, read_label_map
+from ..quality import validate_mask_quality
+from .jobs import plan
+from .manifest import Manifest
+from .outcomes import Outcome
+from .runner import run_key, segment_files
+from .targets import find_images
+
+
+def annotate_batch(
+    reference_image: ImageLike,
+    reference_mask: MaskLike,
+    target_dir: str | Path,
+    output_dir: str | Path,
+    **options: Any,
+) -> dict[str, str]:
+    """Annotate all images of a folder using a single reference.
+
+    Writes ``<stem>_mask.png``, 0 and 255, for each. What is there already is kept if this call
+    would make the same, so that a run that was stopped goes on, or if a person made or changed it.
+    Where two images have one name, masks keep their folders. ``likewise annotate`` does more:
+    projects, review, reports.
+
+    Args:
+        reference_image: the example.
+        reference_mask: its mask.
+        target_dir: folder of images; a file or a glob pattern will do too.
+        output_dir: folder for the masks, made if it is not there.
+        options: of ``Segmenter``, such as ``backbone="vitl"``.
+
+    Returns:
+        Image → a word of ``validate_mask_quality``, or ``failed: …`` and why.
+
+    Raises:
+        LikewiseError: if the reference or the folder cannot be used; what is written stays.
+    """
+    from ..segmenter import Segmenter
+
+    out = Path(output_dir)
+    manifest = Manifest(out)
+    inputs = [Path(p) for p in (reference_image, reference_mask) if isinstance(p, PATH)]
+    jobs = plan(find_images(str(target_dir)), manifest, suffix="_mask.png", inputs=inputs)
+    segmenter = Segmenter(**options).fit((reference_image, reference_mask))
+    numbers = manifest.allot([LABEL], label_maps=False)
+    run = run_key(segmenter, numbers)
+    return dict(_words(segment_files(segmenter, jobs, manifest, numbers, run=run, resume=True)))
+
+
+def _words(outcomes: Iterator[Outcome]) -> Iterator[tuple[str, str]]:
+    for outcome in outcomes:
+        word = f"failed: {outcome.error}"
+        if outcome.by_hand:
+            note(
+                outcome.mask, "it was changed by hand, and is kept: delete it to have it made anew."
+            )
+        if outcome.mask is not None:
+            try:
+                word = validate_mask_quality(read_label_map(outcome.mask))
+            except LikewiseError as error:  # a person's
+                word = f"failed: {error}"
+        yield str(outcome.target), word

@@ -1,0 +1,62 @@
+"""What a file was like when it was read: size, time of change, sha256."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..backbones.download import sha256_of
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture file as it was when it was read."""
+
+    bytes: int | None
+    """None where there was no such file."""
+    changed: int | None
+    """Time of its last change, in ns."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the manifest."""
+
+    mask: str
+    """Relative to the folder, with forward slashes."""
+    sha256: str
+    """Of the mask file."""
+    image: str
+    """The picture; relative to the folder where that is possible."""
+    image_bytes: int | None
+    image_changed: int | None
+    """Time of its last change, in ns."""
+    image_sha256: str
+    run: str
+    """Fingerprint of what made the mask; "" where a person did."""
+    beside: Sequence[str] = ()
+    """Names of the files that were written with it: overlay, instances."""
+
+
+def look(image: Path) -> Seen:
+    """The picture file as it is."""
+    return Seen(*stamp(image), file_hash(image))
+
+
+def stamp(path: Path) -> tuple[int | None, int | None]:
+    """(bytes, time of last change in ns); None where there is no such file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None, None
+    return status.st_size, status.st_mtime_ns
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of its bytes; empty where it cannot be read."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""

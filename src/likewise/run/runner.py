@@ -1,0 +1,329 @@
+"""Segmenting files into a folder: one mask a target, whole files only, a failure ends nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import numpy as np
+
+from ..errors import ImageError, LikewiseError, WriteError, explained_memory
+from ..io.encoding import encode_image, encode_label_map, encode_mask
+from ..io.files import write_whole
+from ..io.prefetch import ahead, batched
+from ..quality import steadiness, verdicts
+from .file_state import Seen, look
+from .instance_file import encode_instances
+from .jobs import Job, make_parent
+from .labels import MARKED
+from .manifest import Manifest
+from .outcomes import ClassOutcome, Finished, Outcome, Segmented
+
+if TYPE_CHECKING:
+    from ..io.images import Picture
+    from ..result import ClassResult, Result
+    from ..segmenter import Segmenter
+
+R = TypeVar("R")
+Keep: TypeAlias = "Callable[[Segmented], tuple[Result, tuple[Path, bytes]]]"
+"""What a result becomes before it is written, and one more file that is kept of it."""
+Claim: TypeAlias = "Callable[[Job], AbstractContextManager[bool]]"
+"""Holds while the files of a job are written; false leaves them alone."""
+
+
+def run_key(segmenter: Segmenter, numbers: Mapping[str, int], consensus: bool = False) -> str:
+    """Fingerprint of all that the masks of a folder depend on but their pictures.
+
+    Args:
+        segmenter: with references already fitted.
+        numbers: class → its value in the masks, from ``Manifest.allot``.
+        consensus: as for ``segment_files``.
+    """
+    parts = [segmenter.fingerprint, json.dumps(numbers, sort_keys=True), str(consensus)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def segment_files(
+    segmenter: Segmenter,
+    jobs: Sequence[Job],
+    manifest: Manifest,
+    numbers: Mapping[str, int],
+    *,
+    run: str,
+    resume: bool = False,
+    overwrite: bool = False,
+    consensus: bool = False,
+    limits: Mapping[str, float] | None = None,
+    keep: Keep | None = None,
+    claim: Claim | None = None,
+) -> Iterator[Outcome]:
+    """Segment job after job; a target that cannot be read becomes an ``Outcome`` with its error.
+
+    Args:
+        segmenter: with references already fitted.
+        jobs: from ``plan``.
+        manifest: of the folder that they go to.
+        numbers: class → its value in the masks, from ``Manifest.allot``.
+        run: fingerprint of all that masks depend on but their pictures.
+        resume: keep masks that are there as this run would make them.
+        overwrite: also replace masks that a person made or changed.
+        consensus: let targets that follow each other become references of each other.
+        limits: judge masks too, by these limits of ``quality.verdicts``.
+        keep: keeps more of a result than its masks.
+        claim: decides, when a job is to be written, whether it still may be.
+
+    Yields:
+        One outcome a job, its files already whole on disk.
+
+    Raises:
+        WriteError: if the disk refuses a result (it would refuse every further one too).
+    """
+    finish = partial(_finish, numbers=numbers, limits=limits, keep=keep)
+
+    def written(job: Job, done: Segmented | Outcome) -> Outcome:
+        return store(finish(job, done), manifest, run, overwrite=overwrite, claim=claim)
+
+    def kept(job: Job) -> Outcome | str:
+        """What was kept instead, or why it is not."""
+        if not overwrite and manifest.is_by_hand(job.mask):
+            return Outcome(job.target, job.mask, skipped=True, by_hand=True)
+        if not resume or not os.path.isfile(job.mask):  # noqa: PTH113 (long names)
+            return ""
+        stale = manifest.stale(job.mask, job.target, run, beside=job.beside)
+        return stale or Outcome(job.target, job.mask, skipped=True)
+
+    yield from _each(segmenter, jobs, written, kept, consensus)
+
+
+def finish_files(
+    segmenter: Segmenter,
+    jobs: Sequence[Job],
+    numbers: Mapping[str, int],
+    *,
+    consensus: bool = False,
+    limits: Mapping[str, float] | None = None,
+    keep: Keep | None = None,
+) -> Iterator[Finished]:
+    """As ``segment_files``, where somebody else is to ``store`` them."""
+    finish = partial(_finish, numbers=numbers, limits=limits, keep=keep)
+    yield from _each(segmenter, jobs, finish, lambda job: "", consensus)
+
+
+def store(
+    finished: Finished,
+    manifest: Manifest,
+    run: str,
+    *,
+    overwrite: bool = False,
+    claim: Claim | None = None,
+) -> Outcome:
+    """Write the files of a job, each whole, but never over a mask that a person made or changed.
+
+    Args:
+        finished: the job.
+        manifest, run, overwrite, claim: as for ``segment_files``.
+
+    Raises:
+        WriteError: if the disk refuses a result (it would refuse every further one too).
+    """
+    job, outcome = finished.job, finished.outcome
+    if not finished.files:
+        return outcome
+    start, others, unwritten = time.perf_counter(), list[Path](), list(outcome.unwritten)
+    with nullcontext(True) if claim is None else claim(job) as free:
+        if not free:
+            return Outcome(job.target, job.mask, skipped=True)
+        if not overwrite and manifest.is_by_hand(job.mask):  # since the run began
+            return Outcome(job.target, job.mask, skipped=True, by_hand=True)
+        *beside, (mask, content) = finished.files
+        for path, more in beside:
+            try:
+                make_parent(path)
+                write_whole(path, more)
+                others.append(path)
+            except WriteError:
+                raise
+            except ImageError as error:
+                unwritten.append(str(error))
+        try:
+            make_parent(mask)
+            manifest.write(mask, content, job.target, run, seen=finished.seen, beside=others)
+        except WriteError:
+            raise
+        except ImageError as error:
+            return Outcome(job.target, error=str(error))
+    seconds = outcome.seconds + time.perf_counter() - start
+    overlay = job.overlay if job.overlay in others else None
+    return replace(outcome, seconds=seconds, overlay=overlay, unwritten=tuple(unwritten))
+
+
+def _each(
+    segmenter: Segmenter,
+    jobs: Sequence[Job],
+    last: Callable[[Job, Segmented | Outcome], R],
+    kept: Callable[[Job], Outcome | str],
+    consensus: bool,
+) -> Iterator[R]:
+    """``last`` of every job when it is segmented, in order."""
+    depth = segmenter.batch_size(False)
+    read = ahead(partial(_read, segmenter, kept=kept), jobs, depth)
+    segmented = _segmented(segmenter, read, consensus)
+    # On the CPU each is written before the next is segmented; an accelerator need not wait.
+    yield from ahead(lambda pair: last(*pair), segmented, depth - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A target that was read."""
+
+    picture: Picture
+    seen: Seen
+    anew: str
+
+
+def _read(
+    segmenter: Segmenter, job: Job, kept: Callable[[Job], Outcome | str]
+) -> tuple[Job, _Read | Outcome]:
+    found = kept(job)
+    if isinstance(found, Outcome):
+        return job, found
+    try:
+        with explained_memory(str(job.target)):
+            seen = look(job.target)  # before: what changes while it is read is done again
+            return job, _Read(segmenter.read(job.target), seen, found)
+    except LikewiseError as error:
+        return job, Outcome(job.target, error=str(error))
+
+
+def _segmented(
+    segmenter: Segmenter, read: Iterator[tuple[Job, _Read | Outcome]], consensus: bool
+) -> Iterator[tuple[Job, Segmented | Outcome]]:
+    """Segment as many as go together; what was kept or cannot be read keeps its place."""
+    for batch in batched(read, segmenter.batch_size(consensus)):
+        images = {job: image.picture for job, image in batch if isinstance(image, _Read)}
+        start = time.perf_counter()
+        results = dict(zip(images, _try(segmenter, images, consensus), strict=True))
+        shared = (time.perf_counter() - start) / max(1, len(images))
+        for job, image in batch:
+            if isinstance(image, Outcome):
+                yield job, image
+                continue
+            result = results[job]
+            if isinstance(result, Outcome):
+                yield job, result
+            else:
+                yield job, Segmented(job, image.picture, result, shared, image.seen, image.anew)
+
+
+def _try(
+    segmenter: Segmenter, images: Mapping[Job, Picture], consensus: bool
+) -> list[Result | Outcome]:
+    """Results in order; images that fail together are tried one by one, unless they must agree."""
+    if not images:
+        return []
+    try:
+        with explained_memory(str(next(iter(images)).target)):
+            return list(segmenter.segment_batch(list(images.values()), consensus=consensus))
+    except LikewiseError as error:
+        if consensus or len(images) == 1:
+            return [Outcome(job.target, error=str(error)) for job in images]
+        return [_try(segmenter, {job: image}, False)[0] for job, image in images.items()]
+
+
+def redo(
+    done: Segmented, numbers: Mapping[str, int], limits: Mapping[str, float] | None
+) -> Finished:
+    """The mask of a job whose result was drawn anew, to be stored."""
+    return _finish(done.job, done, numbers=numbers, limits=limits, keep=None)
+
+
+def _finish(
+    job: Job,
+    done: Segmented | Outcome,
+    *,
+    numbers: Mapping[str, int],
+    limits: Mapping[str, float] | None,
+    keep: Keep | None,
+) -> Finished:
+    """Judge and encode."""
+    if isinstance(done, Outcome):
+        return Finished(job, done)
+    start = time.perf_counter()
+    result, files, unwritten = done.result, list[tuple[Path, bytes]](), list[str]()
+    try:
+        with explained_memory(str(job.target)):
+            if keep is not None:
+                result, kept = keep(done)
+                files.append(kept)
+            files += _encoded(job, done.picture.pixels, result, numbers, unwritten)
+    except LikewiseError as error:
+        return Finished(job, Outcome(job.target, error=str(error)))
+    outcome = Outcome(
+        job.target,
+        job.mask,
+        job.overlay,
+        area=result.area,
+        confidence=result.confidence,
+        seconds=done.seconds + time.perf_counter() - start,
+        anew=done.anew,
+        unwritten=tuple(unwritten),
+        classes=()
+        if limits is None
+        else tuple(_judged(label, c, limits) for label, c in result.classes.items()),
+    )
+    return Finished(job, outcome, tuple(files), done.seen)
+
+
+def _encoded(
+    job: Job,
+    image: np.ndarray,
+    result: Result,
+    numbers: Mapping[str, int],
+    unwritten: list[str],
+) -> Iterator[tuple[Path, bytes]]:
+    """The files, the mask last; why there is no overlay is added to ``unwritten``."""
+    from ..io.draw import class_colour, overlay, overlay_labels, with_legend
+
+    plain = set(numbers.values()) == {MARKED}
+    label_map = np.empty(0, np.uint8) if plain else renumbered(result, numbers)
+    if job.overlay is not None:
+        if plain:
+            picture = overlay(image, result.mask)
+        else:
+            found = set(np.unique(label_map).tolist())
+            names = {k: name for name, k in numbers.items() if k in found}
+            picture = with_legend(overlay_labels(image, label_map), names)
+        try:
+            yield job.overlay, encode_image(job.overlay, picture)
+        except ImageError as error:  # too wide for JPEG
+            unwritten.append(str(error))
+    if job.instances is not None:
+        objects = [replace(i, number=numbers[i.label]) for i in result.instances()]
+        yield job.instances, encode_instances(objects)
+    if plain:
+        yield job.mask, encode_mask(job.mask, result.mask)
+    else:
+        colours = [class_colour(k) for k in range(1, max(numbers.values()) + 1)]
+        yield job.mask, encode_label_map(job.mask, label_map, [(0, 0, 0), *colours])
+
+
+def renumbered(result: Result, numbers: Mapping[str, int]) -> np.ndarray:
+    """(H, W) uint8 or uint16: the label map of a result with these numbers of its classes."""
+    kind = np.uint8 if max(numbers.values()) < 256 else np.uint16
+    values = np.array([0, *(numbers[label] for label in result.labels)], kind)
+    renumbered: np.ndarray = values[result.label_map]
+    return renumbered
+
+
+def _judged(label: str, found: ClassResult, limits: Mapping[str, float]) -> ClassOutcome:
+    steady = steadiness(found.scores)
+    reasons = verdicts(found.mask, steady, found.confidence, found.disputed, **limits)
+    return ClassOutcome(label, float(found.mask.mean()), found.confidence, steady, reasons)

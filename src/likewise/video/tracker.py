@@ -1,0 +1,213 @@
+"""From one frame to the next: what the method finds, and what is carried along correspondences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import LikewiseError
+from ..features.encoded import Encoded
+from ..refine import compete, refine
+from .label_propagation import carry, neighbourhood
+from .memory import Known, Memory, Numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from ..segmenter import Segmenter
+
+LabelMap = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Params:
+    """What can be tuned."""
+
+    weight: float = 0.4
+    """Of the labels carried from other frames, 0..1; the rest is the method's."""
+    hard: float = 0.2
+    """How far from 0.5, in 0..0.5, the scores of a method count that only says yes or no."""
+    recent: int = 5
+    """Frames before this one that labels are carried from, beside the annotated ones."""
+    radius: float = 0.2
+    """How far a thing may move between them, as a share of the picture's sides."""
+    neighbours: int = 5
+    """Patches of other frames that each patch takes its labels from."""
+    temperature: float = 0.1
+    """Cosine by which one of them must be more alike to weigh e times as much."""
+    diverse: int = 3
+    """How many sure frames, those that look least alike, are references of the method too."""
+    every: int = 5
+    """Frames between two that may become references: the method learns anew at each."""
+    agreement: float = 0.6
+    """IoU of what the method finds and what is carried, from which a frame may be sure."""
+    confidence: float = 0.5
+    """Of the method, from which a frame may be sure."""
+    pure: float = 0.95
+    """Share of a patch that must be of one kind for it to count among ``likewise``'s references."""
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "agreement", "confidence", "pure"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise LikewiseError(f"{name} {getattr(self, name)} is no share; use 0 to 1.")
+        if not 0 <= self.hard <= 0.5:
+            raise LikewiseError(f"hard {self.hard} is no distance from 0.5; use 0 to 0.5.")
+        for name in ("radius", "temperature"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise LikewiseError(f"{name} {getattr(self, name)} must be a number above 0.")
+        for name, least in (("recent", 0), ("neighbours", 1), ("diverse", 0)):
+            if getattr(self, name) < least:
+                raise LikewiseError(f"{name} {getattr(self, name)} must be {least} or more.")
+        if self.every < 1:
+            raise LikewiseError(f"every {self.every} must be 1 or more.")
+
+
+def default_params(method: str) -> Params:
+    """The best known for a method: a decoder that was trained on one reference knows no more."""
+    return Params(weight=0.5, diverse=0) if method == "segic" else Params()
+
+
+@dataclass(frozen=True, eq=False)
+class Tracked:
+    """What was found in one frame."""
+
+    label_map: LabelMap
+    """(H, W): 0 nothing, k the k-th object."""
+    confidences: tuple[float, ...]
+    """0..1 of each object: the method's, that it is there at all."""
+
+
+class Tracker:
+    """Goes through frames that follow each other, away from an annotated one.
+
+    Args:
+        segmenter: fitted to the annotated frames; its labels are the objects.
+        annotated: the same frames.
+        params: what can be tuned.
+        memory: false looks at every frame alone, as ``Segmenter.segment`` does.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        annotated: Sequence[Known],
+        params: Params = Params(),
+        memory: bool = True,
+    ) -> None:
+        self.segmenter, self.params, self.on = segmenter, params, memory
+        self._annotated = annotated
+        encoder = segmenter.encoder
+        reach = max(1, round(params.radius * max(encoder.grid)))
+        self._window = neighbourhood(encoder.grid, reach, encoder.device)
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget everything but the annotated frames."""
+        p = self.params
+        self._memory = Memory(self._annotated, p.recent, p.diverse)
+        self._taught: tuple[int, ...] = ()
+        self._pupil = self.segmenter
+
+    def restore(self, numbers: Numbers, know: Callable[[int], Known]) -> None:
+        """Go on from what ``remembered`` said."""
+        self.begin()
+        self._memory.restore(numbers, know)
+
+    def remembered(self) -> dict[str, list[int]]:
+        """The frames that the next step hangs on."""
+        return self._memory.numbers()
+
+    def step(
+        self, number: int, pixels: npt.NDArray[np.uint8], encoded: Encoded, at: int
+    ) -> Tracked:
+        """Segment the next frame.
+
+        Args:
+            number: of the frame in the clip.
+            pixels: (H, W, 3) uint8 RGB.
+            encoded: the same, encoded.
+            at: how many steps were made since ``begin``.
+        """
+        if not self.on:
+            result = self.segmenter.segment_encoded(pixels, encoded)
+            confidences = tuple(c.confidence for c in result.classes.values())
+            return Tracked(result.label_map.astype(np.uint8), confidences)
+        import torch
+
+        p, memory = self.params, self._memory
+        self._learn()
+        found = list(self._pupil.score_encoded(encoded).values())
+        own = torch.stack([scores.on(encoded.grid) for scores in found])
+        carried = carry(
+            *(encoded, memory.annotated, memory.recent, self._window),
+            *(p.neighbours, p.temperature),
+        ).unflatten(1, encoded.grid)
+        if own.shape != carried.shape:
+            carried = torch.nn.functional.interpolate(
+                carried[None], size=own.shape[1:], mode="bilinear"
+            )[0]
+        if ((own == 0) | (own == 1)).all():
+            own = 0.5 + (own - 0.5) * 2 * p.hard
+        mixed = (1 - p.weight) * own + p.weight * carried
+        # What the method says is not there at all is not: labels are carried from anything.
+        gone = ~(own > 0.5).flatten(1).any(dim=1)
+        scores = torch.where(gone[:, None, None], own, mixed)
+        segmenter = self.segmenter
+        size, refiner = segmenter.encoder.input_size, segmenter.refiner
+        masks = [refine(s, pixels, size, refiner) for s in scores]
+        confidences = tuple(f.confidence for f in found)
+        label_map = compete(masks, list(scores), confidences, size).astype(np.uint8)
+        labels = shares(label_map, len(found), encoded)
+        sure = (at + 1) % p.every == 0 and self._is_sure(own, carried, confidences)
+        memory.add(Known(number, encoded, labels), sure)
+        return Tracked(label_map, confidences)
+
+    def _is_sure(
+        self, own: torch.Tensor, carried: torch.Tensor, confidences: Sequence[float]
+    ) -> bool:
+        """Whether both ways found about the same of every object that either found."""
+        import torch
+
+        there = [(a > 0.5, b > 0.5) for a, b in zip(own, carried, strict=True)]
+        seen = [k for k, (a, b) in enumerate(there) if a.any() or b.any()]
+        overlaps = [(a & b).sum() / (a | b).sum() for a, b in (there[k] for k in seen)]
+        return (
+            bool(seen)
+            and all(confidences[k] >= self.params.confidence for k in seen)
+            and bool(torch.stack(overlaps).min() >= self.params.agreement)
+        )
+
+    def _learn(self) -> None:
+        """Make the sure frames references of the method, where they changed."""
+        frames = self._memory.diverse
+        numbers = tuple(frame.number for frame in frames)
+        if numbers != self._taught:
+            self._taught = numbers
+            names = self.segmenter.fitted().labels
+            found = [(f.encoded, dict(zip(names, f.labels, strict=True))) for f in frames]
+            self._pupil = self.segmenter.with_frames(found, self.params.pure)
+
+
+def shares(label_map: LabelMap, count: int, encoded: Encoded) -> torch.Tensor:
+    """(K, N) float32 in 0..1: how much of every patch is of the k-th of K objects.
+
+    Args:
+        label_map: (H, W).
+        count: K.
+        encoded: gives the grid and the device.
+    """
+    import torch
+
+    device = encoded.features.device
+    pixels = torch.from_numpy(np.ascontiguousarray(label_map)).to(device)
+    masks = torch.stack([pixels == k for k in range(1, count + 1)]).float()
+    return torch.nn.functional.interpolate(masks[None], size=encoded.grid, mode="area")[0].flatten(
+        1
+    )

@@ -1,0 +1,1 @@
+"""Everything that listens on a port: the API, the page, the Label Studio backend."""

@@ -1,0 +1,335 @@
+"""What the page shows of a project: sources, pictures, classes, targets."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import glob
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...errors import LikewiseError
+from ...io.draw import class_colour
+from ...project.folder import LAYERS, MASKS
+from ...project.project import Project
+from ...project.score_maps import Sliders
+from ...project.settings import CONFIG, Marked, Settings, read_settings, relative
+from ...project.settings_file import replace_settings
+from ...run.file_state import file_hash
+from ...run.jobs import Job
+from ...run.targets import IMAGE_SUFFIXES
+
+IMAGES, REFERENCES = "images", "references"
+"""Folders of a project for what is uploaded; painted masks are in ``references/masks``, where no
+upload goes."""
+NEGATIVE = 255
+"""In label maps of references: what none of the classes is."""
+FORMER = "#8a8a8a"
+"""Colour of classes that were removed, in masks that still show them."""
+
+
+class GoneError(LikewiseError):
+    """What is asked for is not there (any more)."""
+
+
+class StaleError(LikewiseError):
+    """What is to be changed was changed meanwhile, in another tab or by a command."""
+
+
+class WorkspaceState:
+    """A project folder; opened anew for every request, so that it always is as it is on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lock = threading.RLock()
+        """Held while files that a person and the worker both may write are written."""
+        self._targets: dict[str, Job] = {}
+        self.id = identity(str(folder.resolve()))
+        """Tells a tab that its address has come to show another project."""
+        if not (folder / CONFIG).exists():
+            replace_settings(folder, Settings((), ()))
+        try:
+            for name in (LAYERS, IMAGES, REFERENCES):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LikewiseError(
+                f"{folder} cannot be written to ({error.strerror}): give another folder."
+            ) from error
+        with self.opened():
+            pass  # its settings and its database can be used
+
+    @contextmanager
+    def opened(self) -> Iterator[Project]:
+        """The project as it is now, without targets that are missing: they hold nothing up."""
+        project = Project(self.folder, unfinished=True)
+        try:
+            here = tuple(filter(self._is_there, project.settings.targets))
+            project.settings = dataclasses.replace(project.settings, targets=here)
+            yield project
+        finally:
+            project.close()
+
+    def _is_there(self, text: str) -> bool:
+        """Whether a folder, file or pattern of the targets stands for any image now."""
+        path = Path(os.path.normpath(self.folder / text))
+        try:
+            if path.is_dir():
+                with os.scandir(path) as entries:
+                    return any(is_image(e.name) and e.is_file() for e in entries)
+            # Path.glob takes no absolute patterns.
+            names = glob.iglob(str(path), recursive=True)  # noqa: PTH207
+            return path.is_file() or any(is_image(n) and Path(n).is_file() for n in names)
+        except (OSError, ValueError):
+            return False
+
+    def change(self, **fields: Any) -> None:
+        """Write likewise.toml with other values. Raises LikewiseError if it cannot be."""
+        with self.lock:
+            self._targets = {}
+            before = read_settings(self.folder, unfinished=True)
+            replace_settings(self.folder, dataclasses.replace(before, **fields))
+
+    # --- what there is ---------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a page shows, but for pixels."""
+        with self.opened() as project:
+            sources = self.sources(project)
+            jobs = project.jobs()
+            known = classes(project)
+            rows = project.facts()
+            return {
+                "project": str(self.folder.resolve()),
+                "id": self.id,
+                "classes": known,
+                "former": former(project, known),
+                "classes_version": version_of(known),
+                "labels": project.settings.labels,
+                "sliders": said_of(project.sliders),
+                "pictures": [self.picture_state(project, p) for p in self.pictures(project)],
+                "sources": sources,
+                "targets": [
+                    *(
+                        _target(project.key(job), job.target, job.mask, rows.get(project.key(job)))
+                        for job in jobs
+                    ),
+                    *self._missing(project, jobs, sources, rows),
+                ],
+            }
+
+    def sources(self, project: Project) -> list[dict[str, Any]]:
+        """What the targets are taken from: "id", "path", "error" (why it is not there) each."""
+        found = []
+        for text in read_settings(self.folder, unfinished=True).targets:
+            error = ""
+            if text not in project.settings.targets:
+                if self._is_uploads(text):
+                    continue  # all that was uploaded may be removed again
+                path = os.path.normpath(self.folder / text)
+                error = (
+                    f"{path} has no images now: connect the disk that it is on, or remove it from "
+                    "the project."
+                )
+            found.append({"id": identity(text), "path": text, "error": error})
+        return found
+
+    def _is_uploads(self, text: str) -> bool:
+        return (self.folder / text).resolve() == (self.folder / IMAGES).resolve()
+
+    def _missing(
+        self,
+        project: Project,
+        jobs: Sequence[Job],
+        sources: Sequence[Mapping[str, Any]],
+        rows: Mapping[str, Mapping[str, Any]],
+    ) -> Iterator[dict[str, Any]]:
+        """Pictures of the project's folders that were annotated, and are not there any more."""
+        here = {project.key(job) for job in jobs}
+        places = [os.path.normpath(self.folder / source["path"]) for source in sources]
+        uploads = os.path.normpath(self.folder / IMAGES)
+        for key, row in rows.items():
+            path = Path(os.path.normpath(self.folder / key))
+            inside = any(
+                place in (str(path), str(path.parent)) or fnmatch.fnmatch(str(path), place)
+                for place in [*places, uploads]
+            )
+            known = row["state"] == "done"  # a mask, maybe a person's
+            if known and key not in here and inside and not path.exists():
+                missing = {"state": "missing", "status": "missing", "error": str(_gone(path))}
+                yield _target(key, path, project.folder / MASKS, row) | missing
+
+    def pictures(self, project: Project) -> list[Path]:
+        """Reference pictures, those without a mask too: of the project, then of other places."""
+        references = project.settings.references
+        masks = {(self.folder / r.mask).resolve() for r in references if r.mask}
+        own = sorted(
+            path
+            for path in (self.folder / REFERENCES).iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        )
+        named = [self.folder / r.image for r in references]
+        # An image is a picture even if its own alpha channel is its mask.
+        masks -= {path.resolve() for path in named}
+        found: dict[Path, Path] = {}
+        for path in [*own, *named]:
+            if path.resolve() not in masks:
+                found.setdefault(path.resolve(), path)
+        return list(found.values())
+
+    def picture_state(self, project: Project, path: Path) -> dict[str, Any]:
+        """What a page shows of one reference picture."""
+        marked = [r for r in project.settings.references if self.shows(r, path)]
+        numbers = {c["label"]: c["number"] for c in classes(project)}
+        marks = [
+            (file_hash(self.folder / (r.mask or r.image)), r.value, r.negative or numbers[r.label])
+            for r in marked
+        ]
+        return {
+            "id": identity(relative(path, self.folder)),
+            "name": path.name,
+            "labels": list(dict.fromkeys(r.label for r in marked if not r.negative)),
+            "negative": any(r.negative for r in marked),
+            "changed": str(_changed(path)),
+            "version": version_of(marks),
+            "missing": not path.is_file(),
+        }
+
+    def describe(self, project: Project, target: Path) -> dict[str, Any]:
+        """What a page shows of one target."""
+        key = relative(target, self.folder)
+        return _target(key, target, project.mask(target), project.facts(key).get(key))
+
+    def target(self, project: Project, wanted: str) -> Job:
+        """By its id, with its picture. Raises GoneError."""
+        if wanted not in self._targets:
+            self._targets = {identity(project.key(job)): job for job in project.jobs()}
+        if wanted not in self._targets:
+            raise GoneError("this image is not in the project (any more): reload the page.")
+        job = self._targets[wanted]
+        if not job.target.is_file():
+            raise _gone(job.target)
+        return job
+
+    def picture(self, project: Project, wanted: str) -> Path:
+        """A reference picture by its id. Raises GoneError."""
+        for path in self.pictures(project):
+            if identity(relative(path, self.folder)) == wanted:
+                return path
+        raise GoneError("this reference is no longer in the project: reload the page.")
+
+    def shows(self, reference: Marked, path: Path) -> bool:
+        """Whether a reference marks that picture."""
+        return (self.folder / reference.image).resolve() == path.resolve()
+
+
+def allot(project: Project, labels: Sequence[str]) -> None:
+    """Give classes their numbers, which they keep for ever."""
+    project.manifest.folder.mkdir(exist_ok=True)
+    project.manifest.allot(labels, label_maps=True)
+
+
+def classes(project: Project) -> list[dict[str, Any]]:
+    """{"label", "colour", "number"} of the page's classes; those with references are among them.
+
+    The number is what a class is in masks, and in what is painted. Classes that have none yet are
+    shown with that which they will get.
+
+    Raises:
+        LikewiseError: a number is too large for the page.
+    """
+    page = project.settings.page
+    labels = dict.fromkeys([*page.get("classes", []), *project.settings.labels]) or {"object": None}
+    colours = list(page.get("colours", []))
+    numbers = dict(project.manifest.numbers)
+    for label in labels:
+        if label not in numbers:
+            numbers[label] = next(k for k in range(1, 65536) if k not in numbers.values())
+    defaults = [f"#{bytes(class_colour(k)).hex()}" for k in range(1, len(labels) + 1)]
+    if any(numbers[label] >= NEGATIVE for label in labels):
+        raise LikewiseError(
+            f"{project.folder} has more classes than the page can show: use the commands."
+        )
+    return [
+        {"label": label, "colour": colour, "number": numbers[label]}
+        for label, colour in zip(labels, colours + defaults[len(colours) :], strict=False)
+    ]
+
+
+def former(project: Project, known: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """As ``classes``, those that were removed: masks may still show them."""
+    numbers = dict(project.manifest.numbers)
+    labels = {c["label"] for c in known}
+    return [
+        {"label": label, "colour": FORMER, "number": number}
+        for label, number in numbers.items()
+        if label not in labels and number < NEGATIVE
+    ]
+
+
+def said_of(sliders: Sliders) -> dict[str, Any]:
+    """The sliders with their version, for the page."""
+    return {**dataclasses.asdict(sliders), "version": version_of(sliders)}
+
+
+def identity(key: str) -> str:
+    """How the page calls a picture; it never names a path."""
+    return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:20]
+
+
+def version_of(value: Any) -> str:
+    """Equal for equal values."""
+    text = json.dumps(dataclasses.asdict(value) if isinstance(value, Sliders) else value)
+    return identity(text)
+
+
+def check_version(seen: str | None, now: str, what: str) -> None:
+    """Raises StaleError if a person saw another version than there is; None saw none."""
+    if seen not in (None, now):
+        raise StaleError(f"{what} meanwhile, here or in another tab: look again.")
+
+
+def _gone(path: Path) -> GoneError:
+    return GoneError(f"{path} is not there any more: put it back, or remove it from the project.")
+
+
+def _target(key: str, target: Path, mask: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    row = known or {}
+    state, verdict = row.get("state", "pending"), row.get("verdict")
+    source = row.get("source") or "model"
+    changed = str(_changed(mask))
+    made = f"{row.get('run')}{row.get('hash')}"
+    corrected = "corrected" if source == "person" else state
+    return {
+        "id": identity(key),
+        "name": target.name,
+        "path": key,
+        "state": state,
+        "verdict": verdict,
+        "source": source,
+        "status": (verdict or corrected) if state == "done" else state,
+        "error": row.get("error"),
+        "confidence": row.get("confidence"),
+        "doubt": row.get("doubt"),
+        "reasons": json.loads(row.get("reasons") or "[]"),
+        "made": made,
+        "version": f"{made}-{verdict}-{source}-{changed if source == 'person' else ''}",
+        "mask": changed,
+        "changed": str(_changed(target)),
+    }
+
+
+def is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES) and not Path(name).name.startswith(".")
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,80 @@
+"""The package keeps its layout: imports run one way, without circles, and files stay short."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+LAYERS = (
+    *("errors", "io", "features", "backbones", "refine", "instances", "quality"),
+    *("reference", "vocabulary", "methods", "result", "reference_file", "saved_references"),
+    *("tuning", "segmenter", "example", "run", "project", "export", "video", "integrations"),
+    *("web", "lab", "__init__", "cli", "__main__"),
+)
+"""Packages and modules at the top of likewise: each imports only those before it."""
+LONGEST = 350
+LONGER = {"backbones/registry.py", "segmenter.py"}
+"""Files with more lines than LONGEST. Shorten one and take it off; never add one."""
+FILES = sorted((SOURCE / "likewise").rglob("*.py"))
+
+
+def name_of(file: Path) -> str:
+    """``likewise.io.masks``; a package is its ``__init__``."""
+    return ".".join(file.relative_to(SOURCE).with_suffix("").parts)
+
+
+NAMES = {name_of(file) for file in FILES}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The modules that a file imports: also inside functions, and for type checkers alone.
+
+    The version of the package is no import of ``likewise.__init__``, which is loaded before all.
+    """
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from filter(None, (module(alias.name) for alias in node.names))
+        elif isinstance(node, ast.ImportFrom):
+            above = file.relative_to(SOURCE).parts[: -node.level] if node.level else ()
+            start = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                if (start, alias.name) != ("likewise", "__version__"):
+                    yield from filter(None, [module(f"{start}.{alias.name}") or module(start)])
+
+
+def module(name: str) -> str | None:
+    """The file of likewise that a dotted name stands for, as ``name_of``; None for others."""
+    return next((n for n in (name, f"{name}.__init__") if n in NAMES), None)
+
+
+def layer(name: str) -> int:
+    return LAYERS.index(name.split(".")[1])
+
+
+def test_imports_run_one_way() -> None:
+    upward = [
+        f"{name_of(file)} imports {other}"
+        for file in FILES
+        for other in imports(file)
+        if layer(other) > layer(name_of(file))
+    ]
+    assert upward == []
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    arrows = {name_of(file): set(imports(file)) - {name_of(file)} for file in FILES}
+    while free := [name for name, others in arrows.items() if not others & arrows.keys()]:
+        for name in free:
+            del arrows[name]
+    assert arrows == {}  # all of these are in a circle, or import one that is
+
+
+def test_files_are_short() -> None:
+    long = {
+        file.relative_to(SOURCE / "likewise").as_posix()
+        for file in FILES
+        if len(file.read_text("utf-8").splitlines()) > LONGEST
+    }
+    assert long == LONGER
