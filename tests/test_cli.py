@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import inspect
 import io
 import json
 import os
@@ -39,12 +40,12 @@ from likewise.backbones.download import sha256_of
 from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
 from likewise.cli import doctor
 from likewise.cli.console import notes
+from likewise.cli.options import FeatureOptions, TunedMethodOptions
 from likewise.errors import InputWarning, LikewiseError
 from likewise.io.draw import class_colour, overlay, overlay_labels, with_legend
 from likewise.io.encoding import write_image
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
-from likewise.methods import DEFAULT
 from likewise.reference import Reference
 from likewise.result import Result
 from likewise.segmenter import Segmenter
@@ -529,16 +530,17 @@ def test_options_reach_the_segmenter(scene: Path) -> None:
             for rank in ("20", "0.25", "1"):
                 done(run(segment(more=[*numbers, *words, "--svd-components", rank])))
             done(run(segment()))
-    ranks = [options.pop("svd_components") for options in built]
+    ranks = [options.pop("svd_components", None) for options in built]
     assert [(type(r), r) for r in ranks] == [(int, 20), (float, 0.25), (int, 1), (type(None), None)]
     given = {"backbone": "tiny", "image_size": 96, "block": 1, "tau": 0.7, "alpha": 0.3}
     given |= {"device": "cpu", "dtype": "bfloat16", "refiner": "crf", "offline": True}
-    given |= {"method": "foris", "threshold": 0.5, "decoder": None}
+    given |= {"method": "foris", "threshold": 0.5}
     assert built[0] == built[1] == built[2] == given
-    defaults = {"backbone": "tiny", "image_size": 64, "block": None, "tau": None, "alpha": None}
-    defaults |= {"device": "auto", "dtype": "auto", "refiner": "none", "offline": False}
-    defaults |= {"method": DEFAULT, "threshold": None, "decoder": None}
-    assert built[3] == defaults
+    defaults = {"device": "auto", "dtype": "auto", "refiner": "none", "offline": False}
+    assert built[3] == {"backbone": "tiny", "image_size": 64, **defaults}
+    own = {name: p.default for name, p in inspect.signature(Segmenter).parameters.items()}
+    assert all(own.get(k) == v for k, v in vars(TunedMethodOptions()).items())
+    assert all(own[k] == v for k, v in {**vars(FeatureOptions()), **defaults}.items())
 
 
 def test_the_summary_counts(scene: Path) -> None:

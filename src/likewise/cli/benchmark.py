@@ -10,27 +10,23 @@ from typing import Annotated
 import typer
 
 from ..errors import LikewiseError
-from ..methods import DEFAULT
 from .app import app
 from .console import progress
-from .eval import parse_settings
+from .eval import MeasuredFeatureOptions, MeasuredMethodOptions
 from .options import (
-    BackboneOption,
-    BlockOption,
-    DecoderOption,
-    DeviceOption,
-    DtypeOption,
+    DeviceOptions,
     JsonOption,
-    MethodOption,
-    OfflineOption,
-    RankOption,
+    RefineOption,
     is_given,
-    parse_rank,
+    keywords,
+    takes_groups,
 )
 
 
 @app.command("benchmark")
+@takes_groups
 def benchmark(
+    *,
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A benchmark, or: list, all, merge.")],
     reports: Annotated[
@@ -53,25 +49,13 @@ def benchmark(
     ablation: Annotated[
         str | None, typer.Option(help="Compare variants: debias, rank, tau, alpha, foris, ...")
     ] = None,
-    method: MethodOption = DEFAULT,
-    decoder: DecoderOption = None,
-    setting: Annotated[
-        list[str], typer.Option("--set", help="name=value of the method; may be repeated.")
-    ] = [],  # noqa: B006 (typer copies it)
-    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
+    algorithm: MeasuredMethodOptions,
+    refine: RefineOption = "none",
     cache: Annotated[
         bool, typer.Option("--cache", help="Keep features on disk: for several runs of one list.")
     ] = False,
-    backbone: BackboneOption = "embedded",
-    image_size: Annotated[
-        int | None,
-        typer.Option("--size", "--image-size", help="Side of the square the backbone sees."),
-    ] = None,
-    block: BlockOption = None,
-    svd_components: RankOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    network: MeasuredFeatureOptions,
+    machine: DeviceOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Run the published protocol of a benchmark, and print paper and ours."""
@@ -94,18 +78,12 @@ def benchmark(
         episodes=episodes,
         manifest=manifest,
         shard=shard,
-        method=method,
-        set=parse_settings(setting) | ({} if decoder is None else {"decoder": decoder}),
+        method=algorithm.method,
+        set=algorithm.settings(),
         refine=refine,
         cache=cache,
-        backbone=backbone,
-        image_size=image_size,
-        block=block,
-        svd_components=parse_rank(svd_components),
-        device=device,
-        dtype=dtype,
-        offline=offline,
         progress=progress,
+        **keywords(network, machine),
     )
     if shots < 1:
         raise LikewiseError(f"--shots {shots} leaves nothing to find by: give at least 1.")

@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 from .app import app
-from .options import BackboneOption, DeviceOption, OfflineOption
+from .options import (
+    BackboneOption,
+    DeviceOption,
+    OfflineOption,
+    RefineOption,
+)
 
 
 @app.command()
@@ -17,7 +22,7 @@ def demo(
         "likewise_demo.png"
     ),
     backbone: BackboneOption = "embedded",
-    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "guided",
+    refine: RefineOption = "guided",
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> None:

@@ -12,21 +12,20 @@ import typer
 from ..errors import LikewiseError, WriteError
 from .app import app
 from .options import (
-    BackboneOption,
-    BlockOption,
-    DeviceOption,
-    DtypeOption,
-    ImageSizeOption,
+    DeviceOptions,
+    FeatureOptions,
     JsonOption,
-    OfflineOption,
-    RankOption,
+    TargetsArgument,
     open_segmenter,
+    takes_groups,
 )
 
 
 @app.command()
+@takes_groups
 def match(
-    targets: Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")],
+    *,
+    targets: TargetsArgument,
     reference: Annotated[Path, typer.Option("--reference", "-r", help="Image the points are of.")],
     point: Annotated[
         list[str], typer.Option("--point", "-p", help="X,Y in its pixels; may be repeated.")
@@ -37,13 +36,8 @@ def match(
     original: Annotated[
         bool, typer.Option("--original", help="Match without debiasing, to compare.")
     ] = False,
-    backbone: BackboneOption = "embedded",
-    image_size: ImageSizeOption = None,
-    block: BlockOption = None,
-    svd_components: RankOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    network: FeatureOptions,
+    machine: DeviceOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Find points of one image in others (semantic correspondence)."""
@@ -66,15 +60,7 @@ def match(
     pictures = [] if out is None else [out / name for name in places(files, "_match.jpg")]
     if out is not None:
         claim(out, list(zip(files, pictures, strict=True)), inputs=[*files, reference])
-    segmenter = open_segmenter(
-        svd_components,
-        backbone=backbone,
-        image_size=image_size,
-        device=device,
-        dtype=dtype,
-        block=block,
-        offline=offline,
-    )
+    segmenter = open_segmenter(network, machine)
     report: list[dict[str, Any]] = []
     failed = False
     for number, file in enumerate(files):

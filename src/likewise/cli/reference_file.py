@@ -9,31 +9,16 @@ from typing import Annotated
 
 import typer
 
-from ..methods import DEFAULT
 from .app import app
 from .options import (
-    AlphaOption,
-    BackboneOption,
-    BlockOption,
-    DecoderOption,
-    DeviceOption,
-    DtypeOption,
-    ImageSizeOption,
+    DeviceOptions,
+    FeatureOptions,
     JsonOption,
-    LabelOption,
-    MaskOption,
-    MaskValueOption,
-    MethodOption,
-    NegativeMaskOption,
-    NegativeOption,
-    OfflineOption,
-    OnlyOption,
-    RankOption,
-    ReferenceOption,
-    TauOption,
-    ThresholdOption,
-    VocabularyOption,
+    OptionalExampleOptions,
+    TunedMethodOptions,
+    VocabularyOptions,
     open_segmenter,
+    takes_groups,
 )
 
 references_app = typer.Typer(
@@ -44,28 +29,15 @@ PER_ROW = 4
 
 
 @references_app.command()
+@takes_groups
 def save(
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, FILE.safetensors.")],
-    reference: ReferenceOption = [],  # noqa: B006 (typer copies it)
-    mask: MaskOption = [],  # noqa: B006
-    vocabulary: VocabularyOption = None,
-    only: OnlyOption = [],  # noqa: B006
-    mask_value: MaskValueOption = [],  # noqa: B006
-    label: LabelOption = [],  # noqa: B006
-    negative: NegativeOption = [],  # noqa: B006
-    negative_mask: NegativeMaskOption = [],  # noqa: B006
-    method: MethodOption = DEFAULT,
-    decoder: DecoderOption = None,
-    threshold: ThresholdOption = None,
-    tau: TauOption = None,
-    alpha: AlphaOption = None,
-    backbone: BackboneOption = "embedded",
-    image_size: ImageSizeOption = None,
-    block: BlockOption = None,
-    svd_components: RankOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    examples: OptionalExampleOptions,
+    classes: VocabularyOptions,
+    algorithm: TunedMethodOptions,
+    network: FeatureOptions,
+    machine: DeviceOptions,
     half: Annotated[
         bool, typer.Option("--half", help="Half the size; masks may change by a pixel.")
     ] = False,
@@ -73,28 +45,15 @@ def save(
 ) -> None:
     """Write references to one file, with small pictures of them, for `segment --references`."""
     from ..reference_file import check_name
+    from ..run.folder import files_of
     from ..run.jobs import claim
-    from .references import choose_references, files_of
+    from .references import choose_references
 
     check_name(out)
-    examples = (reference, mask, mask_value, label, negative, negative_mask)
-    _, references = choose_references(None, vocabulary, examples, only)
-    inputs = [*reference, *mask, *negative, *negative_mask, *files_of(references)]
+    references = choose_references(examples, classes)
+    inputs = [*examples.files, *files_of(references)]
     claim(out.parent, [(out, out)], inputs=inputs)
-    segmenter = open_segmenter(
-        svd_components,
-        backbone=backbone,
-        image_size=image_size,
-        method=method,
-        decoder=decoder,
-        threshold=threshold,
-        tau=tau,
-        alpha=alpha,
-        device=device,
-        dtype=dtype,
-        block=block,
-        offline=offline,
-    )
+    segmenter = open_segmenter(algorithm, network, machine)
     segmenter.fit(references).save_references(out, half=half)
     show(out, as_json=as_json)
 

@@ -5,28 +5,28 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ..errors import LikewiseError
-from ..methods import DEFAULT
 from .app import app
 from .console import progress
 from .options import (
-    BackboneOption,
-    DecoderOption,
-    DeviceOption,
-    DtypeOption,
-    ImageSizeOption,
+    BackboneOptions,
+    DeviceOptions,
     JsonOption,
-    MethodOption,
-    OfflineOption,
+    MethodOptions,
+    RefineOption,
+    open_segmenter,
+    takes_groups,
 )
 
 
 @app.command()
+@takes_groups
 def video(
+    *,
     clip: Annotated[Path, typer.Argument(help="A video file, or a folder of frames.")],
     mask: Annotated[
         list[Path],
@@ -55,14 +55,10 @@ def video(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also masks that a person made or changed.")
     ] = False,
-    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
-    method: MethodOption = DEFAULT,
-    decoder: DecoderOption = None,
-    backbone: BackboneOption = "embedded",
-    image_size: ImageSizeOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    refine: RefineOption = "none",
+    algorithm: MethodOptions,
+    network: BackboneOptions,
+    machine: DeviceOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Follow the objects of annotated frames through a clip: masks, video, COCO-video JSON."""
@@ -75,10 +71,9 @@ def video(
     from ..video.video_file import pyav
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
-    settings: dict[str, Any] = {"decoder": decoder}
-    if method == "segic":  # not anything of the class, but this very thing
-        settings["task"] = TASKS.index("instance")
-    make_params(method, settings, tau=0.6)
+    # segic is to find this very thing, not anything of its class.
+    task = {"task": TASKS.index("instance")} if algorithm.method == "segic" else {}
+    make_params(algorithm.method, {"decoder": algorithm.decoder, **task}, tau=0.6)
     check_refiner(refine)
     if not no_overlay:
         pyav("overlay.mp4 needs PyAV", "leave it out with --no-overlay")
@@ -100,18 +95,7 @@ def video(
         )
     run = Run(frames, annotations, out, range(first, stop, every), tuple(mask))
 
-    from ..segmenter import Segmenter
-
-    segmenter = Segmenter(
-        backbone,
-        image_size=image_size,
-        method=method,
-        refiner=refine,
-        device=device,
-        dtype=dtype,
-        offline=offline,
-        **settings,
-    )
+    segmenter = open_segmenter(algorithm, network, machine, refiner=refine, **task)
     found = run.segment(segmenter, memory=not no_memory, resume=resume, overwrite=overwrite)
     done = kept = theirs = empty = 0
     written: list[Path] = []
