@@ -11,16 +11,9 @@ import typer
 
 from ..errors import LikewiseError
 from .app import app
-from .console import progress
+from .console import print_error, print_json, progress
 from .eval import MeasuredFeatureOptions, MeasuredMethodOptions
-from .options import (
-    DeviceOptions,
-    JsonOption,
-    RefineOption,
-    is_given,
-    keywords,
-    takes_groups,
-)
+from .options import DeviceOptions, JsonOption, RefineOption, is_given, keywords, takes_groups
 
 
 @app.command("benchmark")
@@ -103,13 +96,13 @@ def benchmark(
         except LikewiseError as error:
             if name != "all":
                 raise
-            print(f"likewise: {b.title}: {error}", file=sys.stderr)
+            print_error(f"{b.title}: {error}")
             continue
         found.append(ran["json"])
         if not as_json:
             print(ran["text"])
     if as_json:
-        print(json.dumps(found if name == "all" else found[0], indent=2))
+        print_json(found if name == "all" else found[0])
     for b in chosen:
         if b not in here:
             print(f"not there: {b.title}, get it at {b.where}", file=sys.stderr)
@@ -130,7 +123,7 @@ def print_list(root: Path | None, as_json: bool) -> None:
             row["here"] = f"lacks {missing[0].relative_to(root)}" if missing else "yes"
         rows.append({**row, "where": b.where})
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     print("\n".join(table(list(rows[0]), [list(row.values()) for row in rows])))
 

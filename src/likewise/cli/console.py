@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import InputWarning
+from ..errors import InputWarning, LikewiseError
 
 SHOWN = 3
 """How many notes of a kind are printed; the rest are counted."""
@@ -53,9 +55,49 @@ def notes() -> dict[str, list[dict[str, str]]]:
     return {"notes": listed} if listed else {}
 
 
-def fail(message: str) -> NoReturn:
+def print_error(message: object) -> None:
+    """One line on stderr."""
     print(f"likewise: {message}", file=sys.stderr)
+
+
+def fail(message: str) -> NoReturn:
+    """Print an error and end with exit code 2."""
+    print_error(message)
     sys.exit(2)
+
+
+def print_json(value: object) -> None:
+    """What ``--json`` prints."""
+    print(json.dumps(value, indent=2))
+
+
+@dataclass
+class Stop:
+    """Whether a long run was ended early."""
+
+    reason: str = ""
+    """A sentence; empty if it was not."""
+
+
+@contextmanager
+def stopping(interrupted: str) -> Iterator[Stop]:
+    """Print what ends the work inside, an error or Ctrl-C, and go on after it with the summary.
+
+    Args:
+        interrupted: what to say after Ctrl-C.
+
+    Yields:
+        Filled in after the work.
+    """
+    stop = Stop()
+    try:
+        yield stop
+    except LikewiseError as error:
+        stop.reason = str(error)
+    except KeyboardInterrupt:
+        stop.reason = interrupted
+    if stop.reason:
+        print_error(stop.reason)
 
 
 @contextmanager
@@ -65,7 +107,7 @@ def progress(total: int, what: str = "segment") -> Iterator[Callable[[str | None
     It moves a progress bar on a terminal, none in a pipe; failures are printed either way.
     """
     if not sys.stderr.isatty() or total == 1:
-        yield lambda error: print(f"likewise: {error}", file=sys.stderr) if error else None
+        yield lambda error: print_error(error) if error else None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

@@ -8,12 +8,7 @@ from typing import Annotated
 import typer
 
 from .app import app
-from .options import (
-    BackboneOption,
-    DeviceOption,
-    OfflineOption,
-    RefineOption,
-)
+from .options import BackboneOption, DeviceOption, OfflineOption, RefineOption
 
 
 @app.command()

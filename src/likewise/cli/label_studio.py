@@ -10,11 +10,7 @@ import typer
 
 from ..web.listening import address_of, bind, configure
 from .app import app
-from .options import (
-    DeviceOptions,
-    RefineOption,
-    takes_groups,
-)
+from .options import DeviceOptions, RefineOption, takes_groups
 
 
 @app.command()

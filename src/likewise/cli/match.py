@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +9,7 @@ import typer
 
 from ..errors import LikewiseError, WriteError
 from .app import app
+from .console import print_error, print_json
 from .options import (
     DeviceOptions,
     FeatureOptions,
@@ -74,7 +73,7 @@ def match(
             raise
         except LikewiseError as error:
             failed = True
-            print(f"likewise: {error}", file=sys.stderr)
+            print_error(error)
             report.append({"target": str(file), "error": str(error)})
             continue
         report.append(
@@ -87,6 +86,6 @@ def match(
                     f"(similarity {cosine:.2f})"
                 )
     if as_json:
-        print(json.dumps(report, indent=2))
+        print_json(report)
     if failed:
         raise typer.Exit(1)

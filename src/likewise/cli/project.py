@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -15,7 +14,7 @@ import typer
 
 from ..errors import LikewiseError
 from .app import app
-from .console import notes, plain, progress
+from .console import Stop, notes, plain, print_error, print_json, progress, stopping
 from .options import (
     BackboneOptions,
     ConsensusOption,
@@ -151,7 +150,7 @@ def annotate(
     left = list(wanted)[:limit]
     still = {row.path for row in work.rows(("failed",))} - set(map(work.key, wanted))
     kept = len(jobs) - len(wanted) - len(still)
-    lacking, failed, stopped = 0, 0, ""
+    lacking, failed, stopped = 0, 0, Stop()
     done, anew = 0, Counter[str]()
     if left and not dry_run:
         segmenter = work.segmenter(encoder).fit(references)
@@ -160,35 +159,29 @@ def annotate(
         with elsewhere as segment:
             work.begin(run, encoder.spec.name, left)
             reasons = {job.target: wanted[job] for job in left}
-            try:
-                with progress(len(left)) as advance:
-                    for outcome in work.annotate(
-                        segmenter, left, run, overwrite=overwrite, segment=segment
-                    ):
-                        made = outcome.error is None and not outcome.skipped
-                        done += made
-                        failed += outcome.error is not None
-                        lacking += bool(outcome.unwritten)
-                        anew[reasons[outcome.target]] += made
-                        if json_lines:
-                            print(json.dumps(plain(dataclasses.asdict(outcome))), flush=True)
-                        for error in outcome.unwritten:
-                            print(f"likewise: {error}", file=sys.stderr)
-                        advance(outcome.error)
-            except LikewiseError as error:
-                stopped = str(error)
-            except KeyboardInterrupt:
-                stopped = (
-                    "stopped by Ctrl-C: what is finished stays, the next run goes on from here."
-                )
-    if stopped:
-        print(f"likewise: {stopped}", file=sys.stderr)
+            interrupted = (
+                "stopped by Ctrl-C: what is finished stays, the next run goes on from here."
+            )
+            with stopping(interrupted) as stopped, progress(len(left)) as advance:
+                for outcome in work.annotate(
+                    segmenter, left, run, overwrite=overwrite, segment=segment
+                ):
+                    made = outcome.error is None and not outcome.skipped
+                    done += made
+                    failed += outcome.error is not None
+                    lacking += bool(outcome.unwritten)
+                    anew[reasons[outcome.target]] += made
+                    if json_lines:
+                        print(json.dumps(plain(dataclasses.asdict(outcome))), flush=True)
+                    for error in outcome.unwritten:
+                        print_error(error)
+                    advance(outcome.error)
     counts = Counter(row.status for row in work.rows())
     made_anew = {why: count for why, count in anew.items() if why and count}
     if as_json:
         report: dict[str, Any] = {"done_now": done, "failed_now": failed, "kept": kept}
         report |= {"to_do": len(left), "made_anew": made_anew}
-        print(json.dumps({**report, **counts, **notes()}, indent=2))
+        print_json({**report, **counts, **notes()})
     elif not json_lines:
         if dry_run:
             print(f"{len(wanted)} of {len(jobs)} images are to be done, {kept} are.")
@@ -200,7 +193,7 @@ def annotate(
             print(f"{done} of {len(jobs)} images annotated in {work.folder}", *parts, sep=", ")
             _say_why(made_anew, "made anew")
     work.close()
-    if failed or lacking or stopped or (still and not dry_run):
+    if failed or lacking or stopped.reason or (still and not dry_run):
         raise typer.Exit(1)
 
 
@@ -232,7 +225,7 @@ def review(
             work.judge([target], None)
     rows = work.rows(("failed", "done"), top)
     if as_json:
-        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+        print_json([dataclasses.asdict(row) for row in rows])
         return
     for row in rows:
         print(_line(row))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .app import app
+from .console import print_json
 from .options import (
     DeviceOptions,
     FeatureOptions,
@@ -75,7 +75,7 @@ def show(
     size = file.stat().st_size
     if as_json:
         facts = dataclasses.asdict(info) | {"path": str(file), "bytes": size}
-        print(json.dumps(facts | {"classes": info.classes, "negatives": info.negatives}, indent=2))
+        print_json(facts | {"classes": info.classes, "negatives": info.negatives})
         return
     print(f"{'file':12} {file} ({size / 1e6:.1f} MB, likewise {info.likewise})")
     for label, count in info.classes.items():

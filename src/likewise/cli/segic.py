@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .app import app
+from .console import print_error, print_json
 from .options import JsonOption
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ def train(
         if all_.rank > 0:
             return
     if as_json:
-        print(json.dumps(report, indent=2))
+        print_json(report)
     else:
         print(_told(report))
     if report.get("stopped"):
-        print("likewise: stopped: run the same command to go on.", file=sys.stderr)
+        print_error("stopped: run the same command to go on.")
         raise typer.Exit(1)
 
 

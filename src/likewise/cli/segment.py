@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import LikewiseError
 from .app import app
-from .console import SHOWN, notes, plain, progress
+from .console import SHOWN, notes, plain, print_error, print_json, progress, stopping
 from .options import (
     ConsensusOption,
     DeviceOptions,
@@ -85,20 +82,13 @@ def segment(
         **given(context, algorithm, network),
     )
     outcomes: list[Outcome] = []
-    stopped = ""
-    try:
-        with progress(len(run.jobs)) as advance:
-            for outcome in run:
-                outcomes.append(outcome)
-                for error in outcome.unwritten:
-                    print(f"likewise: {error}", file=sys.stderr)
-                advance(outcome.error)
-    except LikewiseError as error:
-        stopped = str(error)
-    except KeyboardInterrupt:
-        stopped = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."
-    if stopped:
-        print(f"likewise: {stopped}", file=sys.stderr)
+    interrupted = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."
+    with stopping(interrupted) as stopped, progress(len(run.jobs)) as advance:
+        for outcome in run:
+            outcomes.append(outcome)
+            for error in outcome.unwritten:
+                print_error(error)
+            advance(outcome.error)
 
     states = Counter(o.state for o in outcomes)
     lacking = sum(bool(o.unwritten) for o in outcomes)
@@ -116,17 +106,17 @@ def segment(
             "targets": [plain(dataclasses.asdict(o)) | {"state": o.state} for o in outcomes],
             **notes(),
         }
-        print(json.dumps(report, indent=2))
+        print_json(report)
     else:
         empty = sum(o.area == 0 and o.state == "made" for o in outcomes)
         parts = [f"{empty} of them empty"] if empty else []
         parts += [f"{lacking} of them without a file beside it"] if lacking else []
         parts += [f"{states['kept']} kept"] if resume else []
         parts += [f"{states['failed']} failed"] if states["failed"] else []
-        parts += [f"{len(run.jobs) - len(outcomes)} not reached"] if stopped else []
+        parts += [f"{len(run.jobs) - len(outcomes)} not reached"] if stopped.reason else []
         print(f"{states['made']} of {len(run.jobs)} masks written to {out}", *parts, sep=", ")
         _say_more(outcomes)
-    if states["failed"] or lacking or stopped:
+    if states["failed"] or lacking or stopped.reason:
         raise typer.Exit(1)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 
 from .app import app
+from .console import print_json
 from .options import (
     DeviceOptions,
     ExampleOptions,
@@ -35,7 +35,7 @@ def tune(
     segmenter = open_segmenter(algorithm, network, machine)
     tuning = segmenter.tune(references)
     if as_json:
-        print(json.dumps({**dataclasses.asdict(tuning), "flags": tuning.flags}, indent=2))
+        print_json({**dataclasses.asdict(tuning), "flags": tuning.flags})
     else:
         print(tuning)
         print(f"give likewise segment: {shlex.join(tuning.flags)}")

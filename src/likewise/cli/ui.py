@@ -12,10 +12,7 @@ import typer
 
 from ..errors import LikewiseError
 from .app import app
-from .options import (
-    DeviceOptions,
-    takes_groups,
-)
+from .options import DeviceOptions, takes_groups
 
 
 @app.command()

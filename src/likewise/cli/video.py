@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +9,7 @@ import typer
 
 from ..errors import LikewiseError
 from .app import app
-from .console import progress
+from .console import print_json, progress, stopping
 from .options import (
     BackboneOptions,
     DeviceOptions,
@@ -99,8 +97,8 @@ def video(
     found = run.segment(segmenter, memory=not no_memory, resume=resume, overwrite=overwrite)
     done = kept = theirs = empty = 0
     written: list[Path] = []
-    stopped = ""
-    try:
+    interrupted = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."
+    with stopping(interrupted) as stopped:
         with progress(len(run.order), "video") as advance:
             for frame in found:
                 kept += frame.kept
@@ -109,12 +107,6 @@ def video(
                 done += 1
                 advance(None)
         written = run.finish(overlay=not no_overlay)
-    except LikewiseError as error:
-        stopped = str(error)
-    except KeyboardInterrupt:
-        stopped = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."
-    if stopped:
-        print(f"likewise: {stopped}", file=sys.stderr)
     if as_json:
         report = {
             "backbone": segmenter.encoder.spec.name,
@@ -129,7 +121,7 @@ def video(
             "log": str(out / LOG),
             "files": [str(path) for path in written],
         }
-        print(json.dumps(report, indent=2))
+        print_json(report)
     else:
         notes = [f"{empty} of them empty"] if empty else []
         notes += [f"{kept} kept"] if resume else []
@@ -140,5 +132,5 @@ def video(
         )
         if written:
             print(f"look at {written[-1]}")
-    if stopped:
+    if stopped.reason:
         raise typer.Exit(1)
