@@ -48,6 +48,7 @@ from likewise.io.images import read_image
 from likewise.io.masks import read_mask
 from likewise.reference import Reference
 from likewise.result import Result
+from likewise.run.folder import FolderRun
 from likewise.segmenter import Segmenter
 
 HEAVY = ("torch", "transformers", "safetensors", "huggingface_hub", "numpy", "scipy", "PIL")
@@ -492,6 +493,39 @@ def test_resume_does_again_what_is_stale(scene: Path) -> None:
     report = json.loads(done(run(segment("a.jpg", "b.jpg", more=[*more, "--json"]))))
     assert [t["anew"] for t in report["targets"]] == ["settings or references changed"] * 2
     assert done(run(segment("a.jpg", "b.jpg", more=more))).endswith(", 2 kept\n")
+
+
+def test_python_writes_what_the_command_writes(scene: Path) -> None:
+    references = [("reference.png", "mask.png"), Reference("b.jpg", None, negative=True)]
+    done(run(segment("a.jpg", "c.jpg", more=["--overlay", "--negative", "b.jpg"])))
+    options = {"backbone": "tiny", "image_size": 64}
+    made = FolderRun(["a.jpg", "c.jpg"], "again", references, overlay=True, **options)
+    assert ([o.state for o in made], made.reference_count) == (["made", "made"], 2)
+    assert (made.numbers, len(made.jobs)) == ({"object": 255}, 2)
+    assert names("again") == names("out")
+    for name in names("out") | {"labels.json"}:
+        assert Path("again", name).read_bytes() == Path("out", name).read_bytes()
+    kept = FolderRun("?.jpg", "again", references, overlay=True, resume=True, **options)
+    assert [o.state for o in kept] == ["kept", "made", "kept"]
+    made.segmenter.save_references("kept.safetensors")
+    again = FolderRun(["a.jpg"], "third", "kept.safetensors", backbone="tiny")
+    assert [o.state for o in again] == ["made"]
+    assert Path("third/a.png").read_bytes() == Path("out/a.png").read_bytes()
+
+
+def test_python_is_told_what_is_wrong_before_the_backbone_is_loaded(scene: Path) -> None:
+    pair = ("reference.png", "mask.png")
+    with mock.patch("likewise.segmenter.Segmenter", side_effect=AssertionError):
+        for targets, out, references, more, said in (
+            ("nowhere", "out", pair, {}, "nowhere does not exist"),
+            ("a.jpg", "a.jpg/out", pair, {}, "cannot be written to"),
+            ("reference.png", ".", pair, {}, "would overwrite reference.png"),
+            ("a.jpg", "out", [], {}, "no reference given"),
+            ("a.jpg", "out", "r.safetensors", {}, "r.safetensors does not exist"),
+            ("a.jpg", "out", pair, {"consensus": True, "method": "frost"}, "no consensus"),
+        ):
+            with pytest.raises(LikewiseError, match=said):
+                FolderRun(targets, out, references, **more)
 
 
 @pytest.mark.parametrize("refiner", ["guided", "crf"])

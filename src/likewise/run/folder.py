@@ -7,21 +7,23 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..io.decoding import PATH
 from ..methods import DEFAULT, check_consensus
+from ..reference import Example, Reference, as_references, check_classes
+from ..reference_file import read_info
 from .jobs import check_apart, plan
 from .manifest import LABELS, MANIFEST, Manifest
 from .runner import run_key, segment_files
 from .targets import find_images
 
 if TYPE_CHECKING:
-    from ..reference import Reference
     from .outcomes import Outcome
 
 
 class FolderRun:
     """One run of images into a folder of masks, as ``likewise segment`` does it.
 
-    >>> references = [Reference("coin.jpg", "coin_mask.png")]
+    >>> references = [("coin.jpg", "coin_mask.png")]
     >>> for outcome in FolderRun("photos/", "masks/", references, backbone="vitl"):
     ...     print(outcome.target, outcome.state)
 
@@ -31,7 +33,7 @@ class FolderRun:
     Args:
         targets: what ``find_images`` takes: files, folders, glob patterns.
         out: folder for ``<stem>.png``, ``labels.json`` and ``manifest.jsonl``; made if need be.
-        references: ``Reference``s, or a file of ``Segmenter.save_references``.
+        references: as for ``Segmenter.fit``, or a file of ``Segmenter.save_references``.
         only: classes to take from the file; all by default.
         overlay: also write ``<stem>_overlay.jpg``.
         instances: also write ``<stem>.instances.json``: the objects of each class told apart.
@@ -55,7 +57,7 @@ class FolderRun:
         self,
         targets: str | PathLike[str] | Iterable[str | PathLike[str]],
         out: str | Path,
-        references: Sequence[Reference] | str | Path,
+        references: Example | Sequence[Example] | str | PathLike[str],
         *,
         only: Sequence[str] = (),
         overlay: bool = False,
@@ -67,8 +69,11 @@ class FolderRun:
         **options: Any,
     ) -> None:
         self._resume, self._overwrite, self._consensus = resume, overwrite, consensus
-        file = references if isinstance(references, (str, Path)) else None
-        examples = () if isinstance(references, (str, Path)) else references
+        file, examples = None, list[Reference]()
+        if isinstance(references, PATH):
+            file = Path(references)
+        else:
+            examples = as_references(references)
 
         # 1. Everything that can be wrong with the input, before the seconds that a backbone takes.
         inputs = [*inputs, *files_of(examples)]
@@ -76,9 +81,6 @@ class FolderRun:
             labels = [r.label for r in examples if not r.negative]
             self.reference_count = len(examples)
         else:
-            from ..reference import check_classes
-            from ..reference_file import read_info
-
             info = read_info(file)
             only = check_classes(only, list(info.classes)) if only else []
             labels = [label for label in info.classes if not only or label in only]
@@ -118,4 +120,4 @@ class FolderRun:
 def files_of(references: Iterable[Reference]) -> list[Path]:
     """The image and mask files that references were not yet read from."""
     parts = [part for r in references for part in (r.image, r.mask)]
-    return [part for part in parts if isinstance(part, Path)]
+    return [Path(part) for part in parts if isinstance(part, PATH)]
