@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .errors import LikewiseError, needs
-from .io.draw import class_colour, glimpse, overlay_labels
+from .io.draw import class_colour, overlay_labels, preview
 
 if TYPE_CHECKING:
     from .features.clustering import MergeTree
@@ -58,7 +58,7 @@ class Result:
     """Label → what was found of it, in the order of ``labels``."""
     tree: MergeTree | None = None
     """The clustering of the image's patches, where the segmenter was told to keep it."""
-    glimpse: np.ndarray | None = None
+    preview: np.ndarray | None = None
     """(h, w, 3) uint8 RGB, the image at most 320 pixels a side: what notebooks draw on."""
 
     def within(self, valid: np.ndarray | None) -> Result:
@@ -149,8 +149,8 @@ class Result:
 
 def draw_result(result: Result) -> npt.NDArray[np.uint8]:
     """(h, w, 3) uint8: the classes in their colours over the small picture, or over white."""
-    label_map = glimpse(result.label_map)
-    ground = result.glimpse
+    label_map = preview(result.label_map)
+    ground = result.preview
     if ground is None:
         ground = np.full((*label_map.shape, 3), 255, np.uint8)
     return overlay_labels(ground, label_map)

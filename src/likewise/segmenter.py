@@ -16,9 +16,9 @@ from . import __version__
 from .backbones.download import sha256_of
 from .backbones.encoder import Encoder
 from .errors import LikewiseError, note
-from .io.draw import glimpse
+from .io.draw import preview
 from .io.images import ImageLike, Picture, read_picture
-from .io.prefetch import ahead, batched
+from .io.prefetch import batched, prefetch_map
 from .methods import DEFAULT, check_consensus, check_negatives, get_method, make_params
 from .methods.keypoints import match_keypoints
 from .reference import (
@@ -280,7 +280,7 @@ class Segmenter:
 
     def _segment_batches(self, images: Iterable[ImageLike], consensus: bool) -> Iterator[Result]:
         size = self.batch_size(consensus)
-        for batch in batched(ahead(self.read, images, self.batch_size(False)), size):
+        for batch in batched(prefetch_map(self.read, images, self.batch_size(False)), size):
             yield from self.segment_batch(batch, consensus=consensus)
 
     def batch_size(self, consensus: bool) -> int:
@@ -409,7 +409,7 @@ class Segmenter:
             label_map=label_map,
             classes=classes,
             tree=tree,
-            glimpse=glimpse(pixels),
+            preview=preview(pixels),
         ).within(valid)
         if isinstance(image, Picture) and not result.present:
             self._note_too_small(image, shared.target.grid)

@@ -131,11 +131,11 @@ def print_list(root: Path | None, as_json: bool) -> None:
 def merge(reports: list[Path], out: Path, as_json: bool) -> None:
     """Write and print the report of all shards."""
     from ..lab.evaluation.benchmark_report import markdown, merge_reports, write_report
-    from ..run.jobs import claim
+    from ..run.jobs import check_outputs
 
     if not reports:
         raise LikewiseError("merge needs reports: give report-i-of-n.json of every shard.")
     merged = merge_reports(reports)
-    claim(out, [], [])
+    check_outputs(out)
     write_report(out, merged)
     print(json.dumps(merged, indent=2) if as_json else markdown(merged))

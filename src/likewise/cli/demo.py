@@ -24,11 +24,11 @@ def demo(
     """Run the bundled example: one coin and one board masked, the others found."""
     from ..example import run_demo
     from ..io.encoding import picture_format
-    from ..run.jobs import claim
+    from ..run.jobs import check_outputs
     from ..segmenter import Segmenter
 
     picture_format(out)
-    claim(out.parent, [], inputs=[])
+    check_outputs(out.parent)
     segmenter = Segmenter(backbone, refiner=refine, device=device, offline=offline)
     for name, area in run_demo(segmenter, out).items():
         print(f"{name}: {area:.0%} of the picture masked")

@@ -108,11 +108,12 @@ def evaluate(
     from ..lab.evaluation.stopwatch import Stopwatch
     from ..methods import make_params
     from ..refine import check_refiner
+    from ..run.jobs import check_output_files
 
-    claim_outputs("--out", [] if out is None else [out], [*episodes, *inputs])
+    check_output_files([] if out is None else [out], [*episodes, *inputs])
     for option, place, suffix in (("--masks", masks, ".png"), ("--pictures", pictures, ".jpg")):
         files = [result_file(place, t.episode, suffix) for t in trials] if place else []
-        claim_outputs(option, files, [*episodes, *inputs])
+        check_output_files(files, [*episodes, *inputs], option)
     check_refiner(refine)
 
     from ..lab.evaluation.cache import CachedEncoder
@@ -172,13 +173,14 @@ def compare_reports(
     """How much better B is than A on the same episodes: B minus A, with its interval."""
     from ..io.encoding import picture_format, write_image
     from ..lab.evaluation.compare import compare, comparison_text, draw_grid, read_run
+    from ..run.jobs import check_output_files
 
     if out is not None:
         picture_format(out)
     a, b = read_run(first), read_run(second)
     result = compare(a, b)
     if out is not None:
-        claim_outputs("--out", [out], [first, second])
+        check_output_files([out], [first, second])
         write_image(out, draw_grid(a, b, root))
     print(json.dumps(result, indent=2) if as_json else comparison_text(result))
     if out is not None:
@@ -225,15 +227,3 @@ def _parse(word: str) -> int | float | bool | None:
         except ValueError:
             continue
     return None
-
-
-def claim_outputs(option: str, files: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Make the folder of the files, sure that they can go there and replace no input.
-
-    Raises:
-        LikewiseError: naming the option to change.
-    """
-    from ..run.jobs import claim
-
-    if files:
-        claim(files[0].parent, [(file, file) for file in files], inputs, option)

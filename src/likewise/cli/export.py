@@ -56,7 +56,7 @@ def export(
     from ..export.dataset import Settings, check_folder, find_writer, write_dataset
     from ..io.text_files import normal
     from ..project.settings import CONFIG
-    from ..run.jobs import claim
+    from ..run.jobs import check_outputs
     from ..run.targets import find_images
 
     # Everything that can be wrong with the call, before anything is written.
@@ -92,7 +92,7 @@ def export(
     settings = Settings(names.classes, val, min_area, simplify)
     find_writer(kind, settings)
     check_folder(out)
-    claim(out, [], [])
+    check_outputs(out)
 
     failed, reached = 0, 0
     interrupted = f"stopped by Ctrl-C: {out} is unfinished, delete it and start again."

@@ -43,7 +43,7 @@ def match(
     from ..io.draw import draw_matches
     from ..io.encoding import write_image
     from ..io.images import read_image
-    from ..run.jobs import claim, make_parent, places
+    from ..run.jobs import check_outputs, make_parent, places
     from ..run.targets import find_images
     from ..segmenter import check_keypoints
 
@@ -58,7 +58,7 @@ def match(
     files = find_images(targets)
     pictures = [] if out is None else [out / name for name in places(files, "_match.jpg")]
     if out is not None:
-        claim(out, list(zip(files, pictures, strict=True)), inputs=[*files, reference])
+        check_outputs(out, list(zip(files, pictures, strict=True)), inputs=[*files, reference])
     segmenter = open_segmenter(network, machine)
     report: list[dict[str, Any]] = []
     failed = False

@@ -46,13 +46,13 @@ def save(
     """Write references to one file, with small pictures of them, for `segment --references`."""
     from ..reference_file import check_name
     from ..run.folder import files_of
-    from ..run.jobs import claim
+    from ..run.jobs import check_output_files
     from .references import choose_references
 
     check_name(out)
     references = choose_references(examples, classes)
     inputs = [*examples.files, *files_of(references)]
-    claim(out.parent, [(out, out)], inputs=inputs)
+    check_output_files([out], inputs)
     segmenter = open_segmenter(algorithm, network, machine)
     segmenter.fit(references).save_references(out, half=half)
     show(out, as_json=as_json)
@@ -93,10 +93,10 @@ def _draw(file: Path, out: Path) -> None:
     from ..io.draw import class_colour, contact_sheet, overlay
     from ..io.encoding import picture_format, write_image
     from ..reference_file import read_info, read_thumbnails
-    from ..run.jobs import claim
+    from ..run.jobs import check_output_files
 
     picture_format(out)
-    claim(out.parent, [(out, out)], inputs=[file], option="--picture")
+    check_output_files([out], [file], "--picture")
     info = read_info(file)
     numbers = {label: k for k, label in enumerate(info.classes, 1)}
     pictures = []

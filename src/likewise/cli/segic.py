@@ -36,12 +36,12 @@ def train(
 ) -> None:
     """Train a decoder; run again, it goes on where it was. For GPUs: torchrun -m likewise ..."""
     from ..lab.segic.training.config import read_config
-    from ..run.jobs import claim
+    from ..run.jobs import check_output_files
 
     told = read_config(config)
     out = told.path(told.out)
     names = ("decoder.safetensors", "best.safetensors", "curve.csv", "curve.png", "pairs.jpg")
-    claim(out, [(out / name, out / name) for name in names], [config], "out")
+    check_output_files([out / name for name in names], [config], "out")
 
     from ..lab.segic.data.sources import open_data
     from ..lab.segic.training.processes import processes
@@ -78,13 +78,13 @@ def show(
     from ..errors import LikewiseError
     from ..io.encoding import picture_format, write_image
     from ..lab.segic.training.config import read_config
-    from .eval import claim_outputs
+    from ..run.jobs import check_output_files
 
     if not 1 <= count <= 200:
         raise LikewiseError(f"--count {count} cannot be drawn: give 1 to 200.")
     picture_format(out)
     told = read_config(config)
-    claim_outputs("--out", [out], [config])
+    check_output_files([out], [config])
 
     from ..lab.segic.data.pairs import grid
     from ..lab.segic.data.sources import open_data

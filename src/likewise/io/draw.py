@@ -12,11 +12,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 RGB = npt.NDArray[np.uint8]
 COLOUR = (255, 64, 32)
-GLIMPSE = 320
+PREVIEW = 320
+"""Pixels that a preview has at most, a side."""
 
 
-def glimpse(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Every n-th row and column, at most GLIMPSE of each: a small picture at next to no cost.
+def preview(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Every n-th row and column, at most PREVIEW of each: a small picture at next to no cost.
 
     Args:
         pixels: (H, W) or (H, W, 3), image or label map; those of one size stay aligned.
@@ -24,7 +25,7 @@ def glimpse(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     Returns:
         (h, w) or (h, w, 3), a copy of the same dtype.
     """
-    step = -(-max(pixels.shape[:2]) // GLIMPSE)
+    step = -(-max(pixels.shape[:2]) // PREVIEW)
     return pixels[::step, ::step].copy()
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import ImageError, LikewiseError, WriteError, explained_memory
 from ..io.encoding import encode_image, encode_label_map, encode_mask
 from ..io.files import write_whole
-from ..io.prefetch import ahead, batched
+from ..io.prefetch import batched, prefetch_map
 from ..quality import steadiness, verdicts
 from .file_state import Seen, look
 from .instance_file import encode_instances
@@ -174,10 +174,10 @@ def _each(
 ) -> Iterator[R]:
     """``last`` of every job when it is segmented, in order."""
     depth = segmenter.batch_size(False)
-    read = ahead(partial(_read, segmenter, kept=kept), jobs, depth)
+    read = prefetch_map(partial(_read, segmenter, kept=kept), jobs, depth)
     segmented = _segmented(segmenter, read, consensus)
     # On the CPU each is written before the next is segmented; an accelerator need not wait.
-    yield from ahead(lambda pair: last(*pair), segmented, depth - 1)
+    yield from prefetch_map(lambda pair: last(*pair), segmented, depth - 1)
 
 
 @dataclass(frozen=True, eq=False)

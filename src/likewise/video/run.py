@@ -16,7 +16,7 @@ from ..io.draw import class_colour
 from ..io.encoding import encode_label_map
 from ..io.files import refused, write_whole
 from ..io.masks import read_label_map
-from ..run.jobs import claim
+from ..run.jobs import check_outputs
 from ..run.manifest import Manifest
 from .annotation import MARKED, Annotations
 from .frames import Clip
@@ -77,7 +77,7 @@ class Run:
         files = [self.mask(number) for number in self.order]
         files += [out / name for name in (LOG, "overlay.mp4", "video.json", "strip.jpg")]
         sources = (*clip.files(), *inputs)
-        claim(out / "masks", [(clip.path, file) for file in files], inputs=sources)
+        check_outputs(out / "masks", [(clip.path, file) for file in files], inputs=sources)
         self.manifest = Manifest(out / "masks")
 
     def mask(self, number: int) -> Path:

@@ -12,7 +12,7 @@ from ...errors import LikewiseError
 from ...io.files import write_json, write_whole
 from ...methods import make_params
 from ...refine import check_refiner
-from ...run.jobs import claim
+from ...run.jobs import check_outputs
 from ...segmenter import Segmenter
 from .ablations import get_ablation
 from .benchmark import Shard, choose_numbers, code_digest, fingerprint, run_blocks
@@ -76,7 +76,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
     check_refiner(o.refine)
     make_params(o.method, o.set, tau=0.6)
     folder = o.out / b.name
-    claim(folder, [], [])
+    check_outputs(folder)
     manifest = get_manifest(b, o, folder)
     numbers = choose_numbers(len(manifest.entries), o.episodes)
     check_images(manifest, numbers, o.data_root)
@@ -101,7 +101,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
     run = fingerprint(asked)
     task = Task(segmenter, manifest, b.task, o.data_root, o.refine, watch)
     folder = folder if variant is None else folder / variant
-    claim(folder, [], [])
+    check_outputs(folder)
     with o.progress(len(numbers) // shard.count, b.title) as advance:
 
         def count(done: int) -> None:
