@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from .app import app
-from .console import plain, print_json
+from .console import json_ready, print_json
 from .options import JsonOption, OfflineOption
 
 backbones_app = typer.Typer(help="List, download, verify and describe backbones.")
@@ -96,7 +96,7 @@ def info(name: str, as_json: JsonOption = False) -> None:
         own = ("name", "family", "patch", "dim", "image_size", "svd_components", "tau", "license")
         facts = {key: facts[key] for key in own} | {"here": here}
     if as_json:
-        print_json(plain(facts))
+        print_json(json_ready(facts))
         return
     for key, value in facts.items():
         print(f"{key:15} {value}")

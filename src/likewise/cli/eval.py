@@ -28,7 +28,7 @@ from .options import (
 
 @dataclass(frozen=True)
 class MeasuredMethodOptions(MethodOptions):
-    """The method and any of its settings."""
+    """The method and any of its settings, by name."""
 
     setting: Annotated[
         list[str], typer.Option("--set", help="name=value of the method; may be repeated.")
@@ -42,7 +42,7 @@ class MeasuredMethodOptions(MethodOptions):
 
 @dataclass(frozen=True)
 class MeasuredFeatureOptions(FeatureOptions):
-    """As it says; --size is short for --image-size."""
+    """``FeatureOptions`` with ``--size`` as another name of ``--image-size``."""
 
     image_size: Annotated[
         int | None,

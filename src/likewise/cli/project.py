@@ -14,7 +14,7 @@ import typer
 
 from ..errors import LikewiseError
 from .app import app
-from .console import Stop, notes, plain, print_error, print_json, progress, stopping
+from .console import Stop, json_ready, notes, print_error, print_json, progress, stopping
 from .options import (
     BackboneOptions,
     ConsensusOption,
@@ -172,7 +172,7 @@ def annotate(
                     lacking += bool(outcome.unwritten)
                     anew[reasons[outcome.target]] += made
                     if json_lines:
-                        print(json.dumps(plain(dataclasses.asdict(outcome))), flush=True)
+                        print(json.dumps(json_ready(dataclasses.asdict(outcome))), flush=True)
                     for error in outcome.unwritten:
                         print_error(error)
                     advance(outcome.error)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .app import app
-from .console import SHOWN, notes, plain, print_error, print_json, progress, stopping
+from .console import SHOWN, json_ready, notes, print_error, print_json, progress, stopping
 from .options import (
     ConsensusOption,
     DeviceOptions,
@@ -103,7 +103,7 @@ def segment(
             "by_hand": states["by_hand"],
             "failed": states["failed"],
             "not_reached": len(run.jobs) - len(outcomes),
-            "targets": [plain(dataclasses.asdict(o)) | {"state": o.state} for o in outcomes],
+            "targets": [json_ready(dataclasses.asdict(o)) | {"state": o.state} for o in outcomes],
             **notes(),
         }
         print_json(report)
@@ -121,7 +121,7 @@ def segment(
 
 
 def _say_more(outcomes: Sequence[Outcome]) -> None:
-    """Lines on why masks that were there were made anew, and which were kept for a person."""
+    """Print why masks were made anew with ``--resume``, and which were kept as changed by hand."""
     anew = Counter(o.anew for o in outcomes if o.anew and o.state == "made").most_common()
     if anew:
         (first, count), *others = anew

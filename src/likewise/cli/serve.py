@@ -145,7 +145,12 @@ def listen(served: Any, listener: socket.socket, name: str, patience: float) -> 
 
 
 def make_server(served: Any, patience: float) -> uvicorn.Server:
-    """See ``listen``."""
+    """A uvicorn server of an ASGI application.
+
+    Args:
+        served: the application.
+        patience: seconds that requests may take to end when the server is stopped.
+    """
     import uvicorn
 
     return uvicorn.Server(

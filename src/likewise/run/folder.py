@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class FolderRun:
     """One run of images into a folder of masks, as ``likewise segment`` does it.
 
+    >>> from likewise.run.folder import FolderRun
     >>> references = [("coin.jpg", "coin_mask.png")]
     >>> for outcome in FolderRun("photos/", "masks/", references, backbone="vitl"):
     ...     print(outcome.target, outcome.state)
