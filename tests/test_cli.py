@@ -34,7 +34,7 @@ from bad_inputs import (
     second_target,
     segment,
 )
-from likewise import cli
+from likewise import INSID3Params, LikewiseParams, cli
 from likewise.backbones.download import sha256_of
 from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
 from likewise.cli import doctor
@@ -44,7 +44,6 @@ from likewise.io.draw import class_colour, overlay, overlay_labels, with_legend
 from likewise.io.encoding import write_image
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
-from likewise.methods import DEFAULT
 from likewise.reference import Reference
 from likewise.result import Result
 from likewise.segmenter import Segmenter
@@ -373,7 +372,10 @@ def test_segment_json_says_that_a_target_shows_nothing(scene: Path) -> None:
 def test_segment_with_insid3(scene: Path, tiny: Path, segmenter: Segmenter) -> None:
     words = ["--method", "insid3", "--tau", "0.9", "--alpha", "0.4"]
     done(run(segment("a.jpg", more=words)))
-    settings: dict[str, Any] = {"image_size": 64, "method": "insid3", "tau": 0.9, "alpha": 0.4}
+    settings: dict[str, Any] = {
+        "image_size": 64,
+        "method": INSID3Params(tau=0.9, alpha=0.4),
+    }
     expected = Segmenter(tiny, **settings).fit(("reference.png", "mask.png")).segment("a.jpg")
     assert expected.trace.seed is not None
     np.testing.assert_array_equal(mask_of("out/a.png"), expected.mask)
@@ -524,20 +526,20 @@ def test_options_reach_the_segmenter(scene: Path) -> None:
 
         numbers = ["--image-size", "96", "--block", "1", "--tau", "0.7", "--alpha", "0.3"]
         words = ["--device", "cpu", "--dtype", "bfloat16", "--refine", "crf", "--offline"]
-        words += ["--method", "foris", "--threshold", "0.5"]
+        words += ["--method", "insid3"]
         with mock.patch.object(module, "Segmenter", build):
             for rank in ("20", "0.25", "1"):
                 done(run(segment(more=[*numbers, *words, "--svd-components", rank])))
             done(run(segment()))
     ranks = [options.pop("svd_components") for options in built]
     assert [(type(r), r) for r in ranks] == [(int, 20), (float, 0.25), (int, 1), (type(None), None)]
-    given = {"backbone": "tiny", "image_size": 96, "block": 1, "tau": 0.7, "alpha": 0.3}
+    given = {"backbone": "tiny", "image_size": 96, "block": 1}
     given |= {"device": "cpu", "dtype": "bfloat16", "refiner": "crf", "offline": True}
-    given |= {"method": "foris", "threshold": 0.5, "decoder": None}
+    given |= {"method": INSID3Params(tau=0.7, alpha=0.3)}
     assert built[0] == built[1] == built[2] == given
-    defaults = {"backbone": "tiny", "image_size": 64, "block": None, "tau": None, "alpha": None}
+    defaults = {"backbone": "tiny", "image_size": 64, "block": None}
     defaults |= {"device": "auto", "dtype": "auto", "refiner": "none", "offline": False}
-    defaults |= {"method": DEFAULT, "threshold": None, "decoder": None}
+    defaults |= {"method": LikewiseParams()}
     assert built[3] == defaults
 
 

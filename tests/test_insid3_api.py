@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from helpers import refusal
-from likewise import Segmenter, build_insid3
+from likewise import INSID3Params, Segmenter, build_insid3
 from likewise.backbones.registry import IMAGENET_MEAN, IMAGENET_STD
 from likewise.errors import InputWarning
 from likewise.integrations.insid3_api import INSID3
@@ -181,9 +181,7 @@ def test_the_released_names_of_the_backbones(given: dict[str, str], backbone: st
     assert made.call_args.kwargs == {
         "image_size": 768,
         "svd_components": 20,
-        "method": "insid3",
-        "tau": 0.5,
-        "alpha": 0.3,
+        "method": INSID3Params(tau=0.5, alpha=0.3),
         "refiner": "crf",
         "device": "cpu",
     }

@@ -19,7 +19,7 @@ from PIL import Image
 
 from bad_inputs import make_scene, sandbox
 from helpers import refusal
-from likewise import Reference, Segmenter
+from likewise import LikewiseParams, Reference, Segmenter
 from likewise.integrations import find_pieces
 from likewise.integrations.cvat import create
 from likewise.io.coco_masks import fill_polygon
@@ -45,7 +45,9 @@ def scene(tmp_path: Path, tiny: Path) -> Iterator[Path]:
             Reference("reference.png", "mask.png", label="thing"),
             Reference("reference.png", edge, label="edge"),
         ]
-        segmenter = Segmenter("tiny", image_size=64, presence=0.0).fit(references)
+        segmenter = Segmenter("tiny", image_size=64, method=LikewiseParams(presence=0.0)).fit(
+            references
+        )
         segmenter.save_references("r.safetensors")
         yield folder
 

@@ -28,7 +28,7 @@ import pytest
 import likewise
 from bad_inputs import make_scene, sandbox
 from helpers import refusal
-from likewise import Reference, Segmenter
+from likewise import LikewiseParams, Reference, Segmenter
 from likewise.errors import LikewiseError
 from likewise.integrations import find_pieces, open_references
 from likewise.io.coco_masks import fill_polygon
@@ -177,7 +177,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
             Reference("reference.png", "mask.png", label=LABELS[0]),
             Reference("reference.png", edge, label=LABELS[1]),
         ]
-        segmenter = Segmenter("tiny", image_size=64, presence=0.0).fit(references)
+        segmenter = Segmenter("tiny", image_size=64, method=LikewiseParams(presence=0.0)).fit(
+            references
+        )
         segmenter.save_references("r.safetensors")
     return folder
 
@@ -570,7 +572,7 @@ def test_learning_is_fitting_with_one_more_reference(backend: Backend, kind: str
     mask = np.arange(48)[None].repeat(40, axis=0) >= 24
     edge = np.zeros((40, 48), bool)
     edge[:, 36:] = True
-    fitted = Segmenter("tiny", image_size=64, presence=0.0).fit(
+    fitted = Segmenter("tiny", image_size=64, method=LikewiseParams(presence=0.0)).fit(
         [
             Reference("reference.png", "mask.png", label=LABELS[0]),
             Reference("reference.png", edge, label=LABELS[1]),

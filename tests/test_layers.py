@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from likewise import LikewiseParams
 from likewise.example import FOLDER
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
@@ -77,7 +78,9 @@ def test_what_is_shown_is_what_is_written(fitted: Segmenter, results: list[Resul
 
 def test_threshold_is_that_of_the_method(fitted: Segmenter, results: list[Result]) -> None:
     coin = Layers.of(results[0], fitted.encoder.input_size)
-    higher = Segmenter(fitted.encoder, threshold=2.0).learn(fitted.references)
+    higher = Segmenter(fitted.encoder, method=LikewiseParams(threshold=2.0)).learn(
+        fitted.references
+    )
     own = higher.segment(FOLDER / TARGETS[0]).classes["coin"]
     moved = coin.moved(Sliders(threshold=2.0))[0]
     inside = (coin.scores[0] > 0) & (coin.scores[0] < 1) & (own.scores > 0)  # cut at neither end

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from bad_inputs import SIZE, TINY, Ran, full_disk, make_scene, run, sandbox, segment
 from helpers import refusal
-from likewise import Reference, Segmenter
+from likewise import INSID3Params, NearestParams, Reference, SegICParams, Segmenter
 from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import load_backbone
@@ -52,7 +52,7 @@ def with_decoder(method: str) -> dict[str, Any]:
     encoder = build().encoder
     decoder = Decoder(Shape(dim=encoder.spec.dim, hidden=16, layers=1, heads=2))
     save_decoder(Path("d.safetensors"), decoder, Trained.by(encoder))
-    return {"method": method, "decoder": "d.safetensors"}
+    return {"method": SegICParams("d.safetensors")}
 
 
 def corner() -> np.ndarray:
@@ -110,7 +110,7 @@ def rewrite(*, sealed: bool = True, **changes: Any) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_results_are_those_of_the_pictures(scene: Path, method: str) -> None:
     options = with_decoder(method)
-    fitted = build(**options).fit(examples(get_method(method).NEGATIVES))
+    fitted = build(**options).fit(examples(get_method(method).CAN.negatives))
     fitted.save_references(FILE)
     assert read_info(FILE).settings == vars(fitted.params)
     with mock.patch("likewise.reference.read_picture", side_effect=AssertionError):
@@ -208,16 +208,20 @@ def test_another_method_takes_the_views_that_it_wants(scene: Path) -> None:
 
 
 def test_a_segmenter_like_the_one_that_saved(scene: Path) -> None:
-    fitted = saved(method="insid3", tau=0.7, svd_components=5, block=1)
+    fitted = saved(method=INSID3Params(tau=0.7), svd_components=5, block=1)
     options = read_info(FILE).options(backbone="tiny")
     assert options == {
         **{"backbone": "tiny", "image_size": 64, "svd_components": 5, "block": 1},
-        **{"method": "insid3", "tau": 0.7, "alpha": 0.2},
+        "method": INSID3Params(tau=0.7, alpha=0.2),
     }
     loaded = Segmenter(**options).load_references(FILE)
     assert_same(loaded.segment("a.jpg"), fitted.segment("a.jpg"))
     changed = read_info(FILE).options(backbone="tiny", method="nearest")
-    assert changed.keys() == {"backbone", "image_size", "svd_components", "block", "method"}
+    assert changed == {**options, "method": NearestParams()}
+    other = read_info(FILE).options({"alpha": 0.4}, backbone="tiny")
+    assert other == {**options, "method": INSID3Params(tau=0.7, alpha=0.4)}
+    own = read_info(FILE).options(backbone="tiny", method=INSID3Params(alpha=0.1))
+    assert own == {**options, "method": INSID3Params(alpha=0.1)}
 
 
 def test_a_cut_backbone_is_that_block_loaded(scene: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import likewise
 from helpers import refusal
-from likewise import Reference, Segmenter, build_insid3
+from likewise import INSID3Params, LikewiseParams, Reference, Segmenter, build_insid3
 from likewise.backbones import encoder as encoder_module
 from likewise.backbones.device import choose_device
 from likewise.backbones.encoder import Encoder, cache_folder
@@ -28,7 +28,7 @@ from likewise.features.grid import mask_to_grid
 from likewise.io.encoding import write_image, write_mask
 from likewise.io.images import Picture, read_image
 from likewise.io.masks import read_mask
-from likewise.methods import get_method
+from likewise.methods import METHODS, get_method, make_params
 from likewise.methods import likewise as likewise_method
 from likewise.methods.consensus import consensus
 from likewise.methods.keypoints import match_keypoints
@@ -388,8 +388,8 @@ def test_numpy_numbers_are_numbers(tiny: Path) -> None:
 
 def test_a_shared_encoder_keeps_its_settings(tiny: Path) -> None:
     encoder = Encoder(tiny, image_size=SIDE, device="cpu")
-    assert Segmenter(encoder, threshold=0.5).encoder is encoder
-    assert Segmenter(encoder, method="insid3", tau=0.5).encoder is encoder
+    assert Segmenter(encoder, method=LikewiseParams(threshold=0.5)).encoder is encoder
+    assert Segmenter(encoder, method=INSID3Params(tau=0.5)).encoder is encoder
     assert "shared Encoder" in refusal(Segmenter, encoder, image_size=SIDE)
 
 
@@ -810,31 +810,42 @@ def test_masks_and_images_that_cannot_be_used(segmenter: Segmenter, files: Path)
 
 
 @pytest.mark.parametrize("tau", [1.01, -2, float("nan"), float("inf")])
-def test_a_tau_that_is_no_cosine(encoder: Encoder, tau: float) -> None:
-    text = refusal(Segmenter, encoder, method="insid3", tau=tau)
+def test_a_tau_that_is_no_cosine(tau: float) -> None:
+    text = refusal(INSID3Params, tau=tau)
     assert text == f"tau {tau} is no cosine similarity; use a number from -1 to 1."
 
 
 @pytest.mark.parametrize("alpha", [float("nan"), float("inf")])
-def test_an_alpha_that_is_no_number(encoder: Encoder, alpha: float) -> None:
-    text = refusal(Segmenter, encoder, method="insid3", alpha=alpha)
+def test_an_alpha_that_is_no_number(alpha: float) -> None:
+    text = refusal(INSID3Params, alpha=alpha)
     assert text.startswith(f"alpha {alpha} is no number")
 
 
-def test_settings_that_the_method_has_not(encoder: Encoder) -> None:
-    has = "it has temperature, linear, ridge, affinity, threshold, presence."
+def test_settings_that_the_method_has_not() -> None:
+    has = "it has temperature, linear, ridge, affinity, seed, threshold, presence."
     for name in ("tau", "alpha"):
         text = f"method likewise has no setting {name}; {has}"
-        assert refusal(Segmenter, encoder, **{name: 0.5}) == text
+        assert refusal(make_params, "likewise", {name: 0.5}) == text
     text = "method insid3 has no setting threshold; it has tau, alpha."
-    assert refusal(Segmenter, encoder, method="insid3", threshold=0.5) == text
+    assert refusal(make_params, "insid3", {"threshold": 0.5}) == text
     left_out: dict[str, Any] = {"tau": None, "alpha": None, "threshold": None}
-    assert Segmenter(encoder, **left_out).params == Segmenter(encoder).params
+    assert make_params("likewise", left_out) == LikewiseParams()
+
+
+def test_a_method_is_a_name_or_settings(encoder: Encoder) -> None:
+    for name in METHODS:
+        assert get_method(name).Params.method == name
+    assert refusal(Segmenter, encoder, method="best").startswith("method 'best' is unknown; use")
+    for wrong in (INSID3Params, {"tau": 0.5}, None):
+        text = refusal(Segmenter, encoder, method=wrong)
+        assert text.startswith("method must be a name or the settings of a method, such as Lik")
+    alpha = Segmenter(encoder, method=INSID3Params(alpha=0.3))
+    assert (alpha.method, alpha.params) == ("insid3", INSID3Params(encoder.spec.tau, 0.3))
 
 
 def test_parameters_reach_the_method(encoder: Encoder) -> None:
     def segmenter(**settings: float) -> Segmenter:
-        return Segmenter(encoder, **settings).fit(pair())
+        return Segmenter(encoder, method=LikewiseParams(**settings)).fit(pair())
 
     assert Segmenter(encoder).method == "likewise"
     assert Segmenter(encoder).params == likewise_method.Params()
@@ -856,7 +867,7 @@ def test_parameters_reach_the_method(encoder: Encoder) -> None:
 
 def test_parameters_reach_insid3(encoder: Encoder) -> None:
     def segmenter(**settings: float) -> Segmenter:
-        return Segmenter(encoder, method="insid3", **settings).fit(pair())
+        return Segmenter(encoder, method=INSID3Params(**settings)).fit(pair())
 
     assert segmenter().params.tau == encoder.spec.tau == 0.6
     assert segmenter().params.alpha == 0.2

@@ -31,7 +31,7 @@ from safetensors.numpy import load_file, save_file
 import likewise
 from bad_inputs import make_scene, write_bomb
 from helpers import refusal
-from likewise import Reference, Segmenter
+from likewise import LikewiseParams, Reference, Segmenter
 from likewise import reference_file as files
 from likewise.backbones.encoder import Encoder
 from likewise.cli.serve import check_origin, check_token
@@ -154,7 +154,11 @@ def test_threshold_is_that_of_the_segmenter(live: Live, encoder: Encoder, scene:
     pair = (scene / "reference.png", scene / "mask.png")
     areas = []
     for threshold in (-3.0, 3.0):
-        expected = Segmenter(encoder, threshold=threshold).fit([pair]).segment(scene / "a.jpg")
+        expected = (
+            Segmenter(encoder, method=LikewiseParams(threshold=threshold))
+            .fit([pair])
+            .segment(scene / "a.jpg")
+        )
         fields = [("reference", known), ("path", "a.jpg"), ("threshold", str(threshold))]
         (found,) = live.ask("POST", "/v1/segment", fields).json["classes"]
         np.testing.assert_array_equal(read_mask(found["rle"]), expected.mask)

@@ -19,6 +19,7 @@ from likewise import Reference, Segmenter
 from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import load_backbone
+from likewise.methods import make_params
 from likewise.reference import encode_references
 from likewise.refine import refine
 from likewise.tuning import GAIN, Bench, Tried, Tuning
@@ -50,8 +51,16 @@ def shots(count: int) -> list[Reference]:
     return [shot(box, seed) for seed, box in enumerate(BOXES[:count])]
 
 
-def build(tiny: Path, method: str = "insid3", size: int = SIDE, **settings: Any) -> Segmenter:
-    return Segmenter(tiny, image_size=size, device="cpu", method=method, **settings)
+def build(
+    tiny: Path, method: str = "insid3", size: int = SIDE, rank: int | None = None, **settings: Any
+) -> Segmenter:
+    return Segmenter(
+        tiny,
+        image_size=size,
+        device="cpu",
+        method=make_params(method, settings),
+        svd_components=rank,
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -77,7 +86,7 @@ def test_a_tau_that_is_wrong_is_mended(tiny: Path, count: int) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("method", ["nearest", "likewise"])
 def test_a_size_that_is_too_small_is_mended(tiny: Path, method: str, count: int) -> None:
-    segmenter = build(tiny, method, size=32, svd_components=7)
+    segmenter = build(tiny, method, size=32, rank=7)
     tuning = segmenter.tune(shots(count), sizes=[SIDE], blocks=[])
     assert tuning.after > tuning.before + 0.05
     assert (tuning.image_size, segmenter.encoder.input_size) == (SIDE, (SIDE, SIDE))

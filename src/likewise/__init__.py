@@ -9,6 +9,12 @@ from .errors import BackboneError, ImageError, LikewiseError
 
 if TYPE_CHECKING:
     from .integrations.insid3_api import build_insid3
+    from .methods.foris import FoRISParams
+    from .methods.frost import FROSTParams
+    from .methods.insid3 import INSID3Params
+    from .methods.likewise import LikewiseParams
+    from .methods.nearest import NearestParams
+    from .methods.segic import SegICParams
     from .quality import validate_mask_quality
     from .reference import Reference
     from .result import Result
@@ -20,10 +26,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "BackboneError",
+    "FROSTParams",
+    "FoRISParams",
+    "INSID3Params",
     "ImageError",
     "LikewiseError",
+    "LikewiseParams",
+    "NearestParams",
     "Reference",
     "Result",
+    "SegICParams",
     "Segmenter",
     "annotate_batch",
     "build_insid3",
@@ -34,6 +46,12 @@ __all__ = [
 
 # Loaded on first use, so that `import likewise` stays free of torch.
 _LAZY = {
+    "FROSTParams": "methods.frost",
+    "FoRISParams": "methods.foris",
+    "INSID3Params": "methods.insid3",
+    "LikewiseParams": "methods.likewise",
+    "NearestParams": "methods.nearest",
+    "SegICParams": "methods.segic",
     "Reference": "reference",
     "Result": "result",
     "Segmenter": "segmenter",

@@ -19,7 +19,15 @@ from .errors import LikewiseError, note
 from .io.draw import glimpse
 from .io.images import ImageLike, Picture, read_picture
 from .io.prefetch import ahead, batched
-from .methods import DEFAULT, check_consensus, check_negatives, get_method, make_params
+from .methods import (
+    DEFAULT,
+    MethodParams,
+    check_consensus,
+    check_negatives,
+    get_method,
+    make_params,
+    params_of,
+)
 from .methods.keypoints import match_keypoints
 from .reference import (
     Example,
@@ -61,16 +69,15 @@ class Segmenter:
             hub name, a loaded Backbone, or an Encoder to share.
         image_size: side of the square the backbone sees, or (H, W); the registry's by default.
         svd_components: rank of the positional basis, int or fraction of D (INSID3 §3.1).
-        method: ``likewise``; ``segic``, with a ``decoder`` that was trained; or ``insid3``,
-            ``foris``, ``frost`` and ``nearest`` to compare with.
+        method: name of one, with its defaults (``likewise``; or ``insid3``, ``foris``, ``frost``
+            and ``nearest`` to compare with), or its settings: ``INSID3Params(tau=0.7)``. ``segic``
+            needs a decoder that was trained: ``SegICParams(decoder="decoder.safetensors")``.
         refiner: ``none``, ``guided`` or ``crf``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16`` for the backbone.
         block: 1-based block whose features are read; the last by default.
         offline: never touch the network.
         keep_tree: results keep the clustering of their image (``Result.tree``), to cut it later.
-        settings: of the method, fields of its ``Params``, such as ``tau`` of ``insid3``; None
-            stands for the default.
 
     Raises:
         LikewiseError: in one sentence, if something cannot be used.
@@ -82,14 +89,13 @@ class Segmenter:
         *,
         image_size: int | tuple[int, int] | None = None,
         svd_components: int | float | None = None,
-        method: str = DEFAULT,
+        method: str | MethodParams = DEFAULT,
         refiner: str = "none",
         device: str = "auto",
         dtype: str = "auto",
         block: int | None = None,
         offline: bool = False,
         keep_tree: bool = False,
-        **settings: float | str | None,
     ) -> None:
         check_refiner(refiner)
         if isinstance(backbone, Encoder):
@@ -109,15 +115,19 @@ class Segmenter:
             )
         self.encoder = backbone
         self.refiner = refiner
-        self.method = method
         self.keep_tree = keep_tree
-        self.params = make_params(method, settings, self.encoder.spec.tau)
-        if method == "segic":
+        self.params = params_of(method, self.encoder.spec.tau)
+        if get_method(self.method).CAN.decoder:
             from .methods.segic.files import check_backbone
 
             check_backbone(self.params.decoder, self.encoder)
         self.references: ReferenceSet | None = None
         self._models: dict[str, Any] = {}
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return str(self.params.method)
 
     def fit(
         self,
@@ -163,7 +173,7 @@ class Segmenter:
             *(json.dumps(asdict(self.params), sort_keys=True, default=str), *self._models),
             self.fitted().fingerprint,
         ]
-        if self.method == "segic":
+        if get_method(self.method).CAN.decoder:
             parts.append(sha256_of(Path(self.params.decoder)))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
@@ -175,7 +185,7 @@ class Segmenter:
         """
         known = vars(self.params) | {"threshold": threshold}
         other = copy.copy(self)
-        other.params = make_params(self.method, known, self.encoder.spec.tau)
+        other.params = make_params(self.method, known)
         # Methods that have one use it when they score only.
         other._models = {k: replace(m, params=other.params) for k, m in self._models.items()}
         return other

@@ -66,7 +66,7 @@ class Tuning:
     settings: Mapping[str, float]
     """The tuned setting and its value; empty for a method that has none."""
     decoder: str
-    """File of method ``segic``; empty for the others."""
+    """Of a method that has one (``segic``); empty for the others."""
     tests: int
     """References, or views of them, that were each found from the others."""
     before: float
@@ -98,8 +98,10 @@ class Tunable(Protocol):
     """What ``tune`` needs of a ``Segmenter``, which stands above this module."""
 
     encoder: Encoder
-    method: str
     params: Any
+
+    @property
+    def method(self) -> str: ...
 
     def fit(self, references: Example | Sequence[Example]) -> Any: ...
 
@@ -140,7 +142,7 @@ def tune(
     encoder = segmenter.encoder
     sizes = _larger(encoder) if sizes is None else sizes
     encoders = {_pair(size): _encoder_like(encoder, encoder.backbone, size) for size in sizes}
-    if segmenter.method == "segic":
+    if get_method(segmenter.method).CAN.decoder:
         if blocks:
             raise LikewiseError("a decoder reads the block it was trained on: try no other blocks.")
         blocks = ()
@@ -318,7 +320,7 @@ def _setting(params: Any, tau: float, by_view: bool) -> tuple[str, list[float]]:
     """Name of the setting that is tuned and the values to try; ("", []) where there is none."""
     if hasattr(params, "tau"):
         return "tau", [round(1 - (1 - tau) * share, 4) for share in TAU_DISTANCES]
-    if hasattr(params, "threshold") and not by_view:
+    if get_method(params.method).CAN.threshold and not by_view:
         return "threshold", list(THRESHOLDS)
     return "", []
 

@@ -109,7 +109,7 @@ def evaluate(
     from ..lab.evaluation.cache import CachedEncoder
     from ..segmenter import Segmenter
 
-    make_params(method, settings, tau=0.6)
+    params = make_params(method, settings)
 
     watch = Stopwatch()
     encoder = CachedEncoder(
@@ -123,7 +123,7 @@ def evaluate(
         block=block,
         offline=offline,
     )
-    segmenter = Segmenter(encoder, method=method, **settings)
+    segmenter = Segmenter(encoder, method=params)
     _ = encoder.basis  # made or read now: it is no part of encoding the first image
     start = time.perf_counter()
     outcomes: list[Outcome] = []

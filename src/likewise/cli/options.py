@@ -87,9 +87,18 @@ InstancesOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
+METHOD_SETTINGS = ("decoder", "threshold", "tau", "alpha")
+"""Options that are settings of the method."""
+
+
 def open_segmenter(rank: float | None, **options: Any) -> Segmenter:
+    """A segmenter of ``--svd-components`` and further options, ``METHOD_SETTINGS`` among them."""
+    from ..methods import make_params
     from ..segmenter import Segmenter
 
+    settings = {name: options.pop(name) for name in METHOD_SETTINGS if name in options}
+    if settings:
+        options["method"] = make_params(options["method"], settings)
     return Segmenter(svd_components=parse_rank(rank), **options)
 
 

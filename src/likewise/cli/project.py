@@ -81,7 +81,7 @@ def init(
     found = find_images(targets)
     masks = [project / MASKS / place for place in places(found, ".png")]
     check_apart(list(zip(found, masks, strict=True)), [], "project")
-    make_params(method, {"decoder": decoder}, tau=0.6)
+    make_params(method, {"decoder": decoder})
     if decoder is not None:
         load_decoder(decoder)
     check_refiner(refine)

@@ -17,6 +17,7 @@ from ..methods import DEFAULT
 from .app import app
 from .console import SHOWN, notes, plain, progress
 from .options import (
+    METHOD_SETTINGS,
     AlphaOption,
     BackboneOption,
     BlockOption,
@@ -120,9 +121,11 @@ def segment(
     }
     if info is not None:
         inputs.append(info.path)
-        options = info.options(**{k: v for k, v in options.items() if is_given(context, k)})
+        given = {k: v for k, v in options.items() if is_given(context, k)}
+        settings = {k: given.pop(k) for k in METHOD_SETTINGS if k in given}
+        options = info.options(settings, **given)
     if consensus:
-        check_consensus(options["method"])
+        check_consensus(method if info is None else options["method"].method)
     found = find_images(targets)
     check_apart([(out / name, out / name) for name in (LABELS, MANIFEST)], [*found, *inputs])
     manifest = Manifest(out)

@@ -75,7 +75,7 @@ def serve(
     offline: OfflineOption = False,
 ) -> None:
     """Answer over HTTP: send references once, then images (docs/server.md)."""
-    from ..methods import get_method
+    from ..methods import make_params
     from ..refine import check_refiner
 
     check_installed()
@@ -84,7 +84,8 @@ def serve(
         check_origin(origin)
     if root is not None and not root.is_dir():
         raise LikewiseError(f"--root {root} is no folder: give the folder of the images.")
-    get_method(method)
+    settings = {"decoder": decoder, "threshold": threshold, "tau": tau, "alpha": alpha}
+    params = make_params(method, settings)
     check_refiner(refine)
     listener = bind(host, port, secret=bool(token))
 
@@ -101,13 +102,7 @@ def serve(
         block=block,
         offline=offline,
     )
-    given: dict[str, Any] = {
-        "decoder": decoder,
-        "threshold": threshold,
-        "tau": tau,
-        "alpha": alpha,
-    }
-    settings = Settings(
+    server = Settings(
         token=token or None,
         origins=tuple(allow_origin),
         root=None if root is None else root.resolve(),
@@ -118,7 +113,7 @@ def serve(
         max_bytes=max_bytes,
         max_pixels=max_pixels,
     )
-    served = make_app(lambda: Segmenter(encoder, method=method, refiner=refine, **given), settings)
+    served = make_app(lambda: Segmenter(encoder, method=params, refiner=refine), server)
     _ = encoder.basis  # or else the first request waits for it
     listen(served, listener, encoder.spec.name, timeout + upload_timeout)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -66,7 +66,7 @@ def video(
     as_json: JsonOption = False,
 ) -> None:
     """Follow the objects of annotated frames through a clip: masks, video, COCO-video JSON."""
-    from ..methods import make_params
+    from ..methods import get_method, make_params
     from ..methods.segic.text import TASKS
     from ..refine import check_refiner
     from ..video.annotation import read_annotations
@@ -75,10 +75,9 @@ def video(
     from ..video.video_file import pyav
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
-    settings: dict[str, Any] = {"decoder": decoder}
-    if method == "segic":  # not anything of the class, but this very thing
-        settings["task"] = TASKS.index("instance")
-    make_params(method, settings, tau=0.6)
+    # Where a method knows tasks: not anything of the class, but this very thing.
+    task = TASKS.index("instance") if get_method(method).CAN.decoder else None
+    params = make_params(method, {"decoder": decoder, "task": task})
     check_refiner(refine)
     if not no_overlay:
         pyav("overlay.mp4 needs PyAV", "leave it out with --no-overlay")
@@ -105,12 +104,11 @@ def video(
     segmenter = Segmenter(
         backbone,
         image_size=image_size,
-        method=method,
+        method=params,
         refiner=refine,
         device=device,
         dtype=dtype,
         offline=offline,
-        **settings,
     )
     found = run.segment(segmenter, memory=not no_memory, resume=resume, overwrite=overwrite)
     done = kept = theirs = empty = 0

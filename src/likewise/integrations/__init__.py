@@ -30,7 +30,8 @@ def open_references(path: str | Path, *, backbone: str | None = None, **options:
     from ..reference_file import read_info
     from ..segmenter import Segmenter
 
-    made = read_info(path).options(**({} if backbone is None else {"backbone": backbone}))
+    given: dict[str, Any] = {} if backbone is None else {"backbone": backbone}
+    made = read_info(path).options(**given)
     return Segmenter(**made, **options).load_references(path)
 
 

@@ -13,6 +13,7 @@ from ..errors import ImageError, LikewiseError, note
 from ..features.encoded import Encoded
 from ..io.images import ImageLike, Picture
 from ..io.masks import ANY, MaskLike, nearest
+from ..methods import make_params
 from ..methods.insid3 import INSID3Params
 from ..reference import Example, Reference, ReferenceSet, as_references, encode_references
 from ..refine import at_input_size
@@ -323,9 +324,7 @@ def build_insid3(
             backbone,
             image_size=image_size,
             svd_components=svd_components,
-            method="insid3",
-            tau=tau,
-            alpha=merge_threshold,
+            method=make_params("insid3", {"tau": tau, "alpha": merge_threshold}),
             refiner=_REFINERS.get(mask_refiner, mask_refiner or "none"),
             device=str(device),
         ),

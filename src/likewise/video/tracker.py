@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..errors import LikewiseError
 from ..features.encoded import Encoded
+from ..methods import get_method
 from ..refine import compete, refine
 from .label_propagation import carry, neighbourhood
 from .memory import Known, Memory, Numbers
@@ -71,7 +72,7 @@ class Params:
 
 def default_params(method: str) -> Params:
     """The best known for a method: a decoder that was trained on one reference knows no more."""
-    return Params(weight=0.5, diverse=0) if method == "segic" else Params()
+    return Params(weight=0.5, diverse=0) if get_method(method).CAN.decoder else Params()
 
 
 @dataclass(frozen=True, eq=False)
