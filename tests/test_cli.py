@@ -35,6 +35,7 @@ from bad_inputs import (
     segment,
 )
 from likewise import INSID3Params, LikewiseParams, cli
+from likewise import match as match_points
 from likewise.backbones.download import sha256_of
 from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
 from likewise.cli import doctor
@@ -661,7 +662,7 @@ def test_match_text(scene: Path, segmenter: Segmenter) -> None:
     lines = done(run(match("a.jpg", "b.jpg", more=["--point", "5,30.5"]))).splitlines()
     expected = []
     for target in ("a.jpg", "b.jpg"):
-        points, cosines = segmenter.match("reference.png", [(20, 20), (5, 30.5)], target)
+        points, cosines = match_points(segmenter, "reference.png", [(20, 20), (5, 30.5)], target)
         for start, (x, y), cosine in zip(("20,20", "5,30.5"), points, cosines, strict=True):
             expected.append(f"{target}: {start} -> {x:.1f},{y:.1f} (similarity {cosine:.2f})")
     assert lines == expected
@@ -674,8 +675,8 @@ def test_match_json(scene: Path, segmenter: Segmenter) -> None:
     }
     assert reports[True] != reports[False]
     for debiased, report in reports.items():
-        points, similarity = segmenter.match(
-            "reference.png", [(20, 20)], "a.jpg", debiased=debiased
+        points, similarity = match_points(
+            segmenter, "reference.png", [(20, 20)], "a.jpg", debiased=debiased
         )
         assert [entry.keys() for entry in report] == [{"target", "points", "similarity"}]
         assert report[0]["target"] == "a.jpg"

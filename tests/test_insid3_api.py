@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import likewise
 from helpers import refusal
 from likewise import INSID3Params, Segmenter, build_insid3
 from likewise.backbones.registry import IMAGENET_MEAN, IMAGENET_STD
@@ -311,8 +312,8 @@ def test_match_of_one_point_and_of_many(model: INSID3) -> None:
     for points in ((30, 40), [[30, 40]], np.array([30, 40]), torch.tensor([[30.0, 40.0]])):
         np.testing.assert_allclose(match(points), many[:1], atol=1e-3)
     np.testing.assert_array_equal(match([(30, 40)], True), match([(30, 40)]))
-    original, _ = Segmenter(model._encoder).match(
-        "ref1.jpg", [(30, 40)], "target.jpg", debiased=False
+    original, _ = likewise.match(
+        Segmenter(model._encoder), "ref1.jpg", [(30, 40)], "target.jpg", debiased=False
     )
     np.testing.assert_allclose(match([(30, 40)], False), original, atol=1e-3)
     assert np.abs(original - many[0]).max() > 0.01

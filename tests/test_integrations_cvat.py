@@ -48,14 +48,14 @@ def scene(tmp_path: Path, tiny: Path) -> Iterator[Path]:
         segmenter = Segmenter("tiny", image_size=64, method=LikewiseParams(presence=0.0)).fit(
             references
         )
-        segmenter.save_references("r.safetensors")
+        segmenter.save("r.safetensors")
         yield folder
 
 
 def expected(name: str) -> Result:
-    from likewise.integrations import open_references
+    from likewise import load
 
-    return open_references("r.safetensors", backbone="tiny").segment(name)
+    return load("r.safetensors", backbone="tiny").segment(name)
 
 
 def drawn(shape: Any, size: tuple[int, int]) -> np.ndarray:

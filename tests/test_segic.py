@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import normalize
 
 from helpers import refusal
-from likewise import Reference, SegICParams, Segmenter
+from likewise import Reference, SegICParams, Segmenter, tune
 from likewise.backbones.encoder import Encoder
 from likewise.example import FOLDER as EXAMPLE
 from likewise.features.evidence import Pool, discriminant
@@ -398,9 +398,9 @@ def make_tiny_clip(folder: Path) -> Path:
 
 def test_tuning_keeps_the_block_of_the_decoder(encoder: Encoder, file: Path) -> None:
     segmenter = Segmenter(encoder, method=SegICParams(file))
-    text = refusal(segmenter.tune, COIN, blocks=[3], sizes=[])
+    text = refusal(tune, segmenter, COIN, blocks=[3], sizes=[])
     assert "try no other blocks" in text
-    tuning = segmenter.tune(COIN, sizes=[64])
+    tuning = tune(segmenter, COIN, sizes=[64])
     assert tuning.tests == 5  # the picture and its views
     assert {t.name for t in tuning.tried} == {"image_size"}
     assert tuning.flags[:6] == ["--method", "segic", "--block", "10", "--decoder", str(file)]

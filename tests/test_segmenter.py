@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import likewise
 from helpers import refusal
-from likewise import INSID3Params, LikewiseParams, Reference, Segmenter, build_insid3
+from likewise import INSID3Params, LikewiseParams, Reference, Segmenter, build_insid3, match
 from likewise.backbones import encoder as encoder_module
 from likewise.backbones.device import choose_device
 from likewise.backbones.encoder import Encoder, cache_folder
@@ -556,8 +556,8 @@ def test_wide_references_and_targets_are_shown_alike(segmenter: Segmenter, tmp_p
     target = (picture(RIGHT).astype(np.uint16) * 70 + 4000)[..., :3]
     shown = np.rint((target.astype(float) - low) * 255 / (high - low)).clip(0, 255)
     np.testing.assert_array_equal(segmenter.read(target).pixels, shown)
-    segmenter.save_references(tmp_path / "r.safetensors")
-    other = Segmenter(segmenter.encoder).load_references(tmp_path / "r.safetensors")
+    segmenter.save(tmp_path / "r.safetensors")
+    other = Segmenter(segmenter.encoder).load(tmp_path / "r.safetensors")
     assert other.references.ranges == ranges
     np.testing.assert_array_equal(other.read(target).pixels, shown)
 
@@ -625,7 +625,7 @@ def test_segment_batch_is_the_method_on_encoded_images(encoder: Encoder) -> None
     assert [r.mask.shape for r in results] == shapes
     assert segmenter.references is not None
     for label in ("red", "green"):
-        model = segmenter._models[label]
+        model = segmenter.models[label]
         encoded = list(encoder.encode_many(images))
         expected = consensus(segmenter.references.of(label), model, encoded, classes=2)
         for result, scores in zip(results, expected, strict=True):
@@ -1044,10 +1044,10 @@ def test_classes_share_one_match_and_one_set_of_matrices(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segmenter = Segmenter(encoder).fit(two_classes())
-    pools = {id(model.pool) for model in segmenter._models.values()}
+    pools = {id(model.pool) for model in segmenter.models.values()}
     assert len(pools) == 1
     target = encoder.encode(paint(MIXED))
-    alone = [get_method("likewise").score(m, target) for m in segmenter._models.values()]
+    alone = [get_method("likewise").score(m, target) for m in segmenter.models.values()]
     with (
         mock.patch.object(shared, "match", wraps=shared.match) as matches,
         mock.patch("torch.softmax", wraps=torch.softmax) as softmax,
@@ -1160,7 +1160,7 @@ def test_negatives_and_methods_that_know_none(encoder: Encoder) -> None:
 def test_match_is_the_method_on_encoded_images(segmenter: Segmenter, debiased: bool) -> None:
     reference, target = picture(LEFT), picture((20, 90, 80, 190), (100, 200), seed=1)
     keypoints = [(40, 48), (16.5, 24), (0, 0), (128, 96)]  # the far corner is still inside
-    points, similarity = segmenter.match(reference, keypoints, target, debiased=debiased)
+    points, similarity = match(segmenter, reference, keypoints, target, debiased=debiased)
     assert points.shape == (4, 2)
     assert similarity.shape == (4,)
     assert points.dtype == similarity.dtype == np.float32
@@ -1175,7 +1175,7 @@ def test_match_is_the_method_on_encoded_images(segmenter: Segmenter, debiased: b
     np.testing.assert_allclose(similarity, expected[1].numpy(), atol=1e-5)
     if debiased:  # the middle of the box lands in the box
         assert inside((20, 90, 80, 190), (100, 200))[int(points[0, 1]), int(points[0, 0])]
-        same, best = segmenter.match(reference, np.array(keypoints[:1]), reference)
+        same, best = match(segmenter, reference, np.array(keypoints[:1]), reference)
         assert best[0] == pytest.approx(1, abs=1e-4)
         assert np.abs(same - keypoints[:1]).max() < 16
 
@@ -1202,7 +1202,7 @@ BAD_KEYPOINTS = [
 def test_keypoints_that_cannot_be_used(
     segmenter: Segmenter, model: Any, keypoints: Any, words: str, files: Path
 ) -> None:
-    assert words in refusal(segmenter.match, picture(LEFT), keypoints, picture(RIGHT))
+    assert words in refusal(match, segmenter, picture(LEFT), keypoints, picture(RIGHT))
     model.set_reference("reference.jpg")
     model.set_target("target.jpg")
     if words != "not (2,).":  # one point, for the released interface
@@ -1294,7 +1294,7 @@ def test_a_reference_without_a_mask_is_for_match(model: Any, files: Path) -> Non
     model.set_target("target.jpg")
     points = model.match([(64, 72), (5, 5)])
     assert (points.shape, points.dtype) == ((2, 2), np.float32)
-    expected, _ = Segmenter(model._encoder).match("ref2.jpg", [(64, 72), (5, 5)], "target.jpg")
+    expected, _ = match(Segmenter(model._encoder), "ref2.jpg", [(64, 72), (5, 5)], "target.jpg")
     np.testing.assert_allclose(points, expected, atol=1e-3)
     original = model.match([(64, 72), (5, 5)], use_debiased=False)
     assert np.abs(original - points).max() > 0.01
@@ -1306,7 +1306,7 @@ def test_match_is_from_the_first_reference(model: Any, files: Path) -> None:
     model.set_references([("ref2.jpg", "mask2.png"), ("ref1.jpg", "mask1.png")])
     assert "set_target(image) first" in refusal(model.match, [(1, 1)])
     model.set_target("target.jpg")
-    expected, _ = Segmenter(model._encoder).match("ref2.jpg", [(64, 72)], "target.jpg")
+    expected, _ = match(Segmenter(model._encoder), "ref2.jpg", [(64, 72)], "target.jpg")
     np.testing.assert_allclose(model.match([(64, 72)]), expected, atol=1e-3)
 
 

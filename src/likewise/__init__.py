@@ -9,6 +9,7 @@ from .errors import BackboneError, ImageError, LikewiseError
 
 if TYPE_CHECKING:
     from .integrations.insid3_api import build_insid3
+    from .matching import match
     from .methods.foris import FoRISParams
     from .methods.frost import FROSTParams
     from .methods.insid3 import INSID3Params
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from .reference import Reference
     from .result import Result
     from .run.annotate import annotate_batch
-    from .segmenter import Segmenter
+    from .segmenter import Segmenter, load
+    from .tuning import tune
     from .video import segment_video
     from .vocabulary import read_vocabulary
 
@@ -39,8 +41,11 @@ __all__ = [
     "Segmenter",
     "annotate_batch",
     "build_insid3",
+    "load",
+    "match",
     "read_vocabulary",
     "segment_video",
+    "tune",
     "validate_mask_quality",
 ]
 
@@ -57,8 +62,11 @@ _LAZY = {
     "Segmenter": "segmenter",
     "annotate_batch": "run.annotate",
     "build_insid3": "integrations.insid3_api",
+    "load": "segmenter",
+    "match": "matching",
     "read_vocabulary": "vocabulary",
     "segment_video": "video",
+    "tune": "tuning",
     "validate_mask_quality": "quality",
 }
 

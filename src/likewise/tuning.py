@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from .refine import refine
 
 if TYPE_CHECKING:
     from .features.clustering import MergeTree
+    from .segmenter import Segmenter
 
 GAIN = 0.01
 """Mean IoU that a change must bring: own shots are few, and smaller differences are chance."""
@@ -94,20 +95,8 @@ class Tuning:
         return "\n".join(lines)
 
 
-class Tunable(Protocol):
-    """What ``tune`` needs of a ``Segmenter``, which stands above this module."""
-
-    encoder: Encoder
-    params: Any
-
-    @property
-    def method(self) -> str: ...
-
-    def fit(self, references: Example | Sequence[Example]) -> Any: ...
-
-
 def tune(
-    segmenter: Tunable,
+    segmenter: Segmenter,
     references: Example | Sequence[Example],
     *,
     sizes: Sequence[Size] | None = None,
@@ -189,7 +178,7 @@ def tune(
 class _Search:
     """What is best so far, and the values of one thing that compete to replace it."""
 
-    def __init__(self, segmenter: Tunable, examples: Sequence[Reference]) -> None:
+    def __init__(self, segmenter: Segmenter, examples: Sequence[Reference]) -> None:
         labels = [r.label for r in examples if not r.negative]
         self.by_view = any(labels.count(label) < 2 for label in labels)
         self.method, self.examples = get_method(segmenter.method), examples

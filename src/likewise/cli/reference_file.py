@@ -95,7 +95,7 @@ def save(
         block=block,
         offline=offline,
     )
-    segmenter.fit(references).save_references(out, half=half)
+    segmenter.fit(references).save(out, half=half)
     show(out, as_json=as_json)
 
 

@@ -143,7 +143,7 @@ def segment(
     if info is None:
         segmenter.fit(references)
     else:
-        segmenter.load_references(info.path, only or None)
+        segmenter.load(info.path, only or None)
     numbers = manifest.allot(labels, label_maps=len(labels) > 1)
     run = run_key(segmenter, numbers, consensus)
 

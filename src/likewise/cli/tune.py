@@ -49,6 +49,7 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Choose block, size and setting on your references: each is found from the others."""
+    from ..tuning import tune as tune_segmenter
     from .references import read_references
 
     references = read_references(reference, mask, mask_value, label, negative, negative_mask)
@@ -63,7 +64,7 @@ def tune(
         block=block,
         offline=offline,
     )
-    tuning = segmenter.tune(references)
+    tuning = tune_segmenter(segmenter, references)
     if as_json:
         print(json.dumps({**dataclasses.asdict(tuning), "flags": tuning.flags}, indent=2))
     else:

@@ -13,11 +13,12 @@ from ..errors import ImageError, LikewiseError, note
 from ..features.encoded import Encoded
 from ..io.images import ImageLike, Picture
 from ..io.masks import ANY, MaskLike, nearest
+from ..matching import check_keypoints, match_encoded
 from ..methods import make_params
 from ..methods.insid3 import INSID3Params
 from ..reference import Example, Reference, ReferenceSet, as_references, encode_references
 from ..refine import at_input_size
-from ..segmenter import Segmenter, check_keypoints, match_encoded
+from ..segmenter import Segmenter
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +155,7 @@ class INSID3:
         ]
         known = self._segmenter.references
         shots = encode_references(self._encoder, examples).shots
-        self._segmenter.learn(ReferenceSet((*(known.shots if known else ()), *shots)))
+        self._segmenter.fit_encoded(ReferenceSet((*(known.shots if known else ()), *shots)))
         self._first = self._first or shots[0].encoded
 
     def set_target(self, image: ImageLike) -> None:

@@ -15,7 +15,7 @@ from ..features.encoded import Encoded
 from ..methods import get_method
 from ..refine import compete, refine
 from .label_propagation import carry, neighbourhood
-from .memory import Known, Memory, Numbers
+from .memory import Known, Memory, Numbers, taught
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,7 +193,7 @@ class Tracker:
             self._taught = numbers
             names = self.segmenter.fitted().labels
             found = [(f.encoded, dict(zip(names, f.labels, strict=True))) for f in frames]
-            self._pupil = self.segmenter.with_frames(found, self.params.pure)
+            self._pupil = taught(self.segmenter, found, self.params.pure)
 
 
 def shares(label_map: LabelMap, count: int, encoded: Encoded) -> torch.Tensor:
