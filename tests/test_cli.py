@@ -34,6 +34,7 @@ from bad_inputs import (
     second_target,
     segment,
 )
+from helpers import refusal
 from likewise import INSID3Params, LikewiseParams, cli
 from likewise import match as match_points
 from likewise.backbones.download import sha256_of
@@ -256,6 +257,9 @@ def test_segment_several_labels(scene: Path, tiny: Path) -> None:
         assert (image.format, image.mode, image.size) == ("PNG", "P", SIZE)
         np.testing.assert_array_equal(np.asarray(image), result.label_map)
         assert image.getpalette()[:9] == [0, 0, 0, *class_colour(1), *class_colour(2)]
+    result.save("saved.png")
+    assert Path("saved.png").read_bytes() == Path("out/reference.png").read_bytes()
+    assert refusal(result.save, "saved.jpg").startswith("saved.jpg cannot hold a mask: masks are")
     for k, mask in enumerate(result.classes.values(), start=1):  # it can be a mask itself
         np.testing.assert_array_equal(read_mask("out/reference.png", value=k), mask.mask)
     seen = overlay_labels(read_image("reference.png"), result.label_map)
@@ -378,6 +382,8 @@ def test_segment_with_insid3(scene: Path, tiny: Path, segmenter: Segmenter) -> N
         "method": INSID3Params(tau=0.9, alpha=0.4),
     }
     expected = Segmenter(tiny, **settings).fit(("reference.png", "mask.png")).segment("a.jpg")
+    expected.save("saved.png")
+    assert Path("saved.png").read_bytes() == Path("out/a.png").read_bytes()
     assert expected.trace.seed is not None
     np.testing.assert_array_equal(mask_of("out/a.png"), expected.mask)
     default = segmenter.fit(("reference.png", "mask.png")).segment("a.jpg")
@@ -501,7 +507,7 @@ def test_segment_refined(scene: Path, tiny: Path, segmenter: Segmenter, refiner:
     from likewise.refine import refine
 
     # The reference as target: something is always found in it.
-    with mock.patch("likewise.segmenter.refine", wraps=refine) as refined:
+    with mock.patch("likewise.decision.refine", wraps=refine) as refined:
         done(run(segment("reference.png", more=["--refine", refiner])))
     assert refined.call_args.args[-1] == refiner
     scores, pixels, size, _ = refined.call_args.args
