@@ -130,7 +130,7 @@ def sandbox(folder: Path) -> Iterator[None]:
         mock.patch.dict(os.environ, variables),
         mock.patch.object(constants, "HF_HUB_CACHE", hub),
         # Tiny backbones have 4 × 4 patches, in which everything is too small.
-        mock.patch("likewise.segmenter.MIN_PATCHES", 0),
+        mock.patch("likewise.decision.MIN_PATCHES", 0),
         mock.patch.object(constants, "HF_HUB_OFFLINE", False),
         mock.patch.object(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True),
     ):
@@ -1558,7 +1558,7 @@ def keep(**options: Any) -> Path:
     segmenter = Segmenter("tiny", **{"image_size": 64, **options}).fit(
         ("reference.png", "mask.png")
     )
-    segmenter.save_references("r.safetensors")
+    segmenter.save("r.safetensors")
     return Path("r.safetensors")
 
 
@@ -2181,7 +2181,9 @@ def malformed_coco(_: Path) -> Callable[[], object]:
     r"keypoints must be \(n, 2\): one \(x, y\) pair for each",
 )
 def keypoints_no_pairs(_: Path) -> Callable[[], object]:
-    return lambda: _segmenter().match("reference.png", [1, 2, 3], "a.jpg")
+    import likewise
+
+    return lambda: likewise.match(_segmenter(), "reference.png", [1, 2, 3], "a.jpg")
 
 
 # --- serving Label Studio ------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import likewise
-from likewise import Reference, Segmenter
+from likewise import LikewiseParams, Reference, Segmenter
 from likewise.io.draw import PREVIEW, class_colour, preview
 from likewise.io.images import read_image
 from likewise.result import Result
@@ -32,7 +32,7 @@ def result(tiny: Path, image: np.ndarray) -> Result:
     reference, mask = EXAMPLE / "coin_reference.png", EXAMPLE / "coin_reference_mask.png"
     corner = np.zeros(read_image(reference).shape[:2], bool)
     corner[:60, :60] = True
-    segmenter = Segmenter(str(tiny), image_size=128, presence=0.0)
+    segmenter = Segmenter(str(tiny), image_size=128, method=LikewiseParams(presence=0.0))
     return segmenter.fit(
         [Reference(reference, mask, label=LABELS[0]), Reference(reference, corner, label=LABELS[1])]
     ).segment(image)

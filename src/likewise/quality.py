@@ -9,10 +9,6 @@ import numpy.typing as npt
 
 UNSURE = 0.5
 """Steadiness below which a mask is called unsure."""
-MIN_CONFIDENCE = {"likewise": 0.8}
-"""Method → confidence below which what was found is unlike its references; others have no scale.
-
-From 0.5 to 0.8 lay half of the masks of images without the concept, and a tenth of the others."""
 STEP = 0.075
 """Share of the scores by which the threshold is moved: 1.5 of the 20 nats of ``likewise``."""
 
@@ -74,7 +70,7 @@ def verdicts(
         steady: its ``steadiness``.
         confidence: 0..1 of the method: how familiar what it found is to the references.
         disputed: whether the consensus of its batch found something else.
-        min_confidence: below it, it is unlike its references; see ``MIN_CONFIDENCE``.
+        min_confidence: below it, it is unlike its references; see ``methods.Abilities``.
         limits: of ``validate_mask_quality``.
 
     Returns:

@@ -35,7 +35,7 @@ class MeasuredMethodOptions(MethodOptions):
     ] = field(default_factory=list)
 
     def settings(self) -> dict[str, Any]:
-        """Keywords of the method. Raises LikewiseError if a setting is no name=value."""
+        """Of the method. Raises LikewiseError if one is no name=value."""
         decoder = {} if self.decoder is None else {"decoder": self.decoder}
         return {**parse_settings(self.setting), **decoder}
 
@@ -88,7 +88,7 @@ def evaluate(
     from ..lab.evaluation.episodes import check_files, choose, read_episodes
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
-    settings = algorithm.settings()
+    algorithm.settings()  # the rest of the check needs torch: see params below
     folder = episodes[0].parent if root is None else root
     listed = read_episodes(episodes, folder)
     trials = choose(
@@ -106,7 +106,6 @@ def evaluate(
     from ..lab.evaluation.report import as_text, describe, make_report
     from ..lab.evaluation.runner import Outcome, result_file, run_trials
     from ..lab.evaluation.stopwatch import Stopwatch
-    from ..methods import make_params
     from ..refine import check_refiner
     from ..run.jobs import check_output_files
 
@@ -119,11 +118,11 @@ def evaluate(
     from ..lab.evaluation.cache import CachedEncoder
     from ..segmenter import Segmenter
 
-    make_params(algorithm.method, settings, tau=0.6)
+    params = algorithm.params()
 
     watch = Stopwatch()
     encoder = CachedEncoder(keep=not no_cache, watch=watch, **keywords(network, machine))
-    segmenter = Segmenter(encoder, method=algorithm.method, **settings)
+    segmenter = Segmenter(encoder, method=params)
     _ = encoder.basis  # made or read now: it is no part of encoding the first image
     start = time.perf_counter()
     outcomes: list[Outcome] = []

@@ -49,8 +49,8 @@ def label_studio(
 ) -> None:
     """Serve a references file to Label Studio as an ML backend."""
     from ..errors import needs
-    from ..integrations import open_references
     from ..reference_file import read_info
+    from ..segmenter import load
 
     with needs("label-studio"):
         import uvicorn
@@ -62,7 +62,7 @@ def label_studio(
     read_info(references)
     with bind(host, port, secret=bool(token)) as listener:
         listener.listen()
-        segmenter = open_references(
+        segmenter = load(
             references,
             backbone=backbone,
             refiner=refine,

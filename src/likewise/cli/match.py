@@ -43,9 +43,10 @@ def match(
     from ..io.draw import draw_matches
     from ..io.encoding import write_image
     from ..io.images import read_image
+    from ..matching import check_keypoints
+    from ..matching import match as match_points
     from ..run.jobs import check_outputs, make_parent, places
     from ..run.targets import find_images
-    from ..segmenter import check_keypoints
 
     try:
         points = [tuple(float(part) for part in text.split(",")) for text in point]
@@ -65,7 +66,9 @@ def match(
     for number, file in enumerate(files):
         try:
             target = read_image(file)
-            found, similarity = segmenter.match(image, keypoints, target, debiased=not original)
+            found, similarity = match_points(
+                segmenter, image, keypoints, target, debiased=not original
+            )
             if pictures:
                 make_parent(pictures[number])
                 write_image(pictures[number], draw_matches(image, keypoints, target, found))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from ..methods import DEFAULT
+from ..methods import DEFAULT, MethodParams, make_params
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
@@ -118,7 +118,7 @@ class VocabularyOptions:
 
 @dataclass(frozen=True)
 class MethodOptions:
-    """The method, and what it cannot do without."""
+    """The method, and what it cannot do without; all but ``method`` are settings of it."""
 
     method: Annotated[
         str, typer.Option("--method", help="likewise, segic, insid3, foris, frost or nearest.")
@@ -126,6 +126,14 @@ class MethodOptions:
     decoder: Annotated[
         Path | None, typer.Option(help="For segic: the file that `likewise segic train` wrote.")
     ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """Fields of the method's ``Params``; None is the default."""
+        return {name: value for name, value in vars(self).items() if name != "method"}
+
+    def params(self, **more: Any) -> MethodParams:
+        """The method with these settings and ``more``. Raises LikewiseError as ``make_params``."""
+        return make_params(self.method, {**self.settings(), **more})
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def init(
     """Write PROJECT/likewise.toml, with comments: references, targets, settings."""
     from ..io.annotations.shapes import LABEL
     from ..io.masks import parse_value
-    from ..methods import check_consensus, make_params
+    from ..methods import check_consensus
     from ..methods.segic.files import load_decoder
     from ..project.folder import MASKS
     from ..project.settings import Marked, relative
@@ -65,7 +65,7 @@ def init(
     found = find_images(targets)
     masks = [project / MASKS / place for place in places(found, ".png")]
     check_apart(list(zip(found, masks, strict=True)), [], "project")
-    make_params(algorithm.method, {"decoder": algorithm.decoder}, tau=0.6)
+    algorithm.params()
     if algorithm.decoder is not None:
         load_decoder(algorithm.decoder)
     check_refiner(refine)

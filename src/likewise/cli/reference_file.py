@@ -53,8 +53,8 @@ def save(
     references = choose_references(examples, classes)
     inputs = [*examples.files, *files_of(references)]
     check_output_files([out], inputs)
-    segmenter = open_segmenter(algorithm, network, machine)
-    segmenter.fit(references).save_references(out, half=half)
+    segmenter = open_segmenter(network, machine, method=algorithm.params())
+    segmenter.fit(references).save(out, half=half)
     show(out, as_json=as_json)
 
 

@@ -66,6 +66,8 @@ def segment(
     from .references import check_one_source, choose_references
 
     check_one_source(examples, classes, references_file)
+    chosen = given(context, algorithm, network)
+    settings = {name: chosen.pop(name) for name in algorithm.settings() if name in chosen}
     run = FolderRun(
         targets,
         out,
@@ -79,7 +81,8 @@ def segment(
         inputs=examples.files,
         refiner=refine,
         **vars(machine),
-        **given(context, algorithm, network),
+        settings=settings,
+        **chosen,
     )
     outcomes: list[Outcome] = []
     interrupted = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."

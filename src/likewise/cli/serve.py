@@ -60,7 +60,6 @@ def serve(
     machine: DeviceOptions,
 ) -> None:
     """Answer over HTTP: send references once, then images (docs/server.md)."""
-    from ..methods import get_method
     from ..refine import check_refiner
 
     check_installed()
@@ -69,7 +68,7 @@ def serve(
         check_origin(origin)
     if root is not None and not root.is_dir():
         raise LikewiseError(f"--root {root} is no folder: give the folder of the images.")
-    get_method(algorithm.method)
+    params = algorithm.params()
     check_refiner(refine)
     listener = bind(host, port, secret=bool(token))
 
@@ -89,7 +88,7 @@ def serve(
         max_bytes=max_bytes,
         max_pixels=max_pixels,
     )
-    served = make_app(lambda: Segmenter(encoder, refiner=refine, **vars(algorithm)), settings)
+    served = make_app(lambda: Segmenter(encoder, method=params, refiner=refine), settings)
     _ = encoder.basis  # or else the first request waits for it
     listen(served, listener, encoder.spec.name, timeout + upload_timeout)
 

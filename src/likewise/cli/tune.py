@@ -29,11 +29,12 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Choose block, size and setting on your references: each is found from the others."""
+    from ..tuning import tune as tune_segmenter
     from .references import read_references
 
     references = read_references(**vars(examples))
-    segmenter = open_segmenter(algorithm, network, machine)
-    tuning = segmenter.tune(references)
+    segmenter = open_segmenter(network, machine, method=algorithm.params())
+    tuning = tune_segmenter(segmenter, references)
     if as_json:
         print_json({**dataclasses.asdict(tuning), "flags": tuning.flags})
     else:

@@ -60,7 +60,7 @@ def video(
     as_json: JsonOption = False,
 ) -> None:
     """Follow the objects of annotated frames through a clip: masks, video, COCO-video JSON."""
-    from ..methods import make_params
+    from ..methods import get_method
     from ..methods.segic.text import TASKS
     from ..refine import check_refiner
     from ..video.annotation import read_annotations
@@ -69,9 +69,9 @@ def video(
     from ..video.video_file import pyav
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
-    # segic is to find this very thing, not anything of its class.
-    task = {"task": TASKS.index("instance")} if algorithm.method == "segic" else {}
-    make_params(algorithm.method, {"decoder": algorithm.decoder, **task}, tau=0.6)
+    # Where a method knows tasks: not anything of the class, but this very thing.
+    task = TASKS.index("instance") if get_method(algorithm.method).CAN.decoder else None
+    params = algorithm.params(task=task)
     check_refiner(refine)
     if not no_overlay:
         pyav("overlay.mp4 needs PyAV", "leave it out with --no-overlay")
@@ -93,7 +93,7 @@ def video(
         )
     run = Run(frames, annotations, out, range(first, stop, every), tuple(mask))
 
-    segmenter = open_segmenter(algorithm, network, machine, refiner=refine, **task)
+    segmenter = open_segmenter(network, machine, method=params, refiner=refine)
     found = run.segment(segmenter, memory=not no_memory, resume=resume, overwrite=overwrite)
     done = kept = theirs = empty = 0
     written: list[Path] = []

@@ -38,6 +38,11 @@ def class_colour(k: int) -> tuple[int, int, int]:
     return round(255 * r), round(255 * g), round(255 * b)
 
 
+def class_palette(count: int) -> list[tuple[int, int, int]]:
+    """RGB of the values 0 to ``count`` of a label map: black, then the colour of each class."""
+    return [(0, 0, 0), *(class_colour(k) for k in range(1, count + 1))]
+
+
 def overlay_labels(image: RGB, label_map: npt.NDArray[np.unsignedinteger[Any]]) -> RGB:
     """``overlay`` of every class in its colour; (H, W, 3) uint8 and (H, W) of 0 and classes."""
     for k in np.unique(label_map[label_map > 0]):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..io.decoding import PATH
-from ..methods import DEFAULT, check_consensus
+from ..methods import DEFAULT, check_consensus, make_params
 from ..reference import Example, Reference, as_references, check_classes
 from ..reference_file import read_info
 from .jobs import check_apart, plan
@@ -34,7 +34,7 @@ class FolderRun:
     Args:
         targets: what ``find_images`` takes: files, folders, glob patterns.
         out: folder for ``<stem>.png``, ``labels.json`` and ``manifest.jsonl``; made if need be.
-        references: as for ``Segmenter.fit``, or a file of ``Segmenter.save_references``.
+        references: as for ``Segmenter.fit``, or a file of ``Segmenter.save``.
         only: classes to take from the file; all by default.
         overlay: also write ``<stem>_overlay.jpg``.
         instances: also write ``<stem>.instances.json``: the objects of each class told apart.
@@ -42,6 +42,7 @@ class FolderRun:
         overwrite: also replace masks that a person made or changed.
         consensus: let targets that follow each other become references of each other.
         inputs: further files that must not be overwritten.
+        settings: fields of the method's ``Params``, where ``method`` is a name or the file's.
         options: of ``Segmenter``; what is not given is as in the references file.
 
     Attributes:
@@ -67,6 +68,7 @@ class FolderRun:
         overwrite: bool = False,
         consensus: bool = False,
         inputs: Iterable[Path] = (),
+        settings: Mapping[str, Any] = {},
         **options: Any,
     ) -> None:
         self._resume, self._overwrite, self._consensus = resume, overwrite, consensus
@@ -81,16 +83,19 @@ class FolderRun:
         if file is None:
             labels = [r.label for r in examples if not r.negative]
             self.reference_count = len(examples)
+            method = options.get("method", DEFAULT)
+            if isinstance(method, str):
+                options["method"] = make_params(method, settings)
         else:
             info = read_info(file)
             only = check_classes(only, list(info.classes)) if only else []
             labels = [label for label in info.classes if not only or label in only]
             self.reference_count = len(info.shots)
-            options = info.options(**options)
+            options = info.options(settings, **options)
             inputs.append(info.path)
         labels = list(dict.fromkeys(labels))
         if consensus:
-            check_consensus(options.get("method", DEFAULT))
+            check_consensus(options["method"].method)
         found = find_images(targets)
         places = [Path(out) / name for name in (LABELS, MANIFEST)]
         check_apart([(place, place) for place in places], [*found, *inputs])
@@ -104,7 +109,7 @@ class FolderRun:
         if file is None:
             self.segmenter.fit(examples)
         else:
-            self.segmenter.load_references(file, only or None)
+            self.segmenter.load(file, only or None)
         self.numbers = self._manifest.allot(labels, label_maps=len(labels) > 1)
         self._run = run_key(self.segmenter, self.numbers, consensus)
 

@@ -290,7 +290,7 @@ def _encoded(
     unwritten: list[str],
 ) -> Iterator[tuple[Path, bytes]]:
     """The files, the mask last; why there is no overlay is added to ``unwritten``."""
-    from ..io.draw import class_colour, overlay, overlay_labels, with_legend
+    from ..io.draw import class_palette, overlay, overlay_labels, with_legend
 
     plain = set(numbers.values()) == {MARKED}
     label_map = np.empty(0, np.uint8) if plain else renumbered(result, numbers)
@@ -311,8 +311,8 @@ def _encoded(
     if plain:
         yield job.mask, encode_mask(job.mask, result.mask)
     else:
-        colours = [class_colour(k) for k in range(1, max(numbers.values()) + 1)]
-        yield job.mask, encode_label_map(job.mask, label_map, [(0, 0, 0), *colours])
+        palette = class_palette(max(numbers.values()))
+        yield job.mask, encode_label_map(job.mask, label_map, palette)
 
 
 def renumbered(result: Result, numbers: Mapping[str, int]) -> np.ndarray:

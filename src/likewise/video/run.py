@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ImageError, LikewiseError
-from ..io.draw import class_colour
+from ..io.draw import class_palette
 from ..io.encoding import encode_label_map
 from ..io.files import refused, write_whole
 from ..io.masks import read_label_map
@@ -159,7 +159,7 @@ class Run:
             past = Past(len(lines), last["remembered"], self.label_map)
         for line in lines:
             yield self._done(json.loads(line), kept=True)
-        palette = [(0, 0, 0), *(class_colour(k) for k in range(1, int(table.max()) + 1))]
+        palette = class_palette(int(table.max()))
         found = propagate(
             *(self.clip, self.annotations, segmenter, self.wanted),
             params=params,

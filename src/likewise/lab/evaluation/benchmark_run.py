@@ -74,7 +74,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
     """
     shard = Shard.parse(o.shard)
     check_refiner(o.refine)
-    make_params(o.method, o.set, tau=0.6)
+    params = make_params(o.method, o.set)
     folder = o.out / b.name
     check_outputs(folder)
     manifest = get_manifest(b, o, folder)
@@ -93,7 +93,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
         block=o.block,
         offline=o.offline,
     )
-    segmenter = Segmenter(encoder, method=o.method, **o.set)
+    segmenter = Segmenter(encoder, method=params)
     _ = encoder.basis  # made or read now: it is no part of encoding the first image
     settings = describe(segmenter, refine=o.refine, cache=o.cache)
     asked = {k: v for k, v in settings.items() if k not in ("versions", "device")}
