@@ -754,10 +754,12 @@ def test_a_value_picks_one_label(segmenter: Segmenter) -> None:
     target = picture(RIGHT)
     for value, mask in ((3, inside(LEFT)), (7, labels == 7)):
         expected = segmenter.fit((image, mask)).segment(target)
-        found = segmenter.fit(Reference(image, labels, value=value)).segment(target)
+        found = segmenter.fit(Reference(image, labels, mask_value=value)).segment(target)
         assert_same(found, expected)
     assert "value=" in refusal(segmenter.fit, (image, labels))
-    assert "does not hold the value 9" in refusal(segmenter.fit, Reference(image, labels, value=9))
+    assert "does not hold the value 9" in refusal(
+        segmenter.fit, Reference(image, labels, mask_value=9)
+    )
 
 
 @pytest.mark.parametrize("references", [[], ()])

@@ -36,18 +36,23 @@ THUMBNAIL = 256
 class Reference:
     """One example: an image and the mask of the thing in it.
 
-    ``value`` picks one label of a label map, "any" of them, or a colour; see ``masks.read_mask``.
-    Pixels that are transparent or without data are not in the mask. The mask of an image file may
-    be a file of annotations, see ``io/annotations``. With
-    several ``label``s the classes compete for every pixel; one called ``person/hair`` is a part of
-    ``person``, if that is a class too: it is only looked for inside what is found of it, and its
-    pixels are in both. ``negative`` says that the mask (None:
-    the whole image) marks what is *not* to be found; it speaks against every class.
+    Args:
+        image: a file, an (H, W, 3) array, a PIL image or a torch tensor.
+        mask: a file, an array of the image's size and so on; of an image file also a file of
+            annotations, see ``io/annotations``. Pixels that are transparent or without data are
+            not in it. None, of a negative reference alone, stands for the whole image.
+        mask_value: what marks the thing in the mask: one value of a label map, a colour
+            (``"#ff0000"``), or ``"any"`` value above 0. None where the mask has two values only;
+            see ``io.masks.read_mask``.
+        label: class of the thing. Several classes compete for every pixel; one called
+            ``person/hair`` is a part of ``person``, if that is a class too: it is only looked for
+            inside what is found of it, and its pixels are in both.
+        negative: the mask marks what is *not* to be found; it speaks against every class.
     """
 
     image: ImageLike
     mask: MaskLike | None
-    value: MaskValue | None = None
+    mask_value: MaskValue | None = None
     label: str = LABEL
     negative: bool = False
 
@@ -254,7 +259,7 @@ def marked_pixels(reference: Reference, picture: Picture) -> np.ndarray:
         ImageError: if the mask cannot be used, or marks only pixels that are not valid.
     """
     size = picture.pixels.shape[0], picture.pixels.shape[1]
-    source, value = reference.mask, reference.value
+    source, value = reference.mask, reference.mask_value
     if source is not None:
         label = None if reference.label == LABEL or reference.negative else reference.label
         name = os.fspath(source) if isinstance(source, PATH) else None
