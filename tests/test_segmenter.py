@@ -756,7 +756,7 @@ def test_a_value_picks_one_label(segmenter: Segmenter) -> None:
         expected = segmenter.fit((image, mask)).segment(target)
         found = segmenter.fit(Reference(image, labels, mask_value=value)).segment(target)
         assert_same(found, expected)
-    assert "value=" in refusal(segmenter.fit, (image, labels))
+    assert "mask_value=" in refusal(segmenter.fit, (image, labels))
     assert "does not hold the value 9" in refusal(
         segmenter.fit, Reference(image, labels, mask_value=9)
     )
