@@ -86,7 +86,7 @@ class Known:
     def densities(self, queries: torch.Tensor, temperature: float) -> torch.Tensor:
         found = match(self.pool, queries, temperature)
         kinds = (~self.concept, self.concept)
-        return torch.stack([log_density(found, kind) for kind in kinds], dim=1)
+        return torch.stack([log_density(self.pool, found, kind) for kind in kinds], dim=1)
 
     def discriminant(self, ridge: float) -> torch.Tensor:
         return discriminant(self.pool, self.concept, ~self.concept, ridge)
@@ -122,25 +122,26 @@ def test_densities_are_kernel_sums_by_kind(block: int, monkeypatch: pytest.Monke
     tokens = tokens_of()
     before, queries = tokens.rows.clone(), QUERIES.clone()
     densities = tokens.densities(queries, 0.1)
-    sums = torch.zeros(11, 2)
+    sums, counts = torch.zeros(11, 2), torch.zeros(2)
     for row, concept in zip(tokens.rows, tokens.foreground.long(), strict=True):
+        counts[concept] += 1
         for q in range(11):
             sums[q, concept] += math.exp((float(QUERIES[q] @ row) - 1) / 0.1)
-    torch.testing.assert_close(densities, sums.log())
+    torch.testing.assert_close(densities, sums.log() - counts.sqrt().log())
     assert densities.dtype == torch.float32
     assert torch.equal(tokens.rows, before)
     assert torch.equal(queries, QUERIES)
 
 
 def test_densities_by_hand() -> None:
-    # A thing of 4 patches in a scene of 16: what is between them is rather of the scene.
+    # A thing of 4 patches in a scene of 16: by number the scene counts twice, not four times.
     rows = torch.cat([THING.expand(4, -1), SCENE.expand(16, -1)])
     foreground = torch.arange(20) < 4
     tokens = Known(rows, foreground, torch.zeros(20).long())
     rest, concept = tokens.densities(unit(THING + SCENE)[None], 1.0)[0].tolist()
     nearness = 0.5**0.5 - 1
-    assert concept == pytest.approx(nearness + math.log(4), abs=1e-5)
-    assert rest == pytest.approx(nearness + math.log(16), abs=1e-5)
+    assert concept == pytest.approx(nearness + math.log(4) / 2, abs=1e-5)
+    assert rest == pytest.approx(nearness + math.log(16) / 2, abs=1e-5)
 
 
 def test_densities_of_what_is_far_or_missing_are_finite() -> None:
@@ -307,6 +308,7 @@ def test_evidence_is_the_density_ratio_plus_the_discriminant() -> None:
     X, T = SHOT.encoded.debiased.double(), target.debiased.double()
     kernel = ((T @ X.T - 1) / 0.07).exp()
     ratio = kernel[:, HERE].sum(1).log() - kernel[:, ~HERE].sum(1).log()
+    ratio += 0.5 * math.log(int((~HERE).sum()) / int(HERE.sum()))
     tokens = Known(SHOT.encoded.debiased, HERE, torch.zeros(144, dtype=torch.int64))
     weights = tokens.discriminant(0.4).double()
     expected = ratio + 3.0 * (T @ weights[:-1] + weights[-1])
@@ -395,7 +397,8 @@ def test_a_patch_counts_as_much_as_it_is_masked() -> None:
     X, T = SHOT.encoded.debiased.double(), scene(THERE, seed=2).debiased.double()
     kernel = ((T @ X.T - 1) / 0.02).exp()
     sums = [kernel @ s.double() for s in (share, 1 - share)]
-    expected = (sums[0] / sums[1]).log()
+    counts = [float(s.sum()) for s in (share, 1 - share)]
+    expected = (sums[0] / sums[1]).log() - 0.5 * math.log(counts[0] / counts[1])
     expected += 5 * (T @ model.weights[:-1].double() + model.weights[-1])
     evidence = score(model, scene(THERE, seed=2)).trace.evidence
     torch.testing.assert_close(evidence.double(), expected, atol=1e-3, rtol=1e-3)

@@ -27,6 +27,7 @@ pytest.importorskip("fastapi", reason="the extra ui is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="the extra ui is not installed")
 
 from likewise.backbones.encoder import Encoder  # noqa: E402
+from likewise.io.masks import nearest  # noqa: E402
 from likewise.project.project import Project  # noqa: E402
 from likewise.project.score_maps import Sliders, read_layers  # noqa: E402
 from likewise.project.settings import Settings, read_settings  # noqa: E402
@@ -117,9 +118,9 @@ class Site:
         path = f"/api/targets/{self.target(name)['id']}/mask?{size}"
         return self.do("PUT", path, painted.tobytes())
 
-    def mask(self, name: str) -> np.ndarray:
+    def mask(self, name: str, query: str = "") -> np.ndarray:
         """As the page gets it."""
-        data = self.get(f"/api/targets/{self.target(name)['id']}/mask")
+        data = self.get(f"/api/targets/{self.target(name)['id']}/mask{query}")
         height, width = np.frombuffer(data[:8], "<u4")
         return np.frombuffer(data[8:], np.uint8).reshape(height, width)
 
@@ -208,6 +209,9 @@ def test_a_painted_reference_masks_all_targets(site: Site, thing: np.ndarray) ->
         picture = Image.open(io.BytesIO(site.get(f"/api/targets/{target['id']}/picture?side=320")))
         assert picture.size == (48, 40)
     assert any(written(site, name).any() for name in ("a.jpg", "b.jpg", "c.jpg"))
+    small = site.mask("a.jpg", "?side=24")  # what cards show
+    np.testing.assert_array_equal(small, nearest(written(site, "a.jpg"), (20, 24)))
+    np.testing.assert_array_equal(site.mask("a.jpg", "?side=999"), written(site, "a.jpg"))
 
 
 def test_sliders_are_kept_and_move_what_nobody_judged(site: Site, thing: np.ndarray) -> None:

@@ -46,13 +46,14 @@ def main() -> None:
         encoded = encoder.encode(target)
         scores = likewise.score(model, encoded)
         trace, size = scores.trace, target.shape[:2]
-        found = refine(scores.patches.reshape(encoded.grid), target, encoder.input_size)
+        found = refine(scores.patches.reshape(encoded.grid), target, encoder.input_size, "guided")
         rows.append(
             [
                 (overlay(image, mask), f"reference: this {concept}"),
                 (target, "target"),
                 (heat(trace.evidence.reshape(encoded.grid).numpy(), size), "1. evidence"),
                 (heat(trace.shared.reshape(encoded.grid).numpy(), size), "2. shared"),
+                (heat(trace.grown.reshape(encoded.grid).numpy(), size), "3. with the seed"),
                 (overlay(target, found), "mask"),
             ]
         )

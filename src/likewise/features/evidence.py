@@ -117,13 +117,14 @@ def match(pool: Pool, queries: torch.Tensor, temperature: float) -> Match:
     return Match(torch.cat(kernel), coverage)
 
 
-def log_density(found: Match, chosen: torch.Tensor) -> torch.Tensor:
-    """(N,) nats: log of the kernels of the groups that (S,) bool chooses, summed.
+def log_density(pool: Pool, found: Match, chosen: torch.Tensor) -> torch.Tensor:
+    """(N,) nats of the kernel density of the groups that (S,) bool chooses: log Σ - ½ log n.
 
-    Not divided by the number of patches: the difference of two is a log-odds in which each class
-    has the prior that it has in the references.
+    With log n whole, a large background would count for less than its patches do; without it, for
+    more: half stands between the two priors.
     """
-    return found.kernel[:, chosen].sum(dim=1).clamp_min(1e-37).log()
+    count = pool.weight[pool.patches(chosen)].sum().clamp_min(1)
+    return found.kernel[:, chosen].sum(dim=1).clamp_min(1e-37).log() - 0.5 * count.log()
 
 
 def discriminant(

@@ -200,9 +200,9 @@ def explain(model: Model, shared: Shared) -> Trace:
     """Steps 1 to 3 on one target; the familiarity is not known yet: 0."""
     params, T = model.params, shared.target.debiased
     found = shared.match(model.pool, params.temperature)
-    evidence = log_density(found, model.concept)
+    evidence = log_density(model.pool, found, model.concept)
     if has_both(model):
-        evidence = evidence - log_density(found, model.rest)
+        evidence = evidence - log_density(model.pool, found, model.rest)
         evidence += params.linear * (T @ model.weights[:-1] + model.weights[-1])
     else:  # nothing is known not to be it: what is more like it than this target is on average
         evidence = evidence - evidence.mean()

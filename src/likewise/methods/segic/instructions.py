@@ -169,9 +169,7 @@ def evidence(target: torch.Tensor, lesson: Lesson) -> torch.Tensor:
     if patches.patches(concept).all():
         return torch.zeros_like(target[:, 0])
     found = match(patches, target, TEMPERATURE)
-    nats = log_density(found, concept) - log_density(found, ~concept)
-    shown = patches.patches(concept)
-    nats -= 0.5 * (shown.sum() / (~shown).sum()).log()  # as decoders were trained
+    nats = log_density(patches, found, concept) - log_density(patches, found, ~concept)
     return (nats + LINEAR * (target @ w[:-1] + w[-1])) / NATS
 
 

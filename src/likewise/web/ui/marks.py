@@ -7,6 +7,7 @@ NEGATIVE.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,22 @@ WORKING = 1600
 LabelMap = npt.NDArray[np.uint8]
 
 
-def read_mask_of(workspace: Workspace, wanted: str) -> LabelMap:
+def read_mask_of(workspace: Workspace, wanted: str, side: int | None = None) -> LabelMap:
     """(h, w) a target's mask at working size: 0 nothing, else numbers of classes.
+
+    Args:
+        workspace: the project.
+        wanted: id of the target.
+        side: at most so many pixels a side, to look at only.
 
     Raises:
         LikewiseError: it has none.
     """
     with workspace.lock, workspace.opened() as project:
         whole = _read(project, workspace.masked(project, wanted))
-        return _nearest(whole, working_size(whole.shape))
+        height, width = working_size(whole.shape)
+        scale = min(1.0, (side or math.inf) / max(height, width))
+        return _nearest(whole, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def correct(

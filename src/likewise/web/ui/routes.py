@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import Body, Depends, FastAPI, Header, Request
+from fastapi import Body, Depends, FastAPI, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -266,8 +266,8 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed)
         return _binary(found[0].blob() + values.tobytes())
 
     @app.get("/api/targets/{wanted}/mask")
-    def mask(wanted: str) -> Response:
-        return _raw(marks.read_mask_of(workspace, wanted))
+    def mask(wanted: str, side: Annotated[int | None, Query(ge=1)] = None) -> Response:
+        return _raw(marks.read_mask_of(workspace, wanted, side))
 
     @app.put("/api/targets/{wanted}/verdict")
     def judge(wanted: str, body: VerdictBody) -> Response:

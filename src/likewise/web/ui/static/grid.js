@@ -93,9 +93,9 @@ export class Grid {
     if (state !== "done") return Boolean(card.layers);
     const key = card.wanted = held ? mask : made, base = `/api/targets/${id}`;
     if (card.key === key) return true;
-    const found = held ? {} : { layers: await this.layers(`${base}/layers?v=${key}`) };
-    if (!found.layers) found.mask = await labelMap(`${base}/mask`);
-    if (card.wanted === key) Object.assign(card, { key, layers: null, mask: null }, found);
+    const sliders = { ...this.state.sliders };
+    const [written, layers] = await Promise.all([labelMap(`${base}/mask?side=${LARGE}`), held ? null : this.layers(`${base}/layers?v=${key}`)]);
+    if (card.wanted === key) Object.assign(card, { key, layers, mask: written, sliders });
     return true;
   }
 
@@ -116,15 +116,17 @@ export class Grid {
   // What lies over the picture in this mode, at that size.
   image(card, height, width) {
     const { mode, sliders } = this.state, { layers, mask } = card, classes = this.state.colours;
-    if (mode === "original" || !(layers || mask) || ["failed", "missing"].includes(card.target.state)) return null;
+    if (mode === "original" || !mask || ["failed", "missing"].includes(card.target.state)) return null;
     if (mode === "heat" && layers) return thermal(heat(layers, sliders, height, width), height, width);
     return tint(this.labels(card, height, width), height, width, classes, mode);
   }
 
-  // (height, width) numbers of classes.
-  labels({ layers, mask }, height, width) {
-    if (mask) return nearest(mask.labels, mask.height, mask.width, height, width);
-    const found = shown(layers, this.state.sliders, height, width);
+  // (height, width) numbers of classes: the mask as it is written; where the sliders have moved since, what the
+  // scores say, until that is written.
+  labels({ layers, mask, sliders }, height, width) {
+    const now = this.state.sliders, moved = now.threshold !== sliders.threshold || now.granularity !== sliders.granularity;
+    if (!layers || !moved) return nearest(mask.labels, mask.height, mask.width, height, width);
+    const found = shown(layers, now, height, width);
     return found.map((k) => (k ? layers.numbers[k - 1] : 0));
   }
 
