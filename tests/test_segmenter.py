@@ -21,6 +21,7 @@ from likewise.backbones import encoder as encoder_module
 from likewise.backbones.device import choose_device
 from likewise.backbones.encoder import Encoder, cache_folder
 from likewise.backbones.loading import load_backbone, patch_tokens
+from likewise.class_names import wholes_of
 from likewise.errors import InputWarning
 from likewise.features import shared
 from likewise.features.debias import positional_basis
@@ -32,7 +33,7 @@ from likewise.methods import METHODS, get_method, make_params
 from likewise.methods import likewise as likewise_method
 from likewise.methods.consensus import consensus
 from likewise.methods.keypoints import match_keypoints
-from likewise.reference import as_references, wholes_of
+from likewise.reference import as_references
 from likewise.refine import compete, compete_inside, refine, resize
 from likewise.result import Result
 from likewise.segmenter import CONSENSUS_BATCH

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 import numpy as np
 from PIL import Image
 
-from .errors import ImageError, LikewiseError
+from .class_names import check_classes, is_part
+from .errors import ImageError
 from .features.encoded import Encoded
 from .features.grid import mask_share, mask_to_grid
 from .features.views import make_views
@@ -179,33 +180,6 @@ def _object_side(shots: Sequence[Shot]) -> float | None:
             areas = np.bincount(label(mask)[0].ravel())[1:]
             sides += (np.sqrt(areas[areas > 0]) * scale).tolist()
     return float(np.median(sides)) if sides else None
-
-
-def check_classes(labels: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The ``labels`` in NFC. Raises LikewiseError if there are none, or one is not ``known``."""
-    spelt = list(map(normal, labels))
-    for label in spelt:
-        if label not in known:
-            raise LikewiseError(
-                f"there is no reference of the class {label!r}: use some of {', '.join(known)}."
-            )
-    if not labels:
-        raise LikewiseError(f"no class was chosen: use some of {', '.join(known)}.")
-    return spelt
-
-
-def is_part(label: str, whole: str) -> bool:
-    """Whether a class is a part of another by its name: ``person/hair`` of ``person``."""
-    return label.startswith(f"{whole}/")
-
-
-def wholes_of(labels: Sequence[str]) -> list[int | None]:
-    """For each of the classes the number, from 0, of the nearest that it is a part of."""
-    wholes = []
-    for label in labels:
-        longer = [k for k, whole in enumerate(labels) if is_part(label, whole)]
-        wholes.append(max(longer, key=lambda k: len(labels[k]), default=None))
-    return wholes
 
 
 Example: TypeAlias = "Reference | tuple[ImageLike, MaskLike]"

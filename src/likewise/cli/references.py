@@ -61,7 +61,7 @@ def choose_references(
         from ..vocabulary import read_vocabulary
 
         return None, read_vocabulary(vocabulary, only or None)
-    from ..reference import check_classes
+    from ..class_names import check_classes
     from ..reference_file import read_info
 
     info = read_info(whole)
