@@ -1345,7 +1345,7 @@ def alpha_not_a_number(_: Path) -> list[str]:
 @row(
     "tau for the default method",
     2,
-    r"method likewise has no setting tau; it has temperature, linear, ridge, affinity, threshold, ",
+    r"method likewise has no setting tau; it has temperature, linear, ridge, affinity, seed, threshold, ",
 )
 def tau_of_the_default(_: Path) -> list[str]:
     return segment(more=["--tau", "0.5"])
@@ -1356,7 +1356,7 @@ def alpha_of_the_default(_: Path) -> list[str]:
     return segment(more=["--alpha", "0.3"])
 
 
-@row("threshold nan", 2, r"threshold and linear must be finite numbers of nats\.")
+@row("threshold nan", 2, r"linear, seed and threshold must be finite numbers of nats\.")
 def threshold_not_a_number(_: Path) -> list[str]:
     return segment(more=["--threshold", "nan"])
 
