@@ -8,7 +8,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 LAYERS = (
-    *("errors", "io", "features", "backbones", "refine", "instances", "quality"),
+    *("errors", "io", "features", "backbones", "refine", "instances", "quality", "class_names"),
     *("reference", "vocabulary", "methods", "result", "reference_file", "saved_references"),
     *("decision", "segmenter", "matching", "tuning", "example", "run", "project", "export"),
     *("video", "integrations", "web", "lab", "__init__", "cli", "__main__"),

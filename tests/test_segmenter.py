@@ -21,6 +21,7 @@ from likewise.backbones import encoder as encoder_module
 from likewise.backbones.device import choose_device
 from likewise.backbones.encoder import Encoder, cache_folder
 from likewise.backbones.loading import load_backbone, patch_tokens
+from likewise.class_names import wholes_of
 from likewise.errors import InputWarning
 from likewise.features import shared
 from likewise.features.debias import positional_basis
@@ -32,7 +33,7 @@ from likewise.methods import METHODS, get_method, make_params
 from likewise.methods import likewise as likewise_method
 from likewise.methods.consensus import consensus
 from likewise.methods.keypoints import match_keypoints
-from likewise.reference import as_references, wholes_of
+from likewise.reference import as_references
 from likewise.refine import compete, compete_inside, refine, resize
 from likewise.result import Result
 from likewise.segmenter import CONSENSUS_BATCH
@@ -754,10 +755,12 @@ def test_a_value_picks_one_label(segmenter: Segmenter) -> None:
     target = picture(RIGHT)
     for value, mask in ((3, inside(LEFT)), (7, labels == 7)):
         expected = segmenter.fit((image, mask)).segment(target)
-        found = segmenter.fit(Reference(image, labels, value=value)).segment(target)
+        found = segmenter.fit(Reference(image, labels, mask_value=value)).segment(target)
         assert_same(found, expected)
-    assert "value=" in refusal(segmenter.fit, (image, labels))
-    assert "does not hold the value 9" in refusal(segmenter.fit, Reference(image, labels, value=9))
+    assert "mask_value=" in refusal(segmenter.fit, (image, labels))
+    assert "does not hold the value 9" in refusal(
+        segmenter.fit, Reference(image, labels, mask_value=9)
+    )
 
 
 @pytest.mark.parametrize("references", [[], ()])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .quality import validate_mask_quality
     from .reference import Reference
     from .result import Result
-    from .run.annotate import annotate_batch
+    from .run.annotate import AnnotatedImage, annotate_batch
     from .segmenter import Segmenter, load
     from .tuning import tune
     from .video import segment_video
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "AnnotatedImage",
     "BackboneError",
     "FROSTParams",
     "FoRISParams",
@@ -51,6 +52,7 @@ __all__ = [
 
 # Loaded on first use, so that `import likewise` stays free of torch.
 _LAZY = {
+    "AnnotatedImage": "run.annotate",
     "FROSTParams": "methods.frost",
     "FoRISParams": "methods.foris",
     "INSID3Params": "methods.insid3",

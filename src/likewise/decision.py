@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .class_names import wholes_of
 from .errors import note
 from .io.draw import preview
 from .io.images import Picture
-from .reference import wholes_of
 from .refine import compete_inside, refine
 from .result import ClassResult, Result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,15 @@ STEP = 0.075
 """Share of the scores by which the threshold is moved: 1.5 of the 20 nats of ``likewise``."""
 
 
+MaskQuality: TypeAlias = Literal["ok", "too_small", "too_large", "fragmented"]
+
+
 def validate_mask_quality(
     mask: npt.ArrayLike,
     min_area_ratio: float = 0.001,
     max_area_ratio: float = 0.9,
     max_components: int = 10,
-) -> str:
+) -> MaskQuality:
     """One word on a mask: ``too_small``, ``too_large``, ``fragmented`` or ``ok``.
 
     Args:
@@ -79,7 +82,7 @@ def verdicts(
         ``disputed`` and ``unsure``.
     """
     found = []
-    word = "empty" if not mask.any() else validate_mask_quality(mask, **limits)
+    word: str = "empty" if not mask.any() else validate_mask_quality(mask, **limits)
     if word != "ok":
         found.append(word)
     sides = [mask[0].any(), mask[-1].any(), mask[:, 0].any(), mask[:, -1].any()]

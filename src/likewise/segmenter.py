@@ -15,6 +15,7 @@ import numpy as np
 from . import __version__
 from .backbones.download import sha256_of
 from .backbones.encoder import Encoder
+from .class_names import check_classes
 from .decision import make_result, note_too_small, pixels_of
 from .errors import LikewiseError
 from .features.shared import Shared
@@ -29,7 +30,7 @@ from .methods import (
     make_params,
     params_of,
 )
-from .reference import Example, ReferenceSet, as_references, check_classes, encode_references
+from .reference import Example, ReferenceSet, as_references, encode_references
 from .refine import check_refiner
 from .result import Result
 

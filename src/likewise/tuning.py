@@ -291,7 +291,7 @@ def _encoder_like(encoder: Encoder, backbone: Backbone, size: Size) -> Encoder:
 def _in_memory(reference: Reference) -> Reference:
     image, mask = read_reference(reference)
     everything = reference.mask is None
-    return replace(reference, image=image, mask=None if everything else mask, value=None)
+    return replace(reference, image=image, mask=None if everything else mask, mask_value=None)
 
 
 def _larger(encoder: Encoder) -> list[Size]:

@@ -150,7 +150,7 @@ class INSID3:
 
     def _add(self, references: Sequence[Reference]) -> None:
         examples = [
-            Reference(self._picture(r.image), r.mask, r.value, r.label, r.negative)
+            Reference(self._picture(r.image), r.mask, r.mask_value, r.label, r.negative)
             for r in references
         ]
         known = self._segmenter.references

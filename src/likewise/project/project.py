@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from ..class_names import is_part
 from ..errors import LikewiseError, note
 from ..io.draw import class_palette
 from ..io.encoding import encode_label_map
 from ..io.images import read_image
 from ..io.masks import read_label_map
-from ..reference import is_part
 from ..run.jobs import Job
 from ..run.labels import read_class_map
 from .corrections import LabelMap, as_numbers, read_same_size, replace_class

@@ -7,9 +7,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..class_names import check_classes
 from ..io.decoding import PATH
 from ..methods import DEFAULT, check_consensus, make_params
-from ..reference import Example, Reference, as_references, check_classes
+from ..reference import Example, Reference, as_references
 from ..reference_file import read_info
 from .jobs import check_apart, plan
 from .manifest import LABELS, MANIFEST, Manifest
@@ -41,6 +42,7 @@ class FolderRun:
         resume: keep masks that this run would make again.
         overwrite: also replace masks that a person made or changed.
         consensus: let targets that follow each other become references of each other.
+        suffix: of the masks, after the stem of their images.
         inputs: further files that must not be overwritten.
         settings: fields of the method's ``Params``, where ``method`` is a name or the file's.
         options: of ``Segmenter``; what is not given is as in the references file.
@@ -67,6 +69,7 @@ class FolderRun:
         resume: bool = False,
         overwrite: bool = False,
         consensus: bool = False,
+        suffix: str = ".png",
         inputs: Iterable[Path] = (),
         settings: Mapping[str, Any] = {},
         **options: Any,
@@ -100,7 +103,14 @@ class FolderRun:
         places = [Path(out) / name for name in (LABELS, MANIFEST)]
         check_apart([(place, place) for place in places], [*found, *inputs])
         self._manifest = Manifest(Path(out))
-        self.jobs = plan(found, self._manifest, overlay=overlay, instances=instances, inputs=inputs)
+        self.jobs = plan(
+            found,
+            self._manifest,
+            overlay=overlay,
+            instances=instances,
+            inputs=inputs,
+            suffix=suffix,
+        )
 
         # 2. The backbone, the references and the numbers of the classes.
         from ..segmenter import Segmenter
