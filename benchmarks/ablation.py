@@ -26,6 +26,7 @@ from likewise.lab.evaluation.cache import CachedEncoder
 from likewise.lab.evaluation.episodes import choose, read_episodes
 from likewise.lab.evaluation.metrics import mean_miou, paired_intervals, set_miou
 from likewise.lab.evaluation.runner import run_trials
+from likewise.methods import make_params
 from likewise.reference import Shot
 
 
@@ -99,7 +100,7 @@ def main() -> None:
             for name_of, value in variant.instead.items():
                 stack.enter_context(mock.patch(f"likewise.{name_of}", value))
             segmenter = Segmenter(
-                encoders[variant.encoder], method=variant.method, **variant.settings
+                encoders[variant.encoder], method=make_params(variant.method, variant.settings)
             )
             counts = [o.counts for o in track(run_trials(segmenter, trials), name, len(trials))]
         base = bases.setdefault(variant.method, counts)

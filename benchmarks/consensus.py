@@ -90,7 +90,7 @@ def main() -> None:
             continue
         image, mask = pool["reference"]
         value = pool["value"]
-        example = Reference(args.root / image, args.root / mask, value=value)
+        example = Reference(args.root / image, args.root / mask, mask_value=value)
         references = encode_references(encoder, [example], likewise.VIEWS)
         model = likewise.fit(references, likewise.Params())
         whole = pool["with"]

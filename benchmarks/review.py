@@ -20,7 +20,8 @@ from likewise import Segmenter
 from likewise.io.images import read_image
 from likewise.lab.evaluation.cache import CachedEncoder
 from likewise.lab.evaluation.episodes import read_episodes
-from likewise.quality import MIN_CONFIDENCE, doubt, steadiness, verdicts
+from likewise.methods import likewise
+from likewise.quality import doubt, steadiness, verdicts
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     encoder, doubts, ious, sure = CachedEncoder("embedded"), [], [], []
-    limits = {"min_confidence": MIN_CONFIDENCE["likewise"]}
+    limits = {"min_confidence": likewise.CAN.min_confidence}
     for episode in track(read_episodes([args.episodes], args.root), disable=args.json):
         with Image.open(episode.reference_mask) as file:
             marked = np.asarray(file) == episode.value

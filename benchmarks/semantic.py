@@ -130,7 +130,7 @@ def measure(encoder: CachedEncoder, scene: Scene, method: str, shots: int) -> st
     list(encoder.encode_many(p for p, _, _ in truths(scene)))  # from now on they are on the disk
     segmenter.fit(references)  # so are the views
     start = time.perf_counter()
-    segmenter.learn(segmenter.fitted().only(labels))
+    segmenter.fit_encoded(segmenter.fitted().only(labels))
     fit = time.perf_counter() - start
     known, every, seconds = Tally(len(labels)), Tally(len(labels)), 0.0
     for pixels, truth, counts in truths(scene):

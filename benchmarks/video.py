@@ -28,6 +28,7 @@ from likewise import Segmenter
 from likewise.io.masks import read_mask
 from likewise.lab.evaluation.cache import CachedEncoder
 from likewise.lab.evaluation.contours import contour_f
+from likewise.methods import get_method, make_params
 from likewise.video.annotation import read_annotations
 from likewise.video.frames import open_clip
 from likewise.video.propagate import propagate
@@ -67,8 +68,8 @@ def measure(args: argparse.Namespace) -> None:
     print(f"{'':22} {'J':>6} {'F':>6} {'J&F':>6} {'images/s':>9}  J&F of {', '.join(names)}")
     for method, memory in itertools.product(args.methods, (False, True)):
         row = f"{method}, {'memory' if memory else 'each alone'}"
-        own = {"decoder": args.decoder, "task": 1} if method == "segic" else {}
-        segmenter = Segmenter(encoder, method=method, refiner=args.refine, **own)
+        own = {"decoder": args.decoder, "task": 1} if get_method(method).CAN.decoder else {}
+        segmenter = Segmenter(encoder, method=make_params(method, own), refiner=args.refine)
         start = time.perf_counter()
         scores: Scores = {}
         scoring = 0.0

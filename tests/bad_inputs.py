@@ -130,7 +130,7 @@ def sandbox(folder: Path) -> Iterator[None]:
         mock.patch.dict(os.environ, variables),
         mock.patch.object(constants, "HF_HUB_CACHE", hub),
         # Tiny backbones have 4 × 4 patches, in which everything is too small.
-        mock.patch("likewise.segmenter.MIN_PATCHES", 0),
+        mock.patch("likewise.decision.MIN_PATCHES", 0),
         mock.patch.object(constants, "HF_HUB_OFFLINE", False),
         mock.patch.object(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True),
     ):
@@ -1345,7 +1345,7 @@ def alpha_not_a_number(_: Path) -> list[str]:
 @row(
     "tau for the default method",
     2,
-    r"method likewise has no setting tau; it has temperature, linear, ridge, affinity, threshold, ",
+    r"method likewise has no setting tau; it has temperature, linear, ridge, affinity, seed, ",
 )
 def tau_of_the_default(_: Path) -> list[str]:
     return segment(more=["--tau", "0.5"])
@@ -1356,7 +1356,7 @@ def alpha_of_the_default(_: Path) -> list[str]:
     return segment(more=["--alpha", "0.3"])
 
 
-@row("threshold nan", 2, r"threshold and linear must be finite numbers of nats\.")
+@row("threshold nan", 2, r"linear, seed and threshold must be finite numbers of nats\.")
 def threshold_not_a_number(_: Path) -> list[str]:
     return segment(more=["--threshold", "nan"])
 
@@ -1558,7 +1558,7 @@ def keep(**options: Any) -> Path:
     segmenter = Segmenter("tiny", **{"image_size": 64, **options}).fit(
         ("reference.png", "mask.png")
     )
-    segmenter.save_references("r.safetensors")
+    segmenter.save("r.safetensors")
     return Path("r.safetensors")
 
 
@@ -2181,7 +2181,9 @@ def malformed_coco(_: Path) -> Callable[[], object]:
     r"keypoints must be \(n, 2\): one \(x, y\) pair for each",
 )
 def keypoints_no_pairs(_: Path) -> Callable[[], object]:
-    return lambda: _segmenter().match("reference.png", [1, 2, 3], "a.jpg")
+    import likewise
+
+    return lambda: likewise.match(_segmenter(), "reference.png", [1, 2, 3], "a.jpg")
 
 
 # --- serving Label Studio ------------------------------------------------------------------------

@@ -846,7 +846,9 @@ def test_references_with_annotations(tmp_path: Path) -> None:
     for reference, expected in zip(twice, (BOX, OTHER), strict=True):
         np.testing.assert_array_equal(reference.mask, drawn(expected))
         np.testing.assert_array_equal(read_both(reference)[1], drawn(expected))
-    np.testing.assert_array_equal(read_both(Reference(picture, file, value=1))[1], drawn(OTHER))
+    np.testing.assert_array_equal(
+        read_both(Reference(picture, file, mask_value=1))[1], drawn(OTHER)
+    )
     # All that a file marks is what it is not.
     (_, negative) = read_references([picture], [file], [0], [], [picture], [file])
     np.testing.assert_array_equal(negative.mask, drawn(BOX, OTHER))

@@ -15,7 +15,16 @@ from likewise.features import correspondence
 from likewise.features.clustering import MergeTree, average_linkage
 from likewise.features.encoded import Encoded
 from likewise.features.shared import Shared
-from likewise.methods import Method, foris, frost, get_method, make_params, nearest
+from likewise.methods import (
+    Abilities,
+    Method,
+    foris,
+    frost,
+    get_method,
+    make_params,
+    nearest,
+    params_of,
+)
 from likewise.methods.foris import FoRISParams
 from likewise.methods.frost import FROSTParams
 from likewise.methods.nearest import NearestParams
@@ -88,7 +97,7 @@ def test_the_thing_is_found(name: str) -> None:
     truth[1:4, 2:5] = True
     rows = torch.where(truth.flatten()[:, None], X, Y) + generator[20:60]
     target = encode(rows, (5, 8), colour=torch.rand(40, 3, generator=torch.Generator()))
-    model = method.fit(ReferenceSet((reference,)), make_params(name, {}, 0.6))
+    model = method.fit(ReferenceSet((reference,)), make_params(name, {}))
     for seen in (target, dataclasses.replace(target, colour=None)):
         found = method.score(model, seen)
         assert found.patches.dtype == torch.float32
@@ -106,9 +115,7 @@ def test_scores_and_confidence_stay_in_range(name: str) -> None:
             Shot(encode(noise(6, 4, seed + 20)), torch.arange(6) < 2, negative=True),
         ]
         target = encode(noise(30, 4, seed + 30), (5, 6))
-        found = method.score(
-            method.fit(ReferenceSet(tuple(shots)), make_params(name, {}, 0.6)), target
-        )
+        found = method.score(method.fit(ReferenceSet(tuple(shots)), make_params(name, {})), target)
         assert found.patches.shape == (30,)
         assert found.patches.min() >= 0
         assert found.patches.max() <= 1
@@ -121,7 +128,7 @@ def test_confidence_is_low_where_the_thing_is_absent(name: str) -> None:
     """The absent target has patches that are rather foreground; they are just not alike."""
     method = get_method(name)
     model = method.fit(
-        ReferenceSet((shot([X, X, Y, Y], 1, 1, 0, 0),)), make_params(name, FEW[name], 0.6)
+        ReferenceSet((shot([X, X, Y, Y], 1, 1, 0, 0),)), make_params(name, FEW[name])
     )
     present = method.score(model, encode([X + 0.2 * Z, X, Y, Y + Z]))
     absent = method.score(model, encode([0.4 * X + Z, 0.4 * X + W, Y + Z, Y]))
@@ -137,20 +144,20 @@ def test_confidence_is_low_where_the_thing_is_absent(name: str) -> None:
 @all_methods
 def test_masks_of_everything_and_of_one_patch(name: str) -> None:
     method = get_method(name)
-    params = make_params(name, {}, 0.6)
+    params = make_params(name, {})
     everything = patches(method, params, [shot([X, X + 0.1 * Y], 1, 1)], encode([X, X, -X, -X]))
     assert (everything[:2] > 0.5).all()
     if name != "nearest":  # which can only find the like of an unmasked patch to be background
         assert (everything[2:] < 0.5).all()
     one = [shot([X, Y, Y, Z, Z, W], 1, 0, 0, 0, 0, 0)]
-    found = patches(method, make_params(name, FEW[name], 0.6), one, encode([X, Y, Z, W, X]))
+    found = patches(method, make_params(name, FEW[name]), one, encode([X, Y, Z, W, X]))
     assert (found > 0.5).tolist() == [True, False, False, False, True]
 
 
 @all_methods
 def test_what_a_negative_marks_is_background(name: str) -> None:
     method = get_method(name)
-    params = make_params(name, FEW[name], 0.9)
+    params = params_of(make_params(name, FEW[name]), 0.9)
     reference = shot([X, X, Z, Z], 1, 1, 0, 0)
     target = encode([X, X + 0.6 * Y, X, Z])
     assert patches(method, params, [reference], target)[1] > 0.5
@@ -166,7 +173,7 @@ def test_what_a_negative_marks_is_background(name: str) -> None:
 def test_references_complete_each_other(name: str) -> None:
     """The thing looks like X in one reference and like Y in the other."""
     method = get_method(name)
-    params = make_params(name, FEW[name], 0.6)
+    params = make_params(name, FEW[name])
     first, second = shot([X, X, Z, W], 1, 1, 0, 0), shot([Y, Z, W, Y, Y, W], 1, 0, 0, 1, 1, 0)
     target = encode([X, Y, Z, W])
     for shots in ([first, second], [second, first]):
@@ -180,7 +187,7 @@ def test_what_is_shared_changes_nothing(name: str) -> None:
     target = encode(noise(25, 4), (5, 5))
     model = method.fit(
         ReferenceSet((Shot(encode(noise(20, 4, 1)), torch.arange(20) < 8),)),
-        make_params(name, {}, 0.6),
+        make_params(name, {}),
     )
     without = method.score(model, target)
     shared = Shared(target)
@@ -195,7 +202,7 @@ def test_inputs_are_left_as_they_are(name: str) -> None:
     tensors = (reference.encoded.features, reference.encoded.debiased, reference.mask)
     tensors += (target.features, target.debiased)
     before = [t.clone() for t in tensors]
-    patches(method, make_params(name, {}, 0.6), [reference], target)
+    patches(method, make_params(name, {}), [reference], target)
     assert all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
 
 
@@ -225,14 +232,13 @@ def test_the_defaults_are_the_papers() -> None:
     assert NearestParams().neighbours == 5
     assert dataclasses.astuple(FROSTParams()) == (0, 0.95, 3, 10, 0.7)
     assert frost.BANDWIDTHS == (0.05, 0.1, 0.2, 0.5, 1)
-    expected = (0.6, 0.6, 0.8, 0.07, 0.2, 0.55, 0.2, 0.25, 0.35, 0.2)
+    expected = (None, 0.6, 0.8, 0.07, 0.2, 0.55, 0.2, 0.25, 0.35, 0.2)
     expected += (0.08, 0.05, 1.5, 0.22, 12, 0.1, 0.2, 0.18, -0.12)
     assert dataclasses.astuple(FoRISParams()) == expected
-    assert make_params("foris", {}, 0.9).tau == 0.9
+    assert params_of("foris", 0.9).tau == 0.9
+    assert params_of(FoRISParams(tau=0.7), 0.9).tau == 0.7
     assert (nearest.VIEWS, foris.VIEWS, frost.VIEWS) == ((), (), ("flip",))
-    assert nearest.NEGATIVES
-    assert foris.NEGATIVES
-    assert frost.NEGATIVES
+    assert nearest.CAN == foris.CAN == frost.CAN == Abilities(negatives=True)
 
 
 # --- nearest ------------------------------------------------------------------------------------

@@ -503,7 +503,7 @@ def test_ablations_are_options_and_settings_that_exist() -> None:
     for variants in ABLATIONS.values():
         for change in variants.values():
             assert change.keys() <= {*Options.__dataclass_fields__}
-            make_params(change.get("method", "insid3"), change.get("set", {}), tau=0.6)
+            make_params(change.get("method", "insid3"), change.get("set", {}))
     assert len({json.dumps(c, sort_keys=True) for c in ABLATIONS["foris"].values()}) == 4
 
 

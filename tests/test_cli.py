@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import inspect
 import io
 import json
 import os
@@ -34,19 +35,22 @@ from bad_inputs import (
     second_target,
     segment,
 )
-from likewise import cli
+from helpers import refusal
+from likewise import INSID3Params, LikewiseParams, cli
+from likewise import match as match_points
 from likewise.backbones.download import sha256_of
 from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
 from likewise.cli import doctor
 from likewise.cli.console import notes
+from likewise.cli.options import FeatureOptions, TunedMethodOptions
 from likewise.errors import InputWarning, LikewiseError
 from likewise.io.draw import class_colour, overlay, overlay_labels, with_legend
 from likewise.io.encoding import write_image
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
-from likewise.methods import DEFAULT
 from likewise.reference import Reference
 from likewise.result import Result
+from likewise.run.folder import FolderRun
 from likewise.segmenter import Segmenter
 
 HEAVY = ("torch", "transformers", "safetensors", "huggingface_hub", "numpy", "scipy", "PIL")
@@ -256,6 +260,9 @@ def test_segment_several_labels(scene: Path, tiny: Path) -> None:
         assert (image.format, image.mode, image.size) == ("PNG", "P", SIZE)
         np.testing.assert_array_equal(np.asarray(image), result.label_map)
         assert image.getpalette()[:9] == [0, 0, 0, *class_colour(1), *class_colour(2)]
+    result.save("saved.png")
+    assert Path("saved.png").read_bytes() == Path("out/reference.png").read_bytes()
+    assert refusal(result.save, "saved.jpg").startswith("saved.jpg cannot hold a mask: masks are")
     for k, mask in enumerate(result.classes.values(), start=1):  # it can be a mask itself
         np.testing.assert_array_equal(read_mask("out/reference.png", value=k), mask.mask)
     seen = overlay_labels(read_image("reference.png"), result.label_map)
@@ -373,8 +380,13 @@ def test_segment_json_says_that_a_target_shows_nothing(scene: Path) -> None:
 def test_segment_with_insid3(scene: Path, tiny: Path, segmenter: Segmenter) -> None:
     words = ["--method", "insid3", "--tau", "0.9", "--alpha", "0.4"]
     done(run(segment("a.jpg", more=words)))
-    settings: dict[str, Any] = {"image_size": 64, "method": "insid3", "tau": 0.9, "alpha": 0.4}
+    settings: dict[str, Any] = {
+        "image_size": 64,
+        "method": INSID3Params(tau=0.9, alpha=0.4),
+    }
     expected = Segmenter(tiny, **settings).fit(("reference.png", "mask.png")).segment("a.jpg")
+    expected.save("saved.png")
+    assert Path("saved.png").read_bytes() == Path("out/a.png").read_bytes()
     assert expected.trace.seed is not None
     np.testing.assert_array_equal(mask_of("out/a.png"), expected.mask)
     default = segmenter.fit(("reference.png", "mask.png")).segment("a.jpg")
@@ -493,12 +505,45 @@ def test_resume_does_again_what_is_stale(scene: Path) -> None:
     assert done(run(segment("a.jpg", "b.jpg", more=more))).endswith(", 2 kept\n")
 
 
+def test_python_writes_what_the_command_writes(scene: Path) -> None:
+    references = [("reference.png", "mask.png"), Reference("b.jpg", None, negative=True)]
+    done(run(segment("a.jpg", "c.jpg", more=["--overlay", "--negative", "b.jpg"])))
+    options = {"backbone": "tiny", "image_size": 64}
+    made = FolderRun(["a.jpg", "c.jpg"], "again", references, overlay=True, **options)
+    assert ([o.state for o in made], made.reference_count) == (["made", "made"], 2)
+    assert (made.numbers, len(made.jobs)) == ({"object": 255}, 2)
+    assert names("again") == names("out")
+    for name in names("out") | {"labels.json"}:
+        assert Path("again", name).read_bytes() == Path("out", name).read_bytes()
+    kept = FolderRun("?.jpg", "again", references, overlay=True, resume=True, **options)
+    assert [o.state for o in kept] == ["kept", "made", "kept"]
+    made.segmenter.save("kept.safetensors")
+    again = FolderRun(["a.jpg"], "third", "kept.safetensors", backbone="tiny")
+    assert [o.state for o in again] == ["made"]
+    assert Path("third/a.png").read_bytes() == Path("out/a.png").read_bytes()
+
+
+def test_python_is_told_what_is_wrong_before_the_backbone_is_loaded(scene: Path) -> None:
+    pair = ("reference.png", "mask.png")
+    with mock.patch("likewise.segmenter.Segmenter", side_effect=AssertionError):
+        for targets, out, references, more, said in (
+            ("nowhere", "out", pair, {}, "nowhere does not exist"),
+            ("a.jpg", "a.jpg/out", pair, {}, "cannot be written to"),
+            ("reference.png", ".", pair, {}, "would overwrite reference.png"),
+            ("a.jpg", "out", [], {}, "no reference given"),
+            ("a.jpg", "out", "r.safetensors", {}, "r.safetensors does not exist"),
+            ("a.jpg", "out", pair, {"consensus": True, "method": "frost"}, "no consensus"),
+        ):
+            with pytest.raises(LikewiseError, match=said):
+                FolderRun(targets, out, references, **more)
+
+
 @pytest.mark.parametrize("refiner", ["guided", "crf"])
 def test_segment_refined(scene: Path, tiny: Path, segmenter: Segmenter, refiner: str) -> None:
     from likewise.refine import refine
 
     # The reference as target: something is always found in it.
-    with mock.patch("likewise.segmenter.refine", wraps=refine) as refined:
+    with mock.patch("likewise.decision.refine", wraps=refine) as refined:
         done(run(segment("reference.png", more=["--refine", refiner])))
     assert refined.call_args.args[-1] == refiner
     scores, pixels, size, _ = refined.call_args.args
@@ -524,21 +569,25 @@ def test_options_reach_the_segmenter(scene: Path) -> None:
 
         numbers = ["--image-size", "96", "--block", "1", "--tau", "0.7", "--alpha", "0.3"]
         words = ["--device", "cpu", "--dtype", "bfloat16", "--refine", "crf", "--offline"]
-        words += ["--method", "foris", "--threshold", "0.5"]
+        words += ["--method", "insid3"]
         with mock.patch.object(module, "Segmenter", build):
             for rank in ("20", "0.25", "1"):
                 done(run(segment(more=[*numbers, *words, "--svd-components", rank])))
             done(run(segment()))
-    ranks = [options.pop("svd_components") for options in built]
+    ranks = [options.pop("svd_components", None) for options in built]
     assert [(type(r), r) for r in ranks] == [(int, 20), (float, 0.25), (int, 1), (type(None), None)]
-    given = {"backbone": "tiny", "image_size": 96, "block": 1, "tau": 0.7, "alpha": 0.3}
+    given = {"backbone": "tiny", "image_size": 96, "block": 1}
     given |= {"device": "cpu", "dtype": "bfloat16", "refiner": "crf", "offline": True}
-    given |= {"method": "foris", "threshold": 0.5, "decoder": None}
+    given |= {"method": INSID3Params(tau=0.7, alpha=0.3)}
     assert built[0] == built[1] == built[2] == given
-    defaults = {"backbone": "tiny", "image_size": 64, "block": None, "tau": None, "alpha": None}
-    defaults |= {"device": "auto", "dtype": "auto", "refiner": "none", "offline": False}
-    defaults |= {"method": DEFAULT, "threshold": None, "decoder": None}
-    assert built[3] == defaults
+    defaults = {"device": "auto", "dtype": "auto", "refiner": "none", "offline": False}
+    assert built[3] == {
+        **{"backbone": "tiny", "image_size": 64, "method": LikewiseParams()},
+        **defaults,
+    }
+    own = {name: p.default for name, p in inspect.signature(Segmenter).parameters.items()}
+    assert own["method"] == TunedMethodOptions().method
+    assert all(own[k] == v for k, v in {**vars(FeatureOptions()), **defaults}.items())
 
 
 def test_the_summary_counts(scene: Path) -> None:
@@ -659,7 +708,7 @@ def test_match_text(scene: Path, segmenter: Segmenter) -> None:
     lines = done(run(match("a.jpg", "b.jpg", more=["--point", "5,30.5"]))).splitlines()
     expected = []
     for target in ("a.jpg", "b.jpg"):
-        points, cosines = segmenter.match("reference.png", [(20, 20), (5, 30.5)], target)
+        points, cosines = match_points(segmenter, "reference.png", [(20, 20), (5, 30.5)], target)
         for start, (x, y), cosine in zip(("20,20", "5,30.5"), points, cosines, strict=True):
             expected.append(f"{target}: {start} -> {x:.1f},{y:.1f} (similarity {cosine:.2f})")
     assert lines == expected
@@ -672,8 +721,8 @@ def test_match_json(scene: Path, segmenter: Segmenter) -> None:
     }
     assert reports[True] != reports[False]
     for debiased, report in reports.items():
-        points, similarity = segmenter.match(
-            "reference.png", [(20, 20)], "a.jpg", debiased=debiased
+        points, similarity = match_points(
+            segmenter, "reference.png", [(20, 20)], "a.jpg", debiased=debiased
         )
         assert [entry.keys() for entry in report] == [{"target", "points", "similarity"}]
         assert report[0]["target"] == "a.jpg"

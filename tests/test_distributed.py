@@ -72,7 +72,7 @@ def fitted() -> Segmenter:
 def references(fitted: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], bytes]:
     """Gives the content of their file."""
     file = tmp_path_factory.mktemp("references") / "r.safetensors"
-    fitted.save_references(file)
+    fitted.save(file)
     return file.read_bytes
 
 

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 import likewise
 from bad_inputs import SIZE, Ran, make_scene, run, sandbox
 from helpers import refusal
+from likewise import INSID3Params
 from likewise.backbones.encoder import Encoder
 from likewise.cli.eval import parse_settings
 from likewise.io.files import write_json
@@ -106,7 +107,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
 
 def test_the_report_is_what_the_segmenter_finds(scene: Path) -> None:
     report = report_of("--no-cache", "--set", "tau=0.5", "--set", "alpha=0.1")
-    segmenter = Segmenter("tiny", image_size=64, method="insid3", tau=0.5, alpha=0.1)
+    segmenter = Segmenter("tiny", image_size=64, method=INSID3Params(tau=0.5, alpha=0.1))
     counts, edges, areas = [], [], []
     for e in json.loads(Path("e.json").read_text()):
         segmenter.fit((e["ref"], np.asarray(Image.open(e["ref_mask"])) == 3))

@@ -281,7 +281,7 @@ def test_inputs_are_left_as_they_are() -> None:
 
 
 def test_parameters_are_the_papers_and_frozen() -> None:
-    assert dataclasses.astuple(INSID3Params()) == (0.6, 0.2)
+    assert dataclasses.astuple(INSID3Params()) == (None, 0.2)
     assert dataclasses.astuple(MatchParams()) == (7.0, 0.04)
     for params, name in ((INSID3Params(), "tau"), (MatchParams(), "sigma")):
         with pytest.raises(dataclasses.FrozenInstanceError):

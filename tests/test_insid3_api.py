@@ -14,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+import likewise
 from helpers import refusal
-from likewise import Segmenter, build_insid3
+from likewise import INSID3Params, Segmenter, build_insid3
 from likewise.backbones.registry import IMAGENET_MEAN, IMAGENET_STD
 from likewise.errors import InputWarning
 from likewise.integrations.insid3_api import INSID3
@@ -181,9 +182,7 @@ def test_the_released_names_of_the_backbones(given: dict[str, str], backbone: st
     assert made.call_args.kwargs == {
         "image_size": 768,
         "svd_components": 20,
-        "method": "insid3",
-        "tau": 0.5,
-        "alpha": 0.3,
+        "method": INSID3Params(tau=0.5, alpha=0.3),
         "refiner": "crf",
         "device": "cpu",
     }
@@ -313,8 +312,8 @@ def test_match_of_one_point_and_of_many(model: INSID3) -> None:
     for points in ((30, 40), [[30, 40]], np.array([30, 40]), torch.tensor([[30.0, 40.0]])):
         np.testing.assert_allclose(match(points), many[:1], atol=1e-3)
     np.testing.assert_array_equal(match([(30, 40)], True), match([(30, 40)]))
-    original, _ = Segmenter(model._encoder).match(
-        "ref1.jpg", [(30, 40)], "target.jpg", debiased=False
+    original, _ = likewise.match(
+        Segmenter(model._encoder), "ref1.jpg", [(30, 40)], "target.jpg", debiased=False
     )
     np.testing.assert_allclose(match([(30, 40)], False), original, atol=1e-3)
     assert np.abs(original - many[0]).max() > 0.01

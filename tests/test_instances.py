@@ -114,7 +114,8 @@ def test_every_pixel_is_in_exactly_one(mask: np.ndarray) -> None:
         assert i.mask[-1].any()
         assert i.mask[:, 0].any()
         assert i.mask[:, -1].any()
-        assert i.box == (i.left, i.top, i.mask.shape[1], i.mask.shape[0])
+        height, width = i.mask.shape
+        assert i.box_xyxy == (i.left, i.top, i.left + width, i.top + height)
 
 
 def test_blots_are_cut_and_noise_is_not() -> None:
@@ -170,7 +171,7 @@ def test_the_coins_of_the_example() -> None:
     coins = result.instances()
     assert len(coins) == 6
     assert all(0.6 < coin.score <= result.confidence for coin in coins)
-    assert all(0.6 < coin.area / (coin.box[2] * coin.box[3]) < 0.85 for coin in coins)  # π/4
+    assert all(0.6 < coin.area / coin.mask.size < 0.85 for coin in coins)  # π/4
 
 
 # --- the file beside the mask -------------------------------------------------------------------
@@ -190,7 +191,7 @@ def test_the_file_gives_back_what_was_written(tmp_path: Path) -> None:
     read = read_instances(path, label_map, ("lion", "wolf"))
     assert read is not None
     for one, other in zip(found, read, strict=True):
-        assert (one.box, one.number) == (other.box, other.number)
+        assert (one.box_xyxy, one.number) == (other.box_xyxy, other.number)
         assert other.label == ("lion", "wolf")[one.number - 1]
         assert other.score == pytest.approx(one.score, abs=1e-4)
         np.testing.assert_array_equal(one.mask, other.mask)

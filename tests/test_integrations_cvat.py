@@ -19,7 +19,7 @@ from PIL import Image
 
 from bad_inputs import make_scene, sandbox
 from helpers import refusal
-from likewise import Reference, Segmenter
+from likewise import LikewiseParams, Reference, Segmenter
 from likewise.integrations import find_pieces
 from likewise.integrations.cvat import create
 from likewise.io.coco_masks import fill_polygon
@@ -45,15 +45,17 @@ def scene(tmp_path: Path, tiny: Path) -> Iterator[Path]:
             Reference("reference.png", "mask.png", label="thing"),
             Reference("reference.png", edge, label="edge"),
         ]
-        segmenter = Segmenter("tiny", image_size=64, presence=0.0).fit(references)
-        segmenter.save_references("r.safetensors")
+        segmenter = Segmenter("tiny", image_size=64, method=LikewiseParams(presence=0.0)).fit(
+            references
+        )
+        segmenter.save("r.safetensors")
         yield folder
 
 
 def expected(name: str) -> Result:
-    from likewise.integrations import open_references
+    from likewise import load
 
-    return open_references("r.safetensors", backbone="tiny").segment(name)
+    return load("r.safetensors", backbone="tiny").segment(name)
 
 
 def drawn(shape: Any, size: tuple[int, int]) -> np.ndarray:

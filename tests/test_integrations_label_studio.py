@@ -28,9 +28,9 @@ import pytest
 import likewise
 from bad_inputs import make_scene, sandbox
 from helpers import refusal
-from likewise import Reference, Segmenter
+from likewise import LikewiseParams, Reference, Segmenter, load
 from likewise.errors import LikewiseError
-from likewise.integrations import find_pieces, open_references
+from likewise.integrations import find_pieces
 from likewise.io.coco_masks import fill_polygon
 from likewise.io.images import read_image
 from likewise.result import Result
@@ -177,8 +177,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
             Reference("reference.png", "mask.png", label=LABELS[0]),
             Reference("reference.png", edge, label=LABELS[1]),
         ]
-        segmenter = Segmenter("tiny", image_size=64, presence=0.0).fit(references)
-        segmenter.save_references("r.safetensors")
+        segmenter = Segmenter("tiny", image_size=64, method=LikewiseParams(presence=0.0)).fit(
+            references
+        )
+        segmenter.save("r.safetensors")
     return folder
 
 
@@ -330,7 +332,7 @@ def test_images_that_label_studio_does_not_give(studio: Any) -> None:
 
 @pytest.fixture
 def backend(studio: Any) -> Backend:
-    segmenter = open_references("r.safetensors", backbone="tiny")
+    segmenter = load("r.safetensors", backbone="tiny")
     images = Images(studio.url, "legacy")
     return Backend(segmenter, images, file_name(Path("r.safetensors")), learn=2, simplify=0)
 
@@ -369,7 +371,7 @@ def request(*names: str, kind: str = BRUSH) -> dict[str, Any]:
 
 
 def expected(name: str) -> Result:
-    return open_references("r.safetensors", backbone="tiny").segment(name)
+    return load("r.safetensors", backbone="tiny").segment(name)
 
 
 def drawn(regions: list[dict[str, Any]], label: str, size: tuple[int, int]) -> np.ndarray:
@@ -570,7 +572,7 @@ def test_learning_is_fitting_with_one_more_reference(backend: Backend, kind: str
     mask = np.arange(48)[None].repeat(40, axis=0) >= 24
     edge = np.zeros((40, 48), bool)
     edge[:, 36:] = True
-    fitted = Segmenter("tiny", image_size=64, presence=0.0).fit(
+    fitted = Segmenter("tiny", image_size=64, method=LikewiseParams(presence=0.0)).fit(
         [
             Reference("reference.png", "mask.png", label=LABELS[0]),
             Reference("reference.png", edge, label=LABELS[1]),

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 import likewise
-from likewise import Reference, Segmenter
-from likewise.io.draw import GLIMPSE, class_colour, glimpse
+from likewise import LikewiseParams, Reference, Segmenter
+from likewise.io.draw import PREVIEW, class_colour, preview
 from likewise.io.images import read_image
 from likewise.result import Result
 
@@ -32,7 +32,7 @@ def result(tiny: Path, image: np.ndarray) -> Result:
     reference, mask = EXAMPLE / "coin_reference.png", EXAMPLE / "coin_reference_mask.png"
     corner = np.zeros(read_image(reference).shape[:2], bool)
     corner[:60, :60] = True
-    segmenter = Segmenter(str(tiny), image_size=128, presence=0.0)
+    segmenter = Segmenter(str(tiny), image_size=128, method=LikewiseParams(presence=0.0))
     return segmenter.fit(
         [Reference(reference, mask, label=LABELS[0]), Reference(reference, corner, label=LABELS[1])]
     ).segment(image)
@@ -46,10 +46,10 @@ def decoded(png: bytes) -> np.ndarray:
 
 def test_the_picture_is_the_image_with_the_masks(result: Result, image: np.ndarray) -> None:
     shown = decoded(result._repr_png_())
-    step = -(-max(image.shape) // GLIMPSE)
+    step = -(-max(image.shape) // PREVIEW)
     small, labels = image[::step, ::step], result.label_map[::step, ::step]
     assert shown.shape == small.shape
-    assert max(shown.shape) <= GLIMPSE
+    assert max(shown.shape) <= PREVIEW
     np.testing.assert_array_equal(shown[labels == 0], small[labels == 0])
     assert set(np.unique(labels)) == {0, 1, 2}
     for number in (1, 2):
@@ -87,13 +87,13 @@ def test_nothing_found_and_no_picture(result: Result) -> None:
 
 
 def test_a_result_keeps_a_small_picture_only(result: Result, image: np.ndarray) -> None:
-    assert result.glimpse is not None
-    assert result.glimpse.base is None  # no view that would keep the whole image
-    large = glimpse(np.zeros((3000, 4001, 3), np.uint8))
+    assert result.preview is not None
+    assert result.preview.base is None  # no view that would keep the whole image
+    large = preview(np.zeros((3000, 4001, 3), np.uint8))
     assert large.shape == (231, 308, 3)
-    assert large.nbytes < 3 * GLIMPSE**2
-    assert glimpse(np.zeros((1, 5000), np.uint8)).shape == (1, 313)
-    np.testing.assert_array_equal(glimpse(image[:5, :7]), image[:5, :7])
+    assert large.nbytes < 3 * PREVIEW**2
+    assert preview(np.zeros((1, 5000), np.uint8)).shape == (1, 313)
+    np.testing.assert_array_equal(preview(image[:5, :7]), image[:5, :7])
 
 
 def test_ipython_shows_it(result: Result) -> None:

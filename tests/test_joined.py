@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import refusal, sam2_folder, sam2_model
-from likewise import Segmenter
+from likewise import Segmenter, tune
 from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder, resampled
 from likewise.backbones.loading import Backbone, join, load_backbone
@@ -159,15 +159,15 @@ def test_methods_and_references_files(both: list[Backbone], tmp_path: Path, meth
     result = segmenter.segment(scene(1)[0])
     assert result.mask.any()
     file = tmp_path / "references.safetensors"
-    segmenter.save_references(file)
+    segmenter.save(file)
     info = read_info(file)
     assert (info.backbone, info.rank, info.image_size) == ("tiny+sam2", 3, (SIDE, SIDE))
     fresh = Segmenter(join(both), image_size=SIDE, svd_components=3, method=method)
-    loaded = fresh.load_references(file).segment(scene(1)[0])
+    loaded = fresh.load(file).segment(scene(1)[0])
     np.testing.assert_array_equal(loaded.scores, result.scores)
     other = replace(both[1], spec=replace(both[1].spec, svd_components=2))
     fresh = Segmenter(join([both[0], other]), image_size=SIDE, svd_components=3, method=method)
-    assert "other weights that are called tiny+sam2 too" in refusal(fresh.load_references, file)
+    assert "other weights that are called tiny+sam2 too" in refusal(fresh.load, file)
 
 
 def test_a_references_file_names_its_joined_backbones(
@@ -177,12 +177,12 @@ def test_a_references_file_names_its_joined_backbones(
         monkeypatch.setitem(BACKBONES, backbone.spec.name, backbone.spec)
     segmenter = Segmenter(join(both), image_size=SIDE, svd_components=3).fit(scene())
     file = tmp_path / "references.safetensors"
-    segmenter.save_references(file)
+    segmenter.save(file)
     options = read_info(file).options()
     assert (options["backbone"], options["image_size"]) == ("tiny+sam2", SIDE)
     assert "not with tiny" in refusal(read_info(file).options, backbone="tiny")
     single = Segmenter(both[0], image_size=SIDE, svd_components=3)
-    assert "give --backbone tiny+sam2." in refusal(single.load_references, file)
+    assert "give --backbone tiny+sam2." in refusal(single.load, file)
 
 
 def test_each_part_keeps_its_own_features(both: list[Backbone], tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_block_is_cut_from_the_first(both: list[Backbone], tiny: Path) -> None
 
 def test_tuning_changes_the_size_of_all(both: list[Backbone]) -> None:
     segmenter = Segmenter(join(both), image_size=SIDE, svd_components=3)
-    tuning = segmenter.tune([scene(), scene(2)], sizes=[96], blocks=[1])
+    tuning = tune(segmenter, [scene(), scene(2)], sizes=[96], blocks=[1])
     assert {t.name for t in tuning.tried} >= {"image_size", "block"}
     assert len(segmenter.encoder.parts) == 2
 

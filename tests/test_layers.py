@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from likewise import LikewiseParams
 from likewise.example import FOLDER
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
@@ -60,7 +61,7 @@ def test_neutral_sliders_give_the_segmenters_own_masks(
         assert result.mask.any()
         for label, one in result.classes.items():
             np.testing.assert_array_equal(again.classes[label].mask, one.mask)
-        own = Segmenter(fitted.encoder, refiner="guided").learn(fitted.references)
+        own = Segmenter(fitted.encoder, refiner="guided").fit_encoded(fitted.references)
         image = read_image(FOLDER / name)
         refined = found[0].result(NEUTRAL, "guided", image)
         np.testing.assert_array_equal(refined.label_map, own.segment(image).label_map)
@@ -77,7 +78,9 @@ def test_what_is_shown_is_what_is_written(fitted: Segmenter, results: list[Resul
 
 def test_threshold_is_that_of_the_method(fitted: Segmenter, results: list[Result]) -> None:
     coin = Layers.of(results[0], fitted.encoder.input_size)
-    higher = Segmenter(fitted.encoder, threshold=2.0).learn(fitted.references)
+    higher = Segmenter(fitted.encoder, method=LikewiseParams(threshold=2.0)).fit_encoded(
+        fitted.references
+    )
     own = higher.segment(FOLDER / TARGETS[0]).classes["coin"]
     moved = coin.moved(Sliders(threshold=2.0))[0]
     inside = (coin.scores[0] > 0) & (coin.scores[0] < 1) & (own.scores > 0)  # cut at neither end
@@ -105,7 +108,7 @@ def test_granularity_shares_scores_in_clusters(fitted: Segmenter, results: list[
 
 
 def test_absent_images_come_back_the_later_the_surer(fitted: Segmenter) -> None:
-    alone = Segmenter(fitted.encoder, keep_tree=True).learn(fitted.references.of("coin"))
+    alone = Segmenter(fitted.encoder, keep_tree=True).fit_encoded(fitted.references.of("coin"))
     result = alone.segment(FOLDER / "board_2.jpg")
     coin = result.classes["coin"]
     assert coin.confidence < 0.5

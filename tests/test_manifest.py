@@ -328,17 +328,17 @@ def test_annotate_batch_keeps_what_a_person_changed(tmp_path: Path, out: Path) -
     class Fitted(Painted):
         fingerprint = "one"
 
-        def __init__(self) -> None:
+        def __init__(self, method: object) -> None:
             super().__init__(["ball"])
 
         def fit(self, reference: object) -> Fitted:
             return self
 
-    def call() -> dict[str, str]:
+    def call() -> list[likewise.AnnotatedImage]:
         with mock.patch("likewise.segmenter.Segmenter", Fitted):
             return likewise.annotate_batch("r.png", "m.png", f"{tmp_path}/nest/**/*.png", out)
 
-    assert set(call()) == {str(tmp_path / "nest" / f"cam{k}" / "1.png") for k in (1, 2)}
+    assert [a.image for a in call()] == [tmp_path / "nest" / f"cam{k}" / "1.png" for k in (1, 2)]
     one, two = out / "cam1" / "1_mask.png", out / "cam2" / "1_mask.png"
     np.testing.assert_array_equal(
         meaning(one, out) == "object", truth(tmp_path / "nest/cam1/1.png", ["ball"]) == "ball"
@@ -346,9 +346,12 @@ def test_annotate_batch_keeps_what_a_person_changed(tmp_path: Path, out: Path) -
     made = two.read_bytes()
     emptied(one)
     with mock.patch.object(Fitted, "segment_batch") as again:
-        words = call()
+        first, second = call()
     assert not again.called
-    assert words[str(tmp_path / "nest" / "cam1" / "1.png")].startswith("failed: ")
+    assert (first.status, first.mask) == ("failed", one)
+    assert first.error is not None
+    assert first.error.startswith(f"{one} ")
+    assert (second.mask, second.error) == (two, None)
     Fitted.fingerprint = "other settings"
     two.write_bytes(made)
     with mock.patch.object(Manifest, "write", autospec=True) as write:

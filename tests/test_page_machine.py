@@ -38,6 +38,7 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra ui is not installed")
 
+from likewise.class_names import wholes_of
 from likewise.errors import InputWarning
 from likewise.features.clustering import average_linkage
 from likewise.io.images import Picture, read_picture
@@ -45,7 +46,6 @@ from likewise.io.masks import read_mask
 from likewise.project.project import Project
 from likewise.project.score_maps import NEUTRAL, Layers, Sliders, read_layers, tree_arrays
 from likewise.project.settings import read_settings
-from likewise.reference import wholes_of
 from likewise.result import Result
 from likewise.web.ui.feed import Feed
 from likewise.web.ui.routes import make_app

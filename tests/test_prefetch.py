@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from likewise.io.prefetch import ahead, batched
+from likewise.io.prefetch import batched, prefetch_map
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3, 100])
@@ -17,13 +17,13 @@ def test_results_come_in_order(depth: int) -> None:
         time.sleep(0.002 * (7 - n % 7))  # the first of seven is the last to be done
         return n * n
 
-    assert list(ahead(late, range(30), depth)) == [n * n for n in range(30)]
+    assert list(prefetch_map(late, range(30), depth)) == [n * n for n in range(30)]
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_no_more_is_begun_than_may_wait(depth: int) -> None:
     begun: list[int] = []
-    results = ahead(lambda n: begun.append(n) or n, iter(range(20)), depth)
+    results = prefetch_map(lambda n: begun.append(n) or n, iter(range(20)), depth)
     assert begun == []
     for n in range(10):
         assert next(results) == n
@@ -40,7 +40,7 @@ def test_the_next_is_done_meanwhile() -> None:
             done.set()
         return n
 
-    results = ahead(work, range(3), 1)
+    results = prefetch_map(work, range(3), 1)
     next(results)
     assert done.wait(5)  # nobody asked for it yet
 
@@ -49,7 +49,7 @@ def test_an_error_waits_for_its_turn() -> None:
     def work(n: int) -> float:
         return 1 / (2 - n)
 
-    results = ahead(work, range(5), 3)
+    results = prefetch_map(work, range(5), 3)
     assert [next(results), next(results)] == [0.5, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -61,7 +61,7 @@ def test_an_error_of_the_source_is_raised() -> None:
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        list(ahead(abs, source(), 4))
+        list(prefetch_map(abs, source(), 4))
 
 
 def test_batches() -> None:

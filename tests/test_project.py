@@ -434,21 +434,26 @@ def test_ten_thousand_rows_are_listed_at_once(scene: Path) -> None:
 def test_annotate_batch_as_in_the_wiki(scene: Path) -> None:
     Path("in/04.png").write_bytes(b"no picture")
     options = {"backbone": "tiny", "image_size": 64}
-    words = likewise.annotate_batch("reference.png", "mask.png", "in", "masks", **options)
-    assert len(words) == COUNT
-    assert words.pop("in/04.png").startswith("failed: in/04.png is not an image")
-    assert set(words.values()) <= {"ok", "too_small", "too_large", "fragmented"}
-    for target, word in words.items():
-        with Image.open(f"masks/{Path(target).stem}_mask.png") as image:
-            mask = np.asarray(image)
-        assert set(np.unique(mask)) <= {0, 255}
-        assert validate_mask_quality(mask) == word
+    found = likewise.annotate_batch("reference.png", "mask.png", "in", "masks", **options)
+    assert len(found) == COUNT
+    (failed,) = [one for one in found if one.status == "failed"]
+    assert (failed.image, failed.mask) == (Path("in/04.png"), None)
+    assert failed.error is not None
+    assert failed.error.startswith("in/04.png is not an image")
+    for one in found:
+        if one is not failed:
+            assert one.mask == Path(f"masks/{one.image.stem}_mask.png")
+            with Image.open(one.mask) as image:
+                mask = np.asarray(image)
+            assert set(np.unique(mask)) <= {0, 255}
+            assert (validate_mask_quality(mask), None) == (one.status, one.error)
+            target = one.image
     segmenter = likewise.Segmenter(**options).fit(("reference.png", "mask.png"))
     np.testing.assert_array_equal(mask > 0, segmenter.segment(target).mask)
     with mock.patch("likewise.segmenter.Segmenter.segment_batch") as again:
         kept = likewise.annotate_batch("reference.png", "mask.png", "in", "masks", **options)
     assert again.call_count == 0
-    assert {k: v for k, v in kept.items() if k in words} == words
+    assert kept == found
     text = refusal(likewise.annotate_batch, "reference.png", "mask.png", "nowhere", "masks")
     assert text.startswith("nowhere does not exist")
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from bad_inputs import SIZE, TINY, Ran, full_disk, make_scene, run, sandbox, segment
 from helpers import refusal
-from likewise import Reference, Segmenter
+from likewise import INSID3Params, NearestParams, Reference, SegICParams, Segmenter
 from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import load_backbone
@@ -52,7 +52,7 @@ def with_decoder(method: str) -> dict[str, Any]:
     encoder = build().encoder
     decoder = Decoder(Shape(dim=encoder.spec.dim, hidden=16, layers=1, heads=2))
     save_decoder(Path("d.safetensors"), decoder, Trained.by(encoder))
-    return {"method": method, "decoder": "d.safetensors"}
+    return {"method": SegICParams("d.safetensors")}
 
 
 def corner() -> np.ndarray:
@@ -88,7 +88,7 @@ def done(ran: Ran) -> str:
 
 def saved(**options: Any) -> Segmenter:
     segmenter = build(**options).fit(("reference.png", "mask.png"))
-    segmenter.save_references(FILE)
+    segmenter.save(FILE)
     return segmenter
 
 
@@ -110,13 +110,13 @@ def rewrite(*, sealed: bool = True, **changes: Any) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_results_are_those_of_the_pictures(scene: Path, method: str) -> None:
     options = with_decoder(method)
-    fitted = build(**options).fit(examples(get_method(method).NEGATIVES))
-    fitted.save_references(FILE)
+    fitted = build(**options).fit(examples(get_method(method).CAN.negatives))
+    fitted.save(FILE)
     assert read_info(FILE).settings == vars(fitted.params)
     with mock.patch("likewise.reference.read_picture", side_effect=AssertionError):
         fresh = build(**options)
         with mock.patch.object(Encoder, "tokens", side_effect=AssertionError("encoded again")):
-            loaded = fresh.load_references(FILE)
+            loaded = fresh.load(FILE)
     assert loaded is fresh
     assert loaded.references is not None
     assert loaded.references.labels == ("thing", "edge")
@@ -126,8 +126,8 @@ def test_results_are_those_of_the_pictures(scene: Path, method: str) -> None:
 
 def test_consensus_and_refinement_after_loading(scene: Path) -> None:
     fitted = build(refiner="guided").fit(examples(negative=True))
-    fitted.save_references(FILE)
-    loaded = build(refiner="guided").load_references(FILE)
+    fitted.save(FILE)
+    loaded = build(refiner="guided").load(FILE)
     targets = ["a.jpg", "b.jpg"]
     for one, other in zip(
         fitted.segment_many(targets, consensus=True),
@@ -139,14 +139,14 @@ def test_consensus_and_refinement_after_loading(scene: Path) -> None:
 
 def test_everything_is_in_one_file_of_plain_numbers(scene: Path) -> None:
     segmenter = build().fit(examples(negative=True))
-    segmenter.save_references(FILE)
+    segmenter.save(FILE)
     no = mock.Mock(side_effect=AssertionError("unpickled"))
     with (
         mock.patch.object(torch, "load", no),
         mock.patch.object(pickle, "loads", no),
         mock.patch.object(pickle, "Unpickler", no),
     ):
-        build().load_references(FILE)
+        build().load(FILE)
     tensors, info = load_file(FILE), read_info(FILE)
     # Two classes are marked in one picture: it is there once, as is its mirror image.
     one, two, *_ = (s["pictures"] for s in info.shots)
@@ -171,8 +171,8 @@ def test_everything_is_in_one_file_of_plain_numbers(scene: Path) -> None:
 def test_the_same_references_make_the_same_file(scene: Path) -> None:
     segmenter = saved()
     whole = Path(FILE).read_bytes()
-    segmenter.save_references("again.safetensors")
-    build().load_references(FILE).save_references("copy.safetensors")
+    segmenter.save("again.safetensors")
+    build().load(FILE).save("copy.safetensors")
     assert Path("again.safetensors").read_bytes() == Path("copy.safetensors").read_bytes() == whole
 
 
@@ -180,11 +180,11 @@ def test_half_is_half_the_size_and_nearly_the_same(scene: Path) -> None:
     fitted = build(image_size=256).fit(("reference.png", "mask.png"))
     sizes = {}
     for half in (True, False):
-        fitted.save_references(FILE, half=half)
+        fitted.save(FILE, half=half)
         sizes[half] = Path(FILE).stat().st_size
     assert 0.5 < sizes[True] / sizes[False] < 0.6
-    fitted.save_references(FILE, half=True)
-    one, other = (build(image_size=256).load_references(FILE) for _ in range(2))
+    fitted.save(FILE, half=True)
+    one, other = (build(image_size=256).load(FILE) for _ in range(2))
     assert_same(one.segment("a.jpg"), other.segment("a.jpg"))
     exact, rounded = fitted.segment("a.jpg"), one.segment("a.jpg")
     moved = np.abs(exact.scores - rounded.scores)
@@ -200,7 +200,7 @@ def test_half_is_half_the_size_and_nearly_the_same(scene: Path) -> None:
 def test_another_method_takes_the_views_that_it_wants(scene: Path) -> None:
     saved()
     for method in ("insid3", "nearest"):
-        loaded = build(method=method).load_references(FILE)
+        loaded = build(method=method).load(FILE)
         assert loaded.references is not None
         assert [s.views for s in loaded.references.shots] == [{}]
         fitted = build(method=method).fit(("reference.png", "mask.png"))
@@ -208,24 +208,28 @@ def test_another_method_takes_the_views_that_it_wants(scene: Path) -> None:
 
 
 def test_a_segmenter_like_the_one_that_saved(scene: Path) -> None:
-    fitted = saved(method="insid3", tau=0.7, svd_components=5, block=1)
+    fitted = saved(method=INSID3Params(tau=0.7), svd_components=5, block=1)
     options = read_info(FILE).options(backbone="tiny")
     assert options == {
         **{"backbone": "tiny", "image_size": 64, "svd_components": 5, "block": 1},
-        **{"method": "insid3", "tau": 0.7, "alpha": 0.2},
+        "method": INSID3Params(tau=0.7, alpha=0.2),
     }
-    loaded = Segmenter(**options).load_references(FILE)
+    loaded = Segmenter(**options).load(FILE)
     assert_same(loaded.segment("a.jpg"), fitted.segment("a.jpg"))
     changed = read_info(FILE).options(backbone="tiny", method="nearest")
-    assert changed.keys() == {"backbone", "image_size", "svd_components", "block", "method"}
+    assert changed == {**options, "method": NearestParams()}
+    other = read_info(FILE).options({"alpha": 0.4}, backbone="tiny")
+    assert other == {**options, "method": INSID3Params(tau=0.7, alpha=0.4)}
+    own = read_info(FILE).options(backbone="tiny", method=INSID3Params(alpha=0.1))
+    assert own == {**options, "method": INSID3Params(alpha=0.1)}
 
 
 def test_a_cut_backbone_is_that_block_loaded(scene: Path) -> None:
     cut, loaded = cut_backbone(load_backbone("tiny"), 1), load_backbone("tiny", block=1)
     assert cut.identity == loaded.identity
     segmenter = Segmenter(Encoder(cut, image_size=64)).fit(("reference.png", "mask.png"))
-    segmenter.save_references(FILE)
-    result = build(block=1).load_references(FILE).segment("a.jpg")
+    segmenter.save(FILE)
+    result = build(block=1).load(FILE).segment("a.jpg")
     assert_same(result, segmenter.segment("a.jpg"))
 
 
@@ -257,20 +261,20 @@ def test_thumbnails_are_small_and_keep_thin_things() -> None:
 )
 def test_another_encoder(scene: Path, options: dict[str, Any], words: str) -> None:
     saved()
-    text = refusal(build(**options).load_references, FILE)
+    text = refusal(build(**options).load, FILE)
     assert text == f"{FILE} was made {words}"
 
 
 def test_another_backbone(scene: Path) -> None:
     saved()
     embedded = Segmenter(image_size=80)
-    assert refusal(embedded.load_references, FILE) == (
+    assert refusal(embedded.load, FILE) == (
         f"{FILE} was made with tiny at 64 px from block 2 at rank 23, "
         "not with embedded at 80 px from block 10 at rank 20: "
         "give --backbone PATH/tiny --image-size 64 --block 2 --svd-components 23."
     )
     rewrite(backbone="dinov3-vitl16", image_size=[1024, 1024], block=24, rank=500)
-    assert refusal(embedded.load_references, FILE) == (
+    assert refusal(embedded.load, FILE) == (
         f"{FILE} was made with dinov3-vitl16 at 1024 px, not with embedded at 80 px: "
         "give --backbone dinov3-vitl16 --image-size 1024."  # the rest is its default
     )
@@ -278,9 +282,9 @@ def test_another_backbone(scene: Path) -> None:
     assert read_info(FILE).backbone == "embedded-vits14+tiny"  # as it is called since format 3
     saved()
     rewrite(backbone="called otherwise")
-    build().load_references(FILE)  # weights count, not names
+    build().load(FILE)  # weights count, not names
     rewrite(backbone="dinov3-vitl16", image_size=[64, 96], weights="0")
-    text = refusal(Segmenter("tiny", image_size=64).load_references, FILE)
+    text = refusal(Segmenter("tiny", image_size=64).load, FILE)
     assert text == (
         f"{FILE} was made with dinov3-vitl16 at (64, 96) px, not with tiny at 64 px: "
         "give --backbone dinov3-vitl16 image_size=(64, 96) in Python."
@@ -288,7 +292,7 @@ def test_another_backbone(scene: Path) -> None:
     for change in ({"weights": "0"}, {"mean": [0.5, 0.5, 0.5]}):
         saved()
         rewrite(**change)
-        assert refusal(build().load_references, FILE) == (
+        assert refusal(build().load, FILE) == (
             f"{FILE} was made with other weights that are called tiny too: "
             "give the file that they are in as --backbone."
         )
@@ -309,12 +313,12 @@ def test_the_options_of_another_backbone(scene: Path) -> None:
 
 def test_a_method_that_lacks_something(scene: Path) -> None:
     saved(method="insid3")
-    assert refusal(build().load_references, FILE) == (
+    assert refusal(build().load, FILE) == (
         f"{FILE} was saved for method insid3, without the views that likewise needs: "
         "give --method insid3, or save it again with --method likewise."
     )
-    build().fit(examples(negative=True)).save_references(FILE)
-    text = refusal(build(method="insid3").load_references, FILE)
+    build().fit(examples(negative=True)).save(FILE)
+    text = refusal(build(method="insid3").load, FILE)
     assert text.startswith("method insid3 knows no negative references")
 
 
@@ -359,21 +363,21 @@ def test_damage(scene: Path, name: str) -> None:
     before = segmenter.segment("a.jpg")
     damage, words = DAMAGE[name]
     damage()
-    text = refusal(segmenter.load_references, FILE)
+    text = refusal(segmenter.load, FILE)
     assert text.startswith(f"{FILE} {words}")
     assert_same(segmenter.segment("a.jpg"), before)  # it keeps what it has
 
 
 def test_what_cannot_be_written(scene: Path) -> None:
-    assert "no reference yet" in refusal(build().save_references, FILE)
+    assert "no reference yet" in refusal(build().save, FILE)
     segmenter = saved(method="nearest")
     whole = Path(FILE).read_bytes()
-    assert refusal(segmenter.save_references, "r.png") == (
+    assert refusal(segmenter.save, "r.png") == (
         "r.png cannot hold references: name it with .safetensors."
     )
-    assert "cannot be written (" in refusal(segmenter.save_references, "nowhere/r.safetensors")
+    assert "cannot be written (" in refusal(segmenter.save, "nowhere/r.safetensors")
     with full_disk(0):
-        assert "the disk is full" in refusal(segmenter.save_references, FILE)
+        assert "the disk is full" in refusal(segmenter.save, FILE)
     assert Path(FILE).read_bytes() == whole
     assert not list(scene.glob(".likewise-*"))
 
@@ -422,7 +426,7 @@ def test_several_labels(scene: Path) -> None:
 
 
 def test_picture(scene: Path) -> None:
-    build().fit([*examples(negative=True), *examples(negative=True)]).save_references(FILE)
+    build().fit([*examples(negative=True), *examples(negative=True)]).save(FILE)
     done(run(["references", "show", FILE, "--picture", "look.png"]))
     sheet = read_image("look.png")
     assert sheet.shape == (2 * (240 + 22 + 10) + 10, 4 * (288 + 10) + 10, 3)

@@ -12,11 +12,12 @@ import torch
 from torch.nn.functional import normalize
 
 from helpers import refusal
-from likewise import Reference, Segmenter
+from likewise import Reference, SegICParams, Segmenter, tune
 from likewise.backbones.encoder import Encoder
 from likewise.example import FOLDER as EXAMPLE
 from likewise.features.evidence import Pool, discriminant
 from likewise.lab.segic.training.losses import at_points, dice_loss, mask_loss, sample_points
+from likewise.methods import make_params
 from likewise.methods.segic.decoder import Decoder, Shape
 from likewise.methods.segic.files import Trained, load_decoder, save_decoder
 from likewise.methods.segic.instructions import (
@@ -307,9 +308,9 @@ def test_files_that_are_no_decoder(encoder: Encoder, file: Path, tmp_path: Path)
 
 
 def test_a_decoder_of_another_backbone(file: Path, tiny: Path) -> None:
-    text = refusal(Segmenter, tiny, method="segic", decoder=file)
+    text = refusal(Segmenter, tiny, method=SegICParams(file))
     assert "was trained on block" in text
-    text = refusal(Segmenter, image_size=112, svd_components=5, method="segic", decoder=file)
+    text = refusal(Segmenter, image_size=112, svd_components=5, method=SegICParams(file))
     assert "at rank" in text
 
 
@@ -319,7 +320,7 @@ COIN = (EXAMPLE / "coin_reference.png", EXAMPLE / "coin_reference_mask.png")
 
 
 def test_masks_come_from_the_fine_scores(encoder: Encoder, file: Path) -> None:
-    segmenter = Segmenter(encoder, method="segic", decoder=file, keep_tree=True).fit(COIN)
+    segmenter = Segmenter(encoder, method=SegICParams(file), keep_tree=True).fit(COIN)
     result = segmenter.segment(EXAMPLE / "coin_1.png")
     assert result.scores.shape == (28, 28)  # 7 patches a side, 4 scores a patch
     assert ((result.scores > 0) & (result.scores < 1)).all()
@@ -333,7 +334,7 @@ def test_masks_come_from_the_fine_scores(encoder: Encoder, file: Path) -> None:
 
 def test_threshold_task_and_references_count(encoder: Encoder, file: Path) -> None:
     def scores(references: object, **settings: float) -> np.ndarray:
-        segmenter = Segmenter(encoder, method="segic", decoder=file, **settings)
+        segmenter = Segmenter(encoder, method=SegICParams(file, **settings))
         return segmenter.fit(references).segment(EXAMPLE / "coin_1.png").scores
 
     plain = scores(COIN)
@@ -359,7 +360,7 @@ def test_text_is_an_instruction(encoder: Encoder, tmp_path: Path) -> None:
     save_decoder(path, decoder, Trained.by(encoder, str(clip)))
     found = []
     for label in ("coin", "cat"):
-        segmenter = Segmenter(encoder, method="segic", decoder=path)
+        segmenter = Segmenter(encoder, method=SegICParams(path))
         segmenter.fit(Reference(*COIN, label=label))
         found.append(segmenter.segment(EXAMPLE / "coin_1.png").scores)
     assert np.abs(found[0] - found[1]).max() > 1e-5
@@ -396,10 +397,10 @@ def make_tiny_clip(folder: Path) -> Path:
 
 
 def test_tuning_keeps_the_block_of_the_decoder(encoder: Encoder, file: Path) -> None:
-    segmenter = Segmenter(encoder, method="segic", decoder=file)
-    text = refusal(segmenter.tune, COIN, blocks=[3], sizes=[])
+    segmenter = Segmenter(encoder, method=SegICParams(file))
+    text = refusal(tune, segmenter, COIN, blocks=[3], sizes=[])
     assert "try no other blocks" in text
-    tuning = segmenter.tune(COIN, sizes=[64])
+    tuning = tune(segmenter, COIN, sizes=[64])
     assert tuning.tests == 5  # the picture and its views
     assert {t.name for t in tuning.tried} == {"image_size"}
     assert tuning.flags[:6] == ["--method", "segic", "--block", "10", "--decoder", str(file)]
@@ -407,4 +408,4 @@ def test_tuning_keeps_the_block_of_the_decoder(encoder: Encoder, file: Path) -> 
 
 def test_settings_that_cannot_be() -> None:
     assert "needs a decoder" in refusal(Segmenter, image_size=112, method="segic")
-    assert "has no setting decoder" in refusal(Segmenter, image_size=112, decoder="x")
+    assert "has no setting decoder" in refusal(make_params, "likewise", {"decoder": "x"})

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from helpers import refusal
-from likewise import Reference, Segmenter
+from likewise import Reference, SegICParams, Segmenter
 from likewise.errors import LikewiseError
 from likewise.lab.segic.data.pairs import Mixture, Pair
 from likewise.lab.segic.data.sources import KINDS, open_data
@@ -172,8 +172,7 @@ def test_the_loss_falls_and_the_file_can_be_used(here: Path) -> None:
     segmenter = Segmenter(
         str(here / "tiny"),
         image_size=SIZE,
-        method="segic",
-        decoder=str(out / "decoder.safetensors"),
+        method=SegICParams(str(out / "decoder.safetensors")),
     )
     segmenter.fit((EXAMPLE / "coin_reference.png", mask))
     assert segmenter.segment(EXAMPLE / "coin_1.png").mask.any()
@@ -223,7 +222,7 @@ def test_training_asks_what_inference_asks(here: Path, tmp_path: Path) -> None:
     logits = trainer.mixed(task.features, task.instructions)[-1]
     path = tmp_path / "decoder.safetensors"
     save_decoder(path, trainer.state.decoder, Trained.by(trainer.encoder))
-    segmenter = Segmenter(trainer.encoder, method="segic", decoder=str(path))
+    segmenter = Segmenter(trainer.encoder, method=SegICParams(str(path)))
     segmenter.fit([(pair.reference, pair.reference_mask)])
     assert np.allclose(
         segmenter.segment(pair.target).scores, logits[0].sigmoid().detach(), atol=1e-5

@@ -27,7 +27,7 @@ class Fitted(Painted):
 
     def __init__(self, **options: object) -> None:
         super().__init__([])
-        self.fingerprint = str(options.get("threshold"))
+        self.fingerprint = str(options.get("method"))
 
     def fit(self, references: Sequence[Reference]) -> Fitted:
         self.labels = list(dict.fromkeys(r.label for r in references))

@@ -16,11 +16,12 @@ from safetensors.torch import load_file
 
 import likewise
 from helpers import refusal
-from likewise import Reference, Segmenter, build_insid3
+from likewise import INSID3Params, LikewiseParams, Reference, Segmenter, build_insid3, match
 from likewise.backbones import encoder as encoder_module
 from likewise.backbones.device import choose_device
 from likewise.backbones.encoder import Encoder, cache_folder
 from likewise.backbones.loading import load_backbone, patch_tokens
+from likewise.class_names import wholes_of
 from likewise.errors import InputWarning
 from likewise.features import shared
 from likewise.features.debias import positional_basis
@@ -28,11 +29,11 @@ from likewise.features.grid import mask_to_grid
 from likewise.io.encoding import write_image, write_mask
 from likewise.io.images import Picture, read_image
 from likewise.io.masks import read_mask
-from likewise.methods import get_method
+from likewise.methods import METHODS, get_method, make_params
 from likewise.methods import likewise as likewise_method
 from likewise.methods.consensus import consensus
 from likewise.methods.keypoints import match_keypoints
-from likewise.reference import as_references, wholes_of
+from likewise.reference import as_references
 from likewise.refine import compete, compete_inside, refine, resize
 from likewise.result import Result
 from likewise.segmenter import CONSENSUS_BATCH
@@ -388,8 +389,8 @@ def test_numpy_numbers_are_numbers(tiny: Path) -> None:
 
 def test_a_shared_encoder_keeps_its_settings(tiny: Path) -> None:
     encoder = Encoder(tiny, image_size=SIDE, device="cpu")
-    assert Segmenter(encoder, threshold=0.5).encoder is encoder
-    assert Segmenter(encoder, method="insid3", tau=0.5).encoder is encoder
+    assert Segmenter(encoder, method=LikewiseParams(threshold=0.5)).encoder is encoder
+    assert Segmenter(encoder, method=INSID3Params(tau=0.5)).encoder is encoder
     assert "shared Encoder" in refusal(Segmenter, encoder, image_size=SIDE)
 
 
@@ -556,8 +557,8 @@ def test_wide_references_and_targets_are_shown_alike(segmenter: Segmenter, tmp_p
     target = (picture(RIGHT).astype(np.uint16) * 70 + 4000)[..., :3]
     shown = np.rint((target.astype(float) - low) * 255 / (high - low)).clip(0, 255)
     np.testing.assert_array_equal(segmenter.read(target).pixels, shown)
-    segmenter.save_references(tmp_path / "r.safetensors")
-    other = Segmenter(segmenter.encoder).load_references(tmp_path / "r.safetensors")
+    segmenter.save(tmp_path / "r.safetensors")
+    other = Segmenter(segmenter.encoder).load(tmp_path / "r.safetensors")
     assert other.references.ranges == ranges
     np.testing.assert_array_equal(other.read(target).pixels, shown)
 
@@ -625,7 +626,7 @@ def test_segment_batch_is_the_method_on_encoded_images(encoder: Encoder) -> None
     assert [r.mask.shape for r in results] == shapes
     assert segmenter.references is not None
     for label in ("red", "green"):
-        model = segmenter._models[label]
+        model = segmenter.models[label]
         encoded = list(encoder.encode_many(images))
         expected = consensus(segmenter.references.of(label), model, encoded, classes=2)
         for result, scores in zip(results, expected, strict=True):
@@ -754,10 +755,12 @@ def test_a_value_picks_one_label(segmenter: Segmenter) -> None:
     target = picture(RIGHT)
     for value, mask in ((3, inside(LEFT)), (7, labels == 7)):
         expected = segmenter.fit((image, mask)).segment(target)
-        found = segmenter.fit(Reference(image, labels, value=value)).segment(target)
+        found = segmenter.fit(Reference(image, labels, mask_value=value)).segment(target)
         assert_same(found, expected)
-    assert "value=" in refusal(segmenter.fit, (image, labels))
-    assert "does not hold the value 9" in refusal(segmenter.fit, Reference(image, labels, value=9))
+    assert "mask_value=" in refusal(segmenter.fit, (image, labels))
+    assert "does not hold the value 9" in refusal(
+        segmenter.fit, Reference(image, labels, mask_value=9)
+    )
 
 
 @pytest.mark.parametrize("references", [[], ()])
@@ -810,31 +813,42 @@ def test_masks_and_images_that_cannot_be_used(segmenter: Segmenter, files: Path)
 
 
 @pytest.mark.parametrize("tau", [1.01, -2, float("nan"), float("inf")])
-def test_a_tau_that_is_no_cosine(encoder: Encoder, tau: float) -> None:
-    text = refusal(Segmenter, encoder, method="insid3", tau=tau)
+def test_a_tau_that_is_no_cosine(tau: float) -> None:
+    text = refusal(INSID3Params, tau=tau)
     assert text == f"tau {tau} is no cosine similarity; use a number from -1 to 1."
 
 
 @pytest.mark.parametrize("alpha", [float("nan"), float("inf")])
-def test_an_alpha_that_is_no_number(encoder: Encoder, alpha: float) -> None:
-    text = refusal(Segmenter, encoder, method="insid3", alpha=alpha)
+def test_an_alpha_that_is_no_number(alpha: float) -> None:
+    text = refusal(INSID3Params, alpha=alpha)
     assert text.startswith(f"alpha {alpha} is no number")
 
 
-def test_settings_that_the_method_has_not(encoder: Encoder) -> None:
-    has = "it has temperature, linear, ridge, affinity, threshold, presence."
+def test_settings_that_the_method_has_not() -> None:
+    has = "it has temperature, linear, ridge, affinity, seed, threshold, presence."
     for name in ("tau", "alpha"):
         text = f"method likewise has no setting {name}; {has}"
-        assert refusal(Segmenter, encoder, **{name: 0.5}) == text
+        assert refusal(make_params, "likewise", {name: 0.5}) == text
     text = "method insid3 has no setting threshold; it has tau, alpha."
-    assert refusal(Segmenter, encoder, method="insid3", threshold=0.5) == text
+    assert refusal(make_params, "insid3", {"threshold": 0.5}) == text
     left_out: dict[str, Any] = {"tau": None, "alpha": None, "threshold": None}
-    assert Segmenter(encoder, **left_out).params == Segmenter(encoder).params
+    assert make_params("likewise", left_out) == LikewiseParams()
+
+
+def test_a_method_is_a_name_or_settings(encoder: Encoder) -> None:
+    for name in METHODS:
+        assert get_method(name).Params.method == name
+    assert refusal(Segmenter, encoder, method="best").startswith("method 'best' is unknown; use")
+    for wrong in (INSID3Params, {"tau": 0.5}, None):
+        text = refusal(Segmenter, encoder, method=wrong)
+        assert text.startswith("method must be a name or the settings of a method, such as Lik")
+    alpha = Segmenter(encoder, method=INSID3Params(alpha=0.3))
+    assert (alpha.method, alpha.params) == ("insid3", INSID3Params(encoder.spec.tau, 0.3))
 
 
 def test_parameters_reach_the_method(encoder: Encoder) -> None:
     def segmenter(**settings: float) -> Segmenter:
-        return Segmenter(encoder, **settings).fit(pair())
+        return Segmenter(encoder, method=LikewiseParams(**settings)).fit(pair())
 
     assert Segmenter(encoder).method == "likewise"
     assert Segmenter(encoder).params == likewise_method.Params()
@@ -856,7 +870,7 @@ def test_parameters_reach_the_method(encoder: Encoder) -> None:
 
 def test_parameters_reach_insid3(encoder: Encoder) -> None:
     def segmenter(**settings: float) -> Segmenter:
-        return Segmenter(encoder, method="insid3", **settings).fit(pair())
+        return Segmenter(encoder, method=INSID3Params(**settings)).fit(pair())
 
     assert segmenter().params.tau == encoder.spec.tau == 0.6
     assert segmenter().params.alpha == 0.2
@@ -1033,10 +1047,10 @@ def test_classes_share_one_match_and_one_set_of_matrices(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segmenter = Segmenter(encoder).fit(two_classes())
-    pools = {id(model.pool) for model in segmenter._models.values()}
+    pools = {id(model.pool) for model in segmenter.models.values()}
     assert len(pools) == 1
     target = encoder.encode(paint(MIXED))
-    alone = [get_method("likewise").score(m, target) for m in segmenter._models.values()]
+    alone = [get_method("likewise").score(m, target) for m in segmenter.models.values()]
     with (
         mock.patch.object(shared, "match", wraps=shared.match) as matches,
         mock.patch("torch.softmax", wraps=torch.softmax) as softmax,
@@ -1149,7 +1163,7 @@ def test_negatives_and_methods_that_know_none(encoder: Encoder) -> None:
 def test_match_is_the_method_on_encoded_images(segmenter: Segmenter, debiased: bool) -> None:
     reference, target = picture(LEFT), picture((20, 90, 80, 190), (100, 200), seed=1)
     keypoints = [(40, 48), (16.5, 24), (0, 0), (128, 96)]  # the far corner is still inside
-    points, similarity = segmenter.match(reference, keypoints, target, debiased=debiased)
+    points, similarity = match(segmenter, reference, keypoints, target, debiased=debiased)
     assert points.shape == (4, 2)
     assert similarity.shape == (4,)
     assert points.dtype == similarity.dtype == np.float32
@@ -1164,7 +1178,7 @@ def test_match_is_the_method_on_encoded_images(segmenter: Segmenter, debiased: b
     np.testing.assert_allclose(similarity, expected[1].numpy(), atol=1e-5)
     if debiased:  # the middle of the box lands in the box
         assert inside((20, 90, 80, 190), (100, 200))[int(points[0, 1]), int(points[0, 0])]
-        same, best = segmenter.match(reference, np.array(keypoints[:1]), reference)
+        same, best = match(segmenter, reference, np.array(keypoints[:1]), reference)
         assert best[0] == pytest.approx(1, abs=1e-4)
         assert np.abs(same - keypoints[:1]).max() < 16
 
@@ -1191,7 +1205,7 @@ BAD_KEYPOINTS = [
 def test_keypoints_that_cannot_be_used(
     segmenter: Segmenter, model: Any, keypoints: Any, words: str, files: Path
 ) -> None:
-    assert words in refusal(segmenter.match, picture(LEFT), keypoints, picture(RIGHT))
+    assert words in refusal(match, segmenter, picture(LEFT), keypoints, picture(RIGHT))
     model.set_reference("reference.jpg")
     model.set_target("target.jpg")
     if words != "not (2,).":  # one point, for the released interface
@@ -1283,7 +1297,7 @@ def test_a_reference_without_a_mask_is_for_match(model: Any, files: Path) -> Non
     model.set_target("target.jpg")
     points = model.match([(64, 72), (5, 5)])
     assert (points.shape, points.dtype) == ((2, 2), np.float32)
-    expected, _ = Segmenter(model._encoder).match("ref2.jpg", [(64, 72), (5, 5)], "target.jpg")
+    expected, _ = match(Segmenter(model._encoder), "ref2.jpg", [(64, 72), (5, 5)], "target.jpg")
     np.testing.assert_allclose(points, expected, atol=1e-3)
     original = model.match([(64, 72), (5, 5)], use_debiased=False)
     assert np.abs(original - points).max() > 0.01
@@ -1295,7 +1309,7 @@ def test_match_is_from_the_first_reference(model: Any, files: Path) -> None:
     model.set_references([("ref2.jpg", "mask2.png"), ("ref1.jpg", "mask1.png")])
     assert "set_target(image) first" in refusal(model.match, [(1, 1)])
     model.set_target("target.jpg")
-    expected, _ = Segmenter(model._encoder).match("ref2.jpg", [(64, 72)], "target.jpg")
+    expected, _ = match(Segmenter(model._encoder), "ref2.jpg", [(64, 72)], "target.jpg")
     np.testing.assert_allclose(model.match([(64, 72)]), expected, atol=1e-3)
 
 

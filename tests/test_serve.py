@@ -31,7 +31,7 @@ from safetensors.numpy import load_file, save_file
 import likewise
 from bad_inputs import make_scene, write_bomb
 from helpers import refusal
-from likewise import Reference, Segmenter
+from likewise import LikewiseParams, Reference, Segmenter, match
 from likewise import reference_file as files
 from likewise.backbones.encoder import Encoder
 from likewise.cli.serve import check_origin, check_token
@@ -154,7 +154,11 @@ def test_threshold_is_that_of_the_segmenter(live: Live, encoder: Encoder, scene:
     pair = (scene / "reference.png", scene / "mask.png")
     areas = []
     for threshold in (-3.0, 3.0):
-        expected = Segmenter(encoder, threshold=threshold).fit([pair]).segment(scene / "a.jpg")
+        expected = (
+            Segmenter(encoder, method=LikewiseParams(threshold=threshold))
+            .fit([pair])
+            .segment(scene / "a.jpg")
+        )
         fields = [("reference", known), ("path", "a.jpg"), ("threshold", str(threshold))]
         (found,) = live.ask("POST", "/v1/segment", fields).json["classes"]
         np.testing.assert_array_equal(read_mask(found["rle"]), expected.mask)
@@ -177,7 +181,7 @@ def test_a_references_file_finds_the_same(
 ):
     pair = (scene / "reference.png", scene / "mask.png")
     fitted = Segmenter(encoder).fit([pair])
-    fitted.save_references(tmp_path / "r.safetensors")
+    fitted.save(tmp_path / "r.safetensors")
     sent = live.ask("POST", "/v1/references", [("file", tmp_path / "r.safetensors")])
     assert sent.json["classes"] == [{"label": "object", "value": 1, "references": 1}]
     fields = [("reference", sent.json["id"]), ("path", "b.jpg")]
@@ -187,7 +191,7 @@ def test_a_references_file_finds_the_same(
 
 def test_points_are_those_of_the_segmenter(live: Live, encoder: Encoder, scene: Path):
     points = [[10, 10], [30.5, 20]]
-    found, similarity = Segmenter(encoder).match(scene / "reference.png", points, scene / "a.jpg")
+    found, similarity = match(Segmenter(encoder), scene / "reference.png", points, scene / "a.jpg")
     fields = [("reference", scene / "reference.png"), ("image", scene / "a.jpg")]
     answer = live.ask("POST", "/v1/match", [*fields, ("points", json.dumps(points))])
     assert answer.json == {
@@ -317,7 +321,7 @@ def test_references_that_cannot_be_used(live: Live, example: Any, scene: Path):
 def test_hostile_references_files(live: Live, encoder: Encoder, scene: Path, tmp_path: Path):
     """Their digest is right, for whoever writes a file can compute it; their content is not."""
     path = tmp_path / "r.safetensors"
-    Segmenter(encoder).fit([(scene / "reference.png", scene / "mask.png")]).save_references(path)
+    Segmenter(encoder).fit([(scene / "reference.png", scene / "mask.png")]).save(path)
     good, facts = load_file(path), read_facts(path)
     features = good["picture.0.features"]
     (shot,) = facts["shots"]

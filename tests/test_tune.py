@@ -15,10 +15,11 @@ import torch
 import likewise.tuning as module
 from bad_inputs import TINY, make_scene, run, sandbox
 from helpers import refusal
-from likewise import Reference, Segmenter
+from likewise import Reference, Segmenter, tune
 from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import load_backbone
+from likewise.methods import make_params
 from likewise.reference import encode_references
 from likewise.refine import refine
 from likewise.tuning import GAIN, Bench, Tried, Tuning
@@ -50,15 +51,23 @@ def shots(count: int) -> list[Reference]:
     return [shot(box, seed) for seed, box in enumerate(BOXES[:count])]
 
 
-def build(tiny: Path, method: str = "insid3", size: int = SIDE, **settings: Any) -> Segmenter:
-    return Segmenter(tiny, image_size=size, device="cpu", method=method, **settings)
+def build(
+    tiny: Path, method: str = "insid3", size: int = SIDE, rank: int | None = None, **settings: Any
+) -> Segmenter:
+    return Segmenter(
+        tiny,
+        image_size=size,
+        device="cpu",
+        method=make_params(method, settings),
+        svd_components=rank,
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_tau_that_is_wrong_is_mended(tiny: Path, count: int) -> None:
     segmenter = build(tiny, tau=-1.0)  # all of it is one cluster
     encoder = segmenter.encoder
-    tuning = segmenter.tune(shots(count), sizes=[], blocks=[])
+    tuning = tune(segmenter, shots(count), sizes=[], blocks=[])
     assert tuning.after > tuning.before + 0.3
     assert segmenter.params.tau == tuning.settings["tau"] > 0
     (taken,) = [t for t in tuning.tried if t.taken]
@@ -77,8 +86,8 @@ def test_a_tau_that_is_wrong_is_mended(tiny: Path, count: int) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("method", ["nearest", "likewise"])
 def test_a_size_that_is_too_small_is_mended(tiny: Path, method: str, count: int) -> None:
-    segmenter = build(tiny, method, size=32, svd_components=7)
-    tuning = segmenter.tune(shots(count), sizes=[SIDE], blocks=[])
+    segmenter = build(tiny, method, size=32, rank=7)
+    tuning = tune(segmenter, shots(count), sizes=[SIDE], blocks=[])
     assert tuning.after > tuning.before + 0.05
     assert (tuning.image_size, segmenter.encoder.input_size) == (SIDE, (SIDE, SIDE))
     assert segmenter.encoder.rank == 7
@@ -90,13 +99,13 @@ def test_a_size_that_is_too_small_is_mended(tiny: Path, method: str, count: int)
 
 def test_a_threshold_is_tuned_with_two_shots_and_left_alone_with_one(tiny: Path) -> None:
     segmenter = build(tiny, "likewise", threshold=1000.0)
-    tuning = segmenter.tune(shots(1), sizes=[], blocks=[])
+    tuning = tune(segmenter, shots(1), sizes=[], blocks=[])
     assert (tuning.settings, tuning.tried, segmenter.params.threshold) == ({}, (), 1000.0)
-    tuning = segmenter.tune(shots(2), sizes=[], blocks=[])
+    tuning = tune(segmenter, shots(2), sizes=[], blocks=[])
     assert tuning.settings["threshold"] == segmenter.params.threshold < 9
     assert tuning.after > tuning.before
     mixed = [shot(BOXES[0], label="a"), shot(BOXES[1], label="a"), shot(BOXES[2], label="b")]
-    assert build(tiny, "likewise").tune(mixed, sizes=[], blocks=[]).settings == {}
+    assert tune(build(tiny, "likewise"), mixed, sizes=[], blocks=[]).settings == {}
 
 
 def test_iou_is_what_the_segmenter_reaches(tiny: Path) -> None:
@@ -109,7 +118,7 @@ def test_iou_is_what_the_segmenter_reaches(tiny: Path) -> None:
             mask = segmenter.fit(known).segment(target.image).mask
             truth = np.asarray(target.mask)
             ious.append((mask & truth).sum() / (mask | truth).sum())
-        tuning = segmenter.tune([first, second], sizes=[], blocks=[])
+        tuning = tune(segmenter, [first, second], sizes=[], blocks=[])
         assert tuning.before == pytest.approx(np.mean(ious))
 
 
@@ -159,13 +168,13 @@ def test_classes_are_each_found_from_the_others(tiny: Path) -> None:
 
 
 def test_what_is_tried_by_default(tiny: Path) -> None:
-    tuning = build(tiny, size=64).tune(shots(2))
+    tuning = tune(build(tiny, size=64), shots(2))
     tried = [(t.name, t.value) for t in tuning.tried]
     assert ("image_size", 96) in tried  # 1.4 · 64 = 89.6, to a multiple of 16
     assert [v for n, v in tried if n == "tau"] == [0.8, 0.7, 0.5, 0.4]
     assert all(n != "block" for n, _ in tried)  # 0.8 of two blocks is the last
     with mock.patch.object(module, "EARLIER", 0.5):
-        tuning = build(tiny, size=64).tune(shots(2), sizes=[])
+        tuning = tune(build(tiny, size=64), shots(2), sizes=[])
     assert tuning.tried[0].name == "block"
     assert tuning.tried[0].value == 1
 
@@ -175,13 +184,13 @@ def test_small_gains_change_nothing(tiny: Path) -> None:
     encoder = segmenter.encoder
     results = [0.5, 0.5 + GAIN / 2, 0.4]
     with mock.patch.object(Bench, "mean_iou", side_effect=results):
-        tuning = segmenter.tune(shots(2), sizes=[96], blocks=[1])
+        tuning = tune(segmenter, shots(2), sizes=[96], blocks=[1])
     assert (tuning.before, tuning.after) == (0.5, 0.5)
     assert not any(t.taken for t in tuning.tried)
     assert segmenter.encoder is encoder
     results = [0.5, 0.52, 0.525, 0.54]
     with mock.patch.object(Bench, "mean_iou", side_effect=results):
-        tuning = segmenter.tune(shots(2), sizes=[96, 128], blocks=[1])
+        tuning = tune(segmenter, shots(2), sizes=[96, 128], blocks=[1])
     assert [t.taken for t in tuning.tried] == [True, False, True]
     assert (tuning.block, tuning.image_size, tuning.after) == (1, 128, 0.54)
     assert (segmenter.encoder.backbone.block, segmenter.encoder.input_size) == (1, (128, 128))
@@ -211,19 +220,19 @@ def test_what_cannot_be_tuned(tiny: Path) -> None:
     segmenter = build(tiny, size=64).fit(shots(1))
     before = segmenter.encoder, segmenter.params, segmenter.references
     for block in (0, 3):
-        text = refusal(segmenter.tune, shots(2), blocks=[block])
+        text = refusal(tune, segmenter, shots(2), blocks=[block])
         assert text == f"block {block} cannot be tried: tiny is loaded up to block 2, use 1 to 2."
-    assert "image size 100 does not suit" in refusal(segmenter.tune, shots(2), sizes=[100])
-    assert refusal(segmenter.tune, []).startswith("no reference given")
+    assert "image size 100 does not suit" in refusal(tune, segmenter, shots(2), sizes=[100])
+    assert refusal(tune, segmenter, []).startswith("no reference given")
     words = "method insid3 knows no negative references; use likewise."
-    assert refusal(segmenter.tune, [*shots(2), shot(BOXES[2], negative=True)]) == words
+    assert refusal(tune, segmenter, [*shots(2), shot(BOXES[2], negative=True)]) == words
     only = [shot(BOXES[2], negative=True)]
-    assert "only negative" in refusal(build(tiny, "nearest", size=64).tune, only)
+    assert "only negative" in refusal(tune, build(tiny, "nearest", size=64), only)
     with (
         mock.patch.object(Segmenter, "fit", side_effect=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
     ):
-        segmenter.tune(shots(2), sizes=[96], blocks=[])
+        tune(segmenter, shots(2), sizes=[96], blocks=[])
     assert (segmenter.encoder, segmenter.params, segmenter.references) == before
 
 
@@ -235,7 +244,7 @@ def test_iou_is_measured_at_the_references_own_size(tiny: Path) -> None:
         return refine(scores, image, size, *more)
 
     with mock.patch.object(module, "refine", spy):
-        build(tiny, "nearest", size=64).tune(shots(2), sizes=[96], blocks=[])
+        tune(build(tiny, "nearest", size=64), shots(2), sizes=[96], blocks=[])
     assert set(sizes) == {SHAPE}
 
 
@@ -243,8 +252,9 @@ def test_the_command(tmp_path: Path, tiny: Path) -> None:
     words = ["tune", "-r", "reference.png", "-m", "mask.png", "--method", "insid3", *TINY]
     words += ["-r", "a.jpg", "-m", "mask.png"]
     with sandbox(make_scene(tmp_path / "scene", tiny)):
-        expected: Tuning = Segmenter("tiny", image_size=64, method="insid3").tune(
-            [("reference.png", "mask.png"), ("a.jpg", "mask.png")]
+        expected: Tuning = tune(
+            Segmenter("tiny", image_size=64, method="insid3"),
+            [("reference.png", "mask.png"), ("a.jpg", "mask.png")],
         )
         ran = run(words)
         assert (ran.code, ran.err) == (0, "")

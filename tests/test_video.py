@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from helpers import refusal
-from likewise import Segmenter
+from likewise import SegICParams, Segmenter
 from likewise.backbones.encoder import Encoder
 from likewise.errors import InputWarning
 from likewise.example import FOLDER
@@ -357,7 +357,7 @@ def test_finer_scores_of_a_decoder(scene: Path, tmp_path: Path, offset: float, a
     decoder = Decoder(Shape(dim=384, hidden=16, layers=1, heads=2))
     decoder.offset.data += offset
     save_decoder(tmp_path / "d.safetensors", decoder, Trained.by(encoder))
-    segmenter = Segmenter(encoder, method="segic", decoder=tmp_path / "d.safetensors")
+    segmenter = Segmenter(encoder, method=SegICParams(tmp_path / "d.safetensors"))
     clip = open_clip(scene / "clip.mp4")
     known = read_annotations({0: scene / "m0.png"}, clip.size, len(clip))
     mostly_own = Params(weight=0.4, diverse=0)

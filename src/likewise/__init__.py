@@ -9,38 +9,66 @@ from .errors import BackboneError, ImageError, LikewiseError
 
 if TYPE_CHECKING:
     from .integrations.insid3_api import build_insid3
+    from .matching import match
+    from .methods.foris import FoRISParams
+    from .methods.frost import FROSTParams
+    from .methods.insid3 import INSID3Params
+    from .methods.likewise import LikewiseParams
+    from .methods.nearest import NearestParams
+    from .methods.segic import SegICParams
     from .quality import validate_mask_quality
     from .reference import Reference
     from .result import Result
-    from .run.annotate import annotate_batch
-    from .segmenter import Segmenter
+    from .run.annotate import AnnotatedImage, annotate_batch
+    from .segmenter import Segmenter, load
+    from .tuning import tune
     from .video import segment_video
     from .vocabulary import read_vocabulary
 
 __version__ = "0.1.0"
 __all__ = [
+    "AnnotatedImage",
     "BackboneError",
+    "FROSTParams",
+    "FoRISParams",
+    "INSID3Params",
     "ImageError",
     "LikewiseError",
+    "LikewiseParams",
+    "NearestParams",
     "Reference",
     "Result",
+    "SegICParams",
     "Segmenter",
     "annotate_batch",
     "build_insid3",
+    "load",
+    "match",
     "read_vocabulary",
     "segment_video",
+    "tune",
     "validate_mask_quality",
 ]
 
 # Loaded on first use, so that `import likewise` stays free of torch.
 _LAZY = {
+    "AnnotatedImage": "run.annotate",
+    "FROSTParams": "methods.frost",
+    "FoRISParams": "methods.foris",
+    "INSID3Params": "methods.insid3",
+    "LikewiseParams": "methods.likewise",
+    "NearestParams": "methods.nearest",
+    "SegICParams": "methods.segic",
     "Reference": "reference",
     "Result": "result",
     "Segmenter": "segmenter",
     "annotate_batch": "run.annotate",
     "build_insid3": "integrations.insid3_api",
+    "load": "segmenter",
+    "match": "matching",
     "read_vocabulary": "vocabulary",
     "segment_video": "video",
+    "tune": "tuning",
     "validate_mask_quality": "quality",
 }
 

@@ -53,10 +53,10 @@ class Instance:
         return int(self.mask.sum())
 
     @property
-    def box(self) -> tuple[int, int, int, int]:
-        """Left, top, width, height in pixels."""
+    def box_xyxy(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom edge in pixels; right and bottom lie outside: x < right."""
         height, width = self.mask.shape
-        return self.left, self.top, width, height
+        return self.left, self.top, self.left + width, self.top + height
 
 
 def find_objects(

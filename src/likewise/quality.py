@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 UNSURE = 0.5
 """Steadiness below which a mask is called unsure."""
-MIN_CONFIDENCE = {"likewise": 0.8}
-"""Method → confidence below which what was found is unlike its references; others have no scale.
-
-From 0.5 to 0.8 lay half of the masks of images without the concept, and a tenth of the others."""
 STEP = 0.075
 """Share of the scores by which the threshold is moved: 1.5 of the 20 nats of ``likewise``."""
+
+
+MaskQuality: TypeAlias = Literal["ok", "too_small", "too_large", "fragmented"]
 
 
 def validate_mask_quality(
@@ -22,7 +21,7 @@ def validate_mask_quality(
     min_area_ratio: float = 0.001,
     max_area_ratio: float = 0.9,
     max_components: int = 10,
-) -> str:
+) -> MaskQuality:
     """One word on a mask: ``too_small``, ``too_large``, ``fragmented`` or ``ok``.
 
     Args:
@@ -74,7 +73,7 @@ def verdicts(
         steady: its ``steadiness``.
         confidence: 0..1 of the method: how familiar what it found is to the references.
         disputed: whether the consensus of its batch found something else.
-        min_confidence: below it, it is unlike its references; see ``MIN_CONFIDENCE``.
+        min_confidence: below it, it is unlike its references; see ``methods.Abilities``.
         limits: of ``validate_mask_quality``.
 
     Returns:
@@ -83,7 +82,7 @@ def verdicts(
         ``disputed`` and ``unsure``.
     """
     found = []
-    word = "empty" if not mask.any() else validate_mask_quality(mask, **limits)
+    word: str = "empty" if not mask.any() else validate_mask_quality(mask, **limits)
     if word != "ok":
         found.append(word)
     sides = [mask[0].any(), mask[-1].any(), mask[:, 0].any(), mask[:, -1].any()]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 import numpy as np
 from PIL import Image
 
-from .errors import ImageError, LikewiseError
+from .class_names import check_classes, is_part
+from .errors import ImageError
 from .features.encoded import Encoded
 from .features.grid import mask_share, mask_to_grid
 from .features.views import make_views
@@ -36,18 +37,23 @@ THUMBNAIL = 256
 class Reference:
     """One example: an image and the mask of the thing in it.
 
-    ``value`` picks one label of a label map, "any" of them, or a colour; see ``masks.read_mask``.
-    Pixels that are transparent or without data are not in the mask. The mask of an image file may
-    be a file of annotations, see ``io/annotations``. With
-    several ``label``s the classes compete for every pixel; one called ``person/hair`` is a part of
-    ``person``, if that is a class too: it is only looked for inside what is found of it, and its
-    pixels are in both. ``negative`` says that the mask (None:
-    the whole image) marks what is *not* to be found; it speaks against every class.
+    Args:
+        image: a file, an (H, W, 3) array, a PIL image or a torch tensor.
+        mask: a file, an array of the image's size and so on; of an image file also a file of
+            annotations, see ``io/annotations``. Pixels that are transparent or without data are
+            not in it. None, of a negative reference alone, stands for the whole image.
+        mask_value: what marks the thing in the mask: one value of a label map, a colour
+            (``"#ff0000"``), or ``"any"`` value above 0. None where the mask has two values only;
+            see ``io.masks.read_mask``.
+        label: class of the thing. Several classes compete for every pixel; one called
+            ``person/hair`` is a part of ``person``, if that is a class too: it is only looked for
+            inside what is found of it, and its pixels are in both.
+        negative: the mask marks what is *not* to be found; it speaks against every class.
     """
 
     image: ImageLike
     mask: MaskLike | None
-    value: MaskValue | None = None
+    mask_value: MaskValue | None = None
     label: str = LABEL
     negative: bool = False
 
@@ -176,33 +182,6 @@ def _object_side(shots: Sequence[Shot]) -> float | None:
     return float(np.median(sides)) if sides else None
 
 
-def check_classes(labels: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The ``labels`` in NFC. Raises LikewiseError if there are none, or one is not ``known``."""
-    spelt = list(map(normal, labels))
-    for label in spelt:
-        if label not in known:
-            raise LikewiseError(
-                f"there is no reference of the class {label!r}: use some of {', '.join(known)}."
-            )
-    if not labels:
-        raise LikewiseError(f"no class was chosen: use some of {', '.join(known)}.")
-    return spelt
-
-
-def is_part(label: str, whole: str) -> bool:
-    """Whether a class is a part of another by its name: ``person/hair`` of ``person``."""
-    return label.startswith(f"{whole}/")
-
-
-def wholes_of(labels: Sequence[str]) -> list[int | None]:
-    """For each of the classes the number, from 0, of the nearest that it is a part of."""
-    wholes = []
-    for label in labels:
-        longer = [k for k, whole in enumerate(labels) if is_part(label, whole)]
-        wholes.append(max(longer, key=lambda k: len(labels[k]), default=None))
-    return wholes
-
-
 Example: TypeAlias = "Reference | tuple[ImageLike, MaskLike]"
 
 
@@ -254,7 +233,7 @@ def marked_pixels(reference: Reference, picture: Picture) -> np.ndarray:
         ImageError: if the mask cannot be used, or marks only pixels that are not valid.
     """
     size = picture.pixels.shape[0], picture.pixels.shape[1]
-    source, value = reference.mask, reference.value
+    source, value = reference.mask, reference.mask_value
     if source is not None:
         label = None if reference.label == LABEL or reference.negative else reference.label
         name = os.fspath(source) if isinstance(source, PATH) else None

@@ -29,6 +29,7 @@ import numpy as np
 
 from .backbones.registry import find_spec
 from .errors import LikewiseError
+from .methods import make_params
 
 FORMAT = 3
 """1 has neither ranges nor shares, 2 has no shares."""
@@ -81,11 +82,12 @@ class Info:
         """References of what it is not."""
         return sum(s["negative"] for s in self.shots)
 
-    def options(self, **given: Any) -> dict[str, Any]:
+    def options(self, settings: Mapping[str, Any] = {}, **given: Any) -> dict[str, Any]:
         """Keywords of a ``Segmenter`` like the one that saved the file.
 
         Args:
-            given: keywords that count instead; with another ``method``, settings are its own.
+            settings: fields of the method's ``Params`` that count instead of the file's.
+            given: keywords that count instead; another ``method`` has its own settings.
 
         Raises:
             LikewiseError: if the backbone has no name to find it by, or another one is given.
@@ -107,10 +109,12 @@ class Info:
             "image_size": side_of(self.image_size),
             "svd_components": self.rank,
             "block": self.block,
-            "method": self.method,
         }
-        same = given.get("method", self.method) == self.method
-        return made | (dict(self.settings) if same else {}) | given
+        method = given.get("method", self.method)
+        if isinstance(method, str):
+            saved = self.settings if method == self.method else {}
+            method = make_params(method, {**saved, **settings})
+        return made | given | {"method": method}
 
 
 def check_name(path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from .errors import LikewiseError, needs
-from .io.draw import class_colour, glimpse, overlay_labels
+from .io.draw import class_colour, class_palette, overlay_labels, preview
+from .io.encoding import write_label_map, write_mask
 
 if TYPE_CHECKING:
     from .features.clustering import MergeTree
@@ -23,42 +25,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ClassResult:
-    """What was found of one class in one target."""
+    """What was found of one class in one image; all of it is of this class alone."""
 
     mask: np.ndarray
-    """(H, W) bool at the target's own size, with its parts; no pixel is in two other classes."""
+    """(H, W) bool at the image's own size. The masks of several classes do not overlap, but that
+    the mask of ``person`` also has the pixels of its part ``person/hair``."""
     scores: np.ndarray
-    """(h, w) float32 in 0..1 before the classes compete: on the patch grid, finer of ``segic``."""
+    """(h, w) float32 in 0..1; 0.5 is the threshold. Before the classes compete for pixels and
+    before upsampling: on the patch grid, of methods with a decoder on a finer one."""
     confidence: float
-    """0..1: how sure the method is that the target shows the class at all."""
+    """0..1: how sure the method is that the image shows the class at all."""
     trace: Any = None
-    """What the method saw, to look inside."""
+    """Intermediate results of the method, such as ``INSID3Trace``."""
     disputed: bool = False
     """Whether the consensus of a batch found something else, and was not followed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The segmentation of one target."""
+    """What was found in one image.
+
+    ``mask``, ``scores``, ``area`` and ``present`` are merged over all classes; ``confidence`` and
+    ``trace`` are those of the class with the highest confidence. What was found of each class for
+    itself is in ``classes``. With one class there is no difference.
+    """
 
     mask: np.ndarray
-    """(H, W) bool at the target's own size: any of the classes."""
+    """(H, W) bool at the image's own size: merged, the pixels of any class."""
     scores: np.ndarray
-    """(h, w) float32 in 0..1 on the patch grid, before upsampling; above 0.5 is foreground.
-
-    With several classes each patch has the score of its best class."""
+    """(h, w) float32 in 0..1 on the patch grid, before upsampling; above 0.5 is foreground. Merged:
+    of each patch the highest score of any class."""
     confidence: float
-    """0..1: how sure the method is that the target shows the concept (the surest class) at all."""
+    """0..1: how sure the method is that the image shows the class at all; of the surest class."""
     trace: Any
-    """What the method saw (for INSID3 candidates, clusters, seed, scores), of the surest class."""
+    """Intermediate results of the method (of INSID3 candidates, clusters, seed, scores); of the
+    surest class."""
     label_map: np.ndarray
-    """(H, W) uint8 (uint16 for more than 255 classes): 0 unknown, k the k-th of ``labels``;
-    a part lies over its whole."""
+    """(H, W) uint8 (uint16 for more than 255 classes): 0 none, k the k-th of ``labels``; where a
+    part and its whole (``person/hair``, ``person``) are, the part."""
     classes: Mapping[str, ClassResult]
-    """Label → what was found of it, in the order of ``labels``."""
+    """Label → what was found of this class alone, in the order of ``labels``."""
     tree: MergeTree | None = None
-    """The clustering of the image's patches, where the segmenter was told to keep it."""
-    glimpse: np.ndarray | None = None
+    """The clustering of the image's patches, of no class; with ``Segmenter(keep_tree=True)``."""
+    preview: np.ndarray | None = None
     """(h, w, 3) uint8 RGB, the image at most 320 pixels a side: what notebooks draw on."""
 
     def within(self, valid: np.ndarray | None) -> Result:
@@ -99,13 +108,31 @@ class Result:
 
     @property
     def present(self) -> bool:
-        """Whether the target shows any of it."""
+        """Whether the image shows any of the classes."""
         return bool(self.mask.any())
 
     @property
     def area(self) -> float:
-        """Share of the image that is foreground, 0..1; 0 means that nothing was found."""
+        """Share of the image that is in ``mask``, 0..1; 0 means that nothing was found."""
         return float(self.mask.mean())
+
+    def save(self, path: str | Path) -> None:
+        """Write what was found as PNG, as ``likewise segment`` does; the file is replaced whole.
+
+        With one class this is the mask, 8 bits, 0 and 255. With several it is the label map, in a
+        palette of the classes' colours (16-bit grey for more than 255 classes); readers that want
+        the numbers take the index.
+
+        Args:
+            path: the file, ending in .png; its folder must exist.
+
+        Raises:
+            ImageError: another suffix, or the file cannot be written.
+        """
+        if len(self.classes) == 1:
+            write_mask(path, self.mask)
+        else:
+            write_label_map(path, self.label_map, class_palette(len(self.classes)))
 
     def to_supervision(self, *, min_area: int = 1) -> Any:
         """As ``supervision.Detections`` (of the package supervision), one for every object.
@@ -128,10 +155,9 @@ class Result:
         masks = np.zeros((len(pieces), *self.mask.shape), bool)
         boxes = np.zeros((len(pieces), 4), np.float32)
         for mask, box, piece in zip(masks, boxes, pieces, strict=True):
-            height, width = piece.mask.shape
-            bottom, right = piece.top + height, piece.left + width
-            mask[piece.top : bottom, piece.left : right] = piece.mask
-            box[:] = piece.left, piece.top, right, bottom
+            left, top, right, bottom = piece.box_xyxy
+            box[:] = left, top, right, bottom
+            mask[top:bottom, left:right] = piece.mask
         return supervision.Detections(
             xyxy=boxes,
             mask=masks,
@@ -149,8 +175,8 @@ class Result:
 
 def draw_result(result: Result) -> npt.NDArray[np.uint8]:
     """(h, w, 3) uint8: the classes in their colours over the small picture, or over white."""
-    label_map = glimpse(result.label_map)
-    ground = result.glimpse
+    label_map = preview(result.label_map)
+    ground = result.preview
     if ground is None:
         ground = np.full((*label_map.shape, 3), 255, np.uint8)
     return overlay_labels(ground, label_map)

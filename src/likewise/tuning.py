@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from .refine import refine
 
 if TYPE_CHECKING:
     from .features.clustering import MergeTree
+    from .segmenter import Segmenter
 
 GAIN = 0.01
 """Mean IoU that a change must bring: own shots are few, and smaller differences are chance."""
@@ -66,7 +67,7 @@ class Tuning:
     settings: Mapping[str, float]
     """The tuned setting and its value; empty for a method that has none."""
     decoder: str
-    """File of method ``segic``; empty for the others."""
+    """Of a method that has one (``segic``); empty for the others."""
     tests: int
     """References, or views of them, that were each found from the others."""
     before: float
@@ -94,18 +95,8 @@ class Tuning:
         return "\n".join(lines)
 
 
-class Tunable(Protocol):
-    """What ``tune`` needs of a ``Segmenter``, which stands above this module."""
-
-    encoder: Encoder
-    method: str
-    params: Any
-
-    def fit(self, references: Example | Sequence[Example]) -> Any: ...
-
-
 def tune(
-    segmenter: Tunable,
+    segmenter: Segmenter,
     references: Example | Sequence[Example],
     *,
     sizes: Sequence[Size] | None = None,
@@ -140,7 +131,7 @@ def tune(
     encoder = segmenter.encoder
     sizes = _larger(encoder) if sizes is None else sizes
     encoders = {_pair(size): _encoder_like(encoder, encoder.backbone, size) for size in sizes}
-    if segmenter.method == "segic":
+    if get_method(segmenter.method).CAN.decoder:
         if blocks:
             raise LikewiseError("a decoder reads the block it was trained on: try no other blocks.")
         blocks = ()
@@ -187,7 +178,7 @@ def tune(
 class _Search:
     """What is best so far, and the values of one thing that compete to replace it."""
 
-    def __init__(self, segmenter: Tunable, examples: Sequence[Reference]) -> None:
+    def __init__(self, segmenter: Segmenter, examples: Sequence[Reference]) -> None:
         labels = [r.label for r in examples if not r.negative]
         self.by_view = any(labels.count(label) < 2 for label in labels)
         self.method, self.examples = get_method(segmenter.method), examples
@@ -300,7 +291,7 @@ def _encoder_like(encoder: Encoder, backbone: Backbone, size: Size) -> Encoder:
 def _in_memory(reference: Reference) -> Reference:
     image, mask = read_reference(reference)
     everything = reference.mask is None
-    return replace(reference, image=image, mask=None if everything else mask, value=None)
+    return replace(reference, image=image, mask=None if everything else mask, mask_value=None)
 
 
 def _larger(encoder: Encoder) -> list[Size]:
@@ -318,7 +309,7 @@ def _setting(params: Any, tau: float, by_view: bool) -> tuple[str, list[float]]:
     """Name of the setting that is tuned and the values to try; ("", []) where there is none."""
     if hasattr(params, "tau"):
         return "tau", [round(1 - (1 - tau) * share, 4) for share in TAU_DISTANCES]
-    if hasattr(params, "threshold") and not by_view:
+    if get_method(params.method).CAN.threshold and not by_view:
         return "threshold", list(THRESHOLDS)
     return "", []
 

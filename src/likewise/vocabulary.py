@@ -105,7 +105,7 @@ def reference_from_files(
     marked = marked_pixels(named, picture)
     # Wide pictures are read again with the range of all references.
     shown = image if picture.kind else picture
-    return replace(named, image=shown, mask=None if mask is None else marked, value=None)
+    return replace(named, image=shown, mask=None if mask is None else marked, mask_value=None)
 
 
 def _classes(folder: Path, whole: str = "") -> Iterator[tuple[str, Path]]:

@@ -16,7 +16,7 @@ from PIL import Image
 from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.encoded import Encoded
-from ..io.prefetch import ahead, batched
+from ..io.prefetch import batched, prefetch_map
 from .loading import Backbone, load_backbone, patch_tokens
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ class Encoder:
                 each = [list(part.encode_many(some, count)) for part in self.parts]
                 yield from (self._join(encoded) for encoded in zip(*each, strict=True))
             return
-        resized = ahead(lambda image: (self._resize(image), image.shape[:2]), images, count)
+        resized = prefetch_map(lambda image: (self._resize(image), image.shape[:2]), images, count)
         for batch in batched(resized, count):
             stack = torch.from_numpy(np.stack([small for small, _ in batch]))
             if self.device.type == "cuda":  # as bytes, and without waiting for the copy

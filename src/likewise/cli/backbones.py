@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import typer
 
 from .app import app
-from .console import plain
+from .console import json_ready, print_json
 from .options import JsonOption, OfflineOption
 
 backbones_app = typer.Typer(help="List, download, verify and describe backbones.")
@@ -41,7 +40,7 @@ def list_backbones(as_json: JsonOption = False) -> None:
         for spec in BACKBONES.values()
     ]
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     print(f"{'name':20} {'also':18} {'dim':>5} {'blocks':>6} {'patch':>5} {'here':>4}  source")
     for row in rows:
@@ -97,7 +96,7 @@ def info(name: str, as_json: JsonOption = False) -> None:
         own = ("name", "family", "patch", "dim", "image_size", "svd_components", "tau", "license")
         facts = {key: facts[key] for key in own} | {"here": here}
     if as_json:
-        print(json.dumps(plain(facts), indent=2))
+        print_json(json_ready(facts))
         return
     for key, value in facts.items():
         print(f"{key:15} {value}")

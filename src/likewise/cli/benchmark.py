@@ -10,27 +10,16 @@ from typing import Annotated
 import typer
 
 from ..errors import LikewiseError
-from ..methods import DEFAULT
 from .app import app
-from .console import progress
-from .eval import parse_settings
-from .options import (
-    BackboneOption,
-    BlockOption,
-    DecoderOption,
-    DeviceOption,
-    DtypeOption,
-    JsonOption,
-    MethodOption,
-    OfflineOption,
-    RankOption,
-    is_given,
-    parse_rank,
-)
+from .console import print_error, print_json, progress
+from .eval import MeasuredFeatureOptions, MeasuredMethodOptions
+from .options import DeviceOptions, JsonOption, RefineOption, is_given, keywords, takes_groups
 
 
 @app.command("benchmark")
+@takes_groups
 def benchmark(
+    *,
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A benchmark, or: list, all, merge.")],
     reports: Annotated[
@@ -53,25 +42,13 @@ def benchmark(
     ablation: Annotated[
         str | None, typer.Option(help="Compare variants: debias, rank, tau, alpha, foris, ...")
     ] = None,
-    method: MethodOption = DEFAULT,
-    decoder: DecoderOption = None,
-    setting: Annotated[
-        list[str], typer.Option("--set", help="name=value of the method; may be repeated.")
-    ] = [],  # noqa: B006 (typer copies it)
-    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
+    algorithm: MeasuredMethodOptions,
+    refine: RefineOption = "none",
     cache: Annotated[
         bool, typer.Option("--cache", help="Keep features on disk: for several runs of one list.")
     ] = False,
-    backbone: BackboneOption = "embedded",
-    image_size: Annotated[
-        int | None,
-        typer.Option("--size", "--image-size", help="Side of the square the backbone sees."),
-    ] = None,
-    block: BlockOption = None,
-    svd_components: RankOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    network: MeasuredFeatureOptions,
+    machine: DeviceOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Run the published protocol of a benchmark, and print paper and ours."""
@@ -94,18 +71,12 @@ def benchmark(
         episodes=episodes,
         manifest=manifest,
         shard=shard,
-        method=method,
-        set=parse_settings(setting) | ({} if decoder is None else {"decoder": decoder}),
+        method=algorithm.method,
+        set=algorithm.settings(),
         refine=refine,
         cache=cache,
-        backbone=backbone,
-        image_size=image_size,
-        block=block,
-        svd_components=parse_rank(svd_components),
-        device=device,
-        dtype=dtype,
-        offline=offline,
         progress=progress,
+        **keywords(network, machine),
     )
     if shots < 1:
         raise LikewiseError(f"--shots {shots} leaves nothing to find by: give at least 1.")
@@ -125,13 +96,13 @@ def benchmark(
         except LikewiseError as error:
             if name != "all":
                 raise
-            print(f"likewise: {b.title}: {error}", file=sys.stderr)
+            print_error(f"{b.title}: {error}")
             continue
         found.append(ran["json"])
         if not as_json:
             print(ran["text"])
     if as_json:
-        print(json.dumps(found if name == "all" else found[0], indent=2))
+        print_json(found if name == "all" else found[0])
     for b in chosen:
         if b not in here:
             print(f"not there: {b.title}, get it at {b.where}", file=sys.stderr)
@@ -152,7 +123,7 @@ def print_list(root: Path | None, as_json: bool) -> None:
             row["here"] = f"lacks {missing[0].relative_to(root)}" if missing else "yes"
         rows.append({**row, "where": b.where})
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     print("\n".join(table(list(rows[0]), [list(row.values()) for row in rows])))
 
@@ -160,11 +131,11 @@ def print_list(root: Path | None, as_json: bool) -> None:
 def merge(reports: list[Path], out: Path, as_json: bool) -> None:
     """Write and print the report of all shards."""
     from ..lab.evaluation.benchmark_report import markdown, merge_reports, write_report
-    from ..run.jobs import claim
+    from ..run.jobs import check_outputs
 
     if not reports:
         raise LikewiseError("merge needs reports: give report-i-of-n.json of every shard.")
     merged = merge_reports(reports)
-    claim(out, [], [])
+    check_outputs(out)
     write_report(out, merged)
     print(json.dumps(merged, indent=2) if as_json else markdown(merged))

@@ -1,27 +1,36 @@
-"""What commands print: notes, progress, errors, values for JSON."""
+"""What commands print: notes on inputs, progress, errors, JSON."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import InputWarning
+from ..errors import InputWarning, LikewiseError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 SHOWN = 3
-"""How many notes of a kind are printed; the rest are counted."""
+"""How many notes of one kind, or names in one line, are printed; the rest are counted."""
 _notes: dict[tuple[str, str], None] = {}
-"""(source, what) of the InputWarnings of this run, each once."""
+"""(source, what) of every InputWarning of this run, in order, each once (an ordered set)."""
 
 
 @contextmanager
 def printed_notes() -> Iterator[None]:
-    """Print InputWarnings, each kind a few times and then how many more; others as Python does."""
+    """Print InputWarnings on stderr while the block runs; other warnings are shown as usual.
+
+    Notes that differ only in their numbers are of one kind: SHOWN of it are printed at once, and at
+    the end how many more there were.
+    """
     _notes.clear()
     kinds: Counter[str] = Counter()
     with warnings.catch_warnings():
@@ -32,7 +41,7 @@ def printed_notes() -> Iterator[None]:
                 show(message, *where, **more)
             elif (key := (message.source, message.what)) not in _notes:
                 _notes[key] = None
-                kind = re.sub(r"\d[\d.,]*", "#", message.what)  # what numbers it is about
+                kind = re.sub(r"\d[\d.,]*", "#", message.what)
                 kinds[kind] += 1
                 if kinds[kind] <= SHOWN:
                     print(f"likewise: note: {message}", file=sys.stderr)
@@ -48,30 +57,71 @@ def printed_notes() -> Iterator[None]:
 
 
 def notes() -> dict[str, list[dict[str, str]]]:
-    """What ``--json`` adds of the InputWarnings so far: ``notes``, or nothing if there are none."""
+    """The InputWarnings so far for ``--json``: ``{"notes": [...]}``; ``{}`` if there are none."""
     listed = [{"source": source, "what": what} for source, what in _notes]
     return {"notes": listed} if listed else {}
 
 
-def fail(message: str) -> NoReturn:
+def print_error(message: object) -> None:
+    """Print one line on stderr."""
     print(f"likewise: {message}", file=sys.stderr)
+
+
+def fail(message: str) -> NoReturn:
+    """Print an error and end with exit code 2."""
+    print_error(message)
     sys.exit(2)
+
+
+def print_json(value: object) -> None:
+    """Print a value on stdout as indented JSON, as ``--json`` does."""
+    print(json.dumps(value, indent=2))
+
+
+@dataclass
+class Stop:
+    """Whether a long run was ended early."""
+
+    reason: str = ""
+    """A sentence; empty if it was not."""
+
+
+@contextmanager
+def stopping(interrupted: str) -> Iterator[Stop]:
+    """Catch a LikewiseError or Ctrl-C inside the block and print it; the summary can follow.
+
+    Args:
+        interrupted: the sentence to print after Ctrl-C.
+
+    Yields:
+        A Stop whose ``reason`` is set after the block.
+    """
+    stop = Stop()
+    try:
+        yield stop
+    except LikewiseError as error:
+        stop.reason = str(error)
+    except KeyboardInterrupt:
+        stop.reason = interrupted
+    if stop.reason:
+        print_error(stop.reason)
 
 
 @contextmanager
 def progress(total: int, what: str = "segment") -> Iterator[Callable[[str | None], None]]:
-    """A function to call after each target, with its error if it failed.
+    """Show a progress bar, if stderr is a terminal and there is more than one step.
 
-    It moves a progress bar on a terminal, none in a pipe; failures are printed either way.
+    Args:
+        total: how many steps there are.
+        what: a word in front of the bar.
+
+    Yields:
+        A function to call after each step, with its error or None; errors are always printed.
     """
     if not sys.stderr.isatty() or total == 1:
-        yield lambda error: print(f"likewise: {error}", file=sys.stderr) if error else None
+        yield lambda error: print_error(error) if error else None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with progress_bar() as bar:
         task = bar.add_task(what, total=total)
 
         def advance(error: str | None) -> None:
@@ -82,6 +132,15 @@ def progress(total: int, what: str = "segment") -> Iterator[Callable[[str | None
         yield advance
 
 
-def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Paths as text, so that JSON can hold them; without lists of nothing."""
+def progress_bar(*more: str) -> Progress:
+    """A bar on stderr with its count, the time left and ``more`` columns, in rich's format."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, *more, console=Console(stderr=True))
+
+
+def json_ready(values: dict[str, Any]) -> dict[str, Any]:
+    """Values for JSON: paths become text, empty tuples are left out."""
     return {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if v != ()}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .app import app
-from .options import BackboneOption, DeviceOption, OfflineOption
+from .options import BackboneOption, DeviceOption, OfflineOption, RefineOption
 
 
 @app.command()
@@ -17,18 +17,18 @@ def demo(
         "likewise_demo.png"
     ),
     backbone: BackboneOption = "embedded",
-    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "guided",
+    refine: RefineOption = "guided",
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
     """Run the bundled example: one coin and one board masked, the others found."""
     from ..example import run_demo
     from ..io.encoding import picture_format
-    from ..run.jobs import claim
+    from ..run.jobs import check_outputs
     from ..segmenter import Segmenter
 
     picture_format(out)
-    claim(out.parent, [], inputs=[])
+    check_outputs(out.parent)
     segmenter = Segmenter(backbone, refiner=refine, device=device, offline=offline)
     for name, area in run_demo(segmenter, out).items():
         print(f"{name}: {area:.0%} of the picture masked")

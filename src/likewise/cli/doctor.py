@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 import time
@@ -15,6 +14,7 @@ import typer
 
 from ..errors import LikewiseError
 from .app import app
+from .console import print_json
 from .options import DeviceOption, JsonOption
 
 REQUIRED = ("torch", "safetensors", "huggingface_hub", "numpy", "scipy", "pillow")
@@ -40,7 +40,7 @@ def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
             mark = {True: "ok", False: "FAILED", None: ""}[check.ok]
             print(f"{check.name:17} {check.value}  {mark}".rstrip(), flush=True)
     if as_json:
-        print(json.dumps([dataclasses.asdict(c) for c in checks], indent=2))
+        print_json([dataclasses.asdict(c) for c in checks])
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)
 

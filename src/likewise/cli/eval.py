@@ -6,31 +6,54 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import LikewiseError
-from ..methods import DEFAULT
 from .app import app
 from .console import progress
 from .options import (
-    BackboneOption,
-    BlockOption,
-    DecoderOption,
-    DeviceOption,
-    DtypeOption,
+    DeviceOptions,
+    FeatureOptions,
     JsonOption,
-    MethodOption,
-    OfflineOption,
-    RankOption,
-    parse_rank,
+    MethodOptions,
+    RefineOption,
+    keywords,
+    takes_groups,
 )
 
 
+@dataclass(frozen=True)
+class MeasuredMethodOptions(MethodOptions):
+    """The method and any of its settings, by name."""
+
+    setting: Annotated[
+        list[str], typer.Option("--set", help="name=value of the method; may be repeated.")
+    ] = field(default_factory=list)
+
+    def settings(self) -> dict[str, Any]:
+        """Of the method. Raises LikewiseError if one is no name=value."""
+        decoder = {} if self.decoder is None else {"decoder": self.decoder}
+        return {**parse_settings(self.setting), **decoder}
+
+
+@dataclass(frozen=True)
+class MeasuredFeatureOptions(FeatureOptions):
+    """``FeatureOptions`` with ``--size`` as another name of ``--image-size``."""
+
+    image_size: Annotated[
+        int | None,
+        typer.Option("--size", "--image-size", help="Side of the square the backbone sees."),
+    ] = None
+
+
 @app.command("eval")
+@takes_groups
 def evaluate(
+    *,
     episodes: Annotated[
         list[Path],
         typer.Option("--episodes", "-e", help="JSON list, see docs/evaluate.md; may be repeated."),
@@ -39,16 +62,12 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder that paths start from; default that of the first list."),
     ] = None,
-    method: MethodOption = DEFAULT,
-    decoder: DecoderOption = None,
-    setting: Annotated[
-        list[str], typer.Option("--set", help="name=value of the method; may be repeated.")
-    ] = [],  # noqa: B006 (typer copies it)
+    algorithm: MeasuredMethodOptions,
     shots: Annotated[int, typer.Option(help="References for each episode.")] = 1,
     only_full_shots: Annotated[
         bool, typer.Option("--only-full-shots", help="Leave out episodes with fewer.")
     ] = False,
-    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
+    refine: RefineOption = "none",
     exclude: Annotated[list[str], typer.Option(help="A set to leave out; may be repeated.")] = [],  # noqa: B006
     limit: Annotated[
         int | None, typer.Option(help="So many episodes, spread evenly over the list.")
@@ -61,25 +80,15 @@ def evaluate(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Compute all features, keep none on disk.")
     ] = False,
-    backbone: BackboneOption = "embedded",
-    image_size: Annotated[
-        int | None,
-        typer.Option("--size", "--image-size", help="Side of the square the backbone sees."),
-    ] = None,
-    block: BlockOption = None,
-    svd_components: RankOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    network: MeasuredFeatureOptions,
+    machine: DeviceOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Measure accuracy and speed on a list of episodes."""
     from ..lab.evaluation.episodes import check_files, choose, read_episodes
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
-    settings: dict[str, Any] = parse_settings(setting)
-    if decoder is not None:
-        settings["decoder"] = decoder
+    algorithm.settings()  # the rest of the check needs torch: see params below
     folder = episodes[0].parent if root is None else root
     listed = read_episodes(episodes, folder)
     trials = choose(
@@ -97,33 +106,23 @@ def evaluate(
     from ..lab.evaluation.report import as_text, describe, make_report
     from ..lab.evaluation.runner import Outcome, result_file, run_trials
     from ..lab.evaluation.stopwatch import Stopwatch
-    from ..methods import make_params
     from ..refine import check_refiner
+    from ..run.jobs import check_output_files
 
-    claim_outputs("--out", [] if out is None else [out], [*episodes, *inputs])
+    check_output_files([] if out is None else [out], [*episodes, *inputs])
     for option, place, suffix in (("--masks", masks, ".png"), ("--pictures", pictures, ".jpg")):
         files = [result_file(place, t.episode, suffix) for t in trials] if place else []
-        claim_outputs(option, files, [*episodes, *inputs])
+        check_output_files(files, [*episodes, *inputs], option)
     check_refiner(refine)
 
     from ..lab.evaluation.cache import CachedEncoder
     from ..segmenter import Segmenter
 
-    make_params(method, settings, tau=0.6)
+    params = algorithm.params()
 
     watch = Stopwatch()
-    encoder = CachedEncoder(
-        backbone,
-        keep=not no_cache,
-        watch=watch,
-        image_size=image_size,
-        svd_components=parse_rank(svd_components),
-        device=device,
-        dtype=dtype,
-        block=block,
-        offline=offline,
-    )
-    segmenter = Segmenter(encoder, method=method, **settings)
+    encoder = CachedEncoder(keep=not no_cache, watch=watch, **keywords(network, machine))
+    segmenter = Segmenter(encoder, method=params)
     _ = encoder.basis  # made or read now: it is no part of encoding the first image
     start = time.perf_counter()
     outcomes: list[Outcome] = []
@@ -173,13 +172,14 @@ def compare_reports(
     """How much better B is than A on the same episodes: B minus A, with its interval."""
     from ..io.encoding import picture_format, write_image
     from ..lab.evaluation.compare import compare, comparison_text, draw_grid, read_run
+    from ..run.jobs import check_output_files
 
     if out is not None:
         picture_format(out)
     a, b = read_run(first), read_run(second)
     result = compare(a, b)
     if out is not None:
-        claim_outputs("--out", [out], [first, second])
+        check_output_files([out], [first, second])
         write_image(out, draw_grid(a, b, root))
     print(json.dumps(result, indent=2) if as_json else comparison_text(result))
     if out is not None:
@@ -226,15 +226,3 @@ def _parse(word: str) -> int | float | bool | None:
         except ValueError:
             continue
     return None
-
-
-def claim_outputs(option: str, files: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Make the folder of the files, sure that they can go there and replace no input.
-
-    Raises:
-        LikewiseError: naming the option to change.
-    """
-    from ..run.jobs import claim
-
-    if files:
-        claim(files[0].parent, [(file, file) for file in files], inputs, option)

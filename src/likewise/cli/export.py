@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +10,7 @@ import typer
 
 from ..errors import LikewiseError
 from .app import app
-from .console import notes, progress
+from .console import notes, print_error, print_json, progress, stopping
 from .options import JsonOption
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ def export(
     from ..export.dataset import Settings, check_folder, find_writer, write_dataset
     from ..io.text_files import normal
     from ..project.settings import CONFIG
-    from ..run.jobs import claim
+    from ..run.jobs import check_outputs
     from ..run.targets import find_images
 
     # Everything that can be wrong with the call, before anything is written.
@@ -94,10 +92,12 @@ def export(
     settings = Settings(names.classes, val, min_area, simplify)
     find_writer(kind, settings)
     check_folder(out)
-    claim(out, [], [])
+    check_outputs(out)
 
-    failed, reached, stopped = 0, 0, ""
-    with progress(len(pairs), "export") as advance:
+    failed, reached = 0, 0
+    interrupted = f"stopped by Ctrl-C: {out} is unfinished, delete it and start again."
+    summary = None
+    with stopping(interrupted) as stopped, progress(len(pairs), "export") as advance:
 
         def read() -> Iterator[Annotation]:
             nonlocal failed, reached
@@ -112,18 +112,10 @@ def export(
                     advance(None)
                 reached += 1
 
-        summary = None
-        try:
-            summary = write_dataset(read(), out, kind, settings)
-            failed += len(summary.failed)
-            for error in summary.failed:
-                print(f"likewise: {error}", file=sys.stderr)
-        except LikewiseError as error:
-            stopped = str(error)
-        except KeyboardInterrupt:
-            stopped = f"stopped by Ctrl-C: {out} is unfinished, delete it and start again."
-    if stopped:
-        print(f"likewise: {stopped}", file=sys.stderr)
+        summary = write_dataset(read(), out, kind, settings)
+        failed += len(summary.failed)
+        for error in summary.failed:
+            print_error(error)
 
     report = {
         "format": kind,
@@ -138,7 +130,7 @@ def export(
         **notes(),
     }
     if as_json:
-        print(json.dumps(report, indent=2))
+        print_json(report)
     elif summary is not None:
         number = sum(summary.images.values())
         parts = [f"{summary.images['val']} of them for validation"] if val else []
@@ -147,5 +139,5 @@ def export(
         parts += [f"{len(files) - len(pairs)} without a mask"] if len(files) > len(pairs) else []
         total = sum(summary.instances.values())
         print(f"{number} images with {total} instances written to {out}", *parts, sep=", ")
-    if failed or stopped:
+    if failed or stopped.reason:
         raise typer.Exit(1)

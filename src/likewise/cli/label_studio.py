@@ -10,11 +10,13 @@ import typer
 
 from ..web.listening import address_of, bind, configure
 from .app import app
-from .options import DeviceOption, DtypeOption, OfflineOption
+from .options import DeviceOptions, RefineOption, takes_groups
 
 
 @app.command()
+@takes_groups
 def label_studio(
+    *,
     references: Annotated[Path, typer.Argument(help="What `likewise references save` wrote.")],
     label_studio: Annotated[
         str | None, typer.Option(help="Its address, to fetch images: http://localhost:8080.")
@@ -42,15 +44,13 @@ def label_studio(
         str | None,
         typer.Option("--backbone", "-b", help="A file or folder, if it has no name."),
     ] = None,
-    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    refine: RefineOption = "none",
+    machine: DeviceOptions,
 ) -> None:
     """Serve a references file to Label Studio as an ML backend."""
     from ..errors import needs
-    from ..integrations import open_references
     from ..reference_file import read_info
+    from ..segmenter import load
 
     with needs("label-studio"):
         import uvicorn
@@ -62,13 +62,11 @@ def label_studio(
     read_info(references)
     with bind(host, port, secret=bool(token)) as listener:
         listener.listen()
-        segmenter = open_references(
+        segmenter = load(
             references,
             backbone=backbone,
             refiner=refine,
-            device=device,
-            dtype=dtype,
-            offline=offline,
+            **vars(machine),
         )
         backend = Backend(
             segmenter,

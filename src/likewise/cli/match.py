@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,22 +9,22 @@ import typer
 
 from ..errors import LikewiseError, WriteError
 from .app import app
+from .console import print_error, print_json
 from .options import (
-    BackboneOption,
-    BlockOption,
-    DeviceOption,
-    DtypeOption,
-    ImageSizeOption,
+    DeviceOptions,
+    FeatureOptions,
     JsonOption,
-    OfflineOption,
-    RankOption,
+    TargetsArgument,
     open_segmenter,
+    takes_groups,
 )
 
 
 @app.command()
+@takes_groups
 def match(
-    targets: Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")],
+    *,
+    targets: TargetsArgument,
     reference: Annotated[Path, typer.Option("--reference", "-r", help="Image the points are of.")],
     point: Annotated[
         list[str], typer.Option("--point", "-p", help="X,Y in its pixels; may be repeated.")
@@ -37,22 +35,18 @@ def match(
     original: Annotated[
         bool, typer.Option("--original", help="Match without debiasing, to compare.")
     ] = False,
-    backbone: BackboneOption = "embedded",
-    image_size: ImageSizeOption = None,
-    block: BlockOption = None,
-    svd_components: RankOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    network: FeatureOptions,
+    machine: DeviceOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Find points of one image in others (semantic correspondence)."""
     from ..io.draw import draw_matches
     from ..io.encoding import write_image
     from ..io.images import read_image
-    from ..run.jobs import claim, make_parent, places
+    from ..matching import check_keypoints
+    from ..matching import match as match_points
+    from ..run.jobs import check_outputs, make_parent, places
     from ..run.targets import find_images
-    from ..segmenter import check_keypoints
 
     try:
         points = [tuple(float(part) for part in text.split(",")) for text in point]
@@ -65,22 +59,16 @@ def match(
     files = find_images(targets)
     pictures = [] if out is None else [out / name for name in places(files, "_match.jpg")]
     if out is not None:
-        claim(out, list(zip(files, pictures, strict=True)), inputs=[*files, reference])
-    segmenter = open_segmenter(
-        svd_components,
-        backbone=backbone,
-        image_size=image_size,
-        device=device,
-        dtype=dtype,
-        block=block,
-        offline=offline,
-    )
+        check_outputs(out, list(zip(files, pictures, strict=True)), inputs=[*files, reference])
+    segmenter = open_segmenter(network, machine)
     report: list[dict[str, Any]] = []
     failed = False
     for number, file in enumerate(files):
         try:
             target = read_image(file)
-            found, similarity = segmenter.match(image, keypoints, target, debiased=not original)
+            found, similarity = match_points(
+                segmenter, image, keypoints, target, debiased=not original
+            )
             if pictures:
                 make_parent(pictures[number])
                 write_image(pictures[number], draw_matches(image, keypoints, target, found))
@@ -88,7 +76,7 @@ def match(
             raise
         except LikewiseError as error:
             failed = True
-            print(f"likewise: {error}", file=sys.stderr)
+            print_error(error)
             report.append({"target": str(file), "error": str(error)})
             continue
         report.append(
@@ -101,6 +89,6 @@ def match(
                     f"(similarity {cosine:.2f})"
                 )
     if as_json:
-        print(json.dumps(report, indent=2))
+        print_json(report)
     if failed:
         raise typer.Exit(1)

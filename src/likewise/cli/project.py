@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -14,25 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LikewiseError
-from ..methods import DEFAULT
 from .app import app
-from .console import notes, plain, progress
+from .console import Stop, json_ready, notes, print_error, print_json, progress, stopping
 from .options import (
-    BackboneOption,
-    DecoderOption,
-    DeviceOption,
-    DtypeOption,
-    ImageSizeOption,
+    BackboneOptions,
+    ConsensusOption,
+    DeviceOptions,
+    ExampleOptions,
     InstancesOption,
     JsonOption,
-    LabelOption,
-    MaskOption,
-    MaskValueOption,
-    MethodOption,
-    NegativeMaskOption,
-    NegativeOption,
-    OfflineOption,
-    ReferenceOption,
+    MethodOptions,
+    RefineOption,
+    takes_groups,
 )
 
 if TYPE_CHECKING:
@@ -42,32 +34,24 @@ ProjectArgument = Annotated[Path, typer.Argument(help="Folder of the project.")]
 
 
 @app.command()
+@takes_groups
 def init(
+    *,
     project: ProjectArgument,
-    reference: ReferenceOption,
-    mask: MaskOption,
     targets: Annotated[
         list[str], typer.Option("--targets", "-t", help="Files, folders or patterns.")
     ],
-    mask_value: MaskValueOption = [],  # noqa: B006 (typer copies it)
-    label: LabelOption = [],  # noqa: B006
-    negative: NegativeOption = [],  # noqa: B006
-    negative_mask: NegativeMaskOption = [],  # noqa: B006
-    method: MethodOption = DEFAULT,
-    decoder: DecoderOption = None,
-    backbone: BackboneOption = "embedded",
-    image_size: ImageSizeOption = None,
-    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
-    consensus: Annotated[
-        bool,
-        typer.Option("--consensus", help="Targets of one kind become references of each other."),
-    ] = False,
+    examples: ExampleOptions,
+    algorithm: MethodOptions,
+    network: BackboneOptions,
+    refine: RefineOption = "none",
+    consensus: ConsensusOption = False,
     instances: InstancesOption = False,
 ) -> None:
     """Write PROJECT/likewise.toml, with comments: references, targets, settings."""
     from ..io.annotations.shapes import LABEL
     from ..io.masks import parse_value
-    from ..methods import check_consensus, make_params
+    from ..methods import check_consensus
     from ..methods.segic.files import load_decoder
     from ..project.folder import MASKS
     from ..project.settings import Marked, relative
@@ -77,47 +61,50 @@ def init(
     from ..run.targets import find_images
     from .references import read_references
 
-    read_references(reference, mask, mask_value, label, negative, negative_mask)  # all is well
+    read_references(**vars(examples))  # all is well
     found = find_images(targets)
     masks = [project / MASKS / place for place in places(found, ".png")]
     check_apart(list(zip(found, masks, strict=True)), [], "project")
-    make_params(method, {"decoder": decoder}, tau=0.6)
-    if decoder is not None:
-        load_decoder(decoder)
+    algorithm.params()
+    if algorithm.decoder is not None:
+        load_decoder(algorithm.decoder)
     check_refiner(refine)
     if consensus:
-        check_consensus(method)
-    each = mask_value * len(reference) if len(mask_value) == 1 else mask_value
+        check_consensus(algorithm.method)
+    reference, each = examples.reference, examples.mask_value
+    each = each * len(reference) if len(each) == 1 else each
     values = [v if isinstance(v := parse_value(text), int) else text for text in each]
     references = [
         Marked(
             relative(image, project),
-            relative(mask[number], project),
+            relative(examples.mask[number], project),
             values[number] if values else None,
-            label[number] if label else LABEL,
+            examples.label[number] if examples.label else LABEL,
         )
         for number, image in enumerate(reference)
     ]
-    for number, image in enumerate(negative):
-        where = relative(negative_mask[number], project) if negative_mask else None
+    wholly: list[Path | None] = [None] * len(examples.negative)
+    for image, marked in zip(examples.negative, examples.negative_mask or wholly, strict=True):
+        where = None if marked is None else relative(marked, project)
         references.append(Marked(relative(image, project), where, negative=True))
     settings: list[tuple[str, Any]] = [
         ("targets", [relative(target, project) for target in targets]),
-        ("method", method),
-        ("backbone", backbone),
-        ("image_size", image_size),
+        ("method", algorithm.method),
+        *vars(network).items(),
         ("refine", refine),
         ("consensus", consensus),
         ("instances", instances),
     ]
-    options = {} if decoder is None else {"decoder": relative(decoder, project)}
+    options = {} if algorithm.decoder is None else {"decoder": relative(algorithm.decoder, project)}
     path = write_settings(project, settings, references, options)
     print(f"{path} written: {len(references)} references, {len(found)} targets.")
     print(f"Look at it, then: likewise annotate {project}")
 
 
 @app.command()
+@takes_groups
 def annotate(
+    *,
     project: ProjectArgument,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many; the next run goes on.")
@@ -129,9 +116,7 @@ def annotate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also replace masks that a person made or changed.")
     ] = False,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    machine: DeviceOptions,
     ray: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="On Ray: local, auto or HOST:PORT of its cluster."),
@@ -157,8 +142,7 @@ def annotate(
     work = Project(project)
     jobs = work.jobs()
     references = work.references()
-    where: dict[str, Any] = {"device": device, "dtype": dtype, "offline": offline}
-    encoder, backbone = work.encoder(Encoder, **where)
+    encoder, backbone = work.encoder(Encoder, **vars(machine))
     run = work.run_key(backbone)
     if not overwrite:
         work.adopt_edited()
@@ -166,44 +150,38 @@ def annotate(
     left = list(wanted)[:limit]
     still = {row.path for row in work.rows(("failed",))} - set(map(work.key, wanted))
     kept = len(jobs) - len(wanted) - len(still)
-    lacking, failed, stopped = 0, 0, ""
+    lacking, failed, stopped = 0, 0, Stop()
     done, anew = 0, Counter[str]()
     if left and not dry_run:
         segmenter = work.segmenter(encoder).fit(references)
-        options = work.encoder_options(**where) | work.method_options()
+        options = work.encoder_options(**vars(machine)) | work.method_options()
         elsewhere = nullcontext(segment_files) if ray is None else on_ray(ray, ray_workers, options)
         with elsewhere as segment:
             work.begin(run, encoder.spec.name, left)
             reasons = {job.target: wanted[job] for job in left}
-            try:
-                with progress(len(left)) as advance:
-                    for outcome in work.annotate(
-                        segmenter, left, run, overwrite=overwrite, segment=segment
-                    ):
-                        made = outcome.error is None and not outcome.skipped
-                        done += made
-                        failed += outcome.error is not None
-                        lacking += bool(outcome.unwritten)
-                        anew[reasons[outcome.target]] += made
-                        if json_lines:
-                            print(json.dumps(plain(dataclasses.asdict(outcome))), flush=True)
-                        for error in outcome.unwritten:
-                            print(f"likewise: {error}", file=sys.stderr)
-                        advance(outcome.error)
-            except LikewiseError as error:
-                stopped = str(error)
-            except KeyboardInterrupt:
-                stopped = (
-                    "stopped by Ctrl-C: what is finished stays, the next run goes on from here."
-                )
-    if stopped:
-        print(f"likewise: {stopped}", file=sys.stderr)
+            interrupted = (
+                "stopped by Ctrl-C: what is finished stays, the next run goes on from here."
+            )
+            with stopping(interrupted) as stopped, progress(len(left)) as advance:
+                for outcome in work.annotate(
+                    segmenter, left, run, overwrite=overwrite, segment=segment
+                ):
+                    made = outcome.error is None and not outcome.skipped
+                    done += made
+                    failed += outcome.error is not None
+                    lacking += bool(outcome.unwritten)
+                    anew[reasons[outcome.target]] += made
+                    if json_lines:
+                        print(json.dumps(json_ready(dataclasses.asdict(outcome))), flush=True)
+                    for error in outcome.unwritten:
+                        print_error(error)
+                    advance(outcome.error)
     counts = Counter(row.status for row in work.rows())
     made_anew = {why: count for why, count in anew.items() if why and count}
     if as_json:
         report: dict[str, Any] = {"done_now": done, "failed_now": failed, "kept": kept}
         report |= {"to_do": len(left), "made_anew": made_anew}
-        print(json.dumps({**report, **counts, **notes()}, indent=2))
+        print_json({**report, **counts, **notes()})
     elif not json_lines:
         if dry_run:
             print(f"{len(wanted)} of {len(jobs)} images are to be done, {kept} are.")
@@ -215,7 +193,7 @@ def annotate(
             print(f"{done} of {len(jobs)} images annotated in {work.folder}", *parts, sep=", ")
             _say_why(made_anew, "made anew")
     work.close()
-    if failed or lacking or stopped or (still and not dry_run):
+    if failed or lacking or stopped.reason or (still and not dry_run):
         raise typer.Exit(1)
 
 
@@ -247,7 +225,7 @@ def review(
             work.judge([target], None)
     rows = work.rows(("failed", "done"), top)
     if as_json:
-        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+        print_json([dataclasses.asdict(row) for row in rows])
         return
     for row in rows:
         print(_line(row))

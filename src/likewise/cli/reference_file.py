@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..methods import DEFAULT
 from .app import app
+from .console import print_json
 from .options import (
-    AlphaOption,
-    BackboneOption,
-    BlockOption,
-    DecoderOption,
-    DeviceOption,
-    DtypeOption,
-    ImageSizeOption,
+    DeviceOptions,
+    FeatureOptions,
     JsonOption,
-    LabelOption,
-    MaskOption,
-    MaskValueOption,
-    MethodOption,
-    NegativeMaskOption,
-    NegativeOption,
-    OfflineOption,
-    OnlyOption,
-    RankOption,
-    ReferenceOption,
-    TauOption,
-    ThresholdOption,
-    VocabularyOption,
+    OptionalExampleOptions,
+    TunedMethodOptions,
+    VocabularyOptions,
     open_segmenter,
+    takes_groups,
 )
 
 references_app = typer.Typer(
@@ -44,28 +29,15 @@ PER_ROW = 4
 
 
 @references_app.command()
+@takes_groups
 def save(
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, FILE.safetensors.")],
-    reference: ReferenceOption = [],  # noqa: B006 (typer copies it)
-    mask: MaskOption = [],  # noqa: B006
-    vocabulary: VocabularyOption = None,
-    only: OnlyOption = [],  # noqa: B006
-    mask_value: MaskValueOption = [],  # noqa: B006
-    label: LabelOption = [],  # noqa: B006
-    negative: NegativeOption = [],  # noqa: B006
-    negative_mask: NegativeMaskOption = [],  # noqa: B006
-    method: MethodOption = DEFAULT,
-    decoder: DecoderOption = None,
-    threshold: ThresholdOption = None,
-    tau: TauOption = None,
-    alpha: AlphaOption = None,
-    backbone: BackboneOption = "embedded",
-    image_size: ImageSizeOption = None,
-    block: BlockOption = None,
-    svd_components: RankOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    examples: OptionalExampleOptions,
+    classes: VocabularyOptions,
+    algorithm: TunedMethodOptions,
+    network: FeatureOptions,
+    machine: DeviceOptions,
     half: Annotated[
         bool, typer.Option("--half", help="Half the size; masks may change by a pixel.")
     ] = False,
@@ -73,29 +45,16 @@ def save(
 ) -> None:
     """Write references to one file, with small pictures of them, for `segment --references`."""
     from ..reference_file import check_name
-    from ..run.jobs import claim
-    from .references import choose_references, files_of
+    from ..run.folder import files_of
+    from ..run.jobs import check_output_files
+    from .references import choose_references
 
     check_name(out)
-    examples = (reference, mask, mask_value, label, negative, negative_mask)
-    _, references = choose_references(None, vocabulary, examples, only)
-    inputs = [*reference, *mask, *negative, *negative_mask, *files_of(references)]
-    claim(out.parent, [(out, out)], inputs=inputs)
-    segmenter = open_segmenter(
-        svd_components,
-        backbone=backbone,
-        image_size=image_size,
-        method=method,
-        decoder=decoder,
-        threshold=threshold,
-        tau=tau,
-        alpha=alpha,
-        device=device,
-        dtype=dtype,
-        block=block,
-        offline=offline,
-    )
-    segmenter.fit(references).save_references(out, half=half)
+    references = choose_references(examples, classes)
+    inputs = [*examples.files, *files_of(references)]
+    check_output_files([out], inputs)
+    segmenter = open_segmenter(network, machine, method=algorithm.params())
+    segmenter.fit(references).save(out, half=half)
     show(out, as_json=as_json)
 
 
@@ -116,7 +75,7 @@ def show(
     size = file.stat().st_size
     if as_json:
         facts = dataclasses.asdict(info) | {"path": str(file), "bytes": size}
-        print(json.dumps(facts | {"classes": info.classes, "negatives": info.negatives}, indent=2))
+        print_json(facts | {"classes": info.classes, "negatives": info.negatives})
         return
     print(f"{'file':12} {file} ({size / 1e6:.1f} MB, likewise {info.likewise})")
     for label, count in info.classes.items():
@@ -134,10 +93,10 @@ def _draw(file: Path, out: Path) -> None:
     from ..io.draw import class_colour, contact_sheet, overlay
     from ..io.encoding import picture_format, write_image
     from ..reference_file import read_info, read_thumbnails
-    from ..run.jobs import claim
+    from ..run.jobs import check_output_files
 
     picture_format(out)
-    claim(out.parent, [(out, out)], inputs=[file], option="--picture")
+    check_output_files([out], [file], "--picture")
     info = read_info(file)
     numbers = {label: k for k, label in enumerate(info.classes, 1)}
     pictures = []

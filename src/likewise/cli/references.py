@@ -13,107 +13,92 @@ from ..reference import Reference
 from ..vocabulary import reference_from_files
 
 if TYPE_CHECKING:
-    from ..reference_file import Info
+    from .options import ExampleOptions, VocabularyOptions
 
 
-def choose_references(
-    file: Path | None,
-    vocabulary: Path | None,
-    examples: tuple[Sequence[Any], ...],
-    only: Sequence[str] = (),
-) -> tuple[Info | None, list[Reference]]:
-    """What ``--references`` names, or the references that the other options give.
-
-    Args:
-        file: of ``--references``.
-        vocabulary: of ``--vocabulary``.
-        examples: what ``read_references`` takes.
-        only: of ``--only``; goes with the first two.
-
-    Returns:
-        What the file says of itself and no reference, or None and references.
+def choose_references(examples: ExampleOptions, classes: VocabularyOptions) -> list[Reference]:
+    """The references of a vocabulary or of single examples, read and checked.
 
     Raises:
         LikewiseError: if there are both, or neither, or one cannot be used.
     """
-    if file is not None and vocabulary is not None:
+    check_one_source(examples, classes)
+    if classes.vocabulary is None:
+        return read_references(**vars(examples))
+    from ..vocabulary import read_vocabulary
+
+    return read_vocabulary(classes.vocabulary, classes.only or None)
+
+
+def check_one_source(
+    examples: ExampleOptions, classes: VocabularyOptions, file: Path | None = None
+) -> None:
+    """Raises LikewiseError unless references are given in one way: examples, a folder or a file.
+
+    Args:
+        examples: of ``--reference`` and what goes with it.
+        classes: of ``--vocabulary``, and ``--only``, which goes with a folder or a file.
+        file: of ``--references``.
+    """
+    if file is not None and classes.vocabulary is not None:
         raise LikewiseError(
-            f"--references {file} and --vocabulary {vocabulary} are two sets of references: give "
-            "one of them."
+            f"--references {file} and --vocabulary {classes.vocabulary} are two sets of "
+            "references: give one of them."
         )
-    whole = file or vocabulary
-    if whole is not None and any(examples):
+    whole = file or classes.vocabulary
+    if whole is not None and any(vars(examples).values()):
         option = "--vocabulary" if file is None else "--references"
         raise LikewiseError(
             f"{option} {whole} holds all references: leave --reference, --mask and what goes with "
             f"them away, or give no {option}."
         )
-    if whole is None:
-        if only:
-            raise LikewiseError("--only chooses classes of --vocabulary or --references: add one.")
-        if not any(examples):
-            raise LikewiseError(
-                "no reference given: give --reference and --mask, or a file with --references, or "
-                "a folder with --vocabulary."
-            )
-        return None, read_references(*examples)
-    if vocabulary is not None:
-        from ..vocabulary import read_vocabulary
-
-        return None, read_vocabulary(vocabulary, only or None)
-    from ..reference import check_classes
-    from ..reference_file import read_info
-
-    info = read_info(whole)
-    if only:
-        check_classes(only, list(info.classes))
-    return info, []
-
-
-def files_of(references: Sequence[Reference]) -> list[Path]:
-    """The image and mask files that references were not yet read from."""
-    parts = [part for r in references for part in (r.image, r.mask)]
-    return [part for part in parts if isinstance(part, Path)]
+    if whole is None and classes.only:
+        raise LikewiseError("--only chooses classes of --vocabulary or --references: add one.")
+    if whole is None and not any(vars(examples).values()):
+        raise LikewiseError(
+            "no reference given: give --reference and --mask, or a file with --references, or a "
+            "folder with --vocabulary."
+        )
 
 
 def read_references(
-    images: Sequence[Path],
-    masks: Sequence[Path],
-    values: Sequence[str],
-    labels: Sequence[str],
-    negatives: Sequence[Path],
-    negative_masks: Sequence[Path],
+    reference: Sequence[Path],
+    mask: Sequence[Path],
+    mask_value: Sequence[str],
+    label: Sequence[str],
+    negative: Sequence[Path],
+    negative_mask: Sequence[Path],
 ) -> list[Reference]:
     """The references of a command, read and checked.
 
     Args:
-        images: of ``--reference``.
-        masks: of ``--mask``, one for each image; may be annotations, see ``annotation_files``.
-        values: of ``--mask-value``, as ``parse_value`` reads them: none, one for all masks, or one
-            for each.
-        labels: of ``--label``: none, or one for each image.
-        negatives: of ``--negative``.
-        negative_masks: of ``--negative-mask``: none, or one for each of them.
+        reference: images.
+        mask: one for each image; may be annotations, see ``annotation_files``.
+        mask_value: what marks the example, as ``parse_value`` reads it: none, one for all masks,
+            or one for each.
+        label: none, or one for each image.
+        negative: images.
+        negative_mask: none, or one for each of them.
 
     Raises:
         LikewiseError: if there are too many or too few of one, or a file cannot be used.
     """
-    _check_count("--reference", images, "--mask", masks)
-    if len(values) > 1:
-        _check_count("--reference", images, "--mask-value", values)
-    if labels:
-        _check_count("--reference", images, "--label", labels)
-    if negative_masks:
-        _check_count("--negative", negatives, "--negative-mask", negative_masks)
-    parsed = [parse_value(str(value), "--mask-value") for value in values]
-    each = parsed if len(parsed) > 1 else [parsed[0] if parsed else None] * len(images)
-    names = labels or [LABEL] * len(images)
+    _check_count("--reference", reference, "--mask", mask)
+    if len(mask_value) > 1:
+        _check_count("--reference", reference, "--mask-value", mask_value)
+    if label:
+        _check_count("--reference", reference, "--label", label)
+    if negative_mask:
+        _check_count("--negative", negative, "--negative-mask", negative_mask)
+    parsed = [parse_value(str(value), "--mask-value") for value in mask_value]
+    each = parsed if len(parsed) > 1 else [parsed[0] if parsed else None] * len(reference)
+    names = label or [LABEL] * len(reference)
     references = [
-        reference_from_files(*files) for files in zip(images, masks, each, names, strict=True)
+        reference_from_files(*files) for files in zip(reference, mask, each, names, strict=True)
     ]
-    wrong: Sequence[Path | None] = negative_masks or [None] * len(negatives)
+    wrong: Sequence[Path | None] = negative_mask or [None] * len(negative)
     references += [
-        reference_from_files(*files, negative=True) for files in zip(negatives, wrong, strict=True)
+        reference_from_files(*files, negative=True) for files in zip(negative, wrong, strict=True)
     ]
     return references
 

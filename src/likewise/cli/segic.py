@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .app import app
+from .console import print_error, print_json, progress_bar
 from .options import JsonOption
 
 if TYPE_CHECKING:
@@ -36,35 +36,35 @@ def train(
 ) -> None:
     """Train a decoder; run again, it goes on where it was. For GPUs: torchrun -m likewise ..."""
     from ..lab.segic.training.config import read_config
-    from ..run.jobs import claim
+    from ..run.jobs import check_output_files
 
-    told = read_config(config)
-    out = told.path(told.out)
+    settings = read_config(config)
+    out = settings.path(settings.out)
     names = ("decoder.safetensors", "best.safetensors", "curve.csv", "curve.png", "pairs.jpg")
-    claim(out, [(out / name, out / name) for name in names], [config], "out")
+    check_output_files([out / name for name in names], [config], "out")
 
     from ..lab.segic.data.sources import open_data
     from ..lab.segic.training.processes import processes
     from ..lab.segic.training.train import open_encoder, train
 
-    with processes() as all_:
-        encoder = open_encoder(told, all_)
-        mixture = open_data(told, encoder.input_size[0])
+    with processes() as group:
+        encoder = open_encoder(settings, group)
+        mixture = open_data(settings, encoder.input_size[0])
         if dry_run:
             from ..lab.segic.training.rehearsal import rehearse
 
-            report = rehearse(told, encoder, mixture.pair, all_)
+            report = rehearse(settings, encoder, mixture.pair, group)
         else:
-            with _shown(told, all_.rank == 0) as (advance, say):
-                report = train(told, encoder, mixture.pair, all_, advance, say)
-        if all_.rank > 0:
+            with _training_progress(settings, group.rank == 0) as (advance, say):
+                report = train(settings, encoder, mixture.pair, group, advance, say)
+        if group.rank > 0:
             return
     if as_json:
-        print(json.dumps(report, indent=2))
+        print_json(report)
     else:
-        print(_told(report))
+        print(_report_text(report))
     if report.get("stopped"):
-        print("likewise: stopped: run the same command to go on.", file=sys.stderr)
+        print_error("stopped: run the same command to go on.")
         raise typer.Exit(1)
 
 
@@ -78,26 +78,26 @@ def show(
     from ..errors import LikewiseError
     from ..io.encoding import picture_format, write_image
     from ..lab.segic.training.config import read_config
-    from .eval import claim_outputs
+    from ..run.jobs import check_output_files
 
     if not 1 <= count <= 200:
         raise LikewiseError(f"--count {count} cannot be drawn: give 1 to 200.")
     picture_format(out)
-    told = read_config(config)
-    claim_outputs("--out", [out], [config])
+    settings = read_config(config)
+    check_output_files([out], [config])
 
     from ..lab.segic.data.pairs import grid
     from ..lab.segic.data.sources import open_data
     from ..lab.segic.training.feed import order
 
-    mixture = open_data(told, told.backbone.image_size or 448)
-    numbers = [n for step in range(-(-count // told.batch)) for n in order(told, step)]
-    write_image(out, grid([mixture.pair(told.data_seed, n) for n in numbers[:count]]))
+    mixture = open_data(settings, settings.backbone.image_size or 448)
+    numbers = [n for step in range(-(-count // settings.batch)) for n in order(settings, step)]
+    write_image(out, grid([mixture.pair(settings.data_seed, n) for n in numbers[:count]]))
     print(f"look at {out}")
 
 
-def _told(report: dict[str, Any]) -> str:
-    """One line for each figure."""
+def _report_text(report: dict[str, Any]) -> str:
+    """The report of a training, one line a value."""
     lines = []
     for key, value in report.items():
         if isinstance(value, dict):
@@ -107,10 +107,13 @@ def _told(report: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _shown(
+def _training_progress(
     config: Config, here: bool
 ) -> Iterator[tuple[Callable[[Row], None], Callable[[str], None]]]:
-    """What to call after each step, and with what to say: a bar on a terminal, else lines."""
+    """Two functions: to call after each step, and to print a line; a bar if stderr is a terminal.
+
+    Both do nothing unless ``here``, so that of several processes only one prints.
+    """
     if not here:
         yield (lambda _: None), (lambda _: None)
         return
@@ -119,32 +122,21 @@ def _shown(
 
         def line(row: Row) -> None:
             if row.miou is not None or row.step % every == 0:
-                print(_figures(row, row.miou), file=sys.stderr, flush=True)
+                print(_step_text(row, row.miou), file=sys.stderr, flush=True)
 
         yield line, lambda text: print(text, file=sys.stderr, flush=True)
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    text = TextColumn("{task.description}", markup=False)
-    with Progress(*columns, text, console=Console(stderr=True)) as bar:
+    with progress_bar("{task.description}") as bar:
         task, miou = bar.add_task("", total=config.steps), None
 
         def advance(row: Row) -> None:
             nonlocal miou
             miou = miou if row.miou is None else row.miou
-            bar.update(task, completed=row.step, description=_figures(row, miou))
+            bar.update(task, completed=row.step, description=_step_text(row, miou))
 
         yield advance, lambda text: bar.console.print(text, markup=False, highlight=False)
 
 
-def _figures(row: Row, miou: float | None) -> str:
+def _step_text(row: Row, miou: float | None) -> str:
     known = "" if miou is None else f"  mIoU {miou:.1f}"
     return f"step {row.step}  loss {row.loss:.3f}{known}"

@@ -13,23 +13,15 @@ from urllib.parse import urlsplit
 import typer
 
 from ..errors import LikewiseError
-from ..methods import DEFAULT
 from ..web.listening import address_of, bind, configure
 from .app import app
 from .options import (
-    AlphaOption,
-    BackboneOption,
-    BlockOption,
-    DecoderOption,
-    DeviceOption,
-    DtypeOption,
-    ImageSizeOption,
-    MethodOption,
-    OfflineOption,
-    RankOption,
-    TauOption,
-    ThresholdOption,
-    parse_rank,
+    DeviceOptions,
+    FeatureOptions,
+    RefineOption,
+    TunedMethodOptions,
+    keywords,
+    takes_groups,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +29,9 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@takes_groups
 def serve(
+    *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     token: Annotated[
@@ -60,22 +54,12 @@ def serve(
     ] = 30,
     max_bytes: Annotated[int, typer.Option(min=1, help="Largest request.")] = 32_000_000,
     max_pixels: Annotated[int, typer.Option(min=1, help="Largest image.")] = 40_000_000,
-    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
-    method: MethodOption = DEFAULT,
-    decoder: DecoderOption = None,
-    threshold: ThresholdOption = None,
-    tau: TauOption = None,
-    alpha: AlphaOption = None,
-    backbone: BackboneOption = "embedded",
-    image_size: ImageSizeOption = None,
-    block: BlockOption = None,
-    svd_components: RankOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    refine: RefineOption = "none",
+    algorithm: TunedMethodOptions,
+    network: FeatureOptions,
+    machine: DeviceOptions,
 ) -> None:
     """Answer over HTTP: send references once, then images (docs/server.md)."""
-    from ..methods import get_method
     from ..refine import check_refiner
 
     check_installed()
@@ -84,7 +68,7 @@ def serve(
         check_origin(origin)
     if root is not None and not root.is_dir():
         raise LikewiseError(f"--root {root} is no folder: give the folder of the images.")
-    get_method(method)
+    params = algorithm.params()
     check_refiner(refine)
     listener = bind(host, port, secret=bool(token))
 
@@ -92,21 +76,7 @@ def serve(
     from ..segmenter import Segmenter
     from ..web.api.app import Settings, make_app
 
-    encoder = Encoder(
-        backbone,
-        image_size=image_size,
-        svd_components=parse_rank(svd_components),
-        device=device,
-        dtype=dtype,
-        block=block,
-        offline=offline,
-    )
-    given: dict[str, Any] = {
-        "decoder": decoder,
-        "threshold": threshold,
-        "tau": tau,
-        "alpha": alpha,
-    }
+    encoder = Encoder(**keywords(network, machine))
     settings = Settings(
         token=token or None,
         origins=tuple(allow_origin),
@@ -118,7 +88,7 @@ def serve(
         max_bytes=max_bytes,
         max_pixels=max_pixels,
     )
-    served = make_app(lambda: Segmenter(encoder, method=method, refiner=refine, **given), settings)
+    served = make_app(lambda: Segmenter(encoder, method=params, refiner=refine), settings)
     _ = encoder.basis  # or else the first request waits for it
     listen(served, listener, encoder.spec.name, timeout + upload_timeout)
 
@@ -174,7 +144,12 @@ def listen(served: Any, listener: socket.socket, name: str, patience: float) -> 
 
 
 def make_server(served: Any, patience: float) -> uvicorn.Server:
-    """See ``listen``."""
+    """A uvicorn server of an ASGI application.
+
+    Args:
+        served: the application.
+        patience: seconds that requests may take to end when the server is stopped.
+    """
     import uvicorn
 
     return uvicorn.Server(

@@ -3,69 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 
-from ..methods import DEFAULT
 from .app import app
+from .console import print_json
 from .options import (
-    BackboneOption,
-    BlockOption,
-    DecoderOption,
-    DeviceOption,
-    DtypeOption,
-    ImageSizeOption,
+    DeviceOptions,
+    ExampleOptions,
+    FeatureOptions,
     JsonOption,
-    LabelOption,
-    MaskOption,
-    MaskValueOption,
-    MethodOption,
-    NegativeMaskOption,
-    NegativeOption,
-    OfflineOption,
-    RankOption,
-    ReferenceOption,
+    MethodOptions,
     open_segmenter,
+    takes_groups,
 )
 
 
 @app.command()
+@takes_groups
 def tune(
-    reference: ReferenceOption,
-    mask: MaskOption,
-    mask_value: MaskValueOption = [],  # noqa: B006 (typer copies it)
-    label: LabelOption = [],  # noqa: B006
-    negative: NegativeOption = [],  # noqa: B006
-    negative_mask: NegativeMaskOption = [],  # noqa: B006
-    method: MethodOption = DEFAULT,
-    decoder: DecoderOption = None,
-    backbone: BackboneOption = "embedded",
-    image_size: ImageSizeOption = None,
-    block: BlockOption = None,
-    svd_components: RankOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    *,
+    examples: ExampleOptions,
+    algorithm: MethodOptions,
+    network: FeatureOptions,
+    machine: DeviceOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Choose block, size and setting on your references: each is found from the others."""
+    from ..tuning import tune as tune_segmenter
     from .references import read_references
 
-    references = read_references(reference, mask, mask_value, label, negative, negative_mask)
-    segmenter = open_segmenter(
-        svd_components,
-        backbone=backbone,
-        image_size=image_size,
-        method=method,
-        decoder=decoder,
-        device=device,
-        dtype=dtype,
-        block=block,
-        offline=offline,
-    )
-    tuning = segmenter.tune(references)
+    references = read_references(**vars(examples))
+    segmenter = open_segmenter(network, machine, method=algorithm.params())
+    tuning = tune_segmenter(segmenter, references)
     if as_json:
-        print(json.dumps({**dataclasses.asdict(tuning), "flags": tuning.flags}, indent=2))
+        print_json({**dataclasses.asdict(tuning), "flags": tuning.flags})
     else:
         print(tuning)
         print(f"give likewise segment: {shlex.join(tuning.flags)}")

@@ -12,11 +12,13 @@ import typer
 
 from ..errors import LikewiseError
 from .app import app
-from .options import DeviceOption, DtypeOption, OfflineOption
+from .options import DeviceOptions, takes_groups
 
 
 @app.command()
+@takes_groups
 def ui(
+    *,
     project: Annotated[
         Path, typer.Argument(help="Folder of the project; made if it is not there.")
     ] = Path("likewise_project"),
@@ -29,9 +31,7 @@ def ui(
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Only print the address.")
     ] = False,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    machine: DeviceOptions,
 ) -> None:
     """Open the page: paint one example, watch the others appear, correct, export."""
     for package in ("fastapi", "uvicorn"):
@@ -50,6 +50,4 @@ def ui(
             webbrowser.open(address)
 
     with suppress(KeyboardInterrupt):
-        serve(
-            project, host=host, port=port, device=device, dtype=dtype, offline=offline, ready=ready
-        )
+        serve(project, host=host, port=port, ready=ready, **vars(machine))

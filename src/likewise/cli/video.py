@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ..errors import LikewiseError
-from ..methods import DEFAULT
 from .app import app
-from .console import progress
+from .console import print_json, progress, stopping
 from .options import (
-    BackboneOption,
-    DecoderOption,
-    DeviceOption,
-    DtypeOption,
-    ImageSizeOption,
+    BackboneOptions,
+    DeviceOptions,
     JsonOption,
-    MethodOption,
-    OfflineOption,
+    MethodOptions,
+    RefineOption,
+    open_segmenter,
+    takes_groups,
 )
 
 
 @app.command()
+@takes_groups
 def video(
+    *,
     clip: Annotated[Path, typer.Argument(help="A video file, or a folder of frames.")],
     mask: Annotated[
         list[Path],
@@ -55,18 +53,14 @@ def video(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also masks that a person made or changed.")
     ] = False,
-    refine: Annotated[str, typer.Option(help="Edges: none, guided or crf.")] = "none",
-    method: MethodOption = DEFAULT,
-    decoder: DecoderOption = None,
-    backbone: BackboneOption = "embedded",
-    image_size: ImageSizeOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    offline: OfflineOption = False,
+    refine: RefineOption = "none",
+    algorithm: MethodOptions,
+    network: BackboneOptions,
+    machine: DeviceOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Follow the objects of annotated frames through a clip: masks, video, COCO-video JSON."""
-    from ..methods import make_params
+    from ..methods import get_method
     from ..methods.segic.text import TASKS
     from ..refine import check_refiner
     from ..video.annotation import read_annotations
@@ -75,10 +69,9 @@ def video(
     from ..video.video_file import pyav
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
-    settings: dict[str, Any] = {"decoder": decoder}
-    if method == "segic":  # not anything of the class, but this very thing
-        settings["task"] = TASKS.index("instance")
-    make_params(method, settings, tau=0.6)
+    # Where a method knows tasks: not anything of the class, but this very thing.
+    task = TASKS.index("instance") if get_method(algorithm.method).CAN.decoder else None
+    params = algorithm.params(task=task)
     check_refiner(refine)
     if not no_overlay:
         pyav("overlay.mp4 needs PyAV", "leave it out with --no-overlay")
@@ -100,23 +93,12 @@ def video(
         )
     run = Run(frames, annotations, out, range(first, stop, every), tuple(mask))
 
-    from ..segmenter import Segmenter
-
-    segmenter = Segmenter(
-        backbone,
-        image_size=image_size,
-        method=method,
-        refiner=refine,
-        device=device,
-        dtype=dtype,
-        offline=offline,
-        **settings,
-    )
+    segmenter = open_segmenter(network, machine, method=params, refiner=refine)
     found = run.segment(segmenter, memory=not no_memory, resume=resume, overwrite=overwrite)
     done = kept = theirs = empty = 0
     written: list[Path] = []
-    stopped = ""
-    try:
+    interrupted = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."
+    with stopping(interrupted) as stopped:
         with progress(len(run.order), "video") as advance:
             for frame in found:
                 kept += frame.kept
@@ -125,12 +107,6 @@ def video(
                 done += 1
                 advance(None)
         written = run.finish(overlay=not no_overlay)
-    except LikewiseError as error:
-        stopped = str(error)
-    except KeyboardInterrupt:
-        stopped = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."
-    if stopped:
-        print(f"likewise: {stopped}", file=sys.stderr)
     if as_json:
         report = {
             "backbone": segmenter.encoder.spec.name,
@@ -145,7 +121,7 @@ def video(
             "log": str(out / LOG),
             "files": [str(path) for path in written],
         }
-        print(json.dumps(report, indent=2))
+        print_json(report)
     else:
         notes = [f"{empty} of them empty"] if empty else []
         notes += [f"{kept} kept"] if resume else []
@@ -156,5 +132,5 @@ def video(
         )
         if written:
             print(f"look at {written[-1]}")
-    if stopped:
+    if stopped.reason:
         raise typer.Exit(1)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..class_names import is_part
 from ..errors import ImageError, LikewiseError, note
 from ..instances import Instance
 from ..io.annotations.shapes import LABEL
 from ..io.decoding import picture_size
 from ..io.opening import why
 from ..io.text_files import normal, read_json
-from ..reference import is_part
 from ..run.instance_file import instances_path, read_instances
 from ..run.jobs import places
 from ..run.labels import MARKED, read_class_map

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import LikewiseError
 from ..instances import draw
-from ..io.draw import class_colour
+from ..io.draw import class_palette
 from ..io.encoding import write_label_map
 from ..io.files import write_json
 from ..run.manifest import LABELS
@@ -34,7 +34,7 @@ def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
         LikewiseError, WriteError: as for `write_dataset`.
     """
     few = len(settings.classes) < 256
-    colours = [(0, 0, 0), *(class_colour(k) for k in range(1, len(settings.classes) + 1))]
+    colours = class_palette(len(settings.classes))
     for item in items:
         folder = out / item.split if settings.val else out
         shape = item.annotation.label_map.shape

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LikewiseError, needs
 from ..export.outlines import outline
-from . import check_outline, find_pieces, open_references
+from ..segmenter import load
+from . import check_outline, find_pieces
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,7 +58,7 @@ def create(
     check_outline(min_area, simplify)
     with needs("cvat"):
         import cvat_sdk.auto_annotation  # noqa: F401 (before the seconds that a backbone takes)
-    segmenter = open_references(
+    segmenter = load(
         references, backbone=backbone, refiner=refine, device=device, dtype=dtype, offline=offline
     )
     return Detector(segmenter, shape, conf_threshold, min_area, simplify)

@@ -13,10 +13,12 @@ from ..errors import ImageError, LikewiseError, note
 from ..features.encoded import Encoded
 from ..io.images import ImageLike, Picture
 from ..io.masks import ANY, MaskLike, nearest
+from ..matching import check_keypoints, match_encoded
+from ..methods import make_params
 from ..methods.insid3 import INSID3Params
 from ..reference import Example, Reference, ReferenceSet, as_references, encode_references
 from ..refine import at_input_size
-from ..segmenter import Segmenter, check_keypoints, match_encoded
+from ..segmenter import Segmenter
 
 if TYPE_CHECKING:
     import torch
@@ -148,12 +150,12 @@ class INSID3:
 
     def _add(self, references: Sequence[Reference]) -> None:
         examples = [
-            Reference(self._picture(r.image), r.mask, r.value, r.label, r.negative)
+            Reference(self._picture(r.image), r.mask, r.mask_value, r.label, r.negative)
             for r in references
         ]
         known = self._segmenter.references
         shots = encode_references(self._encoder, examples).shots
-        self._segmenter.learn(ReferenceSet((*(known.shots if known else ()), *shots)))
+        self._segmenter.fit_encoded(ReferenceSet((*(known.shots if known else ()), *shots)))
         self._first = self._first or shots[0].encoded
 
     def set_target(self, image: ImageLike) -> None:
@@ -323,9 +325,7 @@ def build_insid3(
             backbone,
             image_size=image_size,
             svd_components=svd_components,
-            method="insid3",
-            tau=tau,
-            alpha=merge_threshold,
+            method=make_params("insid3", {"tau": tau, "alpha": merge_threshold}),
             refiner=_REFINERS.get(mask_refiner, mask_refiner or "none"),
             device=str(device),
         ),

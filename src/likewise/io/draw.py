@@ -12,11 +12,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 RGB = npt.NDArray[np.uint8]
 COLOUR = (255, 64, 32)
-GLIMPSE = 320
+PREVIEW = 320
+"""Pixels that a preview has at most, a side."""
 
 
-def glimpse(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Every n-th row and column, at most GLIMPSE of each: a small picture at next to no cost.
+def preview(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Every n-th row and column, at most PREVIEW of each: a small picture at next to no cost.
 
     Args:
         pixels: (H, W) or (H, W, 3), image or label map; those of one size stay aligned.
@@ -24,7 +25,7 @@ def glimpse(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     Returns:
         (h, w) or (h, w, 3), a copy of the same dtype.
     """
-    step = -(-max(pixels.shape[:2]) // GLIMPSE)
+    step = -(-max(pixels.shape[:2]) // PREVIEW)
     return pixels[::step, ::step].copy()
 
 
@@ -35,6 +36,11 @@ def class_colour(k: int) -> tuple[int, int, int]:
     hue = 0.035 + (k - 1) * 0.618034  # COLOUR's, then steps of the golden ratio
     r, g, b = colorsys.hsv_to_rgb(hue % 1, 0.9 if k % 2 else 0.6, 1.0 if k % 3 else 0.75)
     return round(255 * r), round(255 * g), round(255 * b)
+
+
+def class_palette(count: int) -> list[tuple[int, int, int]]:
+    """RGB of the values 0 to ``count`` of a label map: black, then the colour of each class."""
+    return [(0, 0, 0), *(class_colour(k) for k in range(1, count + 1))]
 
 
 def overlay_labels(image: RGB, label_map: npt.NDArray[np.unsignedinteger[Any]]) -> RGB:

@@ -40,8 +40,7 @@ def encode_mask(path: str | os.PathLike[str], mask: npt.NDArray[np.bool_]) -> by
             f"the mask for {path} has the shape {mask.shape} and dtype {mask.dtype}: give a "
             "non-empty (H, W) array of bool."
         )
-    if Path(path).suffix.lower() != ".png":
-        raise ImageError(f"{path} cannot hold a mask: masks are PNG, name it with .png.")
+    _check_png(path)
     return _encode(path, Image.fromarray(mask.astype(np.uint8) * np.uint8(255)), "PNG")
 
 
@@ -58,7 +57,7 @@ def write_label_map(
         palette: RGB of 0, 1, 2, ...; readers that want the labels take the index.
 
     Raises:
-        ImageError: the file cannot be written.
+        ImageError: another suffix, or the file cannot be written.
     """
     write_whole(Path(path), encode_label_map(path, label_map, palette))
 
@@ -69,10 +68,16 @@ def encode_label_map(
     palette: Sequence[tuple[int, int, int]],
 ) -> bytes:
     """The file that `write_label_map` writes, with the same errors; `path` only gives its name."""
+    _check_png(path)
     image = Image.fromarray(label_map)
     if label_map.dtype == np.uint8:
         image.putpalette([channel for colour in palette[:256] for channel in colour])
     return _encode(path, image, "PNG")
+
+
+def _check_png(path: str | os.PathLike[str]) -> None:
+    if Path(path).suffix.lower() != ".png":
+        raise ImageError(f"{path} cannot hold a mask: masks are PNG, name it with .png.")
 
 
 def write_image(path: str | os.PathLike[str], rgb: npt.NDArray[np.uint8]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from ..errors import ImageError, WriteError
 
 PARTS = ".likewise-*.part"
-"""What is left of files when a process is killed while it writes them."""
+"""Glob pattern of unfinished files, which stay if a process is killed while it writes them."""
 
 
 @contextmanager

@@ -146,7 +146,7 @@ def labels_of_colours(
             return np.where(mask, 255, 0), False
     listed = ", ".join(to_hex(colour) for colour in solid[:8]) + ", ..." * (len(solid) > 8)
     raise ImageError(
-        f"{name} is a colour picture of {listed}: say which one is the example with value= "
+        f"{name} is a colour picture of {listed}: say which one is the example with mask_value= "
         f"(--mask-value '{to_hex(most)}'), or save it as greyscale with 0 for background and 255 "
         "for the example, or a value for each of several."
     )

@@ -196,7 +196,7 @@ def _marked(
         if value not in present:
             raise ImageError(
                 f"{name} does not hold the value {value}, only {list_values(present)}: give one of "
-                "these as value= (--mask-value)."
+                "these as mask_value= (--mask-value)."
             )
         return np.asarray(values == value)
     if classes and void is None and labels:
@@ -215,7 +215,7 @@ def _marked(
     if len(labels) > 1:
         raise ImageError(
             f"{name} is a label map with the values {list_values(present)}: say which one is the "
-            "example with value= (--mask-value), or mark all above 0 with --mask-value any."
+            "example with mask_value= (--mask-value), or mark all above 0 with --mask-value any."
         )
     return np.asarray(values == labels[0]) if labels else np.zeros(values.shape, bool)
 
@@ -278,7 +278,7 @@ def _pixels(source: Any, name: str) -> Image.Image | npt.NDArray[Any]:
 def _of_colour(source: MaskLike, colour: RGB, name: str) -> npt.NDArray[np.bool_]:
     """(H, W) bool: where a mask has this very colour."""
     if isinstance(source, Mapping):
-        raise ImageError(f"{name} has no colours: give no colour as value= (--mask-value).")
+        raise ImageError(f"{name} has no colours: give no colour as mask_value= (--mask-value).")
     pixels = _pixels(source, name)
     if isinstance(pixels, Image.Image):
         pixels = np.asarray(pixels.convert("RGB"))
@@ -297,7 +297,7 @@ def _of_colour(source: MaskLike, colour: RGB, name: str) -> npt.NDArray[np.bool_
     present = np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)
     listed = ", ".join(map(to_hex, present[:8])) + ", ..." * (len(present) > 8)
     raise ImageError(
-        f"{name} does not hold the colour {asked}, only {listed}: give one of these as value= "
+        f"{name} does not hold the colour {asked}, only {listed}: give one of these as mask_value= "
         "(--mask-value)."
     )
 

@@ -15,7 +15,7 @@ R = TypeVar("R")
 WORKERS = min(8, os.cpu_count() or 1)
 
 
-def ahead(function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
+def prefetch_map(function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
     """``function(item)`` of every item, in order, begun up to ``depth`` items early.
 
     Args:

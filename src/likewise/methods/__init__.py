@@ -1,16 +1,16 @@
 """Methods: encoded references + an encoded target → continuous patch scores. One file each.
 
 A method is a module with a frozen dataclass ``Params``, the ``VIEWS`` of the references that it
-wants and two functions of tensors: ``fit(references, params)``, run once for all targets, and
-``score(model, target)``.
+wants, what it can do (``CAN``) and two functions of tensors: ``fit(references, params)``, run once
+for all targets, and ``score(model, target)``.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from ..errors import LikewiseError
 
@@ -24,6 +24,34 @@ if TYPE_CHECKING:
 METHODS = ("likewise", "insid3", "foris", "frost", "nearest", "segic")
 DEFAULT = "likewise"
 """What ``Segmenter`` and the command line use."""
+TAU = 0.6
+"""Cosine similarity at which INSID3 stops clustering, where no backbone is known."""
+
+
+@dataclass(frozen=True)
+class MethodParams:
+    """What can be tuned of a method; each has its own, such as ``INSID3Params``."""
+
+    method: ClassVar[str]
+    """Name of the method, one of ``METHODS``."""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a method can do, so that nobody need compare its name."""
+
+    negatives: bool = True
+    """It uses negative references; without, those made of other classes are left out."""
+    consensus: bool = False
+    """Images of a batch can become references of each other, see ``methods/consensus.py``."""
+    threshold: bool = False
+    """Its ``Params`` have a ``threshold`` in nats, used in ``score`` alone and not in ``fit``."""
+    decoder: bool = False
+    """Its ``Params`` name a trained ``decoder`` file, which fits one backbone, block and rank;
+    and a ``task``, which says what of the references is wanted."""
+    min_confidence: float = 0.0
+    """0..1: what was found with a lower confidence is unlike the references; 0 if the confidence of
+    the method has no such scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +75,11 @@ class Scores:
 class Method(Protocol):
     """What a module of this package offers."""
 
-    Params: type[Any]
+    Params: type[MethodParams]
     VIEWS: tuple[str, ...]
     """Further views of every reference that ``fit`` wants, see ``features/views.py``."""
-    NEGATIVES: bool
-    """Whether it uses negative references; if not, those made of other classes are left out."""
+    CAN: Abilities
+    """What it can do."""
 
     @staticmethod
     def fit(references: ReferenceSet, params: Any) -> Any:
@@ -71,23 +99,22 @@ def get_method(name: str) -> Method:
 
 def check_negatives(name: str, references: Sequence[Reference | Shot]) -> None:
     """Raises LikewiseError if some are negative and the method knows none."""
-    if not get_method(name).NEGATIVES and any(r.negative for r in references):
+    if not get_method(name).CAN.negatives and any(r.negative for r in references):
         raise LikewiseError(f"method {name} knows no negative references; use likewise.")
 
 
 def check_consensus(name: str) -> None:
     """Raises LikewiseError unless the method has a consensus of batches."""
-    if name != "likewise":
+    if not get_method(name).CAN.consensus:
         raise LikewiseError(f"method {name} has no consensus; use likewise.")
 
 
-def make_params(name: str, settings: Mapping[str, Any], tau: float) -> Any:
-    """The method's ``Params`` with these settings; None stands for the default.
+def make_params(name: str, settings: Mapping[str, Any]) -> MethodParams:
+    """The method's ``Params`` from settings by name; None stands for the default.
 
     Args:
         name: one of ``METHODS``.
         settings: field → value.
-        tau: calibrated for the backbone; taken by methods that cluster, if ``settings`` has none.
 
     Raises:
         LikewiseError: if the method has no such setting or the value is none it can use.
@@ -99,6 +126,24 @@ def make_params(name: str, settings: Mapping[str, Any], tau: float) -> Any:
         if key not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise LikewiseError(f"method {name} has no setting {key}; {has}.")
-    if "tau" in known:
-        given.setdefault("tau", tau)
     return kind(**given)
+
+
+def params_of(method: str | MethodParams, tau: float) -> Any:
+    """The ``Params`` of a method that is named, with its defaults, or given with its settings.
+
+    Args:
+        method: one of ``METHODS``, or settings.
+        tau: calibrated for the backbone; taken where the method has one and none was given.
+
+    Raises:
+        LikewiseError: if there is no such method.
+    """
+    params = make_params(method, {}) if isinstance(method, str) else method
+    if not isinstance(params, MethodParams):
+        raise LikewiseError(
+            "method must be a name or the settings of a method, such as LikewiseParams(), not "
+            f"{type(method).__name__}."
+        )
+    changed: Any = {"tau": tau} if getattr(params, "tau", tau) is None else {}
+    return replace(params, **changed)

@@ -11,7 +11,7 @@ the references alone to say (others of its kind make everything in it familiar).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,23 @@ def consensus(
             else:
                 scores.append(own)
     return scores
+
+
+def consensus_of_classes(
+    references: ReferenceSet, models: Mapping[str, likewise.Model], targets: Sequence[Encoded]
+) -> list[dict[str, Scores]]:
+    """The consensus of every class for itself: of each target, in order, label → scores.
+
+    Args:
+        references: of all classes.
+        models: label → what was fitted to the references of the class.
+        targets: encoded targets, of one grid.
+    """
+    found = [
+        consensus(references.of(label), model, targets, classes=len(models))
+        for label, model in models.items()
+    ]
+    return [dict(zip(models, scores, strict=True)) for scores in zip(*found, strict=True)]
 
 
 def _settled(own: Scores, joint: Scores) -> Scores:

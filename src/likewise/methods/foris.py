@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
 from ..features.clustering import MergeTree, average_linkage
@@ -32,7 +32,7 @@ from ..features.correspondence import nearest
 from ..features.encoded import Encoded
 from ..features.prototypes import cluster_means, cluster_prototypes, reference_prototype
 from ..features.shared import Shared
-from . import Scores
+from . import TAU, Abilities, MethodParams, Scores
 
 if TYPE_CHECKING:
     import torch
@@ -41,11 +41,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FoRISParams:
+class FoRISParams(MethodParams):
     """Hyperparameters with the paper's defaults."""
 
-    tau: float = 0.6
-    """Cosine similarity at which clustering the target stops; calibrated for the backbone."""
+    method: ClassVar[str] = "foris"
+    tau: float | None = None
+    """Cosine similarity, -1..1, at which clustering the target stops; None takes the one calibrated
+    for the backbone, and the paper's 0.6 where there is none."""
     foreground_tau: float = 0.6
     """The same for the reference foreground, whose clusters are the prototypes."""
     debias_below: float = 0.8
@@ -76,6 +78,8 @@ class FoRISParams:
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self)):
             value = getattr(self, name)
+            if name == "tau" and value is None:
+                continue
             if not math.isfinite(value):
                 raise LikewiseError(f"{name} {value} is no finite number.")
             if name.endswith("tau") and not -1 <= value <= 1:
@@ -90,7 +94,7 @@ class FoRISParams:
 
 Params = FoRISParams
 VIEWS: tuple[str, ...] = ()
-NEGATIVES = True
+CAN = Abilities()
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +248,9 @@ def seed_prior(
     if not candidates.any():
         return torch.zeros_like(similarity)
     candidates = densify(candidates, target.grid)
-    labels = torch.from_numpy(layout_tree(target, params).cut(params.tau)).to(mean.device)
+    labels = torch.from_numpy(
+        layout_tree(target, params).cut(TAU if params.tau is None else params.tau)
+    ).to(mean.device)
     count = int(labels.max()) + 1
     area = cluster_means(candidates.float(), labels, count)
     like = cluster_prototypes(matched, labels, count) @ mean
@@ -302,7 +308,7 @@ def score(model: FoRISModel, target: Encoded, shared: Shared | None = None) -> S
     penalty = p.disagreement_weight * disagreement + p.ambiguity_weight * torch.minimum(fg, bg)
     penalty = (penalty * uncertainty**p.uncertainty_power).clamp(max=p.highest_penalty)
     tree = (shared or Shared(target)).tree
-    labels = torch.from_numpy(tree.cut(p.tau)).to(matched.device)
+    labels = torch.from_numpy(tree.cut(TAU if p.tau is None else p.tau)).to(matched.device)
     change = cluster_change(foreground - background, fg, bg, labels, p)
     consolidated = localised - penalty + change
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
 from ..features.correspondence import nearest_k
 from ..features.encoded import Encoded
 from ..features.evidence import known_patches
-from . import Scores
+from . import Abilities, MethodParams, Scores
 from .nearest import closeness
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ _FEATURE_WIDTH, _COLOUR_WIDTH, _DISTANCE_WIDTH = 0.05, 0.1, 0.16
 
 
 @dataclass(frozen=True)
-class FROSTParams:
+class FROSTParams(MethodParams):
     """Hyperparameters with the paper's defaults."""
 
+    method: ClassVar[str] = "frost"
     bandwidth: float = 0.0
     """h of both densities; 0: leave-one-out on the references chooses from ``BANDWIDTHS``."""
     shrinkage: float = 0.95
@@ -69,7 +70,7 @@ class FROSTParams:
 
 Params = FROSTParams
 VIEWS: tuple[str, ...] = ("flip",)
-NEGATIVES = True
+CAN = Abilities()
 
 
 @dataclass(frozen=True, eq=False)

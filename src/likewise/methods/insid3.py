@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
 from ..features.clustering import MergeTree
@@ -13,7 +13,7 @@ from ..features.correspondence import nearest
 from ..features.encoded import Encoded
 from ..features.prototypes import cluster_means, cluster_prototypes, reference_prototype
 from ..features.shared import Shared
-from . import Scores
+from . import TAU, Abilities, MethodParams, Scores
 
 if TYPE_CHECKING:
     import torch
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class INSID3Params:
+class INSID3Params(MethodParams):
     """Hyperparameters under the paper's names, with the paper's defaults."""
 
-    tau: float = 0.6
-    """Cosine similarity at which clustering stops (§3.2)."""
+    method: ClassVar[str] = "insid3"
+    tau: float | None = None
+    """Cosine similarity, -1..1, at which clustering stops (§3.2); None takes the one calibrated for
+    the backbone, and the paper's 0.6 where ``insid3`` is called without one."""
     alpha: float = 0.2
     """Clusters with a combined score above it join the seed (§3.4)."""
 
     def __post_init__(self) -> None:
-        if not -1 <= self.tau <= 1:
+        if self.tau is not None and not -1 <= self.tau <= 1:
             raise LikewiseError(
                 f"tau {self.tau} is no cosine similarity; use a number from -1 to 1."
             )
@@ -41,7 +43,7 @@ class INSID3Params:
 
 Params = INSID3Params
 VIEWS: tuple[str, ...] = ()
-NEGATIVES = False
+CAN = Abilities(negatives=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +148,8 @@ def insid3(
         return INSID3Trace(prototype, similarity, candidates, scores=torch.zeros_like(similarity))
 
     tree = (shared or Shared(target)).tree
-    labels = torch.from_numpy(tree.cut(params.tau)).to(similarity.device)
+    tau = TAU if params.tau is None else params.tau
+    labels = torch.from_numpy(tree.cut(tau)).to(similarity.device)
     count = int(labels.max()) + 1
 
     # Seed: the cluster with a candidate whose prototype is closest to the reference's (Eq. 10-11).

@@ -16,13 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
 from ..features.encoded import Encoded
 from ..features.evidence import Pool, discriminant, log_density
 from ..features.shared import Shared
-from . import Scores
+from . import Abilities, MethodParams, Scores
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from ..reference import ReferenceSet, Shot
 
 VIEWS: tuple[str, ...] = ("flip",)
-NEGATIVES = True
+CAN = Abilities(consensus=True, threshold=True, min_confidence=0.8)
+"""Confidences of 0.5 to 0.8 had half of the masks of images without the concept, and a tenth of the
+others."""
 REACH = 10.0
 """Nats from the threshold at which a score is 0 or 1."""
 KEPT, POOL = 1 / 3, 16384
@@ -44,9 +46,10 @@ FAMILIAR, SLOPE = 0.6, 0.04
 
 
 @dataclass(frozen=True)
-class Params:
+class LikewiseParams(MethodParams):
     """What can be tuned."""
 
+    method: ClassVar[str] = "likewise"
     temperature: float = 0.02
     """Cosine by which a patch must be nearer to count e times as much in the densities."""
     linear: float = 5.0
@@ -71,6 +74,9 @@ class Params:
             raise LikewiseError("linear, seed and threshold must be finite numbers of nats.")
         if not 0 <= self.presence <= 1:
             raise LikewiseError(f"presence {self.presence} is no confidence; use 0 to 1.")
+
+
+Params = LikewiseParams
 
 
 @dataclass(frozen=True, eq=False)

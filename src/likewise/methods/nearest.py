@@ -6,13 +6,13 @@ The plainest baseline (Matcher and many others start from it): no prototype, no 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
 from ..features.correspondence import nearest, nearest_k
 from ..features.encoded import Encoded
 from ..features.evidence import known_patches
-from . import Scores
+from . import Abilities, MethodParams, Scores
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class NearestParams:
+class NearestParams(MethodParams):
     """How many reference patches vote."""
 
+    method: ClassVar[str] = "nearest"
     neighbours: int = 5
     """Votes for each target patch; 1 is plain label transfer."""
 
@@ -37,7 +38,7 @@ class NearestParams:
 
 Params = NearestParams
 VIEWS: tuple[str, ...] = ()
-NEGATIVES = True
+CAN = Abilities()
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..class_names import is_part, wholes_of
 from ..errors import LikewiseError
-from ..reference import is_part, wholes_of
 from ..run.labels import read_class_map
 
 LabelMap = npt.NDArray[np.integer[Any]]

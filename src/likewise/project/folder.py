@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LikewiseError, note
 from ..io.masks import read_label_map
-from ..quality import MIN_CONFIDENCE
+from ..methods import get_method, make_params
 from ..run.file_state import file_hash
 from ..run.jobs import Job, plan
 from ..run.manifest import Manifest
@@ -84,7 +84,7 @@ class ProjectFolder:
     @property
     def limits(self) -> dict[str, float]:
         """Of ``quality.verdicts``."""
-        known = {"min_confidence": MIN_CONFIDENCE.get(self.settings.method, 0.0)}
+        known = {"min_confidence": get_method(self.settings.method).CAN.min_confidence}
         return known | dict(self.settings.quality)
 
     def references(self) -> list[Reference]:
@@ -271,11 +271,9 @@ class ProjectFolder:
         """Of a ``Segmenter``, but for its encoder."""
         decoder = {} if self.decoder is None else {"decoder": str(self.decoder)}
         return {
-            "method": self.settings.method,
+            "method": make_params(self.settings.method, {**self.settings.options, **decoder}),
             "refiner": self.settings.refine,
             "keep_tree": self.keeps_layers,
-            **self.settings.options,
-            **decoder,
         }
 
     @property

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from ..class_names import is_part
 from ..errors import LikewiseError, note
-from ..io.draw import class_colour
+from ..io.draw import class_palette
 from ..io.encoding import encode_label_map
 from ..io.images import read_image
 from ..io.masks import read_label_map
-from ..reference import is_part
 from ..run.jobs import Job
 from ..run.labels import read_class_map
 from .corrections import LabelMap, as_numbers, read_same_size, replace_class
@@ -130,7 +130,7 @@ class Project(ProjectRuns):
         """Write a person's mask and note it; killed between both, ``adopt_edited`` notes it."""
         highest = max(self.numbers.values(), default=0)
         stored = label_map.astype(np.uint8 if highest < 256 else np.uint16)
-        colours = [(0, 0, 0), *(class_colour(k) for k in range(1, highest + 1))]
+        colours = class_palette(highest)
         self.manifest.write(job.mask, encode_label_map(job.mask, stored, colours), job.target, "")
         self._note_person(job, stored)
 

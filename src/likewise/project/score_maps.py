@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..class_names import wholes_of
 from ..io.images import Picture
 from ..methods.likewise import REACH
-from ..reference import wholes_of
 
 if TYPE_CHECKING:
     from ..features.clustering import MergeTree
@@ -61,7 +61,7 @@ class Layers:
     distances: npt.NDArray[np.float32]
     """(N-1,) at which they are, rising."""
     wholes: tuple[int, ...]
-    """C numbers, from 0: the class that each is a part of, or -1; see ``reference.wholes_of``."""
+    """C numbers, from 0: the class that each is a part of, or -1; see ``class_names.wholes_of``."""
     size: tuple[int, int]
     """(H, W) pixels of the image."""
     input_size: tuple[int, int]

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from ..errors import LikewiseError, note
-from ..io.annotations.shapes import LABEL
-from ..io.decoding import PATH
 from ..io.images import ImageLike
 from ..io.masks import MaskLike, read_label_map
-from ..quality import validate_mask_quality
-from .jobs import plan
-from .manifest import Manifest
+from ..quality import MaskQuality, validate_mask_quality
+from .folder import FolderRun
 from .outcomes import Outcome
-from .runner import run_key, segment_files
-from .targets import find_images
+
+Status: TypeAlias = MaskQuality | Literal["failed"]
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """What became of one image."""
+
+    image: Path
+    status: Status
+    """What ``validate_mask_quality`` says of the mask; ``failed`` where there is none, or none that
+    can be read."""
+    mask: Path | None
+    """The file of the mask; None if none was written."""
+    error: str | None = None
+    """Why it failed, in a sentence; None if it did not."""
 
 
 def annotate_batch(
@@ -25,7 +36,7 @@ def annotate_batch(
     target_dir: str | Path,
     output_dir: str | Path,
     **options: Any,
-) -> dict[str, str]:
+) -> list[AnnotatedImage]:
     """Annotate all images of a folder using a single reference.
 
     Writes ``<stem>_mask.png``, 0 and 255, for each. What is there already is kept if this call
@@ -38,36 +49,28 @@ def annotate_batch(
         reference_mask: its mask.
         target_dir: folder of images; a file or a glob pattern will do too.
         output_dir: folder for the masks, made if it is not there.
-        options: of ``Segmenter``, such as ``backbone="vitl"``.
+        options: of ``FolderRun`` or ``Segmenter``, such as ``backbone="vitl"``.
 
     Returns:
-        Image → a word of ``validate_mask_quality``, or ``failed: …`` and why.
+        One for each image, in the order of ``find_images``. An image that cannot be read has the
+        status ``failed``; the others are segmented.
 
     Raises:
-        LikewiseError: if the reference or the folder cannot be used; what is written stays.
+        LikewiseError: if the reference or the folder cannot be used, or nothing more can be
+            written; what is written stays.
     """
-    from ..segmenter import Segmenter
-
-    out = Path(output_dir)
-    manifest = Manifest(out)
-    inputs = [Path(p) for p in (reference_image, reference_mask) if isinstance(p, PATH)]
-    jobs = plan(find_images(str(target_dir)), manifest, suffix="_mask.png", inputs=inputs)
-    segmenter = Segmenter(**options).fit((reference_image, reference_mask))
-    numbers = manifest.allot([LABEL], label_maps=False)
-    run = run_key(segmenter, numbers)
-    return dict(_words(segment_files(segmenter, jobs, manifest, numbers, run=run, resume=True)))
+    pair = (reference_image, reference_mask)
+    run = FolderRun(str(target_dir), output_dir, pair, resume=True, suffix="_mask.png", **options)
+    return list(map(_annotated, run))
 
 
-def _words(outcomes: Iterator[Outcome]) -> Iterator[tuple[str, str]]:
-    for outcome in outcomes:
-        word = f"failed: {outcome.error}"
-        if outcome.by_hand:
-            note(
-                outcome.mask, "it was changed by hand, and is kept: delete it to have it made anew."
-            )
-        if outcome.mask is not None:
-            try:
-                word = validate_mask_quality(read_label_map(outcome.mask))
-            except LikewiseError as error:  # a person's
-                word = f"failed: {error}"
-        yield str(outcome.target), word
+def _annotated(outcome: Outcome) -> AnnotatedImage:
+    if outcome.by_hand:
+        note(outcome.mask, "it was changed by hand, and is kept: delete it to have it made anew.")
+    if outcome.mask is None:
+        return AnnotatedImage(outcome.target, "failed", None, outcome.error)
+    try:
+        word = validate_mask_quality(read_label_map(outcome.mask))
+    except LikewiseError as error:  # a person's
+        return AnnotatedImage(outcome.target, "failed", outcome.mask, str(error))
+    return AnnotatedImage(outcome.target, word, outcome.mask)

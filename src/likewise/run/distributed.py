@@ -227,7 +227,7 @@ def _segment(
     attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "references.safetensors"
-        segmenter.save_references(file)
+        segmenter.save(file)
         references = ray.put(file.read_bytes())
     tasks = [pickle.dumps(task) for task in batched(jobs, task_size(len(jobs), crew, batch))]
     dataset = ray.data.from_items([{"jobs": t} for t in tasks], override_num_blocks=len(tasks))

@@ -24,13 +24,16 @@ def instances_path(mask: Path) -> Path:
 
 
 def encode_instances(instances: Sequence[Instance]) -> bytes:
-    """The file: number of the class, label, score, box, and COCO run lengths within the box."""
+    """The file: number of the class, label, score, box, and COCO run lengths within the box.
+
+    The box is left, top, width and height, as in COCO.
+    """
     entries = [
         {
             "class": i.number,
             "label": i.label,
             "score": round(i.score, 4),
-            "box": list(i.box),
+            "box": [i.left, i.top, i.mask.shape[1], i.mask.shape[0]],
             "mask": encode_runs(i.mask, i.mask.shape),
         }
         for i in instances
@@ -70,7 +73,7 @@ def read_instances(
             "mask, or segment its image again."
         ) from error
     height, width = label_map.shape
-    if any(i.left + i.box[2] > width or i.top + i.box[3] > height for i in found):
+    if any(i.box_xyxy[2] > width or i.box_xyxy[3] > height for i in found):
         return None
     return found if (draw(found, label_map.shape) == label_map).all() else None
 

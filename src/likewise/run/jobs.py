@@ -132,10 +132,10 @@ def _owner(manifest: Manifest, mask: Path, image: Path) -> Path | None:
     return None if moved else owner
 
 
-def claim(
+def check_outputs(
     out: Path,
-    results: Sequence[tuple[Path, Path]],
-    inputs: Sequence[Path],
+    results: Sequence[tuple[Path, Path]] = (),
+    inputs: Sequence[Path] = (),
     option: str = "--out",
 ) -> None:
     """Make the folder ``out``, sure that every result can go there and replaces no input.
@@ -154,6 +154,14 @@ def claim(
         if os.path.isdir(path):  # noqa: PTH112 (a name that is too long is none)
             raise LikewiseError(f"{path} is a folder: move it, or give another {option}.")
     _check_writable(out, option)
+
+
+def check_output_files(
+    files: Sequence[Path], inputs: Sequence[Path] = (), option: str = "--out"
+) -> None:
+    """As ``check_outputs``, for the files of one folder; none need nothing."""
+    if files:
+        check_outputs(files[0].parent, [(file, file) for file in files], inputs, option)
 
 
 def check_apart(

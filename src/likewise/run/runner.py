@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import ImageError, LikewiseError, WriteError, explained_memory
 from ..io.encoding import encode_image, encode_label_map, encode_mask
 from ..io.files import write_whole
-from ..io.prefetch import ahead, batched
+from ..io.prefetch import batched, prefetch_map
 from ..quality import steadiness, verdicts
 from .file_state import Seen, look
 from .instance_file import encode_instances
@@ -174,10 +174,10 @@ def _each(
 ) -> Iterator[R]:
     """``last`` of every job when it is segmented, in order."""
     depth = segmenter.batch_size(False)
-    read = ahead(partial(_read, segmenter, kept=kept), jobs, depth)
+    read = prefetch_map(partial(_read, segmenter, kept=kept), jobs, depth)
     segmented = _segmented(segmenter, read, consensus)
     # On the CPU each is written before the next is segmented; an accelerator need not wait.
-    yield from ahead(lambda pair: last(*pair), segmented, depth - 1)
+    yield from prefetch_map(lambda pair: last(*pair), segmented, depth - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,7 +290,7 @@ def _encoded(
     unwritten: list[str],
 ) -> Iterator[tuple[Path, bytes]]:
     """The files, the mask last; why there is no overlay is added to ``unwritten``."""
-    from ..io.draw import class_colour, overlay, overlay_labels, with_legend
+    from ..io.draw import class_palette, overlay, overlay_labels, with_legend
 
     plain = set(numbers.values()) == {MARKED}
     label_map = np.empty(0, np.uint8) if plain else renumbered(result, numbers)
@@ -311,8 +311,8 @@ def _encoded(
     if plain:
         yield job.mask, encode_mask(job.mask, result.mask)
     else:
-        colours = [class_colour(k) for k in range(1, max(numbers.values()) + 1)]
-        yield job.mask, encode_label_map(job.mask, label_map, [(0, 0, 0), *colours])
+        palette = class_palette(max(numbers.values()))
+        yield job.mask, encode_label_map(job.mask, label_map, palette)
 
 
 def renumbered(result: Result, numbers: Mapping[str, int]) -> np.ndarray:

@@ -71,7 +71,7 @@ class Worker:
 
     Args:
         recipe: from the driver.
-        references: gives the content of a file of ``Segmenter.save_references``.
+        references: gives the content of a file of ``Segmenter.save``.
         begin: of ``Attempts``.
     """
 
@@ -153,4 +153,4 @@ def _segmenter(recipe: Recipe, references: bytes) -> Segmenter:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "references.safetensors"
         file.write_bytes(references)
-        return segmenter.load_references(file)
+        return segmenter.load(file)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ..methods import get_method
+from ..reference import ReferenceSet, Shot
 
 if TYPE_CHECKING:
     import torch
 
     from ..features.encoded import Encoded
+    from ..segmenter import Segmenter
 
 Numbers = Mapping[str, Sequence[int]]
 """Which frames are remembered as what: all that it takes to build a memory again."""
@@ -80,3 +85,45 @@ class Memory:
         # Of two that are most like each other the later one goes.
         worst = int(torch.argmax(alike.amax(dim=1) + 1e-6 * torch.arange(len(frames))))
         return [f for k, f in enumerate(frames) if k != worst][-count:] if count else []
+
+
+def taught(
+    segmenter: Segmenter,
+    frames: Sequence[tuple[Encoded, Mapping[str, torch.Tensor]]],
+    pure: float,
+) -> Segmenter:
+    """A copy of a segmenter that also knows what was found in further images.
+
+    A method that can ``extend`` its models takes the patches that are of one kind; for others
+    every image becomes a reference.
+
+    Args:
+        segmenter: fitted; it stays as it is.
+        frames: each an image and label → (N,) float32 in 0..1, the share of every patch that
+            shows it.
+        pure: 0.5..1, the share from which a patch is of one kind.
+
+    Raises:
+        LikewiseError: if there is no reference yet.
+    """
+    method, references = get_method(segmenter.method), segmenter.fitted()
+    extend = getattr(method, "extend", None)
+    if extend is None:
+        shots = [
+            Shot(encoded, share > 0.5, label=label)
+            for encoded, shares in frames
+            for label, share in shares.items()
+            if bool((share > 0.5).any())
+        ]
+        every = ReferenceSet((*references.shots, *shots), references.ranges)
+        return copy.copy(segmenter).fit_encoded(every)
+    other = copy.copy(segmenter)
+    other.models = {}
+    for label, model in segmenter.models.items():
+        more = []
+        for encoded, shares in frames:
+            share = shares[label]
+            known = (share >= pure) | (share <= 1 - pure)
+            more.append((encoded.debiased[known], share[known] > 0.5))
+        other.models[label] = extend(model, more)
+    return other

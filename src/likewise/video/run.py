@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ImageError, LikewiseError
-from ..io.draw import class_colour
+from ..io.draw import class_palette
 from ..io.encoding import encode_label_map
 from ..io.files import refused, write_whole
 from ..io.masks import read_label_map
-from ..run.jobs import claim
+from ..run.jobs import check_outputs
 from ..run.manifest import Manifest
 from .annotation import MARKED, Annotations
 from .frames import Clip
@@ -77,7 +77,7 @@ class Run:
         files = [self.mask(number) for number in self.order]
         files += [out / name for name in (LOG, "overlay.mp4", "video.json", "strip.jpg")]
         sources = (*clip.files(), *inputs)
-        claim(out / "masks", [(clip.path, file) for file in files], inputs=sources)
+        check_outputs(out / "masks", [(clip.path, file) for file in files], inputs=sources)
         self.manifest = Manifest(out / "masks")
 
     def mask(self, number: int) -> Path:
@@ -159,7 +159,7 @@ class Run:
             past = Past(len(lines), last["remembered"], self.label_map)
         for line in lines:
             yield self._done(json.loads(line), kept=True)
-        palette = [(0, 0, 0), *(class_colour(k) for k in range(1, int(table.max()) + 1))]
+        palette = class_palette(int(table.max()))
         found = propagate(
             *(self.clip, self.annotations, segmenter, self.wanted),
             params=params,

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from ..errors import LikewiseError
 from ..features.encoded import Encoded
+from ..methods import get_method
 from ..refine import compete, refine
 from .label_propagation import carry, neighbourhood
-from .memory import Known, Memory, Numbers
+from .memory import Known, Memory, Numbers, taught
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,7 @@ class Params:
 
 def default_params(method: str) -> Params:
     """The best known for a method: a decoder that was trained on one reference knows no more."""
-    return Params(weight=0.5, diverse=0) if method == "segic" else Params()
+    return Params(weight=0.5, diverse=0) if get_method(method).CAN.decoder else Params()
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +193,7 @@ class Tracker:
             self._taught = numbers
             names = self.segmenter.fitted().labels
             found = [(f.encoded, dict(zip(names, f.labels, strict=True))) for f in frames]
-            self._pupil = self.segmenter.with_frames(found, self.params.pure)
+            self._pupil = taught(self.segmenter, found, self.params.pure)
 
 
 def shares(label_map: LabelMap, count: int, encoded: Encoded) -> torch.Tensor:

@@ -12,7 +12,7 @@ from ...errors import LikewiseError
 from ...io.files import write_json, write_whole
 from ...methods import make_params
 from ...refine import check_refiner
-from ...run.jobs import claim
+from ...run.jobs import check_outputs
 from ...segmenter import Segmenter
 from .ablations import get_ablation
 from .benchmark import Shard, choose_numbers, code_digest, fingerprint, run_blocks
@@ -74,9 +74,9 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
     """
     shard = Shard.parse(o.shard)
     check_refiner(o.refine)
-    make_params(o.method, o.set, tau=0.6)
+    params = make_params(o.method, o.set)
     folder = o.out / b.name
-    claim(folder, [], [])
+    check_outputs(folder)
     manifest = get_manifest(b, o, folder)
     numbers = choose_numbers(len(manifest.entries), o.episodes)
     check_images(manifest, numbers, o.data_root)
@@ -93,7 +93,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
         block=o.block,
         offline=o.offline,
     )
-    segmenter = Segmenter(encoder, method=o.method, **o.set)
+    segmenter = Segmenter(encoder, method=params)
     _ = encoder.basis  # made or read now: it is no part of encoding the first image
     settings = describe(segmenter, refine=o.refine, cache=o.cache)
     asked = {k: v for k, v in settings.items() if k not in ("versions", "device")}
@@ -101,7 +101,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
     run = fingerprint(asked)
     task = Task(segmenter, manifest, b.task, o.data_root, o.refine, watch)
     folder = folder if variant is None else folder / variant
-    claim(folder, [], [])
+    check_outputs(folder)
     with o.progress(len(numbers) // shard.count, b.title) as advance:
 
         def count(done: int) -> None:

@@ -109,7 +109,7 @@ class Task:
             yield record
 
     def _points(self, numbers: Sequence[int]) -> Iterator[Record]:
-        from ...segmenter import match_encoded
+        from ...matching import match_encoded
 
         encoder = self.segmenter.encoder
         for n in numbers:
@@ -145,7 +145,7 @@ class Task:
                 self._shots[label] = shots
         with self.watch.stage("fit"):
             chosen = tuple(shot for label in labels for shot in self._shots[label])
-            self.segmenter.learn(ReferenceSet(chosen))
+            self.segmenter.fit_encoded(ReferenceSet(chosen))
         self._fitted = labels
 
     def _tensor(self, scores: np.ndarray) -> Any:

@@ -9,12 +9,12 @@ import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import LikewiseError
 from ...features.encoded import Encoded
 from ...reference import ReferenceSet, Shot
-from .. import Scores
+from .. import Abilities, MethodParams, Scores
 from .text import TASKS, prompt
 
 if TYPE_CHECKING:
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
     from .decoder import Decoder
     from .instructions import Entity, Lesson
 
-__all__ = ["NEGATIVES", "VIEWS", "Model", "Params", "fit", "score"]
+__all__ = ["CAN", "VIEWS", "Model", "Params", "SegICParams", "fit", "score"]
 
-NEGATIVES = True
+CAN = Abilities(threshold=True, decoder=True)
 VIEWS: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Params:
+class SegICParams(MethodParams):
     """What can be tuned."""
 
+    method: ClassVar[str] = "segic"
     decoder: str = ""
     """File that ``likewise segic train`` wrote."""
     task: int = 0
@@ -53,6 +54,9 @@ class Params:
             raise LikewiseError(f"task {self.task} is unknown; use 0 (semantic) or 1 (instance).")
         if not math.isfinite(self.threshold):
             raise LikewiseError("threshold must be a finite number of nats.")
+
+
+Params = SegICParams
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from ...io.coco_masks import encode_runs
-from ...io.draw import class_colour
+from ...io.draw import class_palette
 from ...result import Result
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def label_map(result: Result, labels: Sequence[str]) -> bytes:
     shown = np.where(np.isin(result.label_map, values), result.label_map, 0)
     image = Image.fromarray(shown.astype(result.label_map.dtype))
     if result.label_map.dtype == np.uint8:
-        colours = [(0, 0, 0), *(class_colour(k) for k in range(1, len(result.labels) + 1))]
+        colours = class_palette(len(result.labels))
         image.putpalette([channel for colour in colours for channel in colour])
     return _png(image)
 

@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from ... import __version__
 from ...errors import LikewiseError, noting
 from ...io.images import read_picture
-from ...segmenter import check_keypoints
+from ...matching import check_keypoints, match
 from ..errors import RefusedError, documented
 from .answers import (
     ID,
@@ -310,7 +310,7 @@ class Api:
                 source = read_picture(first, name="reference").pixels
                 keypoints = check_keypoints(given, source.shape[:2])
                 target = read_picture(second, name="image").pixels
-            found, similarity = self.bare.match(source, keypoints, target, debiased=debiased)
+            found, similarity = match(self.bare, source, keypoints, target, debiased=debiased)
             return Matched(points=found.tolist(), similarity=similarity.tolist(), notes=notes)
 
         return await self.worker.run(work, self.metrics.mean_seconds)

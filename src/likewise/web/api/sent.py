@@ -132,7 +132,7 @@ def _load(segmenter: Segmenter, file: BinaryIO) -> Segmenter:
                 raise RefusedError(413, f"file has {len(info.shots)} references, more than {MOST}.")
             for label in info.classes:
                 check_label(label)
-            return segmenter.load_references(path)
+            return segmenter.load(path)
         except RefusedError:
             raise
         except LikewiseError as error:

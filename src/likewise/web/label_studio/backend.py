@@ -208,7 +208,7 @@ class Backend:
                 del self._learnt[number]
             if self._learnt != before:
                 every = (*self._given, *(shot for s in self._learnt.values() for shot in s))
-                self.segmenter.learn(ReferenceSet(every))
+                self.segmenter.fit_encoded(ReferenceSet(every))
                 self._changes += 1
 
 

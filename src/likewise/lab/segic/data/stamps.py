@@ -17,7 +17,7 @@ from PIL import Image
 
 from ....errors import ImageError, LikewiseError
 from ....io.decoding import decode
-from ....io.prefetch import ahead
+from ....io.prefetch import prefetch_map
 from .augment import LEAST
 from .compose import Pasting, Scene, compose
 from .kept import Kept
@@ -94,7 +94,7 @@ class Stamps:
                 "tuxpaint-stamps-default, or give a folder of your own."
             )
         self._read = Kept(_read)
-        fit = ahead(lambda p: _is_fit(self._read(p)[0], drawings), files, 8)
+        fit = prefetch_map(lambda p: _is_fit(self._read(p)[0], drawings), files, 8)
         names = class_names([p for p, good in zip(files, fit, strict=True) if good])
         classes = defaultdict(list)
         for path, category in names.items():

@@ -18,7 +18,7 @@ from ....backbones.encoder import Encoder
 from ....errors import LikewiseError, explained_memory
 from ....methods.segic.decoder import INSTRUCTIONS, Decoder
 from ....methods.segic.files import Trained, check_backbone, load_decoder, save_decoder
-from ....run.jobs import claim
+from ....run.jobs import check_outputs
 from .checkpoint import NAME, State, load_state, save_state
 from .config import Config, shape_of
 from .curve import Row, check_matplotlib, write_curve
@@ -206,7 +206,7 @@ def train(
     """
     check_matplotlib()
     folder = config.path(config.out)
-    claim(folder, [], [], "out")
+    check_outputs(folder, option="out")
     trained = Trained.by(encoder, config.text)
     trainer = Trainer(config, encoder, all_)
     state = trainer.state

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....errors import LikewiseError
+from ....methods.segic import SegICParams
 from ....methods.segic.files import Trained, save_decoder
 from .samples import Draw, Samples, encode_pairs
 from .step import Mixed, ask, ious
@@ -89,7 +90,7 @@ def _on_episodes(
         if all_.rank == 0:
             save_decoder(path, decoder, Trained.by(encoder, text))
         all_.wait()
-        segmenter = Segmenter(cached, method="segic", decoder=str(path))
+        segmenter = Segmenter(cached, method=SegICParams(decoder=str(path)))
         own = [o.counts for o in run_trials(segmenter, trials[all_.rank :: all_.count])]
         return mean_miou([counts for part in all_.gathered(own) for counts in part])
 

@@ -1,0 +1,87 @@
+"""From the patch scores of every class to one ``Result``: edges, competition, valid pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .class_names import wholes_of
+from .errors import note
+from .io.draw import preview
+from .io.images import Picture
+from .refine import compete_inside, refine
+from .result import ClassResult, Result
+
+if TYPE_CHECKING:
+    from .features.shared import Shared
+    from .methods import Scores
+
+MIN_PATCHES = 2
+"""Patches that an object must measure to be seen: of the grid's, which covers the whole image."""
+
+
+def make_result(
+    image: np.ndarray | Picture,
+    found: Mapping[str, Scores],
+    shared: Shared,
+    input_size: tuple[int, int],
+    refiner: str,
+    *,
+    keep_tree: bool = False,
+) -> Result:
+    """Decide every pixel of one image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, or a picture; its pixels that are not valid are in no mask.
+        found: label → scores of the class, at least one.
+        shared: the image, encoded.
+        input_size: (H, W) that the backbone saw.
+        refiner: ``none``, ``guided`` or ``crf``.
+        keep_tree: the result has the clustering of the image's patches.
+    """
+    pixels = pixels_of(image)
+    scores = [f.on(shared.target.grid) for f in found.values()]
+    masks = [refine(s, pixels, input_size, refiner) for s in scores]
+    confidences, wholes = [f.confidence for f in found.values()], wholes_of(list(found))
+    label_map, masks = compete_inside(masks, scores, confidences, wholes, input_size)
+    classes = {
+        label: ClassResult(mask, s.cpu().numpy(), f.confidence, f.trace, f.disputed)
+        for (label, f), mask, s in zip(found.items(), masks, scores, strict=True)
+    }
+    best = max(classes.values(), key=lambda c: c.confidence)
+    return Result(
+        mask=label_map > 0,
+        scores=np.maximum.reduce([c.scores for c in classes.values()]),
+        confidence=best.confidence,
+        trace=best.trace,
+        label_map=label_map,
+        classes=classes,
+        tree=shared.tree if keep_tree else None,
+        preview=preview(pixels),
+    ).within(image.valid if isinstance(image, Picture) else None)
+
+
+def note_too_small(picture: Picture, grid: tuple[int, int], side: float | None) -> None:
+    """Say so where nothing was found and objects as in the references could not be seen.
+
+    Args:
+        picture: in which nothing was found.
+        grid: (h, w) patches that cover it.
+        side: pixels that an object of the references measures; None where that is not known.
+    """
+    H, W = picture.pixels.shape[:2]
+    patch = max(H / grid[0], W / grid[1])
+    if side is not None and side < MIN_PATCHES * patch:
+        note(
+            picture.name,
+            f"nothing was found, but what measures {side:.0f} pixels, as in the references, is "
+            f"too small to be seen in {W} × {H}: cut it into pieces of at most "
+            f"{side / MIN_PATCHES * min(grid):.0f} pixels a side.",
+        )
+
+
+def pixels_of(image: np.ndarray | Picture) -> np.ndarray:
+    """(H, W, 3) uint8 RGB."""
+    return image.pixels if isinstance(image, Picture) else image
