@@ -1345,7 +1345,7 @@ def alpha_not_a_number(_: Path) -> list[str]:
 @row(
     "tau for the default method",
     2,
-    r"method likewise has no setting tau; it has temperature, linear, ridge, affinity, seed, threshold, ",
+    r"method likewise has no setting tau; it has temperature, linear, ridge, affinity, seed, thres",
 )
 def tau_of_the_default(_: Path) -> list[str]:
     return segment(more=["--tau", "0.5"])
