@@ -795,7 +795,7 @@ def test_wrong_forms_of_references(segmenter: Segmenter, references: Any, kind: 
 
 def test_pairs_of_short_names_are_pairs() -> None:
     (one,) = as_references(("ab", "cd"))  # of which each could be taken for a pair itself
-    assert (one.image, one.mask, one.value) == ("ab", "cd", None)
+    assert (one.image, one.mask, one.mask_value) == ("ab", "cd", None)
     assert [r.image for r in as_references([("ab", "cd"), Reference("ef", "gh", 2)])] == [
         "ab",
         "ef",
