@@ -31,7 +31,7 @@ from .methods import (
     params_of,
 )
 from .reference import Example, ReferenceSet, as_references, encode_references
-from .refine import check_refiner
+from .refine import DEFAULT_REFINER, check_refiner
 from .result import Result
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Segmenter:
         method: name of one, with its defaults (``likewise``; or ``insid3``, ``foris``, ``frost``
             and ``nearest`` to compare with), or its settings: ``INSID3Params(tau=0.7)``. ``segic``
             needs a decoder that was trained: ``SegICParams(decoder="decoder.safetensors")``.
-        refiner: ``none``, ``guided`` or ``crf``.
+        refiner: ``guided`` (edges follow the image), ``none`` or ``crf``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16`` for the backbone.
         block: 1-based block whose features are read; the last by default.
@@ -77,7 +77,7 @@ class Segmenter:
         image_size: int | tuple[int, int] | None = None,
         svd_components: int | float | None = None,
         method: str | MethodParams = DEFAULT,
-        refiner: str = "none",
+        refiner: str = DEFAULT_REFINER,
         device: str = "auto",
         dtype: str = "auto",
         block: int | None = None,

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import LikewiseError
+from ..refine import DEFAULT_REFINER
 from .app import app
 from .console import progress
 from .options import (
@@ -67,7 +68,7 @@ def evaluate(
     only_full_shots: Annotated[
         bool, typer.Option("--only-full-shots", help="Leave out episodes with fewer.")
     ] = False,
-    refine: RefineOption = "none",
+    refine: RefineOption = DEFAULT_REFINER,
     exclude: Annotated[list[str], typer.Option(help="A set to leave out; may be repeated.")] = [],  # noqa: B006
     limit: Annotated[
         int | None, typer.Option(help="So many episodes, spread evenly over the list.")
@@ -122,7 +123,7 @@ def evaluate(
 
     watch = Stopwatch()
     encoder = CachedEncoder(keep=not no_cache, watch=watch, **keywords(network, machine))
-    segmenter = Segmenter(encoder, method=params)
+    segmenter = Segmenter(encoder, method=params, refiner="none")
     _ = encoder.basis  # made or read now: it is no part of encoding the first image
     start = time.perf_counter()
     outcomes: list[Outcome] = []

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..refine import DEFAULT_REFINER
 from ..web.listening import address_of, bind, configure
 from .app import app
 from .options import DeviceOptions, RefineOption, takes_groups
@@ -44,7 +45,7 @@ def label_studio(
         str | None,
         typer.Option("--backbone", "-b", help="A file or folder, if it has no name."),
     ] = None,
-    refine: RefineOption = "none",
+    refine: RefineOption = DEFAULT_REFINER,
     machine: DeviceOptions,
 ) -> None:
     """Serve a references file to Label Studio as an ML backend."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LikewiseError
+from ..refine import DEFAULT_REFINER
 from .app import app
 from .console import Stop, json_ready, notes, print_error, print_json, progress, stopping
 from .options import (
@@ -44,7 +45,7 @@ def init(
     examples: ExampleOptions,
     algorithm: MethodOptions,
     network: BackboneOptions,
-    refine: RefineOption = "none",
+    refine: RefineOption = DEFAULT_REFINER,
     consensus: ConsensusOption = False,
     instances: InstancesOption = False,
 ) -> None:

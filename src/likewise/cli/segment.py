@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..refine import DEFAULT_REFINER
 from .app import app
 from .console import SHOWN, json_ready, notes, print_error, print_json, progress, stopping
 from .options import (
@@ -55,7 +56,7 @@ def segment(
         bool, typer.Option("--overwrite", help="Also replace masks that were changed by hand.")
     ] = False,
     consensus: ConsensusOption = False,
-    refine: RefineOption = "none",
+    refine: RefineOption = DEFAULT_REFINER,
     algorithm: TunedMethodOptions,
     network: FeatureOptions,
     machine: DeviceOptions,

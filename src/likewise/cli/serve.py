@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import typer
 
 from ..errors import LikewiseError
+from ..refine import DEFAULT_REFINER
 from ..web.listening import address_of, bind, configure
 from .app import app
 from .options import (
@@ -54,7 +55,7 @@ def serve(
     ] = 30,
     max_bytes: Annotated[int, typer.Option(min=1, help="Largest request.")] = 32_000_000,
     max_pixels: Annotated[int, typer.Option(min=1, help="Largest image.")] = 40_000_000,
-    refine: RefineOption = "none",
+    refine: RefineOption = DEFAULT_REFINER,
     algorithm: TunedMethodOptions,
     network: FeatureOptions,
     machine: DeviceOptions,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import LikewiseError
+from ..refine import DEFAULT_REFINER
 from .app import app
 from .console import print_json, progress, stopping
 from .options import (
@@ -53,7 +54,7 @@ def video(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also masks that a person made or changed.")
     ] = False,
-    refine: RefineOption = "none",
+    refine: RefineOption = DEFAULT_REFINER,
     algorithm: MethodOptions,
     network: BackboneOptions,
     machine: DeviceOptions,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LikewiseError, needs
 from ..export.outlines import outline
+from ..refine import DEFAULT_REFINER
 from ..segmenter import load
 from . import check_outline, find_pieces
 
@@ -28,7 +29,7 @@ def create(
     min_area: int = 1,
     simplify: float = 1.0,
     backbone: str | None = None,
-    refine: str = "none",
+    refine: str = DEFAULT_REFINER,
     device: str = "auto",
     dtype: str = "auto",
     offline: bool = False,

@@ -16,6 +16,7 @@ from ..errors import LikewiseError
 from ..io.masks import parse_value
 from ..io.text_files import normal, read_text
 from ..methods import DEFAULT
+from ..refine import DEFAULT_REFINER
 
 CONFIG = "likewise.toml"
 LIMITS = ("min_area_ratio", "max_area_ratio", "max_components", "min_confidence")
@@ -47,7 +48,7 @@ class Settings:
     method: str = DEFAULT
     backbone: str = "embedded"
     image_size: int | None = None
-    refine: str = "none"
+    refine: str = DEFAULT_REFINER
     consensus: bool = False
     instances: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)

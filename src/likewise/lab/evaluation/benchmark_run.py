@@ -93,7 +93,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
         block=o.block,
         offline=o.offline,
     )
-    segmenter = Segmenter(encoder, method=params)
+    segmenter = Segmenter(encoder, method=params, refiner="none")
     _ = encoder.basis  # made or read now: it is no part of encoding the first image
     settings = describe(segmenter, refine=o.refine, cache=o.cache)
     asked = {k: v for k, v in settings.items() if k not in ("versions", "device")}

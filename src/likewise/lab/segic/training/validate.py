@@ -90,7 +90,7 @@ def _on_episodes(
         if all_.rank == 0:
             save_decoder(path, decoder, Trained.by(encoder, text))
         all_.wait()
-        segmenter = Segmenter(cached, method=SegICParams(decoder=str(path)))
+        segmenter = Segmenter(cached, method=SegICParams(decoder=str(path)), refiner="none")
         own = [o.counts for o in run_trials(segmenter, trials[all_.rank :: all_.count])]
         return mean_miou([counts for part in all_.gathered(own) for counts in part])
 
