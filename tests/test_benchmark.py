@@ -312,7 +312,7 @@ def test_figures_are_those_of_a_confusion_matrix(name: str, folder: Path) -> Non
     REPLICAS[name](folder / "data")
     report = report_of(name, "--episodes", "8")
     entries = load_manifest(folder / f"benchmark/{name}/manifest-1-shot.json", name).entries
-    segmenter = Segmenter("tiny", image_size=64, method="insid3")
+    segmenter = Segmenter("tiny", image_size=64, method="insid3", refiner="none")
     sums: dict[str, dict[str, np.ndarray]] = {}
     for number in report["numbers"]:
         entry = entries[number]
@@ -338,7 +338,7 @@ def test_the_figure_at_input_size(folder: Path) -> None:
     REPLICAS["isic"](folder / "data")
     report = report_of("isic", "--episodes", "4")
     entries = load_manifest(folder / "benchmark/isic/manifest-1-shot.json", "isic").entries
-    segmenter = Segmenter("tiny", image_size=64, method="insid3")
+    segmenter = Segmenter("tiny", image_size=64, method="insid3", refiner="none")
     for record in report["records"]:
         entry = entries[record["at"]]
         reference, marked, _ = truth_of(entry["refs"][0], folder / "data")
@@ -393,7 +393,7 @@ def test_semantic_figures_are_those_of_one_confusion_matrix(folder: Path) -> Non
         labels = ["class 3", "class 150"]
         assert list(entry["tgt"]) == labels
         references = [truth_of(manifest.references[k][0], folder / "data") for k in labels]
-        segmenter = Segmenter("tiny", image_size=64, method="insid3").fit(
+        segmenter = Segmenter("tiny", image_size=64, method="insid3", refiner="none").fit(
             [Reference(r[0], r[1], label=k) for k, r in zip(labels, references, strict=True)]
         )
         truths = [truth_of(entry["tgt"][k], folder / "data") for k in labels]

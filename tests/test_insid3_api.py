@@ -66,7 +66,7 @@ def model(tiny: Path) -> INSID3:
 
 def plain(model: INSID3, *names: tuple[str, str], target: str = "target.jpg") -> np.ndarray:
     """What method insid3 finds with these references, by our own interface."""
-    segmenter = Segmenter(model._encoder, method="insid3").fit(list(names))
+    segmenter = Segmenter(model._encoder, method="insid3", refiner="none").fit(list(names))
     return segmenter.segment(target).mask
 
 

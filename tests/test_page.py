@@ -27,6 +27,7 @@ pytest.importorskip("fastapi", reason="the extra ui is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="the extra ui is not installed")
 
 from likewise.backbones.encoder import Encoder  # noqa: E402
+from likewise.io.images import read_picture  # noqa: E402
 from likewise.io.masks import nearest  # noqa: E402
 from likewise.project.project import Project  # noqa: E402
 from likewise.project.score_maps import Sliders, read_layers  # noqa: E402
@@ -229,7 +230,8 @@ def test_sliders_are_kept_and_move_what_nobody_judged(site: Site, thing: np.ndar
         found = read_layers(site.folder / "layers" / f"{name[0]}.npz")
         assert found is not None
         assert found[1] == sliders
-        moved = found[0].result(sliders, "none").label_map
+        picture = read_picture(site.folder / "images" / name)
+        moved = found[0].result(sliders, "guided", picture).label_map
         np.testing.assert_array_equal(written(site, name), moved)
     assert any((written(site, n) != before[n]).any() for n in ("b.jpg", "c.jpg"))
     # A verdict is on what the sliders show, even if the worker has not come to it.

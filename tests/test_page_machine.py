@@ -67,7 +67,7 @@ def chance(*parts: object) -> np.random.Generator:
 class Painter:
     """As a Segmenter: every class lies somewhere, by chance."""
 
-    keep_tree, refiner = True, "none"
+    keep_tree, refiner = True, "guided"
     encoder = SimpleNamespace(input_size=SIZE)
 
     def __init__(self, project: Project) -> None:
@@ -93,7 +93,7 @@ class Painter:
         sure = tuple(0.9 for _ in self.labels)
         tree = tree_arrays(TREE)
         layers = Layers(self.labels, scores, sure, *tree, wholes, image.shape[:2], SIZE)
-        return replace(layers.result(NEUTRAL, "none"), tree=TREE)
+        return replace(layers.result(NEUTRAL, "guided", image), tree=TREE)
 
 
 class Hand(Worker):
@@ -263,7 +263,7 @@ class Page(RuleBasedStateMachine):
             found = read_layers(project.layers(job.target))
         assert found is not None
         sliders = Sliders(state["sliders"]["threshold"], state["sliders"]["granularity"])
-        result = found[0].result(sliders, "none")
+        result = found[0].result(sliders, "guided", read_picture(job.target))
         numbers = np.frombuffer(answer[-4 * len(result.labels) :], "<u4")
         return np.array([0, *numbers], np.uint8)[result.label_map]
 

@@ -158,7 +158,7 @@ def test_what_changes_is_done_again_and_nothing_else(scene: Path) -> None:
     assert masks()["03.png"] == masks()["05.png"]
     assert run([*annotate, "--dry-run"]).out == "0 of 12 images are to be done, 12 are.\n"
     config = Path("work", CONFIG)
-    config.write_text(config.read_text().replace('refine = "none"', 'refine = "guided"'))
+    config.write_text(config.read_text().replace('refine = "guided"', 'refine = "crf"'))
     run(["review", "work", "--accept", "in/00.png"])
     anew = [
         "11 of 12 images annotated in work, 1 kept",  # not what is judged

@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 
 from helpers import refusal
-from likewise.refine import REFINERS, check_refiner, crf, refine, resize
+from likewise.refine import REFINERS, check_refiner, crf, refine, resize, rooted
 from likewise.refine.crf import CRFParams, boundary_band, dense_crf
 from likewise.refine.guided import guided_filter
 
@@ -95,6 +95,16 @@ def test_refiners_move_the_edge_to_where_the_colours_change(refiner: str, larges
     edges = mask.sum(axis=1) / 3
     assert np.abs(edges - 52).max() <= largest
     assert (np.abs(edges - 48).max() < 0.5) == (refiner == "none")
+
+
+def test_pieces_without_anything_of_the_plain_mask_are_dropped() -> None:
+    plain, refined = torch.zeros(8, 8), torch.full((8, 8), 0.25)
+    plain[1:3, 1:3] = 1
+    refined[2:5, 2:5] = 0.75  # moved, and it still touches
+    refined[7, 7] = 0.75  # a speck
+    expected = refined.clone()
+    expected[7, 7] = 0
+    assert torch.equal(rooted(refined, plain), expected)
 
 
 def test_an_unknown_refiner() -> None:

@@ -452,7 +452,8 @@ def test_the_thing_is_found_in_other_images(segmenter: Segmenter) -> None:
         assert result.scores.min() >= 0
         assert result.scores.max() <= 1
         seen |= set(result.scores.ravel().tolist())
-        np.testing.assert_array_equal(result.mask, upsampled(result.scores, shape))
+        plain = upsampled(result.scores, shape)
+        assert iou(result.mask, plain) > 0.75  # the same, but for edges that follow the image
         assert iou(result.mask, inside(box, shape)) > 0.6
         assert result.area == pytest.approx(result.mask.mean())
         assert 0.5 <= result.confidence <= 1
@@ -893,7 +894,7 @@ def test_an_encoder_is_shared(encoder: Encoder, encoded: list[int]) -> None:
 @pytest.mark.parametrize("refiner", ["guided", "crf"])
 def test_refiners_only_redraw_the_mask(encoder: Encoder, refiner: str) -> None:
     target = picture(RIGHT)
-    plain = Segmenter(encoder).fit(pair()).segment(target)
+    plain = Segmenter(encoder, refiner="none").fit(pair()).segment(target)
     refined = Segmenter(encoder, refiner=refiner).fit(pair()).segment(target)
     np.testing.assert_array_equal(plain.scores, refined.scores)
     assert (plain.mask != refined.mask).any()
@@ -1231,7 +1232,7 @@ def test_public_usage_example(model: Any, files: Path) -> None:
     both = model.segment("target.jpg")
     assert (both.shape, both.dtype) == ((96, 128), bool)
     assert iou(both, inside(RIGHT)) > 0.6
-    expected = Segmenter(model._encoder, method="insid3")
+    expected = Segmenter(model._encoder, method="insid3", refiner="none")
     expected.fit([("ref1.jpg", "mask1.png"), ("ref2.jpg", "mask2.png")])
     np.testing.assert_array_equal(both, expected.segment("target.jpg").mask)
 

@@ -60,6 +60,7 @@ def build(
         device="cpu",
         method=make_params(method, settings),
         svd_components=rank,
+        refiner="none",  # as tune measures
     )
 
 

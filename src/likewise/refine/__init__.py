@@ -74,12 +74,35 @@ def at_input_size(
     if refiner == "guided":
         from .guided import guided_filter
 
-        return guided_filter(guide, upsampled, step=GUIDED_STEP)
+        return rooted(guided_filter(guide, upsampled, step=GUIDED_STEP), upsampled)
     from .crf import dense_crf
 
     # On the CPU where the device has no float64 or sparse matrices (Apple's).
     device = "cpu" if guide.device.type == "mps" else guide.device
     return dense_crf(guide.to(device), upsampled.to(device) > 0.5).float()
+
+
+def rooted(refined: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
+    """Refined scores, but no piece of their mask that holds nothing of the plain one.
+
+    Such are specks beside the thing that have its colour.
+
+    Args:
+        refined: (H, W) float32 in 0..1; above 0.5 is foreground.
+        plain: (H, W) float32, the scores that were refined.
+
+    Returns:
+        (H, W) float32 on the same device.
+    """
+    import numpy as np
+    import torch
+    from scipy.ndimage import label
+
+    pieces, count = label((refined > 0.5).cpu().numpy())
+    kept = np.zeros(count + 1, dtype=bool)
+    kept[pieces[(plain > 0.5).cpu().numpy()]] = True
+    kept[0] = True  # background stays as it is
+    return torch.where(torch.from_numpy(kept[pieces]).to(refined.device), refined, 0.0)
 
 
 def compete(
