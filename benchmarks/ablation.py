@@ -21,19 +21,21 @@ import torch
 from rich.progress import track
 
 from likewise import Segmenter
-from likewise.features.encoded import Encoded
+from likewise.features.patch_features import PatchFeatures
 from likewise.lab.evaluation.cache import CachedEncoder
 from likewise.lab.evaluation.episodes import choose, read_episodes
 from likewise.lab.evaluation.metrics import mean_miou, paired_intervals, set_miou
 from likewise.lab.evaluation.runner import run_trials
 from likewise.methods import make_params
-from likewise.reference import Shot
+from likewise.reference import EncodedReference
 
 
 class OwnComponents(CachedEncoder):
     """Debias by the first 8 principal components of the image's own patches, as the wiki does."""
 
-    def encode_many(self, images: Sequence[np.ndarray], batch_size: int = 8) -> Iterator[Encoded]:
+    def encode_many(
+        self, images: Sequence[np.ndarray], batch_size: int = 8
+    ) -> Iterator[PatchFeatures]:
         for encoded in super().encode_many(images, batch_size):
             F = encoded.features
             mean = F.mean(dim=0)
@@ -53,7 +55,7 @@ class Variant:
     """What replaces what, below ``likewise.``."""
 
 
-def hard(shot: Shot, view: str = "") -> torch.Tensor:
+def hard(shot: EncodedReference, view: str = "") -> torch.Tensor:
     """Each patch is masked or not, as in INSID3."""
     return shot.seen[view][1].float()
 
@@ -65,7 +67,7 @@ VARIANTS = {
     "with crops and from further away": Variant(
         instead={VIEWS: ("flip", "tight", "middle", "far")}
     ),
-    "patches masked or not": Variant(instead={"reference.Shot.share": hard}),
+    "patches masked or not": Variant(instead={"reference.EncodedReference.share": hard}),
     "without merging": Variant(instead={"methods.likewise.KEPT": 1}),
     "twice the temperature": Variant(settings={"temperature": 0.04}),
     "twice the discriminant": Variant(settings={"linear": 10.0}),

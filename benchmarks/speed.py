@@ -39,14 +39,14 @@ from likewise.backbones.registry import BACKBONES, ModelShape
 from likewise.backbones.vit import ViT
 from likewise.features.clustering import MergeTree, average_linkage, reciprocal_merges
 from likewise.features.debias import debias
-from likewise.features.encoded import Encoded
 from likewise.features.grid import mask_to_grid
-from likewise.features.shared import Shared
+from likewise.features.patch_features import PatchFeatures
+from likewise.features.target_cache import TargetCache
 from likewise.io.encoding import write_mask
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
 from likewise.methods import insid3
-from likewise.reference import ReferenceSet, Shot
+from likewise.reference import EncodedReference, ReferenceSet
 from likewise.refine import refine
 from likewise.run.jobs import plan
 from likewise.run.runner import segment_files
@@ -165,8 +165,11 @@ def stage_row(encoder: Encoder, name: str, args: argparse.Namespace) -> dict[str
         reference, target = encoder.encode_many([shown, image])
         grid_mask = mask_to_grid(read_mask(MASK, size=shown.shape[:2]), encoder.grid)
         mask = grid_mask.to(encoder.device)
-        model = ReferenceSet((Shot(reference, mask),)), insid3.Params(tau=encoder.spec.tau)
-        known = Shared(target)
+        model = (
+            ReferenceSet((EncodedReference(reference, mask),)),
+            insid3.Params(tau=encoder.spec.tau),
+        )
+        known = TargetCache(target)
         scores = insid3.score(model, target, known).patches.reshape(target.grid)
         found = refine(scores, image, encoder.input_size)
         similarity = target.debiased @ target.debiased[0]
@@ -205,7 +208,7 @@ def post_encoder(args: argparse.Namespace) -> dict[str, object]:
     def after(segmenter: Segmenter) -> np.ndarray:
         features = torch.nn.functional.normalize(tokens[1], dim=1)
         size = (image.shape[0], image.shape[1])
-        target = Encoded(features, debias(features, encoder.basis), encoder.grid, size)
+        target = PatchFeatures(features, debias(features, encoder.basis), encoder.grid, size)
         return segmenter.segment_encoded(image, target).mask
 
     def baseline() -> np.ndarray:

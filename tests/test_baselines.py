@@ -13,8 +13,8 @@ import torch
 from likewise.errors import LikewiseError
 from likewise.features import correspondence
 from likewise.features.clustering import MergeTree, average_linkage
-from likewise.features.encoded import Encoded
-from likewise.features.shared import Shared
+from likewise.features.patch_features import PatchFeatures
+from likewise.features.target_cache import TargetCache
 from likewise.methods import (
     Abilities,
     Method,
@@ -28,7 +28,7 @@ from likewise.methods import (
 from likewise.methods.foris import FoRISParams
 from likewise.methods.frost import FROSTParams
 from likewise.methods.nearest import NearestParams
-from likewise.reference import ReferenceSet, Shot
+from likewise.reference import EncodedReference, ReferenceSet
 
 X, Y, Z, W = torch.eye(4)
 Rows = Sequence[torch.Tensor] | torch.Tensor
@@ -43,10 +43,10 @@ def encode(
     grid: tuple[int, int] | None = None,
     colour: torch.Tensor | None = None,
     debiased: Rows | None = None,
-) -> Encoded:
+) -> PatchFeatures:
     features = unit(rows)
     debiased = features if debiased is None else unit(debiased)
-    return Encoded(features, debiased, grid or (1, len(features)), (10, 10), colour)
+    return PatchFeatures(features, debiased, grid or (1, len(features)), (10, 10), colour)
 
 
 def direction(*degrees: float) -> torch.Tensor:
@@ -59,15 +59,17 @@ def on(*flags: int) -> torch.Tensor:
     return torch.tensor(flags, dtype=torch.bool)
 
 
-def shot(rows: Rows, *flags: int, negative: bool = False) -> Shot:
-    return Shot(encode(rows), on(*flags), negative=negative)
+def shot(rows: Rows, *flags: int, negative: bool = False) -> EncodedReference:
+    return EncodedReference(encode(rows), on(*flags), negative=negative)
 
 
 def noise(count: int, dim: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
 
 
-def patches(method: Method, params: Any, shots: Sequence[Shot], target: Encoded) -> torch.Tensor:
+def patches(
+    method: Method, params: Any, shots: Sequence[EncodedReference], target: PatchFeatures
+) -> torch.Tensor:
     return method.score(method.fit(ReferenceSet(tuple(shots)), params), target).patches
 
 
@@ -90,7 +92,7 @@ def test_the_thing_is_found(name: str) -> None:
     generator = noise(64, 4) * 0.1
     there = torch.zeros(4, 4, dtype=torch.bool)
     there[:2, :2] = True
-    reference = Shot(
+    reference = EncodedReference(
         encode(torch.where(there.flatten()[:, None], X, Y) + generator[:16]), there.flatten()
     )
     truth = torch.zeros(5, 8, dtype=torch.bool)
@@ -110,9 +112,9 @@ def test_scores_and_confidence_stay_in_range(name: str) -> None:
     method = get_method(name)
     for seed in range(5):
         shots = [
-            Shot(encode(noise(12, 4, seed)), torch.arange(12) < 5),
-            Shot(encode(noise(20, 4, seed + 10), (4, 5)), torch.arange(20) > 12),
-            Shot(encode(noise(6, 4, seed + 20)), torch.arange(6) < 2, negative=True),
+            EncodedReference(encode(noise(12, 4, seed)), torch.arange(12) < 5),
+            EncodedReference(encode(noise(20, 4, seed + 10), (4, 5)), torch.arange(20) > 12),
+            EncodedReference(encode(noise(6, 4, seed + 20)), torch.arange(6) < 2, negative=True),
         ]
         target = encode(noise(30, 4, seed + 30), (5, 6))
         found = method.score(method.fit(ReferenceSet(tuple(shots)), make_params(name, {})), target)
@@ -186,13 +188,13 @@ def test_what_is_shared_changes_nothing(name: str) -> None:
     method = get_method(name)
     target = encode(noise(25, 4), (5, 5))
     model = method.fit(
-        ReferenceSet((Shot(encode(noise(20, 4, 1)), torch.arange(20) < 8),)),
+        ReferenceSet((EncodedReference(encode(noise(20, 4, 1)), torch.arange(20) < 8),)),
         make_params(name, {}),
     )
     without = method.score(model, target)
-    shared = Shared(target)
+    cache = TargetCache(target)
     for _ in range(2):
-        assert torch.equal(method.score(model, target, shared).patches, without.patches)
+        assert torch.equal(method.score(model, target, cache).patches, without.patches)
 
 
 @all_methods
@@ -262,7 +264,7 @@ def test_neighbours_come_from_all_references() -> None:
 
 
 def test_votes_use_debiased_features() -> None:
-    reference = Shot(encode([X, Y], debiased=[Y, X]), on(1, 0))
+    reference = EncodedReference(encode([X, Y], debiased=[Y, X]), on(1, 0))
     target = encode([Y, X], debiased=[X, Y])
     assert patches(nearest, NearestParams(1), [reference], target).tolist() == [0, 1]
 
@@ -293,10 +295,13 @@ def test_nearest_k_in_blocks(entries: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def trace_of(
-    shots: Sequence[Shot], target: Encoded, shared: Shared | None = None, **settings: float
+    shots: Sequence[EncodedReference],
+    target: PatchFeatures,
+    cache: TargetCache | None = None,
+    **settings: float,
 ) -> foris.FoRISTrace:
     model = foris.fit(ReferenceSet(tuple(shots)), FoRISParams(**settings))
-    trace = foris.score(model, target, shared).trace
+    trace = foris.score(model, target, cache).trace
     assert isinstance(trace, foris.FoRISTrace)
     return trace
 
@@ -322,7 +327,7 @@ def test_debias_test_is_scaled_by_the_targets_mean_alone() -> None:
 
 
 def test_the_features_of_the_debias_test_are_used() -> None:
-    reference = Shot(encode([X, Y], debiased=[Y, X]), on(1, 0))
+    reference = EncodedReference(encode([X, Y], debiased=[Y, X]), on(1, 0))
     target = encode([X, X, Y], debiased=[Y, X, X])
     raw = patches(foris, FoRISParams(debias_below=-1), [reference], target)
     debiased = patches(foris, FoRISParams(debias_below=2), [reference], target)
@@ -333,7 +338,7 @@ def test_the_features_of_the_debias_test_are_used() -> None:
 # --- FoRIS: purification ------------------------------------------------------------------------
 
 
-def appearance(shots: Sequence[Shot], **settings: float) -> foris.Appearance:
+def appearance(shots: Sequence[EncodedReference], **settings: float) -> foris.Appearance:
     return foris.fit(ReferenceSet(tuple(shots)), FoRISParams(**settings)).debiased
 
 
@@ -481,7 +486,7 @@ def test_the_prior_uses_colour() -> None:
 
 def test_disagreement_is_punished_where_the_score_is_uncertain() -> None:
     generator = noise(30, 4)
-    reference = Shot(encode(noise(20, 4, 1)), torch.arange(20) < 8)
+    reference = EncodedReference(encode(noise(20, 4, 1)), torch.arange(20) < 8)
     target = encode(generator, (5, 6))
     still = {"reward": 0.0, "reduction": 0.0, "ambiguity_weight": 0.0}
     trace = trace_of([reference], target, **still)
@@ -498,7 +503,7 @@ def test_disagreement_is_punished_where_the_score_is_uncertain() -> None:
 
 
 def test_ambiguity_is_punished_too() -> None:
-    reference = Shot(encode(noise(20, 4, 1)), torch.arange(20) < 8)
+    reference = EncodedReference(encode(noise(20, 4, 1)), torch.arange(20) < 8)
     target = encode(noise(30, 4), (5, 6))
     still = {"reward": 0.0, "reduction": 0.0, "disagreement_weight": 0.0}
     trace = trace_of([reference], target, **still)
@@ -543,13 +548,13 @@ def test_the_gate_weighs_a_clusters_tokens() -> None:
 
 
 def test_consolidation_uses_the_given_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    reference = Shot(encode(noise(20, 4, 1)), torch.arange(20) < 8)
+    reference = EncodedReference(encode(noise(20, 4, 1)), torch.arange(20) < 8)
     target = encode(noise(30, 4), (5, 6))
     apart = MergeTree(average_linkage(torch.eye(30)).merges)  # every token a cluster of its own
     model = foris.fit(ReferenceSet((reference,)), FoRISParams())
-    shared = Shared(target)
-    shared.tree = apart
-    given, own = foris.score(model, target, shared), foris.score(model, target)
+    cache = TargetCache(target)
+    cache.tree = apart
+    given, own = foris.score(model, target, cache), foris.score(model, target)
     assert not torch.equal(given.patches, own.patches)
     made: list[tuple[int, ...]] = []
 
@@ -558,15 +563,15 @@ def test_consolidation_uses_the_given_tree(monkeypatch: pytest.MonkeyPatch) -> N
         return average_linkage(features)
 
     monkeypatch.setattr(foris, "average_linkage", counted)
-    monkeypatch.setattr("likewise.features.shared.average_linkage", counted)
-    foris.score(model, target, shared)
+    monkeypatch.setattr("likewise.features.target_cache.average_linkage", counted)
+    foris.score(model, target, cache)
     assert made == [(30, 6)]  # the prior's, with x and y
     assert given.trace.tree is apart
     assert (own.trace.tree.merges == average_linkage(target.features).merges).all()
 
 
 def test_scores_are_the_min_max_of_the_last_step() -> None:
-    reference = Shot(encode(noise(20, 4, 1)), torch.arange(20) < 8)
+    reference = EncodedReference(encode(noise(20, 4, 1)), torch.arange(20) < 8)
     model = foris.fit(ReferenceSet((reference,)), FoRISParams())
     found = foris.score(model, encode(noise(30, 4), (5, 6)))
     assert (found.patches.min(), found.patches.max()) == (0, 1)
@@ -591,7 +596,9 @@ def test_a_target_of_one_kind_of_patch_is_no_noise() -> None:
 PLAIN: dict[str, Any] = {"shrinkage": 1.0, "iterations": 0, "neighbours": 1}
 
 
-def ratio_of(shots: Sequence[Shot], target: Encoded, **settings: float) -> torch.Tensor:
+def ratio_of(
+    shots: Sequence[EncodedReference], target: PatchFeatures, **settings: float
+) -> torch.Tensor:
     model = frost.fit(ReferenceSet(tuple(shots)), FROSTParams(**{**PLAIN, **settings}))
     trace = frost.score(model, target).trace
     assert isinstance(trace, frost.FROSTTrace)
@@ -629,7 +636,7 @@ def test_half_is_the_ratio_of_zero() -> None:
 
 @pytest.mark.parametrize("entries", [1, 40])
 def test_densities_in_blocks(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    reference = Shot(encode(noise(20, 4, 1)), torch.arange(20) < 8)
+    reference = EncodedReference(encode(noise(20, 4, 1)), torch.arange(20) < 8)
     target = encode(noise(30, 4), (5, 6))
     whole = patches(frost, FROSTParams(), [reference], target)
     monkeypatch.setattr(frost, "_BLOCK_ENTRIES", entries)
@@ -661,7 +668,7 @@ def test_leave_one_out_picks_the_bandwidth_of_the_structure() -> None:
     # Two halves, with every fourth label wrong: only a broad average sees them.
     halves = (degrees < 180) ^ (torch.rand(360, generator=torch.Generator().manual_seed(0)) < 0.25)
     assert chosen(circle, halves) >= 0.5
-    reference = Shot(encode(circle), fine)
+    reference = EncodedReference(encode(circle), fine)
     model = frost.fit(ReferenceSet((reference,)), FROSTParams(shrinkage=1.0))
     assert model.bandwidth == 0.05
     assert frost.fit(ReferenceSet((reference,)), FROSTParams(bandwidth=0.3)).bandwidth == 0.3
@@ -678,7 +685,7 @@ def test_a_token_is_left_out_with_its_mirror_image() -> None:
     # And fit knows which is whose: row 1 of the mirrored grid is row 1, its columns reversed.
     columns = torch.arange(60).reshape(6, 10).flip(1).flatten()
     view = (encode(both[60:][columns], (6, 10)), masked[columns])
-    reference = Shot(encode(tokens, (6, 10)), masked, {"flip": view})
+    reference = EncodedReference(encode(tokens, (6, 10)), masked, {"flip": view})
     model = frost.fit(ReferenceSet((reference, reference)), FROSTParams(shrinkage=1.0))
     assert model.bandwidth == 0.05  # the same reference twice does give it away
     alone = frost.fit(ReferenceSet((reference,)), FROSTParams(shrinkage=1.0))
@@ -728,7 +735,9 @@ def test_whitening_discounts_what_varies_inside_the_classes() -> None:
 
 def test_whitening_decides_by_what_tells_the_classes_apart() -> None:
     spread = torch.tensor([3.0, 2.5, 2, 1.5, -1.5, -2, -2.5, -3])[:, None] * Z
-    reference = Shot(encode(torch.cat([X + spread, Y + spread[:4]])), torch.arange(12) < 8)
+    reference = EncodedReference(
+        encode(torch.cat([X + spread, Y + spread[:4]])), torch.arange(12) < 8
+    )
     target = encode([X - 0.2 * Z, Y - 0.6 * Z])
     for shrinkage, right in ((1.0, False), (0.05, True)):
         params = FROSTParams(bandwidth=0.5, shrinkage=shrinkage, iterations=0)
@@ -737,7 +746,7 @@ def test_whitening_decides_by_what_tells_the_classes_apart() -> None:
 
 
 def test_references_and_target_are_whitened_alike() -> None:
-    reference = Shot(encode(noise(20, 4, 1) + 3 * X), torch.arange(20) < 8)
+    reference = EncodedReference(encode(noise(20, 4, 1) + 3 * X), torch.arange(20) < 8)
     target = encode(noise(30, 4) + 3 * X)
     params = FROSTParams(bandwidth=0.5, shrinkage=0.1)
     model = frost.fit(ReferenceSet((reference,)), params)
@@ -760,7 +769,7 @@ def test_the_vote_weighs_what_speaks_for_the_foreground() -> None:
     assert found.patches.tolist() == pytest.approx([0.5 + value / 4 for value in expected])
 
 
-def plane(rows: Rows, colour: torch.Tensor | None = None) -> Encoded:
+def plane(rows: Rows, colour: torch.Tensor | None = None) -> PatchFeatures:
     return encode(rows, (5, 5), colour)
 
 

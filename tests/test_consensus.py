@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from likewise.features.encoded import Encoded
+from likewise.features.patch_features import PatchFeatures
 from likewise.methods import consensus as module
 from likewise.methods import likewise as method
 from likewise.methods.consensus import RELIABLE, Found, consensus
 from likewise.methods.likewise import Params, fit
-from likewise.reference import ReferenceSet, Shot
+from likewise.reference import EncodedReference, ReferenceSet
 from test_likewise import HERE, OTHER, PLACE, SCENE, THING, K, box, found, scene, unit
 
 PLACES = [box(6, 10, 5, 10), box(1, 5, 1, 6), box(5, 11, 2, 7), box(2, 8, 4, 9)]
@@ -26,7 +26,7 @@ def turned(degrees: float) -> torch.Tensor:
     return math.cos(angle) * THING + math.sin(angle) * OTHER
 
 
-REFERENCES = ReferenceSet((Shot(scene(HERE, turned(0), MEADOW, seed=1), HERE),))
+REFERENCES = ReferenceSet((EncodedReference(scene(HERE, turned(0), MEADOW, seed=1), HERE),))
 MODEL = fit(REFERENCES, Params())
 OPEN = fit(REFERENCES, Params(presence=0))
 """Takes whatever it finds."""
@@ -42,14 +42,14 @@ def masks(scores: Sequence[method.Scores]) -> list[torch.Tensor]:
     return [found(s) for s in scores]
 
 
-def alone(targets: Sequence[Encoded], model: method.Model = MODEL) -> list[method.Scores]:
+def alone(targets: Sequence[PatchFeatures], model: method.Model = MODEL) -> list[method.Scores]:
     return [method.score(model, t) for t in targets]
 
 
 Lent = tuple[torch.Tensor, torch.Tensor]
 
 
-def is_of(lent: Lent, target: Encoded) -> bool:
+def is_of(lent: Lent, target: PatchFeatures) -> bool:
     """Whether these patches are some of the target's."""
     return bool(((lent[0] @ target.debiased.T).amax(dim=1) > 0.99999).all())
 
@@ -59,9 +59,9 @@ def same(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> bool:
 
 
 @pytest.fixture
-def lent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Encoded, list[Lent]]]:
+def lent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[PatchFeatures, list[Lent]]]:
     """(target, what others lent it) of every score of an extended model, in order."""
-    calls: list[tuple[Encoded, list[Lent]]] = []
+    calls: list[tuple[PatchFeatures, list[Lent]]] = []
     extend, score = method.extend, method.score
     lent_to: list[tuple[method.Model, list[Lent]]] = []
 
@@ -70,9 +70,9 @@ def lent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Encoded, list[Lent]]]:
         lent_to.append((extended, list(more)))
         return extended
 
-    def spy_score(model, target, shared=None):
+    def spy_score(model, target, cache=None):
         calls.extend((target, more) for extended, more in lent_to if extended is model)
-        return score(model, target, shared)
+        return score(model, target, cache)
 
     monkeypatch.setattr(method, "extend", spy_extend)
     monkeypatch.setattr(method, "score", spy_score)
@@ -99,7 +99,7 @@ def test_what_the_references_call_absent_stays_absent() -> None:
 
 def test_a_second_link_takes_a_second_round() -> None:
     meadow = unit(SCENE + 0.6 * OTHER + 0.6 * K[5])
-    references = ReferenceSet((Shot(scene(HERE, turned(0), meadow, seed=1), HERE),))
+    references = ReferenceSet((EncodedReference(scene(HERE, turned(0), meadow, seed=1), HERE),))
     looks = [turned(45), turned(88), unit(OTHER + K[5])]  # each like the one before
     targets = [scene(m, look, meadow, 40 + i) for look in looks for i, m in enumerate(PLACES[:2])]
     model = fit(references, Params(presence=0))
@@ -117,7 +117,7 @@ def test_no_rounds_and_no_targets() -> None:
 
 
 @pytest.mark.parametrize("target", [NEAR[0], FAR[0], ABSENT[0]])
-def test_one_target_has_nobody_to_learn_from(target: Encoded) -> None:
+def test_one_target_has_nobody_to_learn_from(target: PatchFeatures) -> None:
     (scores,) = consensus(REFERENCES, MODEL, [target])
     (single,) = alone([target])
     torch.testing.assert_close(scores.patches, single.patches)
@@ -232,9 +232,11 @@ def test_the_order_of_the_targets_does_not_matter() -> None:
 def test_found_masks_are_tested_on_every_true_reference_with_the_negatives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    second = Shot(scene(PLACES[3], K[6], K[7], seed=8), PLACES[3])  # nothing like the first
+    second = EncodedReference(
+        scene(PLACES[3], K[6], K[7], seed=8), PLACES[3]
+    )  # nothing like the first
     marked = box(0, 3, 0, 3)
-    negative = Shot(scene(marked, PLACE, PLACE, seed=9), marked, negative=True)
+    negative = EncodedReference(scene(marked, PLACE, PLACE, seed=9), marked, negative=True)
     references = ReferenceSet((*REFERENCES.shots, second, negative))
     sets = []
 

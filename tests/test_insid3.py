@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from likewise.features.correspondence import nearest
-from likewise.features.encoded import Encoded
-from likewise.features.shared import Shared
+from likewise.features.patch_features import PatchFeatures
+from likewise.features.target_cache import TargetCache
 from likewise.methods.insid3 import (
     INSID3Params,
     INSID3Trace,
@@ -36,12 +36,12 @@ def encode(
     debiased: Sequence[torch.Tensor] | torch.Tensor | None = None,
     grid: tuple[int, int] | None = None,
     size: tuple[int, int] = (10, 10),
-) -> Encoded:
+) -> PatchFeatures:
     rows = [
         torch.nn.functional.normalize(torch.stack(list(f)), dim=1)
         for f in (features, features if debiased is None else debiased)
     ]
-    return Encoded(rows[0], rows[1], grid or (1, len(rows[0])), size)
+    return PatchFeatures(rows[0], rows[1], grid or (1, len(rows[0])), size)
 
 
 def on(*flags: int) -> torch.Tensor:
@@ -253,16 +253,16 @@ def test_a_known_tree_is_used_and_changes_nothing(monkeypatch: pytest.MonkeyPatc
     target = encode(torch.randn(40, 6, generator=generator))
     references = [encode(torch.randn(30, 6, generator=generator)) for _ in range(2)]
     masks = [torch.arange(30) < 12, torch.arange(30) > 20]
-    shared = Shared(target)
-    tree = shared.tree
+    cache = TargetCache(target)
+    tree = cache.tree
     fresh = [insid3(references, masks, target, INSID3Params(tau=t)) for t in (0.3, 0.6, 0.8)]
 
     def never(_: torch.Tensor) -> None:
         raise AssertionError("clustered again")
 
-    monkeypatch.setattr("likewise.features.shared.average_linkage", never)
+    monkeypatch.setattr("likewise.features.target_cache.average_linkage", never)
     for trace, tau in zip(fresh, (0.3, 0.6, 0.8), strict=True):
-        again = insid3(references, masks, target, INSID3Params(tau=tau), shared)
+        again = insid3(references, masks, target, INSID3Params(tau=tau), cache)
         assert again.tree is tree
         assert trace.labels is not None
         assert torch.equal(again.labels, trace.labels)
@@ -291,11 +291,11 @@ def test_parameters_are_the_papers_and_frozen() -> None:
 # --- keypoints ----------------------------------------------------------------------------------
 
 
-def distinct(grid: tuple[int, int], size: tuple[int, int], dim: int = 200) -> Encoded:
+def distinct(grid: tuple[int, int], size: tuple[int, int], dim: int = 200) -> PatchFeatures:
     """Every patch like no other one: as good as orthogonal."""
     generator = torch.Generator().manual_seed(0)
     rows = torch.linalg.qr(torch.randn(dim, grid[0] * grid[1], generator=generator))[0].T
-    return Encoded(rows, rows.roll(1, 0), grid, size)
+    return PatchFeatures(rows, rows.roll(1, 0), grid, size)
 
 
 SHARP = MatchParams(temperature=0.001)
@@ -320,7 +320,7 @@ def test_points_scale_with_the_sizes_of_both_images() -> None:
     reference = distinct((6, 11), (60, 220))
     # The target is the same grid, its columns reversed, in an image of another size.
     flipped = reference.features.reshape(6, 11, -1).flip(1).reshape(66, -1)
-    target = Encoded(flipped, flipped, (6, 11), (300, 110))
+    target = PatchFeatures(flipped, flipped, (6, 11), (300, 110))
     points = torch.tensor([[0, 0], [20 * 7, 10 * 4], [20 * 10, 10 * 5]])
     found, _ = match_keypoints(reference, target, points, SHARP, debiased=False)
     expected = torch.tensor([[10 * 10.0, 0], [10 * 3, 50 * 4], [0, 50 * 5]])
@@ -339,7 +339,7 @@ def test_grids_of_different_shapes() -> None:
     reference, target = distinct((3, 5), (30, 50)), distinct((4, 9), (40, 90))
     # The columns of a QR come one after the other: patch n is the same vector in both.
     points = torch.tensor([[10.0 * (n % 5), 10.0 * (n // 5)] for n in range(15)])
-    target = Encoded(
+    target = PatchFeatures(
         torch.cat([reference.features, target.features[15:]]), target.debiased, (4, 9), (40, 90)
     )
     found, _ = match_keypoints(reference, target, points, SHARP, debiased=False)
@@ -349,7 +349,7 @@ def test_grids_of_different_shapes() -> None:
 
 def test_original_features_are_another_answer() -> None:
     image = distinct((5, 5), (50, 50))
-    target = Encoded(image.features, image.debiased.roll(-1, 0), (5, 5), (50, 50))
+    target = PatchFeatures(image.features, image.debiased.roll(-1, 0), (5, 5), (50, 50))
     points = torch.tensor([[20.0, 20.0]])
     torch.testing.assert_close(
         match_keypoints(image, target, points, SHARP, debiased=False)[0], points, atol=1e-3, rtol=0
@@ -380,8 +380,8 @@ def test_the_window_and_the_temperature(params: MatchParams, lowest: float, high
     rows = torch.zeros(21, 2)
     rows[:, 0] = torch.from_numpy(similarity)
     rows[:, 1] = (1 - rows[:, 0] ** 2).sqrt()
-    target = Encoded(rows, rows, (1, 21), (10, 210))
-    reference = Encoded(torch.tensor([[1.0, 0]]), torch.tensor([[1.0, 0]]), (1, 1), (10, 10))
+    target = PatchFeatures(rows, rows, (1, 21), (10, 210))
+    reference = PatchFeatures(torch.tensor([[1.0, 0]]), torch.tensor([[1.0, 0]]), (1, 1), (10, 10))
     found, best = match_keypoints(reference, target, torch.zeros(1, 2), params)
 
     window = np.exp(-((columns - 5.0) ** 2) / (2 * params.sigma**2))
@@ -399,8 +399,8 @@ def test_the_window_is_round_on_the_grid() -> None:
     rows[:, 1] = 1
     for patch, similarity in ((3 * 7 + 3, 0.9), (5 * 7 + 3, 0.89), (3 * 7 + 5, 0.89)):
         rows[patch] = torch.tensor([similarity, (1 - similarity**2) ** 0.5])
-    target = Encoded(rows, rows, (7, 7), (70, 140))
-    reference = Encoded(torch.tensor([[1.0, 0]]), torch.tensor([[1.0, 0]]), (1, 1), (10, 10))
+    target = PatchFeatures(rows, rows, (7, 7), (70, 140))
+    reference = PatchFeatures(torch.tensor([[1.0, 0]]), torch.tensor([[1.0, 0]]), (1, 1), (10, 10))
     found, _ = match_keypoints(reference, target, torch.zeros(1, 2), MatchParams(sigma=2.0))
     x, y = found[0].tolist()
     assert x / 20 == pytest.approx(y / 10, abs=1e-4)

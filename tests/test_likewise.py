@@ -13,12 +13,12 @@ import torch
 
 from likewise.features import affinity, evidence
 from likewise.features.affinity import Affinities
-from likewise.features.encoded import Encoded
 from likewise.features.evidence import Pool, discriminant, log_density, match, merged
-from likewise.features.shared import Shared
+from likewise.features.patch_features import PatchFeatures
+from likewise.features.target_cache import TargetCache
 from likewise.methods import likewise as method
 from likewise.methods.likewise import Model, Params, fit, like_seed, score
-from likewise.reference import ReferenceSet, Shot
+from likewise.reference import EncodedReference, ReferenceSet
 
 K = torch.linalg.qr(torch.randn(32, 8, generator=torch.Generator().manual_seed(0)))[0].T
 THING, SCENE, OTHER, PLACE = K[:4]
@@ -42,12 +42,12 @@ def scene(
     seed: int = 0,
     grid: tuple[int, int] = GRID,
     noise: float = 0.1,
-) -> Encoded:
+) -> PatchFeatures:
     """Every patch is the one or the other direction, and a little of its own."""
     rows = torch.where(mask[:, None], thing, rest)
     own = torch.randn(rows.shape, generator=torch.Generator().manual_seed(seed))
     rows = unit(rows + noise * unit(own))
-    return Encoded(rows, rows, grid, (8 * grid[0], 8 * grid[1]))
+    return PatchFeatures(rows, rows, grid, (8 * grid[0], 8 * grid[1]))
 
 
 def found(scores: method.Scores) -> torch.Tensor:
@@ -55,7 +55,7 @@ def found(scores: method.Scores) -> torch.Tensor:
 
 
 HERE, THERE, WIDE = box(3, 7, 3, 8), box(6, 10, 5, 10), box(1, 9, 1, 7)
-SHOT = Shot(scene(HERE, seed=1), HERE)
+SHOT = EncodedReference(scene(HERE, seed=1), HERE)
 
 
 @pytest.fixture
@@ -264,16 +264,16 @@ def test_sharing_fills_a_hole_but_not_another_thing() -> None:
     values[5 * 12 + 5] = -3
     assert (smooth(values, target.features, GRID, 0.05) > 0.5).all()
     other = scene(box(5, 6, 5, 6), thing=OTHER, rest=THING)
-    shared = smooth(values, other.features, GRID, 0.05)
-    assert shared[5 * 12 + 5] < -2.9
-    assert (shared[torch.arange(144) != 65] > 0.9).all()
+    smoothed = smooth(values, other.features, GRID, 0.05)
+    assert smoothed[5 * 12 + 5] < -2.9
+    assert (smoothed[torch.arange(144) != 65] > 0.9).all()
 
 
 def test_what_lies_far_shares_nothing() -> None:
     values = torch.where(torch.arange(144) % 12 < 6, 1.0, -1.0)
-    shared = smooth(values, THING.expand(144, -1), GRID, 0.05).reshape(GRID)
-    assert (shared[:, :2] > 0.9).all()
-    assert (shared[:, -2:] < -0.9).all()
+    smoothed = smooth(values, THING.expand(144, -1), GRID, 0.05).reshape(GRID)
+    assert (smoothed[:, :2] > 0.9).all()
+    assert (smoothed[:, -2:] < -0.9).all()
 
 
 # --- finding ------------------------------------------------------------------------------------
@@ -293,10 +293,10 @@ def test_other_grids_and_a_reference_of_another_grid() -> None:
     grid = (6, 11)
     mask, place = box(1, 5, 2, 6, grid), box(2, 6, 6, 11, grid)
     target = scene(place, seed=2, grid=grid)
-    for shot in (Shot(scene(mask, seed=1, grid=grid), mask), SHOT):
+    for shot in (EncodedReference(scene(mask, seed=1, grid=grid), mask), SHOT):
         scores = score(fit(ReferenceSet((shot,)), Params()), target)
         assert torch.equal(found(scores), place)
-    both = ReferenceSet((SHOT, Shot(scene(mask, seed=1, grid=grid), mask)))
+    both = ReferenceSet((SHOT, EncodedReference(scene(mask, seed=1, grid=grid), mask)))
     assert torch.equal(found(score(fit(both, Params()), target)), place)
 
 
@@ -314,28 +314,28 @@ def test_evidence_is_the_density_ratio_plus_the_discriminant() -> None:
     expected = ratio + 3.0 * (T @ weights[:-1] + weights[-1])
     torch.testing.assert_close(trace.evidence.double(), expected, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(
-        trace.shared, smooth(trace.evidence, target.features, GRID, params.affinity)
+        trace.smoothed, smooth(trace.evidence, target.features, GRID, params.affinity)
     )
 
 
 def test_pictures_are_compared_without_position_and_patches_of_one_with_it() -> None:
     """Evidence uses the debiased features, sharing the original ones."""
-    reference = Encoded(K[4].expand(144, -1), SHOT.encoded.debiased, GRID, (96, 96))
+    reference = PatchFeatures(K[4].expand(144, -1), SHOT.encoded.debiased, GRID, (96, 96))
     plain = scene(THERE, seed=2)
-    model = fit(ReferenceSet((Shot(reference, HERE),)), Params())
-    target = Encoded(scene(WIDE, K[5], K[6]).features, plain.debiased, GRID, (96, 96))
+    model = fit(ReferenceSet((EncodedReference(reference, HERE),)), Params())
+    target = PatchFeatures(scene(WIDE, K[5], K[6]).features, plain.debiased, GRID, (96, 96))
     trace = score(model, target).trace
     assert torch.equal(trace.evidence, score(model, plain).trace.evidence)
-    torch.testing.assert_close(trace.shared, smooth(trace.evidence, target.features, GRID, 0.05))
+    torch.testing.assert_close(trace.smoothed, smooth(trace.evidence, target.features, GRID, 0.05))
 
 
 def test_what_is_like_the_surest_patches_gains() -> None:
     """The seed is their mean; likeness to it moves evidence by half of ``seed`` either way."""
     target = scene(THERE, seed=2)
     trace = score(fit(ReferenceSet((SHOT,)), Params(seed=3.0)), target).trace
-    weights = (trace.shared / 2).softmax(dim=0)
+    weights = (trace.smoothed / 2).softmax(dim=0)
     cosines = target.features @ (weights[:, None] * target.features).sum(dim=0)
-    change = trace.grown - trace.shared
+    change = trace.grown - trace.smoothed
     torch.testing.assert_close(change.max(), torch.tensor(1.5))
     torch.testing.assert_close(change.min(), torch.tensor(-1.5))
     assert change.argmax() == cosines.argmax()
@@ -358,7 +358,7 @@ def test_scores_are_nats_around_the_threshold() -> None:
 def test_a_higher_threshold_gives_a_smaller_mask() -> None:
     steps = torch.linspace(0, math.pi / 2, 144)[:, None]  # from the scene to the thing, by degrees
     rows = steps.sin() * THING + steps.cos() * SCENE
-    target = Encoded(rows, rows, GRID, (96, 96))
+    target = PatchFeatures(rows, rows, GRID, (96, 96))
     masks = [
         found(score(fit(ReferenceSet((SHOT,)), Params(threshold=t)), target))
         for t in (-20.0, -5.0, 0.0, 5.0, 20.0)
@@ -374,11 +374,11 @@ def test_negatives_take_away_what_is_found_wrongly() -> None:
     rows = scene(THERE, seed=2).debiased.clone()
     wrong = box(0, 4, 0, 4)
     rows[wrong] = scene(wrong, thing=lookalike, seed=3).debiased[wrong]
-    target = Encoded(rows, rows, GRID, (96, 96))
+    target = PatchFeatures(rows, rows, GRID, (96, 96))
     assert torch.equal(found(score(fit(ReferenceSet((SHOT,)), Params()), target)), THERE | wrong)
     marked = box(8, 12, 8, 12)
     # What is not marked in a negative picture may be anything: here it is the thing itself.
-    negative = Shot(scene(marked, lookalike, THING, seed=4), marked, negative=True)
+    negative = EncodedReference(scene(marked, lookalike, THING, seed=4), marked, negative=True)
     for shots in ((SHOT, negative), (negative, SHOT)):
         model = fit(ReferenceSet(shots), Params())
         known = [int(model.pool.patches(g).sum()) for g in (model.concept, model.rest)]
@@ -406,11 +406,11 @@ def test_a_patch_counts_as_much_as_it_is_masked() -> None:
 
 
 def test_several_shots_know_several_looks() -> None:
-    second = Shot(scene(WIDE, OTHER, PLACE, seed=5), WIDE)
+    second = EncodedReference(scene(WIDE, OTHER, PLACE, seed=5), WIDE)
     rows = scene(THERE, seed=2).debiased.clone()
     more = box(0, 4, 0, 4)
     rows[more] = scene(more, thing=OTHER, seed=3).debiased[more]
-    target = Encoded(rows, rows, GRID, (96, 96))
+    target = PatchFeatures(rows, rows, GRID, (96, 96))
     params = Params()
     assert not found(score(fit(ReferenceSet((SHOT,)), params), target))[more].any()
     assert torch.equal(
@@ -435,7 +435,7 @@ def test_views_add_looks_too() -> None:
 )
 def test_a_reference_without_background_still_finds(presence: float) -> None:
     everything = torch.ones(144, dtype=torch.bool)
-    shot = Shot(scene(everything, seed=1), everything)
+    shot = EncodedReference(scene(everything, seed=1), everything)
     scores = score(fit(ReferenceSet((shot,)), Params(presence=presence)), scene(THERE, seed=2))
     assert torch.equal(found(scores), THERE)
     assert scores.patches.isfinite().all()
@@ -443,7 +443,7 @@ def test_a_reference_without_background_still_finds(presence: float) -> None:
 
 def test_without_background_the_target_is_the_measure() -> None:
     everything = torch.ones(144, dtype=torch.bool)
-    shot = Shot(scene(everything, seed=1), everything)
+    shot = EncodedReference(scene(everything, seed=1), everything)
     target = scene(THERE, thing=unit(THING + OTHER), seed=2)  # not much like it, but the most
     scores = score(fit(ReferenceSet((shot,)), Params(presence=0)), target)
     assert torch.equal(found(scores), THERE)
@@ -451,7 +451,7 @@ def test_without_background_the_target_is_the_measure() -> None:
 
 
 def test_everything_is_repeatable_and_inputs_stay() -> None:
-    references = ReferenceSet((SHOT, Shot(scene(WIDE, seed=6), WIDE)))
+    references = ReferenceSet((SHOT, EncodedReference(scene(WIDE, seed=6), WIDE)))
     target = scene(THERE, seed=2)
     before = [t.clone() for t in (SHOT.encoded.debiased, SHOT.mask, target.debiased)]
     one, two = (score(fit(references, Params()), target) for _ in range(2))
@@ -476,7 +476,7 @@ def test_a_third_of_the_patches_stands_for_all() -> None:
 def test_extending_adds_evidence() -> None:
     references = ReferenceSet((SHOT,))
     model = fit(references, Params())
-    other = Shot(scene(WIDE, OTHER, seed=5), WIDE)
+    other = EncodedReference(scene(WIDE, OTHER, seed=5), WIDE)
     more = method.extend(model, [(other.encoded.debiased, WIDE)])
     both = fit(ReferenceSet((SHOT, other)), Params())
     assert torch.equal(more.pool.debiased, both.pool.debiased)
@@ -504,24 +504,24 @@ def test_familiarity_by_hand() -> None:
     yes, no = torch.tensor([True, False]), torch.tensor([False, True])
     model = Model(Params(), pool, yes, no, yes, torch.zeros(3))
     rows = torch.stack([X, Y, -X])
-    target = Encoded(rows, rows, (1, 3), (8, 24))
+    target = PatchFeatures(rows, rows, (1, 3), (8, 24))
     mask = torch.tensor([True, False, False])
     alike = math.cos(math.radians(22.5))  # of X to the concept's mean, which is as long
     covered = (1 + 0.5**0.5) / 2
-    value = method.familiarity(model, Shared(target), mask)
+    value = method.familiarity(model, TargetCache(target), mask)
     assert value == pytest.approx((alike + covered) / (1 + alike))
-    nothing = method.familiarity(model, Shared(target), torch.zeros(3, dtype=torch.bool))
+    nothing = method.familiarity(model, TargetCache(target), torch.zeros(3, dtype=torch.bool))
     across = math.cos(math.radians(90 - 22.5))  # the mean of all three points along Y
     assert nothing == pytest.approx((across + covered) / (1 + alike))
     # Patches count by what they weigh, and a mirror image is not asked for.
     heavy = Pool(pool.debiased, torch.tensor([3.0, 1, 1]), pool.sizes)
-    value = method.familiarity(dataclasses.replace(model, pool=heavy), Shared(target), mask)
+    value = method.familiarity(dataclasses.replace(model, pool=heavy), TargetCache(target), mask)
     mean = (3 * X + half) / 4
     met = float(unit(mean) @ X) + (3 + 0.5**0.5) / 4
     assert value == pytest.approx(met / (1 + float(mean.norm())))
     mirrored = dataclasses.replace(model, concept=yes | no)
-    assert method.familiarity(mirrored, Shared(target), mask) == pytest.approx(
-        method.familiarity(model, Shared(target), mask)
+    assert method.familiarity(mirrored, TargetCache(target), mask) == pytest.approx(
+        method.familiarity(model, TargetCache(target), mask)
     )
 
 

@@ -22,7 +22,7 @@ from likewise import SegICParams, Segmenter
 from likewise.backbones.encoder import Encoder
 from likewise.errors import InputWarning
 from likewise.example import FOLDER
-from likewise.features.encoded import Encoded
+from likewise.features.patch_features import PatchFeatures
 from likewise.io.images import read_image
 from likewise.io.masks import read_label_map, read_mask
 from likewise.methods.segic.decoder import Decoder, Shape
@@ -296,7 +296,7 @@ def test_every_frame_is_done_once_from_the_nearest(annotated: list[int], wanted:
 
 def looks(number: int, angle: float) -> Known:
     F = torch.tensor([[np.cos(angle), np.sin(angle)]], dtype=torch.float32)
-    return Known(number, Encoded(F, F, (1, 1), (8, 8)), torch.ones(1, 1))
+    return Known(number, PatchFeatures(F, F, (1, 1), (8, 8)), torch.ones(1, 1))
 
 
 def test_memory_is_bounded_and_keeps_what_differs() -> None:
@@ -315,8 +315,8 @@ def test_labels_are_carried_to_where_things_went() -> None:
     moved = torch.roll(F, 2, dims=1)
     labels = torch.zeros(1, 6, 6)
     labels[0, 2:4, 0:2] = 1
-    known = Known(0, Encoded(*2 * (F.flatten(0, 1),), (6, 6), (60, 60)), labels.flatten(1))
-    target = Encoded(*2 * (moved.flatten(0, 1),), (6, 6), (60, 60))
+    known = Known(0, PatchFeatures(*2 * (F.flatten(0, 1),), (6, 6), (60, 60)), labels.flatten(1))
+    target = PatchFeatures(*2 * (moved.flatten(0, 1),), (6, 6), (60, 60))
     want = torch.roll(labels[0], 2, dims=1)[:, 2:] > 0.5  # what is left of it came from outside
     for radius, reached in ((2, True), (1, False)):
         window = neighbourhood((6, 6), radius, torch.device("cpu"))

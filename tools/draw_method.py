@@ -52,7 +52,7 @@ def main() -> None:
                 (overlay(image, mask), f"reference: this {concept}"),
                 (target, "target"),
                 (heat(trace.evidence.reshape(encoded.grid).numpy(), size), "1. evidence"),
-                (heat(trace.shared.reshape(encoded.grid).numpy(), size), "2. shared"),
+                (heat(trace.smoothed.reshape(encoded.grid).numpy(), size), "2. shared"),
                 (heat(trace.grown.reshape(encoded.grid).numpy(), size), "3. with the seed"),
                 (overlay(target, found), "mask"),
             ]

@@ -15,7 +15,7 @@ from .refine import compete_inside, refine
 from .result import ClassResult, Result
 
 if TYPE_CHECKING:
-    from .features.shared import Shared
+    from .features.target_cache import TargetCache
     from .methods import Scores
 
 MIN_PATCHES = 2
@@ -25,7 +25,7 @@ MIN_PATCHES = 2
 def make_result(
     image: np.ndarray | Picture,
     found: Mapping[str, Scores],
-    shared: Shared,
+    cache: TargetCache,
     input_size: tuple[int, int],
     refiner: str,
     *,
@@ -36,13 +36,13 @@ def make_result(
     Args:
         image: (H, W, 3) uint8 RGB, or a picture; its pixels that are not valid are in no mask.
         found: label → scores of the class, at least one.
-        shared: the image, encoded.
+        cache: the encoded image and what was computed of it for all its classes.
         input_size: (H, W) that the backbone saw.
         refiner: ``none``, ``guided`` or ``crf``.
         keep_tree: the result has the clustering of the image's patches.
     """
     pixels = pixels_of(image)
-    scores = [f.on(shared.target.grid) for f in found.values()]
+    scores = [f.on(cache.target.grid) for f in found.values()]
     masks = [refine(s, pixels, input_size, refiner) for s in scores]
     confidences, wholes = [f.confidence for f in found.values()], wholes_of(list(found))
     label_map, masks = compete_inside(masks, scores, confidences, wholes, input_size)
@@ -58,7 +58,7 @@ def make_result(
         trace=best.trace,
         label_map=label_map,
         classes=classes,
-        tree=shared.tree if keep_tree else None,
+        tree=cache.tree if keep_tree else None,
         preview=preview(pixels),
     ).within(image.valid if isinstance(image, Picture) else None)
 

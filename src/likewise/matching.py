@@ -11,7 +11,7 @@ from .errors import LikewiseError
 from .methods.keypoints import match_keypoints
 
 if TYPE_CHECKING:
-    from .features.encoded import Encoded
+    from .features.patch_features import PatchFeatures
     from .io.images import ImageLike
     from .segmenter import Segmenter
 
@@ -47,7 +47,7 @@ def match(
 
 
 def match_encoded(
-    reference: Encoded, target: Encoded, keypoints: np.ndarray, debiased: bool
+    reference: PatchFeatures, target: PatchFeatures, keypoints: np.ndarray, debiased: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """``match_keypoints`` on (n, 2) float32 arrays."""
     import torch

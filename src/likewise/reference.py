@@ -14,8 +14,8 @@ from PIL import Image
 
 from .class_names import check_classes, is_part
 from .errors import ImageError
-from .features.encoded import Encoded
 from .features.grid import mask_share, mask_to_grid
+from .features.patch_features import PatchFeatures
 from .features.views import make_views
 from .io.annotations.shapes import LABEL
 from .io.decoding import PATH
@@ -63,13 +63,13 @@ class Reference:
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
-    """One encoded reference."""
+class EncodedReference:
+    """One shot: the patch features and the mask of one reference."""
 
-    encoded: Encoded
+    encoded: PatchFeatures
     mask: torch.Tensor
     """(N,) bool, never empty: the patches of the concept, or of what it is not."""
-    views: Mapping[str, tuple[Encoded, torch.Tensor]] = field(default_factory=dict)
+    views: Mapping[str, tuple[PatchFeatures, torch.Tensor]] = field(default_factory=dict)
     """The same reference seen otherwise (see ``features/views.py``), each with its mask."""
     label: str = LABEL
     negative: bool = False
@@ -82,7 +82,7 @@ class Shot:
     and of its views."""
 
     @property
-    def seen(self) -> dict[str, tuple[Encoded, torch.Tensor]]:
+    def seen(self) -> dict[str, tuple[PatchFeatures, torch.Tensor]]:
         """The reference as it is (``""``), then its views, each with its mask."""
         return {"": (self.encoded, self.mask), **self.views}
 
@@ -95,16 +95,16 @@ class Shot:
 class ReferenceSet:
     """Encoded references of one or several concepts, reusable for any number of targets."""
 
-    shots: tuple[Shot, ...]
+    shots: tuple[EncodedReference, ...]
     ranges: Ranges = field(default_factory=dict)
     """Of pictures of more than 8 bits: values shown, by kind of number, for targets too."""
-    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
+    _cached: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def kept(self, name: str, make: Callable[[], T]) -> T:
-        """What a method makes of all shots, whatever their class: made once, also for ``of``."""
-        if name not in self._kept:
-            self._kept[name] = make()
-        return cast(T, self._kept[name])
+    def cached(self, name: str, make: Callable[[], T]) -> T:
+        """``make()``, computed once and then kept under ``name``, also for subsets (``of``)."""
+        if name not in self._cached:
+            self._cached[name] = make()
+        return cast(T, self._cached[name])
 
     def __len__(self) -> int:
         return len(self.shots)
@@ -117,12 +117,12 @@ class ReferenceSet:
         return hashlib.sha256("\n".join(known).encode()).hexdigest()
 
     @property
-    def positives(self) -> tuple[Shot, ...]:
+    def positives(self) -> tuple[EncodedReference, ...]:
         """Shots that show the concept."""
         return tuple(s for s in self.shots if not s.negative)
 
     @property
-    def negatives(self) -> tuple[Shot, ...]:
+    def negatives(self) -> tuple[EncodedReference, ...]:
         """Shots that show what it is not."""
         return tuple(s for s in self.shots if s.negative)
 
@@ -137,7 +137,7 @@ class ReferenceSet:
 
         That is the root of the area of a connected piece of the masks, at the size of the images.
         """
-        return self.kept("object_side", lambda: _object_side(self.positives))
+        return self.cached("object_side", lambda: _object_side(self.positives))
 
     def only(self, labels: Sequence[str]) -> ReferenceSet:
         """The references of some classes, and the negative ones.
@@ -152,12 +152,12 @@ class ReferenceSet:
     def of(self, label: str) -> ReferenceSet:
         """The references of one class; what the other classes mark is what it is not.
 
-        Its parts and what it is a part of say neither: their references are left out.
+        Its parts and its whole are neither positive nor negative: their references are left out.
         """
         related = {k for k in self.labels if is_part(k, label) or is_part(label, k)}
-        kept = self._kept
-        if related:  # what is kept is of other shots then
-            kept = self.kept(f"without {sorted(related)}", dict)
+        cache = self._cached
+        if related:  # fewer shots: what was computed of all does not hold for them
+            cache = self.cached(f"without {sorted(related)}", dict)
         return ReferenceSet(
             tuple(
                 s if s.negative or s.label == label else replace(s, negative=True)
@@ -165,11 +165,11 @@ class ReferenceSet:
                 if s.negative or s.label not in related
             ),
             self.ranges,
-            kept,
+            cache,
         )
 
 
-def _object_side(shots: Sequence[Shot]) -> float | None:
+def _object_side(shots: Sequence[EncodedReference]) -> float | None:
     from scipy.ndimage import label
 
     sides: list[float] = []
@@ -305,7 +305,7 @@ def encode_references(
         patches = {name: (encoded[key], marked) for name, (key, marked, _) in shown.items()}
         shares = {name: share for name, (_, _, share) in shown.items()}
         kind = reference.label, reference.negative
-        shots.append(Shot(*patches.pop(""), patches, *kind, small, digest, shares))
+        shots.append(EncodedReference(*patches.pop(""), patches, *kind, small, digest, shares))
     return ReferenceSet(tuple(shots), ranges)
 
 

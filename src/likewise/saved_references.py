@@ -16,7 +16,7 @@ from .errors import LikewiseError
 from .features.debias import resolve_rank
 from .io.files import refused, whole_file
 from .methods import check_negatives, get_method
-from .reference import ReferenceSet, Shot
+from .reference import EncodedReference, ReferenceSet
 from .reference_file import (
     ENTRY,
     FORMAT,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from .backbones.encoder import Encoder
-    from .features.encoded import Encoded
+    from .features.patch_features import PatchFeatures
 
 
 def save_references(
@@ -63,7 +63,8 @@ def save_references(
 
     path = Path(path)
     check_name(path)
-    encoded: dict[int, Encoded] = {}  # by identity: classes marked in one image share its features
+    # By identity: classes marked in one image share its features.
+    encoded: dict[int, PatchFeatures] = {}
     tensors, shots = {}, []
     for s, shot in enumerate(references.shots):
         numbers = {}
@@ -128,9 +129,9 @@ def load_references(path: str | Path, encoder: Encoder, method: str) -> Referenc
             f"{path} was saved for method {info.method}, without the views that {method} needs: "
             f"give --method {info.method}, or save it again with --method {method}."
         )
-    encoded: dict[int, Encoded] = {}
+    encoded: dict[int, PatchFeatures] = {}
 
-    def picture(p: int) -> Encoded:
+    def picture(p: int) -> PatchFeatures:
         if p not in encoded:
             colour = tensors.get(f"picture.{p}.colour")
             encoded[p] = encoder.restore(
@@ -142,7 +143,7 @@ def load_references(path: str | Path, encoder: Encoder, method: str) -> Referenc
 
     shots = []
     for s, facts in enumerate(info.shots):
-        patches: dict[str, tuple[Encoded, torch.Tensor]] = {
+        patches: dict[str, tuple[PatchFeatures, torch.Tensor]] = {
             view: (
                 picture(p),
                 torch.from_numpy(tensors[f"shot.{s}.mask.{view}"]).to(encoder.device),
@@ -160,7 +161,7 @@ def load_references(path: str | Path, encoder: Encoder, method: str) -> Referenc
         kept = tensors[f"picture.{facts['pictures']['plain']}.features"].tobytes()
         digest = hashlib.sha256(kept + tensors[f"shot.{s}.mask.plain"].tobytes()).hexdigest()
         kind = facts["label"], facts["negative"]
-        shots.append(Shot(plain, mask, patches, *kind, small, digest, shares))
+        shots.append(EncodedReference(plain, mask, patches, *kind, small, digest, shares))
     check_negatives(method, shots)
     return ReferenceSet(tuple(shots), info.ranges)
 

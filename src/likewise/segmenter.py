@@ -18,7 +18,7 @@ from .backbones.encoder import Encoder
 from .class_names import check_classes
 from .decision import make_result, note_too_small, pixels_of
 from .errors import LikewiseError
-from .features.shared import Shared
+from .features.target_cache import TargetCache
 from .io.images import ImageLike, Picture, read_picture
 from .io.prefetch import batched, prefetch_map
 from .methods import (
@@ -36,7 +36,7 @@ from .result import Result
 
 if TYPE_CHECKING:
     from .backbones.loading import Backbone
-    from .features.encoded import Encoded
+    from .features.patch_features import PatchFeatures
     from .methods import Scores
 
 CONSENSUS_BATCH = 16
@@ -289,30 +289,31 @@ class Segmenter:
 
         found = consensus_of_classes(references, self.models, encoded)
         return [
-            self._result(image, Shared(target), scores)
+            self._result(image, TargetCache(target), scores)
             for image, target, scores in zip(images, encoded, found, strict=True)
         ]
 
-    def segment_encoded(self, image: np.ndarray | Picture, target: Encoded) -> Result:
+    def segment_encoded(self, image: np.ndarray | Picture, target: PatchFeatures) -> Result:
         """Segment an image that is encoded already, as for ``segment_batch``, from its features.
 
         Raises:
             LikewiseError: if there is no reference yet.
         """
-        shared = Shared(target, len(self.models))
-        return self._result(image, shared, self.score_encoded(target, shared))
+        cache = TargetCache(target, len(self.models))
+        return self._result(image, cache, self.score_encoded(target, cache))
 
-    def score_encoded(self, target: Encoded, shared: Shared | None = None) -> dict[str, Scores]:
-        """What the method says of an image that is encoded already: label → its scores.
+    def score_encoded(
+        self, target: PatchFeatures, cache: TargetCache | None = None
+    ) -> dict[str, Scores]:
+        """Scores of an encoded image, label → scores; all classes use one ``cache``.
 
         Raises:
             LikewiseError: if there is no reference yet.
         """
         self.fitted()
-        shared = shared or Shared(target, len(self.models))
+        cache = cache or TargetCache(target, len(self.models))
         method = get_method(self.method)
-        # What one class worked out of the target alone serves the next.
-        return {k: method.score(model, target, shared) for k, model in self.models.items()}
+        return {k: method.score(model, target, cache) for k, model in self.models.items()}
 
     def fitted(self) -> ReferenceSet:
         """The encoded references. Raises LikewiseError if there are none yet."""
@@ -321,13 +322,13 @@ class Segmenter:
         return self.references
 
     def _result(
-        self, image: np.ndarray | Picture, shared: Shared, found: dict[str, Scores]
+        self, image: np.ndarray | Picture, cache: TargetCache, found: dict[str, Scores]
     ) -> Result:
         """From the scores of every class, in the order of ``models``."""
         size = self.encoder.input_size
-        result = make_result(image, found, shared, size, self.refiner, keep_tree=self.keep_tree)
+        result = make_result(image, found, cache, size, self.refiner, keep_tree=self.keep_tree)
         if isinstance(image, Picture) and not result.present:
-            note_too_small(image, shared.target.grid, self.fitted().object_side)
+            note_too_small(image, cache.target.grid, self.fitted().object_side)
         return result
 
 

@@ -12,15 +12,15 @@ from .backbones.cut import cut_backbone
 from .backbones.encoder import MAX_SIDE, Encoder
 from .backbones.loading import Backbone
 from .errors import LikewiseError
-from .features.encoded import Encoded
-from .features.shared import Shared
+from .features.patch_features import PatchFeatures
+from .features.target_cache import TargetCache
 from .features.views import VIEWS, make_views, same_picture
 from .methods import Method, check_negatives, get_method
 from .reference import (
+    EncodedReference,
     Example,
     Reference,
     ReferenceSet,
-    Shot,
     as_references,
     encode_references,
     read_reference,
@@ -214,7 +214,7 @@ class _Search:
 class Test:
     """Something whose mask is known, and the shots it is to be found from."""
 
-    target: Encoded
+    target: PatchFeatures
     image: np.ndarray
     """(H, W, 3) uint8."""
     mask: np.ndarray
@@ -247,19 +247,22 @@ class Bench:
         total = 0.0
         for number, test in enumerate(self.tests):
             model = self.method.fit(test.references, params)
-            shared = Shared(test.target)
+            cache = TargetCache(test.target)
             if number in self._trees:
-                shared.tree = self._trees[number]
-            found = self.method.score(model, test.target, shared)
-            if "tree" in vars(shared):  # it was needed
-                self._trees[number] = shared.tree
+                cache.tree = self._trees[number]
+            found = self.method.score(model, test.target, cache)
+            if "tree" in vars(cache):  # it was needed
+                self._trees[number] = cache.tree
             mask = refine(found.on(test.target.grid), test.image, self.encoder.input_size)
             total += float((mask & test.mask).sum() / (mask | test.mask).sum())
         return total / len(self.tests)
 
 
 def _tests(
-    shots: Sequence[Shot], examples: Sequence[Reference], names: Sequence[str], by_view: bool
+    shots: Sequence[EncodedReference],
+    examples: Sequence[Reference],
+    names: Sequence[str],
+    by_view: bool,
 ) -> Iterator[Test]:
     """A test for every positive shot, or for every view of it; ``names`` of views are used."""
     for number, (shot, example) in enumerate(zip(shots, examples, strict=True)):
@@ -276,12 +279,14 @@ def _tests(
             yield Test(shot.seen[name][0], view, marked, rest)
 
 
-def _without(shot: Shot, left_out: Sequence[str], names: Sequence[str]) -> Shot:
+def _without(
+    shot: EncodedReference, left_out: Sequence[str], names: Sequence[str]
+) -> EncodedReference:
     """A shot as the method would have it if some views (``""``: the picture) did not exist."""
     (first, (encoded, mask)), *rest = [(n, v) for n, v in shot.seen.items() if n not in left_out]
     kept = {n: v for n, v in rest if n in names}
     shares = {"": shot.share(first), **{n: shot.share(n) for n in kept}}
-    return Shot(encoded, mask, kept, shot.label, shot.negative, shares=shares)
+    return EncodedReference(encoded, mask, kept, shot.label, shot.negative, shares=shares)
 
 
 def _encoder_like(encoder: Encoder, backbone: Backbone, size: Size) -> Encoder:

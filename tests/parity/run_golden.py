@@ -25,8 +25,8 @@ from report import report, verdict
 from likewise.errors import LikewiseError
 from likewise.features.clustering import MergeTree
 from likewise.features.debias import debias, positional_basis, resolve_rank
-from likewise.features.encoded import Encoded
 from likewise.features.grid import mask_to_grid
+from likewise.features.patch_features import PatchFeatures
 from likewise.features.prototypes import cluster_prototypes
 from likewise.methods.insid3 import INSID3Params, INSID3Trace, insid3
 from likewise.methods.keypoints import match_keypoints
@@ -85,11 +85,11 @@ class Bases:
         return self._made[rank]
 
 
-def encoded(features: np.ndarray, basis: torch.Tensor, size: Any) -> Encoded:
+def encoded(features: np.ndarray, basis: torch.Tensor, size: Any) -> PatchFeatures:
     """What the encoder would have made of (D,h,w) features of an image of `size` (H, W)."""
     F = rows_of(features)
     grid = (features.shape[1], features.shape[2])
-    return Encoded(F, debias(F, basis), grid, (int(size[0]), int(size[1])))
+    return PatchFeatures(F, debias(F, basis), grid, (int(size[0]), int(size[1])))
 
 
 def compare_basis(path: Path, case: Case, bases: Bases) -> list[Row]:
@@ -140,7 +140,7 @@ def compare_case(path: Path, case: Case, bases: Bases) -> list[Row]:
 
 
 def compare_clusters(
-    name: str, case: Case, target: Encoded, trace: INSID3Trace, tau: float
+    name: str, case: Case, target: PatchFeatures, trace: INSID3Trace, tau: float
 ) -> list[Row]:
     """Partition and seed; where there was no candidate, there must be no seed, and no more."""
     seed = int(case["seed"].item())
@@ -213,7 +213,10 @@ def tie_note(margin: float, tokens: np.ndarray | None = None, width: int = 1) ->
 
 
 def candidate_margins(
-    references: list[Encoded], masks: list[torch.Tensor], target: Encoded, trace: INSID3Trace
+    references: list[PatchFeatures],
+    masks: list[torch.Tensor],
+    target: PatchFeatures,
+    trace: INSID3Trace,
 ) -> np.ndarray:
     """(N,) smallest change of similarities that would make each token (no) candidate."""
     inf = torch.full((len(target.debiased),), torch.inf)

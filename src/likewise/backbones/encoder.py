@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
-from ..features.encoded import Encoded
+from ..features.patch_features import PatchFeatures
 from ..io.prefetch import batched, prefetch_map
 from .loading import Backbone, load_backbone, patch_tokens
 
@@ -220,14 +220,14 @@ class Encoder:
             pixels = pixels.to(self.device, self.dtype)
             return patch_tokens(self.backbone, pixels).flatten(1, 2).float()
 
-    def encode(self, image: np.ndarray) -> Encoded:
+    def encode(self, image: np.ndarray) -> PatchFeatures:
         """Encode one (H, W, 3) uint8 RGB image."""
         return next(self.encode_many([image]))
 
     def encode_many(
         self, images: Iterable[np.ndarray], batch_size: int | None = None
-    ) -> Iterator[Encoded]:
-        """Encode images in batches; yields one ``Encoded`` for each, in order.
+    ) -> Iterator[PatchFeatures]:
+        """Encode images in batches; yields one ``PatchFeatures`` for each, in order.
 
         The next images are taken and resized in threads while a batch is encoded.
 
@@ -252,9 +252,9 @@ class Encoder:
             colours = self._patch_colours(pixels)
             F = torch.nn.functional.normalize(self.tokens(pixels), dim=2)
             for (_, size), features, colour in zip(batch, F, colours, strict=True):
-                yield Encoded(features, self.debias(features), self.grid, size, colour)
+                yield PatchFeatures(features, self.debias(features), self.grid, size, colour)
 
-    def _join(self, encoded: Sequence[Encoded]) -> Encoded:
+    def _join(self, encoded: Sequence[PatchFeatures]) -> PatchFeatures:
         """What the joined backbones say of one image, on one grid."""
         import torch
 
@@ -263,11 +263,11 @@ class Encoder:
             for scale, e in zip(self._scales, encoded, strict=True)
         ]
         features, first = torch.cat(pieces, dim=1), encoded[0]
-        return Encoded(features, self.debias(features), self.grid, first.size, first.colour)
+        return PatchFeatures(features, self.debias(features), self.grid, first.size, first.colour)
 
     def restore(
         self, features: torch.Tensor, size: tuple[int, int], colour: torch.Tensor | None
-    ) -> Encoded:
+    ) -> PatchFeatures:
         """An image encoded before, from what was kept of it.
 
         Args:
@@ -282,7 +282,7 @@ class Encoder:
         if F.dtype != torch.float32:
             F = torch.nn.functional.normalize(F.float(), dim=1)
         colour = None if colour is None else colour.to(self.device)
-        return Encoded(F, self.debias(F), self.grid, size, colour)
+        return PatchFeatures(F, self.debias(F), self.grid, size, colour)
 
 
 def resampled(

@@ -12,7 +12,7 @@ from .correspondence import BLOCK_ENTRIES
 if TYPE_CHECKING:
     import torch
 
-    from .encoded import Encoded
+    from .patch_features import PatchFeatures
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +158,7 @@ def discriminant(
 
 
 def known_patches(
-    encoded: Encoded, mask: torch.Tensor, negative: bool
+    encoded: PatchFeatures, mask: torch.Tensor, negative: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What one reference tells about foreground and background.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backbones.encoder import Encoder
 from ..errors import ImageError, LikewiseError, note
-from ..features.encoded import Encoded
+from ..features.patch_features import PatchFeatures
 from ..io.images import ImageLike, Picture
 from ..io.masks import ANY, MaskLike, nearest
 from ..matching import check_keypoints, match_encoded
@@ -71,11 +71,11 @@ class INSID3:
     def reset_state(self) -> None:
         """Forget references and target."""
         self._forget_references()
-        self._target: tuple[Picture, Encoded] | None = None
+        self._target: tuple[Picture, PatchFeatures] | None = None
 
     def _forget_references(self) -> None:
         self._segmenter.references = None
-        self._first: Encoded | None = None
+        self._first: PatchFeatures | None = None
         self._used = False
 
     @property

@@ -17,9 +17,9 @@ from ..errors import LikewiseError
 if TYPE_CHECKING:
     import torch
 
-    from ..features.encoded import Encoded
-    from ..features.shared import Shared
-    from ..reference import Reference, ReferenceSet, Shot
+    from ..features.patch_features import PatchFeatures
+    from ..features.target_cache import TargetCache
+    from ..reference import EncodedReference, Reference, ReferenceSet
 
 METHODS = ("likewise", "insid3", "foris", "frost", "nearest", "segic")
 DEFAULT = "likewise"
@@ -86,8 +86,8 @@ class Method(Protocol):
         """Everything that depends on the references alone."""
 
     @staticmethod
-    def score(model: Any, target: Encoded, shared: Shared | None = None) -> Scores:
-        """Scores of one target; ``shared`` holds what other classes have worked out of it."""
+    def score(model: Any, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
+        """Scores of one target; ``cache`` has what other classes already computed of it."""
 
 
 def get_method(name: str) -> Method:
@@ -97,7 +97,7 @@ def get_method(name: str) -> Method:
     return cast(Method, importlib.import_module(f".{name}", __name__))
 
 
-def check_negatives(name: str, references: Sequence[Reference | Shot]) -> None:
+def check_negatives(name: str, references: Sequence[Reference | EncodedReference]) -> None:
     """Raises LikewiseError if some are negative and the method knows none."""
     if not get_method(name).CAN.negatives and any(r.negative for r in references):
         raise LikewiseError(f"method {name} knows no negative references; use likewise.")

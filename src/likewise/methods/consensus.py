@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..features.encoded import Encoded
-from ..features.shared import Shared
+from ..features.patch_features import PatchFeatures
+from ..features.target_cache import TargetCache
 from . import Scores, likewise
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Found:
 def consensus(
     references: ReferenceSet,
     model: likewise.Model,
-    targets: Sequence[Encoded],
+    targets: Sequence[PatchFeatures],
     rounds: int = ROUNDS,
     classes: int = 1,
 ) -> list[Scores]:
@@ -63,7 +63,7 @@ def consensus(
         P scores, in order. Each target is judged without what was found in itself; its confidence
         is that of the references alone.
     """
-    single = [likewise.score(model, t, Shared(t, classes)) for t in targets]
+    single = [likewise.score(model, t, TargetCache(t, classes)) for t in targets]
     open_model = replace(model, params=replace(model.params, presence=0.0))
     scores = single
     for _ in range(rounds):
@@ -79,7 +79,7 @@ def consensus(
             others = [f.patches for i, f in chosen.items() if i != number]
             if own.confidence >= model.params.presence:
                 extended = likewise.extend(open_model, others)
-                joint = likewise.score(extended, target, Shared(target, classes))
+                joint = likewise.score(extended, target, TargetCache(target, classes))
                 scores.append(_settled(own, joint))
             else:
                 scores.append(own)
@@ -87,7 +87,7 @@ def consensus(
 
 
 def consensus_of_classes(
-    references: ReferenceSet, models: Mapping[str, likewise.Model], targets: Sequence[Encoded]
+    references: ReferenceSet, models: Mapping[str, likewise.Model], targets: Sequence[PatchFeatures]
 ) -> list[dict[str, Scores]]:
     """The consensus of every class for itself: of each target, in order, label → scores.
 
@@ -112,15 +112,15 @@ def _settled(own: Scores, joint: Scores) -> Scores:
 
 
 def _as_reference(
-    references: ReferenceSet, params: likewise.Params, target: Encoded, result: Scores
+    references: ReferenceSet, params: likewise.Params, target: PatchFeatures, result: Scores
 ) -> Found | None:
     """What was found in one target, tested on the true references; None if nothing was."""
-    from ..reference import ReferenceSet, Shot
+    from ..reference import EncodedReference, ReferenceSet
 
     mask = result.patches > 0.5
     if not mask.any() or mask.all():
         return None
-    pair = ReferenceSet((Shot(target, mask), *references.negatives))
+    pair = ReferenceSet((EncodedReference(target, mask), *references.negatives))
     alone = likewise.fit(pair, replace(params, presence=0.0))
     overlaps = [
         likewise.iou(likewise.score(alone, s.encoded).patches > 0.5, s.mask)

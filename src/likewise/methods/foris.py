@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, ClassVar
 from ..errors import LikewiseError
 from ..features.clustering import MergeTree, average_linkage
 from ..features.correspondence import nearest
-from ..features.encoded import Encoded
+from ..features.patch_features import PatchFeatures
 from ..features.prototypes import cluster_means, cluster_prototypes, reference_prototype
-from ..features.shared import Shared
+from ..features.target_cache import TargetCache
 from . import TAU, Abilities, MethodParams, Scores
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def densify(candidates: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     return (plane | near).flatten()
 
 
-def layout_tree(target: Encoded, params: FoRISParams) -> MergeTree:
+def layout_tree(target: PatchFeatures, params: FoRISParams) -> MergeTree:
     """Clustering of features, colour and place: neighbours of one colour belong together."""
     import torch
 
@@ -223,7 +223,7 @@ def layout_tree(target: Encoded, params: FoRISParams) -> MergeTree:
 
 
 def seed_prior(
-    target: Encoded,
+    target: PatchFeatures,
     matched: torch.Tensor,
     mean: torch.Tensor,
     votes: torch.Tensor,
@@ -277,8 +277,8 @@ def fit(references: ReferenceSet, params: FoRISParams) -> FoRISModel:
     return FoRISModel(appearances[0], appearances[1], centre, params)
 
 
-def score(model: FoRISModel, target: Encoded, shared: Shared | None = None) -> Scores:
-    """All steps; ``shared`` has the clustering of ``target.features``, for the consolidation."""
+def score(model: FoRISModel, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
+    """All steps; ``cache`` has the clustering of ``target.features``, for the consolidation."""
     import torch
 
     p = model.params
@@ -307,7 +307,7 @@ def score(model: FoRISModel, target: Encoded, shared: Shared | None = None) -> S
     uncertainty = 1 - (2 * normalise(localised) - 1).abs()
     penalty = p.disagreement_weight * disagreement + p.ambiguity_weight * torch.minimum(fg, bg)
     penalty = (penalty * uncertainty**p.uncertainty_power).clamp(max=p.highest_penalty)
-    tree = (shared or Shared(target)).tree
+    tree = (cache or TargetCache(target)).tree
     labels = torch.from_numpy(tree.cut(TAU if p.tau is None else p.tau)).to(matched.device)
     change = cluster_change(foreground - background, fg, bg, labels, p)
     consolidated = localised - penalty + change

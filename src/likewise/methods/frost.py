@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
 from ..features.correspondence import nearest_k
-from ..features.encoded import Encoded
 from ..features.evidence import known_patches
+from ..features.patch_features import PatchFeatures
 from . import Abilities, MethodParams, Scores
 from .nearest import closeness
 
 if TYPE_CHECKING:
     import torch
 
-    from ..features.shared import Shared
+    from ..features.target_cache import TargetCache
     from ..reference import ReferenceSet
 
 BANDWIDTHS = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -181,7 +181,7 @@ def choose_bandwidth(tokens: torch.Tensor, masked: torch.Tensor, source: torch.T
 
 
 def propagate(
-    target: Encoded, values: torch.Tensor, iterations: int, weight: float
+    target: PatchFeatures, values: torch.Tensor, iterations: int, weight: float
 ) -> torch.Tensor:
     """Bilateral propagation: neighbours alike in feature, colour and place agree on their values.
 
@@ -232,8 +232,8 @@ def fit(references: ReferenceSet, params: FROSTParams) -> FROSTModel:
     return FROSTModel(tokens, masked, root, bandwidth, plain[masked], params)
 
 
-def score(model: FROSTModel, target: Encoded, shared: Shared | None = None) -> Scores:
-    """0.5 + h² · log-ratio / 4, after vote and propagation; ``shared`` is not needed.
+def score(model: FROSTModel, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
+    """0.5 + h² · log-ratio / 4, after vote and propagation; ``cache`` is not needed.
 
     The confidence is ``closeness``: a ratio says nothing of a target where neither class is seen.
     """

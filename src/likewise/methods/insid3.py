@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 from ..errors import LikewiseError
 from ..features.clustering import MergeTree
 from ..features.correspondence import nearest
-from ..features.encoded import Encoded
+from ..features.patch_features import PatchFeatures
 from ..features.prototypes import cluster_means, cluster_prototypes, reference_prototype
-from ..features.shared import Shared
+from ..features.target_cache import TargetCache
 from . import TAU, Abilities, MethodParams, Scores
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class INSID3Trace:
 
 
 def candidate_patches(
-    references: Sequence[Encoded],
+    references: Sequence[PatchFeatures],
     masks: Sequence[torch.Tensor],
-    target: Encoded,
+    target: PatchFeatures,
     similarity: torch.Tensor,
 ) -> torch.Tensor:
     """Patches that are similar to the prototype and whose nearest reference patch is masked (§3.3).
@@ -120,11 +120,11 @@ def nearest_is_masked(
 
 
 def insid3(
-    references: Sequence[Encoded],
+    references: Sequence[PatchFeatures],
     masks: Sequence[torch.Tensor],
-    target: Encoded,
+    target: PatchFeatures,
     params: INSID3Params = INSID3Params(),
-    shared: Shared | None = None,
+    cache: TargetCache | None = None,
 ) -> INSID3Trace:
     """Segment ``target`` like the masked patches of K references (INSID3 §3.2-3.4, Algorithm 1).
 
@@ -133,7 +133,7 @@ def insid3(
         masks: K tensors (N,) bool on the features' device, none empty: the references' grid masks.
         target: the encoded target.
         params: tau and alpha.
-        shared: what is known of ``target`` already; saves clustering it again.
+        cache: what was computed of ``target`` already; saves clustering it again.
 
     Returns:
         A trace whose ``scores`` (N,) are 1 on the kept patches and 0 elsewhere; all 0 when no patch
@@ -147,7 +147,7 @@ def insid3(
     if not candidates.any():
         return INSID3Trace(prototype, similarity, candidates, scores=torch.zeros_like(similarity))
 
-    tree = (shared or Shared(target)).tree
+    tree = (cache or TargetCache(target)).tree
     tau = TAU if params.tau is None else params.tau
     labels = torch.from_numpy(tree.cut(tau)).to(similarity.device)
     count = int(labels.max()) + 1
@@ -181,12 +181,14 @@ def fit(references: ReferenceSet, params: INSID3Params) -> tuple[ReferenceSet, I
 
 
 def score(
-    model: tuple[ReferenceSet, INSID3Params], target: Encoded, shared: Shared | None = None
+    model: tuple[ReferenceSet, INSID3Params],
+    target: PatchFeatures,
+    cache: TargetCache | None = None,
 ) -> Scores:
     """``insid3`` as a method; its confidence is the seed's mean similarity to the prototype."""
     shots = model[0].positives
     references, masks = [s.encoded for s in shots], [s.mask for s in shots]
-    trace = insid3(references, masks, target, model[1], shared)
+    trace = insid3(references, masks, target, model[1], cache)
     if trace.labels is None:
         return Scores(trace.scores, 0.0, trace)
     confidence = trace.similarity[trace.labels == trace.seed].mean().clamp(0, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..features.encoded import Encoded
+from ..features.patch_features import PatchFeatures
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +22,8 @@ class MatchParams:
 
 
 def match_keypoints(
-    reference: Encoded,
-    target: Encoded,
+    reference: PatchFeatures,
+    target: PatchFeatures,
     keypoints: torch.Tensor,
     params: MatchParams = MatchParams(),
     debiased: bool = True,

@@ -19,15 +19,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
-from ..features.encoded import Encoded
 from ..features.evidence import Pool, discriminant, log_density
-from ..features.shared import Shared
+from ..features.patch_features import PatchFeatures
+from ..features.target_cache import TargetCache
 from . import Abilities, MethodParams, Scores
 
 if TYPE_CHECKING:
     import torch
 
-    from ..reference import ReferenceSet, Shot
+    from ..reference import EncodedReference, ReferenceSet
 
 VIEWS: tuple[str, ...] = ("flip",)
 CAN = Abilities(consensus=True, threshold=True, min_confidence=0.8)
@@ -102,7 +102,7 @@ class Trace:
 
     evidence: torch.Tensor
     """(N,) float32 nats; above 0 speaks for the concept."""
-    shared: torch.Tensor
+    smoothed: torch.Tensor
     """(N,) float32 nats, after sharing."""
     grown: torch.Tensor
     """(N,) float32 nats, with what likeness to the seed adds: what is decided on."""
@@ -114,7 +114,7 @@ def fit(references: ReferenceSet, params: Params) -> Model:
     """Pool the patches of all shots and of their mirror images, and learn the discriminant."""
     import torch
 
-    pool = references.kept("pool", lambda: pool_of(references.shots))
+    pool = references.cached("pool", lambda: pool_of(references.shots))
     concept, rest, plain = [], [], []
     for shot in references.shots:
         for name in shot.seen:
@@ -127,7 +127,7 @@ def fit(references: ReferenceSet, params: Params) -> Model:
     return taught(Model(params, pool, yes, no, own, none))
 
 
-def pool_of(shots: Sequence[Shot]) -> Pool:
+def pool_of(shots: Sequence[EncodedReference]) -> Pool:
     """Two groups for each shot and each of its views: its masked patches, then the others.
 
     A patch that the mask covers in part is in both, with the share that belongs there.
@@ -174,18 +174,18 @@ def extend(model: Model, more: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> M
     )
 
 
-def score(model: Model, target: Encoded, shared: Shared | None = None) -> Scores:
+def score(model: Model, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
     """Evidence of one target: ±REACH nats around the threshold become 0..1.
 
     No patch is above 0.5 if the confidence says that the concept is absent.
     """
-    shared = shared or Shared(target)
-    trace = explain(model, shared)
+    cache = cache or TargetCache(target)
+    trace = explain(model, cache)
     above = trace.grown > model.params.threshold
     patches = (trace.grown - model.params.threshold) / (2 * REACH) + 0.5
-    if shared.classes > 1 and not above.any():  # of many classes, most
+    if cache.classes > 1 and not above.any():  # of many classes, most
         return Scores(patches.clamp(0, 0.5), 0.0, trace)
-    trace = replace(trace, familiarity=familiarity(model, shared, above))
+    trace = replace(trace, familiarity=familiarity(model, cache, above))
     confidence = 1 / (1 + math.exp((FAMILIAR - trace.familiarity) / SLOPE))
     present = confidence >= model.params.presence
     return Scores(patches.clamp(0, 1 if present else 0.5), confidence, trace)
@@ -196,18 +196,18 @@ def iou(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a & b).sum() / (a | b).sum().clamp_min(1))
 
 
-def explain(model: Model, shared: Shared) -> Trace:
+def explain(model: Model, cache: TargetCache) -> Trace:
     """Steps 1 to 3 on one target; the familiarity is not known yet: 0."""
-    params, T = model.params, shared.target.debiased
-    found = shared.match(model.pool, params.temperature)
+    params, T = model.params, cache.target.debiased
+    found = cache.match(model.pool, params.temperature)
     evidence = log_density(model.pool, found, model.concept)
     if has_both(model):
         evidence = evidence - log_density(model.pool, found, model.rest)
         evidence += params.linear * (T @ model.weights[:-1] + model.weights[-1])
     else:  # nothing is known not to be it: what is more like it than this target is on average
         evidence = evidence - evidence.mean()
-    alike = shared.affinities.smooth(evidence, params.affinity)
-    grown = alike + params.seed * like_seed(shared.target.features, alike)
+    alike = cache.affinities.smooth(evidence, params.affinity)
+    grown = alike + params.seed * like_seed(cache.target.features, alike)
     return Trace(evidence, alike, grown, 0.0)
 
 
@@ -229,7 +229,7 @@ def like_seed(features: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
     return (cosines - (low + high) / 2) / (high - low).clamp_min(1e-3)
 
 
-def familiarity(model: Model, shared: Shared, mask: torch.Tensor) -> float:
+def familiarity(model: Model, cache: TargetCache, mask: torch.Tensor) -> float:
     """How well a target and references explain each other: the sum of two cosines, divided.
 
     The first is that of the mean of what was found (of all, if nothing was) to the concept's mean;
@@ -239,8 +239,8 @@ def familiarity(model: Model, shared: Shared, mask: torch.Tensor) -> float:
     """
     import torch
 
-    found = shared.match(model.pool, model.params.temperature)
-    T, plain = shared.target.debiased, model.pool.patches(model.plain)
+    found = cache.match(model.pool, model.params.temperature)
+    T, plain = cache.target.debiased, model.pool.patches(model.plain)
     concept, weight = model.pool.debiased[plain], model.pool.weight[plain]
     best = mask if mask.any() else torch.ones_like(mask)
     mean = (weight @ concept) / weight.sum()

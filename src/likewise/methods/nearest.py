@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
 from ..features.correspondence import nearest, nearest_k
-from ..features.encoded import Encoded
 from ..features.evidence import known_patches
+from ..features.patch_features import PatchFeatures
 from . import Abilities, MethodParams, Scores
 
 if TYPE_CHECKING:
     import torch
 
-    from ..features.shared import Shared
+    from ..features.target_cache import TargetCache
     from ..reference import ReferenceSet
 
 
@@ -76,8 +76,8 @@ def fit(references: ReferenceSet, params: NearestParams) -> NearestModel:
     return NearestModel(tokens, masked, params)
 
 
-def score(model: NearestModel, target: Encoded, shared: Shared | None = None) -> Scores:
-    """The share of masked ones among the nearest reference patches; ``shared`` is not needed."""
+def score(model: NearestModel, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
+    """The share of masked ones among the nearest reference patches; ``cache`` is not needed."""
     _, index = nearest_k(target.debiased, model.tokens, int(model.params.neighbours))
     votes = model.masked[index].float().mean(dim=1)
     confidence = closeness(target.debiased[votes > 0.5], model.tokens[model.masked])

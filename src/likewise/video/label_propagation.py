@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..features.encoded import Encoded
+from ..features.patch_features import PatchFeatures
 from .memory import Known
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def neighbourhood(
 
 
 def carry(
-    target: Encoded,
+    target: PatchFeatures,
     anywhere: Sequence[Known],
     near: Sequence[Known],
     window: tuple[torch.Tensor, torch.Tensor],

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..methods import get_method
-from ..reference import ReferenceSet, Shot
+from ..reference import EncodedReference, ReferenceSet
 
 if TYPE_CHECKING:
     import torch
 
-    from ..features.encoded import Encoded
+    from ..features.patch_features import PatchFeatures
     from ..segmenter import Segmenter
 
 Numbers = Mapping[str, Sequence[int]]
@@ -25,7 +25,7 @@ class Known:
     """One frame whose objects are known, or believed to be."""
 
     number: int
-    encoded: Encoded
+    encoded: PatchFeatures
     labels: torch.Tensor
     """(K, N) float32 in 0..1: the share of every patch that is of the k-th object."""
 
@@ -89,7 +89,7 @@ class Memory:
 
 def taught(
     segmenter: Segmenter,
-    frames: Sequence[tuple[Encoded, Mapping[str, torch.Tensor]]],
+    frames: Sequence[tuple[PatchFeatures, Mapping[str, torch.Tensor]]],
     pure: float,
 ) -> Segmenter:
     """A copy of a segmenter that also knows what was found in further images.
@@ -110,7 +110,7 @@ def taught(
     extend = getattr(method, "extend", None)
     if extend is None:
         shots = [
-            Shot(encoded, share > 0.5, label=label)
+            EncodedReference(encoded, share > 0.5, label=label)
             for encoded, shares in frames
             for label, share in shares.items()
             if bool((share > 0.5).any())

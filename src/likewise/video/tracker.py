@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import LikewiseError
-from ..features.encoded import Encoded
+from ..features.patch_features import PatchFeatures
 from ..methods import get_method
 from ..refine import compete, refine
 from .label_propagation import carry, neighbourhood
@@ -126,7 +126,7 @@ class Tracker:
         return self._memory.numbers()
 
     def step(
-        self, number: int, pixels: npt.NDArray[np.uint8], encoded: Encoded, at: int
+        self, number: int, pixels: npt.NDArray[np.uint8], encoded: PatchFeatures, at: int
     ) -> Tracked:
         """Segment the next frame.
 
@@ -196,7 +196,7 @@ class Tracker:
             self._pupil = taught(self.segmenter, found, self.params.pure)
 
 
-def shares(label_map: LabelMap, count: int, encoded: Encoded) -> torch.Tensor:
+def shares(label_map: LabelMap, count: int, encoded: PatchFeatures) -> torch.Tensor:
     """(K, N) float32 in 0..1: how much of every patch is of the k-th of K objects.
 
     Args:

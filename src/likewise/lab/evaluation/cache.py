@@ -12,7 +12,7 @@ import numpy as np
 
 from ...backbones.encoder import BATCH, Encoder, cache_folder, save_quietly
 from ...backbones.loading import Backbone
-from ...features.encoded import Encoded
+from ...features.patch_features import PatchFeatures
 from ...io.prefetch import batched
 from .stopwatch import Stopwatch
 
@@ -66,8 +66,8 @@ class CachedEncoder(Encoder):
 
     def encode_many(
         self, images: Iterable[np.ndarray], batch_size: int | None = None
-    ) -> Iterator[Encoded]:
-        """As ``Encoder.encode_many``: one ``Encoded`` for each image, in order.
+    ) -> Iterator[PatchFeatures]:
+        """As ``Encoder.encode_many``: one ``PatchFeatures`` for each image, in order.
 
         Of joined backbones each keeps its own features; an image of which one lacks them counts as
         computed.
@@ -98,7 +98,7 @@ class CachedEncoder(Encoder):
             if self._counted:
                 self.watch.images[stage] = self.watch.images.get(stage, 0) + number
 
-    def _through_cache(self, batch: Sequence[np.ndarray]) -> Iterator[Encoded]:
+    def _through_cache(self, batch: Sequence[np.ndarray]) -> Iterator[PatchFeatures]:
         keys = [self.key(image) for image in batch]
         stored: dict[str, dict[str, torch.Tensor]] = {}
         missing: dict[str, np.ndarray] = {}

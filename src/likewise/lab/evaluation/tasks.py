@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...io.images import read_image
-from ...reference import Reference, ReferenceSet, Shot, encode_references
+from ...reference import EncodedReference, Reference, ReferenceSet, encode_references
 from ...refine import resize
 from .contours import contour_f
 from .manifest import Entry, Manifest, as_marked, as_trial
@@ -50,7 +50,7 @@ class Task:
         self.segmenter, self.manifest, self.root = segmenter, manifest, root
         self.refiner, self.watch = refiner, watch or Stopwatch()
         self._run = {"masks": self._masks, "maps": self._maps, "points": self._points}[task]
-        self._shots: dict[str, tuple[Shot, ...]] = {}
+        self._shots: dict[str, tuple[EncodedReference, ...]] = {}
         self._fitted: tuple[str, ...] = ()
 
     def run(self, numbers: Sequence[int]) -> list[Record]:

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...errors import LikewiseError
-from ...features.encoded import Encoded
-from ...reference import ReferenceSet, Shot
+from ...features.patch_features import PatchFeatures
+from ...reference import EncodedReference, ReferenceSet
 from .. import Abilities, MethodParams, Scores
 from .text import TASKS, prompt
 
 if TYPE_CHECKING:
     import torch
 
-    from ...features.shared import Shared
+    from ...features.target_cache import TargetCache
     from .decoder import Decoder
     from .instructions import Entity, Lesson
 
@@ -103,15 +103,15 @@ def fit(references: ReferenceSet, params: Params) -> Model:
     return Model(params, decoder, entities, learn(entities), meta)
 
 
-def entity(shot: Shot) -> Entity:
+def entity(shot: EncodedReference) -> Entity:
     """What is wanted of a reference, or what is not."""
     from .instructions import Entity
 
     return Entity(shot.encoded.features, shot.encoded.debiased, shot.mask, not shot.negative)
 
 
-def score(model: Model, target: Encoded, shared: Shared | None = None) -> Scores:
-    """Probabilities at stride 4 of the decoder's last mask; ``shared`` is not needed.
+def score(model: Model, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
+    """Probabilities at stride 4 of the decoder's last mask; ``cache`` is not needed.
 
     The confidence is the mean probability of what was found, 0 where nothing was.
     """

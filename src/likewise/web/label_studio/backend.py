@@ -17,7 +17,7 @@ from ...export.outlines import outline
 from ...integrations import check_outline, find_pieces
 from ...io.coco_masks import fill_polygon
 from ...methods import get_method
-from ...reference import Reference, ReferenceSet, Shot, encode_references
+from ...reference import EncodedReference, Reference, ReferenceSet, encode_references
 from ...result import Result
 from ...segmenter import Segmenter
 from .brush import decode_brush, encode_brush
@@ -62,7 +62,7 @@ class Backend:
         self.simplify = simplify
         self.classes = given.labels
         self._given = given.shots
-        self._learnt: dict[Any, tuple[Shot, ...]] = {}
+        self._learnt: dict[Any, tuple[EncodedReference, ...]] = {}
         self._changes = 0
         self._lock = threading.Lock()  # one image at a time; /setup must never wait for it
 
@@ -169,7 +169,7 @@ class Backend:
 
     def _shots(
         self, annotation: Mapping[str, Any], task: Mapping[str, Any], controls: tuple[Control, ...]
-    ) -> tuple[Shot, ...]:
+    ) -> tuple[EncodedReference, ...]:
         """References out of an annotation: one for each class that it marks."""
         if annotation.get("was_cancelled"):
             return ()
@@ -197,7 +197,7 @@ class Backend:
         with self._lock:
             return encode_references(self.segmenter.encoder, references, views).shots
 
-    def _keep(self, shots: dict[Any, tuple[Shot, ...]]) -> None:
+    def _keep(self, shots: dict[Any, tuple[EncodedReference, ...]]) -> None:
         with self._lock:
             before = dict(self._learnt)
             for number, new in shots.items():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...backbones.encoder import Encoder
-from ...features.encoded import Encoded
+from ...features.patch_features import PatchFeatures
 
 KEPT_BYTES = 512 * 2**20
 """Of features in memory: some 240 pictures at the embedded backbone's size."""
@@ -21,14 +21,14 @@ class KeepingEncoder(Encoder):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._kept: OrderedDict[bytes, Encoded] = OrderedDict()
+        self._kept: OrderedDict[bytes, PatchFeatures] = OrderedDict()
         bytes_each = 4 * self.spec.dim * self.grid[0] * self.grid[1]
         self.room = max(8, KEPT_BYTES // bytes_each)
         """How many pictures are remembered."""
 
     def encode_many(
         self, images: Iterable[np.ndarray], batch_size: int | None = None
-    ) -> Iterator[Encoded]:
+    ) -> Iterator[PatchFeatures]:
         """As ``Encoder.encode_many``, of pictures that fit in memory together."""
         keyed = [(_key(image), image) for image in images]
         pictures = dict(keyed)
@@ -37,7 +37,7 @@ class KeepingEncoder(Encoder):
         encoded = super().encode_many((pictures[key] for key in new), batch_size)
         # Without what is quickly made of the rest.
         known |= {
-            key: Encoded(e.features.cpu(), e.features[:0], e.grid, e.size, e.colour)
+            key: PatchFeatures(e.features.cpu(), e.features[:0], e.grid, e.size, e.colour)
             for key, e in zip(new, encoded, strict=True)
         }
         for key, kept in known.items():

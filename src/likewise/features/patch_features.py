@@ -1,4 +1,4 @@
-"""What the encoder hands to every later stage: the patch features of one image."""
+"""Patch features of one image: the output of the encoder, the input of every later stage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
+class PatchFeatures:
     """Patch features of one image, computed once and shared by every class, method and threshold.
 
     N = h·w patches, row-major over the grid; D is the backbone's dimension.
