@@ -68,7 +68,7 @@ VARIANTS = {
         instead={VIEWS: ("flip", "tight", "middle", "far")}
     ),
     "patches masked or not": Variant(instead={"reference.EncodedReference.share": hard}),
-    "without merging": Variant(instead={"methods.likewise.KEPT": 1}),
+    "without merging": Variant(instead={"methods.likewise.POOL_SHARE": 1}),
     "twice the temperature": Variant(settings={"temperature": 0.04}),
     "twice the discriminant": Variant(settings={"linear": 10.0}),
     "without presence": Variant(settings={"presence": 0.0}),

@@ -212,7 +212,7 @@ def test_a_found_mask_may_find_references_that_look_absent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether it is the same concept is asked of the mask, not of the confidence."""
-    monkeypatch.setattr(method, "FAMILIAR", 5.0)  # everything is absent
+    monkeypatch.setattr(method, "SIMILARITY_AT_HALF", 5.0)  # everything is absent
     scores = method.score(OPEN, NEAR[0])
     lender = module._as_reference(REFERENCES, Params(), NEAR[0], scores)
     assert lender is not None

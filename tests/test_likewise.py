@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from likewise.features import affinity, evidence
+from likewise.features import affinity, density
 from likewise.features.affinity import Affinities
-from likewise.features.evidence import Pool, discriminant, log_density, match, merged
+from likewise.features.density import Pool, discriminant, log_density, match, merged
 from likewise.features.patch_features import PatchFeatures
 from likewise.features.target_cache import TargetCache
 from likewise.methods import likewise as method
-from likewise.methods.likewise import Model, Params, fit, like_seed, score
+from likewise.methods.likewise import Model, Params, fit, score, seed_similarity
 from likewise.reference import EncodedReference, ReferenceSet
 
 K = torch.linalg.qr(torch.randn(32, 8, generator=torch.Generator().manual_seed(0)))[0].T
@@ -61,7 +61,7 @@ SHOT = EncodedReference(scene(HERE, seed=1), HERE)
 @pytest.fixture
 def every_patch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is merged in pools, so that formulas over all patches hold exactly."""
-    monkeypatch.setattr(method, "KEPT", 1)
+    monkeypatch.setattr(method, "POOL_SHARE", 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,12 +113,12 @@ def tokens_of(n: int = 40, views: int = 3, dim: int = 6) -> Known:
 QUERIES = unit(torch.randn(11, 6, generator=torch.Generator().manual_seed(4)))
 
 
-# --- evidence -----------------------------------------------------------------------------------
+# --- log-odds -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("block", [1 << 24, 100, 1])
 def test_densities_are_kernel_sums_by_kind(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "BLOCK_ENTRIES", block)
+    monkeypatch.setattr(density, "BLOCK_ENTRIES", block)
     tokens = tokens_of()
     before, queries = tokens.rows.clone(), QUERIES.clone()
     densities = tokens.densities(queries, 0.1)
@@ -155,7 +155,7 @@ def test_densities_of_what_is_far_or_missing_are_finite() -> None:
 
 @pytest.mark.parametrize("block", [1 << 24, 100, 1])
 def test_a_match_by_hand(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "BLOCK_ENTRIES", block)
+    monkeypatch.setattr(density, "BLOCK_ENTRIES", block)
     pool = tokens_of().pool
     assert sum(pool.sizes) == 40
     assert pool.sizes[2] == 0  # the view without the concept
@@ -301,7 +301,7 @@ def test_other_grids_and_a_reference_of_another_grid() -> None:
 
 
 @pytest.mark.usefixtures("every_patch")
-def test_evidence_is_the_density_ratio_plus_the_discriminant() -> None:
+def test_log_odds_are_the_density_ratio_plus_the_discriminant() -> None:
     params = Params(temperature=0.07, linear=3.0, ridge=0.4)
     target = scene(THERE, seed=2)
     trace = score(fit(ReferenceSet((SHOT,)), params), target).trace
@@ -312,9 +312,9 @@ def test_evidence_is_the_density_ratio_plus_the_discriminant() -> None:
     tokens = Known(SHOT.encoded.debiased, HERE, torch.zeros(144, dtype=torch.int64))
     weights = tokens.discriminant(0.4).double()
     expected = ratio + 3.0 * (T @ weights[:-1] + weights[-1])
-    torch.testing.assert_close(trace.evidence.double(), expected, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(trace.log_odds.double(), expected, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(
-        trace.smoothed, smooth(trace.evidence, target.features, GRID, params.affinity)
+        trace.smoothed, smooth(trace.log_odds, target.features, GRID, params.affinity)
     )
 
 
@@ -325,17 +325,17 @@ def test_pictures_are_compared_without_position_and_patches_of_one_with_it() -> 
     model = fit(ReferenceSet((EncodedReference(reference, HERE),)), Params())
     target = PatchFeatures(scene(WIDE, K[5], K[6]).features, plain.debiased, GRID, (96, 96))
     trace = score(model, target).trace
-    assert torch.equal(trace.evidence, score(model, plain).trace.evidence)
-    torch.testing.assert_close(trace.smoothed, smooth(trace.evidence, target.features, GRID, 0.05))
+    assert torch.equal(trace.log_odds, score(model, plain).trace.log_odds)
+    torch.testing.assert_close(trace.smoothed, smooth(trace.log_odds, target.features, GRID, 0.05))
 
 
 def test_what_is_like_the_surest_patches_gains() -> None:
-    """The seed is their mean; likeness to it moves evidence by half of ``seed`` either way."""
+    """The seed is their mean; likeness to it moves the log-odds by half of ``seed`` either way."""
     target = scene(THERE, seed=2)
     trace = score(fit(ReferenceSet((SHOT,)), Params(seed=3.0)), target).trace
     weights = (trace.smoothed / 2).softmax(dim=0)
     cosines = target.features @ (weights[:, None] * target.features).sum(dim=0)
-    change = trace.grown - trace.smoothed
+    change = trace.decided - trace.smoothed
     torch.testing.assert_close(change.max(), torch.tensor(1.5))
     torch.testing.assert_close(change.min(), torch.tensor(-1.5))
     assert change.argmax() == cosines.argmax()
@@ -345,14 +345,14 @@ def test_what_is_like_the_surest_patches_gains() -> None:
 
 def test_a_target_of_equal_patches_has_no_seed() -> None:
     rows = THING.expand(144, -1)
-    assert torch.equal(like_seed(rows, torch.arange(144.0)), torch.zeros(144))
+    assert torch.equal(seed_similarity(rows, torch.arange(144.0)), torch.zeros(144))
 
 
 def test_scores_are_nats_around_the_threshold() -> None:
     scores = score(fit(ReferenceSet((SHOT,)), Params(threshold=1.5)), scene(THERE, seed=2))
-    expected = ((scores.trace.grown - 1.5) / 20 + 0.5).clamp(0, 1)
+    expected = ((scores.trace.decided - 1.5) / 20 + 0.5).clamp(0, 1)
     torch.testing.assert_close(scores.patches, expected)
-    assert torch.equal(found(scores), scores.trace.grown > 1.5)
+    assert torch.equal(found(scores), scores.trace.decided > 1.5)
 
 
 def test_a_higher_threshold_gives_a_smaller_mask() -> None:
@@ -400,8 +400,8 @@ def test_a_patch_counts_as_much_as_it_is_masked() -> None:
     counts = [float(s.sum()) for s in (share, 1 - share)]
     expected = (sums[0] / sums[1]).log() - 0.5 * math.log(counts[0] / counts[1])
     expected += 5 * (T @ model.weights[:-1].double() + model.weights[-1])
-    evidence = score(model, scene(THERE, seed=2)).trace.evidence
-    torch.testing.assert_close(evidence.double(), expected, atol=1e-3, rtol=1e-3)
+    log_odds = score(model, scene(THERE, seed=2)).trace.log_odds
+    torch.testing.assert_close(log_odds.double(), expected, atol=1e-3, rtol=1e-3)
     assert SHOT.share().tolist() == HERE.tolist()  # where nothing finer is known
 
 
@@ -447,7 +447,7 @@ def test_without_background_the_target_is_the_measure() -> None:
     target = scene(THERE, thing=unit(THING + OTHER), seed=2)  # not much like it, but the most
     scores = score(fit(ReferenceSet((shot,)), Params(presence=0)), target)
     assert torch.equal(found(scores), THERE)
-    assert scores.trace.evidence.mean().item() == pytest.approx(0, abs=1e-4)
+    assert scores.trace.log_odds.mean().item() == pytest.approx(0, abs=1e-4)
 
 
 def test_everything_is_repeatable_and_inputs_stay() -> None:
@@ -473,7 +473,7 @@ def test_a_third_of_the_patches_stands_for_all() -> None:
 
 
 @pytest.mark.usefixtures("every_patch")
-def test_extending_adds_evidence() -> None:
+def test_extending_adds_patches() -> None:
     references = ReferenceSet((SHOT,))
     model = fit(references, Params())
     other = EncodedReference(scene(WIDE, OTHER, seed=5), WIDE)
@@ -488,7 +488,7 @@ def test_extending_adds_evidence() -> None:
     assert torch.equal(found(score(more, target)), THERE)
     # The same as if it had been a reference from the start.
     torch.testing.assert_close(
-        score(more, target).trace.evidence, score(both, target).trace.evidence
+        score(more, target).trace.log_odds, score(both, target).trace.log_odds
     )
     none = score(method.extend(model, []), target)
     torch.testing.assert_close(none.patches, score(model, target).patches)
@@ -508,20 +508,24 @@ def test_familiarity_by_hand() -> None:
     mask = torch.tensor([True, False, False])
     alike = math.cos(math.radians(22.5))  # of X to the concept's mean, which is as long
     covered = (1 + 0.5**0.5) / 2
-    value = method.familiarity(model, TargetCache(target), mask)
+    value = method.reference_similarity(model, TargetCache(target), mask)
     assert value == pytest.approx((alike + covered) / (1 + alike))
-    nothing = method.familiarity(model, TargetCache(target), torch.zeros(3, dtype=torch.bool))
+    nothing = method.reference_similarity(
+        model, TargetCache(target), torch.zeros(3, dtype=torch.bool)
+    )
     across = math.cos(math.radians(90 - 22.5))  # the mean of all three points along Y
     assert nothing == pytest.approx((across + covered) / (1 + alike))
     # Patches count by what they weigh, and a mirror image is not asked for.
     heavy = Pool(pool.debiased, torch.tensor([3.0, 1, 1]), pool.sizes)
-    value = method.familiarity(dataclasses.replace(model, pool=heavy), TargetCache(target), mask)
+    value = method.reference_similarity(
+        dataclasses.replace(model, pool=heavy), TargetCache(target), mask
+    )
     mean = (3 * X + half) / 4
     met = float(unit(mean) @ X) + (3 + 0.5**0.5) / 4
     assert value == pytest.approx(met / (1 + float(mean.norm())))
     mirrored = dataclasses.replace(model, concept=yes | no)
-    assert method.familiarity(mirrored, TargetCache(target), mask) == pytest.approx(
-        method.familiarity(model, TargetCache(target), mask)
+    assert method.reference_similarity(mirrored, TargetCache(target), mask) == pytest.approx(
+        method.reference_similarity(model, TargetCache(target), mask)
     )
 
 
@@ -530,7 +534,9 @@ def test_confidence_is_half_at_familiar_and_decides_what_is_present() -> None:
     strange = scene(THERE, thing=unit(THING + 3 * OTHER), rest=PLACE, seed=2)
     for target in (scene(THERE, seed=2), strange):
         scores = score(model, target)
-        steps = (scores.trace.familiarity - method.FAMILIAR) / method.SLOPE
+        steps = (
+            scores.trace.reference_similarity - method.SIMILARITY_AT_HALF
+        ) / method.SIMILARITY_SLOPE
         assert scores.confidence == pytest.approx(1 / (1 + math.exp(-steps)))
         assert (scores.confidence >= 0.5) == bool(found(scores).any())
     assert not found(score(model, strange)).any()

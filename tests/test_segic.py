@@ -15,7 +15,7 @@ from helpers import refusal
 from likewise import Reference, SegICParams, Segmenter, tune
 from likewise.backbones.encoder import Encoder
 from likewise.example import FOLDER as EXAMPLE
-from likewise.features.evidence import Pool, discriminant
+from likewise.features.density import Pool, discriminant
 from likewise.lab.segic.training.losses import at_points, dice_loss, mask_loss, sample_points
 from likewise.methods import make_params
 from likewise.methods.segic.decoder import Decoder, Shape
@@ -23,10 +23,10 @@ from likewise.methods.segic.files import Trained, load_decoder, save_decoder
 from likewise.methods.segic.instructions import (
     Entity,
     Instructions,
-    evidence,
+    fit_densities,
     grid_points,
     instruct,
-    learn,
+    log_odds,
     pool,
     positional_encoding,
     propagate,
@@ -76,7 +76,7 @@ def test_visual_token_is_equation_3() -> None:
     assert pool(features, mask).tolist() == [2, 2.5]
 
 
-def test_evidence_is_that_of_likewise() -> None:
+def test_log_odds_are_those_of_likewise() -> None:
     """Densities and discriminant of one plain reference, with a negative one beside it."""
     target, entities = rows(6), [some_entity(1), some_entity(2, positive=False)]
     wanted, other = entities
@@ -87,17 +87,17 @@ def test_evidence_is_that_of_likewise() -> None:
         kernel = ((target @ patches.T - 1) / 0.02).exp().sum(dim=1)
         return kernel.log() - math.log(len(patches)) / 2
 
-    sure = evidence(target, learn(entities)) * 10 - (density(concept) - density(rest))
+    sure = log_odds(target, fit_densities(entities)) * 10 - (density(concept) - density(rest))
     known = torch.cat([concept, rest])
     pooled = Pool(known, torch.ones(len(known)), (len(concept), len(rest)))
     w = discriminant(pooled, torch.tensor([True, False]), torch.tensor([False, True]), 0.2)
     torch.testing.assert_close(sure, 5 * (target @ w[:-1] + w[-1]), atol=1e-3, rtol=1e-3)
 
 
-def test_no_evidence_where_nothing_is_known_not_to_be_it() -> None:
+def test_log_odds_are_0_without_negative_patches() -> None:
     whole = replace(some_entity(1), mask=torch.ones(12, dtype=torch.bool))
-    assert not evidence(rows(5), learn([whole])).any()
-    assert evidence(rows(5), learn([whole, some_entity(2, positive=False)])).any()
+    assert not log_odds(rows(5), fit_densities([whole])).any()
+    assert log_odds(rows(5), fit_densities([whole, some_entity(2, positive=False)])).any()
 
 
 def test_top_points_are_centres_of_the_best_patches() -> None:
@@ -130,7 +130,7 @@ def test_instructions_are_padded_to_the_most_entities() -> None:
     known = [[some_entity(1)], [some_entity(2), some_entity(3, positive=False)]]
     c = instruct(targets, (3, 4), known, torch.tensor([0, 1]), points=2)
     assert c.maps.shape == (2, 2, 3, 4)
-    assert c.evidence.shape == (2, 3, 4)
+    assert c.log_odds.shape == (2, 3, 4)
     assert c.points.shape == (2, 2, 2, 2)
     assert c.visual.shape == (2, 2, 16)
     assert c.present.tolist() == [[True, False], [True, True]]
@@ -184,7 +184,7 @@ def test_instructions_can_be_left_out(left_out: str) -> None:
         "geometric": replace(c, points=1 - c.points, maps=-c.maps),
         "visual": replace(c, visual=-c.visual),
         "meta": replace(c, meta=1 - c.meta),
-        "evidence": replace(c, evidence=-c.evidence),
+        "evidence": replace(c, log_odds=-c.log_odds),
     }[left_out]
     kept = tuple(i for i in Shape(1).instructions if i != left_out)
     without, full = Decoder(replace(SMALL, instructions=kept)).eval(), Decoder(SMALL).eval()

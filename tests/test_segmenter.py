@@ -135,8 +135,8 @@ def upsampled(scores: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def assert_same(found: Result, expected: Result) -> None:
     """The default method saw the same references and made the same of them."""
-    assert torch.equal(found.trace.evidence, expected.trace.evidence)
-    assert found.trace.evidence.unique().numel() > 32
+    assert torch.equal(found.trace.log_odds, expected.trace.log_odds)
+    assert found.trace.log_odds.unique().numel() > 32
     np.testing.assert_array_equal(found.scores, expected.scores)
     assert found.confidence == expected.confidence
     np.testing.assert_array_equal(found.mask, expected.mask)
@@ -614,8 +614,8 @@ def test_consensus_goes_in_batches_and_in_order(segmenter: Segmenter, batches: l
     assert [r.present for r in results] == [r.present for r in single]
     for alone, result in zip(single[:16], results[:16], strict=True):
         # What the reference alone calls absent stays so; to all others the rest of the batch lends.
-        assert torch.equal(alone.trace.evidence, result.trace.evidence) != alone.present
-    assert torch.equal(single[16].trace.evidence, results[16].trace.evidence)  # has nobody
+        assert torch.equal(alone.trace.log_odds, result.trace.log_odds) != alone.present
+    assert torch.equal(single[16].trace.log_odds, results[16].trace.log_odds)  # has nobody
 
 
 def test_segment_batch_is_the_method_on_encoded_images(encoder: Encoder) -> None:

@@ -167,7 +167,7 @@ def test_a_class_that_is_nowhere_is_absent_without_a_further_look(tmp_path: Path
         found = segmenter.segment(EXAMPLE / name)
         for number, (label, result) in enumerate(found.classes.items(), 1):
             alone = segmenter.only([label]).segment(EXAMPLE / name)
-            if (result.trace.grown > 6).any():
+            if (result.trace.decided > 6).any():
                 assert result.confidence == alone.confidence
                 assert result.confidence > 0
             else:

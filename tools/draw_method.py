@@ -51,9 +51,9 @@ def main() -> None:
             [
                 (overlay(image, mask), f"reference: this {concept}"),
                 (target, "target"),
-                (heat(trace.evidence.reshape(encoded.grid).numpy(), size), "1. evidence"),
-                (heat(trace.smoothed.reshape(encoded.grid).numpy(), size), "2. shared"),
-                (heat(trace.grown.reshape(encoded.grid).numpy(), size), "3. with the seed"),
+                (heat(trace.log_odds.reshape(encoded.grid).numpy(), size), "1. log-odds"),
+                (heat(trace.smoothed.reshape(encoded.grid).numpy(), size), "2. smoothed"),
+                (heat(trace.decided.reshape(encoded.grid).numpy(), size), "3. with the seed"),
                 (overlay(target, found), "mask"),
             ]
         )

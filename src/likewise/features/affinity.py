@@ -1,4 +1,4 @@
-"""What a target says about itself: which of its patches belong together."""
+"""Smoothing of patch scores inside one image, by similarity and distance of its patches."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Affinities:
-    """How alike and how near the N patches of one target are, for any number of classes.
+    """Smoothing weights of the N patches of one target, for any number of classes.
 
-    The matrix of N×N weights is kept while one block holds it (4096 patches); of larger targets
-    every call makes it again, in blocks.
+    The N×N matrix is cached if it fits in one block (4096 patches); for larger targets every call
+    computes it again, in blocks.
 
     Args:
         features: (N, D) float32, unit rows.
@@ -25,16 +25,17 @@ class Affinities:
     def __init__(self, features: torch.Tensor, grid: tuple[int, int]) -> None:
         self.features = features
         self.grid = grid
-        self._kept: dict[float, torch.Tensor] = {}
+        self._cached: dict[float, torch.Tensor] = {}
 
     def smooth(self, values: torch.Tensor, affinity: float) -> torch.Tensor:
-        """Every patch takes the mean of those that look like it and lie near.
+        """Replace the value of every patch by a weighted mean over all patches.
 
-        Weights softmax(cos / affinity - d² / 2r²), with r a sixth of the grid's side.
+        The weights are softmax(cos / affinity - d² / 2r²): cos the cosine similarity of two
+        patches, d their distance in patches, r a sixth of the grid's side (√N / 6).
 
         Args:
             values: (N,) float32.
-            affinity: cosine by which a patch must be more alike to weigh e times as much, above 0.
+            affinity: temperature of the cosines, above 0.
 
         Returns:
             (N,) float32.
@@ -45,12 +46,12 @@ class Affinities:
         if len(rows) ** 2 > BLOCK_ENTRIES:
             parts = rows.split(max(1, BLOCK_ENTRIES // len(rows)))
             return torch.cat([self._weights(part, affinity) @ values for part in parts])
-        if affinity not in self._kept:
-            self._kept[affinity] = self._weights(rows, affinity)
-        return self._kept[affinity] @ values
+        if affinity not in self._cached:
+            self._cached[affinity] = self._weights(rows, affinity)
+        return self._cached[affinity] @ values
 
     def _weights(self, rows: torch.Tensor, affinity: float) -> torch.Tensor:
-        """(r, N) weights of all patches for some; each row adds up to 1."""
+        """(r, N) float32 weights of all patches, for r of them; each row adds up to 1."""
         import torch
 
         n = len(self.features)

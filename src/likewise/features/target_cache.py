@@ -6,7 +6,7 @@ from functools import cached_property
 
 from .affinity import Affinities
 from .clustering import MergeTree, average_linkage
-from .evidence import Match, Pool, match
+from .density import Match, Pool, match
 from .patch_features import PatchFeatures
 
 

@@ -1,14 +1,15 @@
-"""The default method: log-odds of every patch, shared among alike patches, cut at 0.
+"""The default method: log-odds of every patch, smoothed over similar patches, cut at 0.
 
 docs/method.md explains it with a figure; benchmarks/NOTES.md says what each step gains.
 
-1. Evidence. Each target patch is compared with the masked and with the unmasked patches of the
-   references and their mirror images: a ratio of kernel densities (local) plus a discriminant
-   (global).
-2. Sharing. Patches of the target that look alike and lie close together share their evidence.
-3. Seed. The patches of the target that are surest stand for the concept as this target shows it:
-   what is like them gains, what is unlike them loses.
-4. Presence. What is found must be familiar to the references, or the mask is empty.
+1. Log-odds. Each target patch is compared with the masked and with the unmasked patches of the
+   references and their mirror images: log of a ratio of kernel densities (local) plus a linear
+   discriminant (global).
+2. Smoothing. Each patch takes the weighted mean of the log-odds of patches of the target that have
+   similar features and lie close to it.
+3. Seed. The mean of the patches of highest log-odds is the concept as this target shows it: patches
+   of high cosine similarity to it gain up to ``seed`` / 2 nats, those of low similarity lose them.
+4. Presence. If target and references are not similar enough, the mask is empty.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
-from ..features.evidence import Pool, discriminant, log_density
+from ..features.density import Pool, discriminant, log_density
 from ..features.patch_features import PatchFeatures
 from ..features.target_cache import TargetCache
 from . import Abilities, MethodParams, Scores
@@ -33,37 +34,37 @@ VIEWS: tuple[str, ...] = ("flip",)
 CAN = Abilities(consensus=True, threshold=True, min_confidence=0.8)
 """Confidences of 0.5 to 0.8 had half of the masks of images without the concept, and a tenth of the
 others."""
-REACH = 10.0
-"""Nats from the threshold at which a score is 0 or 1."""
-KEPT, POOL = 1 / 3, 16384
-"""Share of the references' patches that is compared with, near-identical ones merged; and the most.
+SCORE_RANGE = 10.0
+"""Nats above (below) the threshold at which a score reaches 1 (0)."""
+POOL_SHARE, POOL_LIMIT = 1 / 3, 16384
+"""Share of the references' patches that is kept, near-identical ones merged, and the most of them.
 
 Twice as fast as with all of them, and no less accurate: see benchmarks/NOTES.md."""
-SURE = 2.0
-"""Nats by which a patch must be surer to count e times as much for the seed."""
-FAMILIAR, SLOPE = 0.6, 0.04
-"""Familiarity at confidence ½, and how soft that is."""
+SEED_TEMPERATURE = 2.0
+"""Nats; the seed weighs the patches by softmax(log-odds / SEED_TEMPERATURE)."""
+SIMILARITY_AT_HALF, SIMILARITY_SLOPE = 0.6, 0.04
+"""Confidence = sigmoid((reference similarity - SIMILARITY_AT_HALF) / SIMILARITY_SLOPE)."""
 
 
 @dataclass(frozen=True)
 class LikewiseParams(MethodParams):
-    """What can be tuned."""
+    """What can be tuned; log-odds are in nats, widths in cosine similarity."""
 
     method: ClassVar[str] = "likewise"
     temperature: float = 0.02
-    """Cosine by which a patch must be nearer to count e times as much in the densities."""
+    """Of the kernel exp((cos - 1) / temperature) of the densities, above 0."""
     linear: float = 5.0
-    """Nats that the discriminant says at the centre of either class."""
+    """Nats per unit of the discriminant, which is fitted to 1 on the concept, -1 on the rest."""
     ridge: float = 0.2
-    """Variance added to the features for the discriminant, in shares of the mean."""
+    """Of the discriminant: variance added in every direction, in units of the mean, 1 / D."""
     affinity: float = 0.05
-    """Cosine by which two patches of the target must be more alike to share e times as much."""
+    """Temperature of the smoothing, see ``features/affinity.py``: lower shares with fewer."""
     seed: float = 8.0
-    """Nats between the patches of the target that are most and least like its surest ones."""
+    """Nats between what the patches most and least similar to the seed are given."""
     threshold: float = 0.0
-    """Nats that a patch needs; above 0 gives smaller masks."""
+    """Nats above which a patch is in the mask; above 0 gives smaller masks."""
     presence: float = 0.5
-    """Confidence below which the concept is said to be absent; 0 never says so."""
+    """Confidence, 0..1, below which the mask is empty; 0: never."""
 
     def __post_init__(self) -> None:
         for name in ("temperature", "ridge", "affinity"):
@@ -81,33 +82,33 @@ Params = LikewiseParams
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What the references say of one class."""
+    """What is fitted to the references of one class."""
 
     params: Params
     pool: Pool
     """Patches of all references, of all classes, in S groups."""
     concept: torch.Tensor
-    """(S,) bool: the groups that show the concept, and …"""
+    """(S,) bool: the groups that show the concept."""
     rest: torch.Tensor
-    """… (S,) bool: those that show something else."""
+    """(S,) bool: the groups that show something else."""
     plain: torch.Tensor
-    """(S,) bool: those of the concept that are of the references as they are, not mirrored."""
+    """(S,) bool: the groups of the concept from references as given, not mirrored."""
     weights: torch.Tensor
-    """(D + 1,) of the discriminant."""
+    """(D + 1,) float32 weights and offset of the discriminant."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
     """Intermediate results of one target of N patches."""
 
-    evidence: torch.Tensor
-    """(N,) float32 nats; above 0 speaks for the concept."""
+    log_odds: torch.Tensor
+    """(N,) float32 nats of step 1; above 0: more likely the concept than not."""
     smoothed: torch.Tensor
-    """(N,) float32 nats, after sharing."""
-    grown: torch.Tensor
-    """(N,) float32 nats, with what likeness to the seed adds: what is decided on."""
-    familiarity: float
-    """About 0..1: how well it and the references explain each other; see ``familiarity``."""
+    """(N,) float32 nats of step 2, smoothed over similar patches."""
+    decided: torch.Tensor
+    """(N,) float32 nats of step 3, with the seed: the mask is where this is above the threshold."""
+    reference_similarity: float
+    """About 0..1; see the function ``reference_similarity``."""
 
 
 def fit(references: ReferenceSet, params: Params) -> Model:
@@ -124,7 +125,7 @@ def fit(references: ReferenceSet, params: Params) -> Model:
             plain += [not shot.negative and not name, False]
     device, none = pool.weight.device, pool.debiased.new_zeros(0)
     yes, no, own = (torch.tensor(flags, device=device) for flags in (concept, rest, plain))
-    return taught(Model(params, pool, yes, no, own, none))
+    return with_discriminant(Model(params, pool, yes, no, own, none))
 
 
 def pool_of(shots: Sequence[EncodedReference]) -> Pool:
@@ -139,11 +140,11 @@ def pool_of(shots: Sequence[EncodedReference]) -> Pool:
             for share in (covered, 1 - covered):
                 groups.append(encoded.debiased[share > 0])
                 weights.append(share[share > 0])
-    return Pool.of(groups, min(POOL, round(KEPT * sum(map(len, groups)))), weights)
+    return Pool.of(groups, min(POOL_LIMIT, round(POOL_SHARE * sum(map(len, groups)))), weights)
 
 
-def taught(model: Model) -> Model:
-    """With the discriminant of its groups."""
+def with_discriminant(model: Model) -> Model:
+    """The model with the discriminant fitted to its groups."""
     ridge = model.params.ridge
     return replace(model, weights=discriminant(model.pool, model.concept, model.rest, ridge))
 
@@ -154,7 +155,7 @@ def has_both(model: Model) -> bool:
 
 
 def extend(model: Model, more: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Model:
-    """The model with further, less sure patches.
+    """The model with further patches, of masks that were predicted.
 
     Args:
         more: (m, D) patches and (m,) bool, which of them show the concept, of each image.
@@ -163,7 +164,7 @@ def extend(model: Model, more: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> M
 
     groups = [part for rows, mask in more for part in (rows[mask], rows[~mask])]
     yes = model.concept.new_tensor([True, False] * len(more), dtype=torch.bool)
-    return taught(
+    return with_discriminant(
         replace(
             model,
             pool=model.pool.plus(groups),
@@ -175,18 +176,19 @@ def extend(model: Model, more: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> M
 
 
 def score(model: Model, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
-    """Evidence of one target: ±REACH nats around the threshold become 0..1.
+    """Scores of one target: ±SCORE_RANGE nats around the threshold become 0..1.
 
-    No patch is above 0.5 if the confidence says that the concept is absent.
+    No patch is above 0.5 if the confidence is below ``presence``.
     """
     cache = cache or TargetCache(target)
     trace = explain(model, cache)
-    above = trace.grown > model.params.threshold
-    patches = (trace.grown - model.params.threshold) / (2 * REACH) + 0.5
-    if cache.classes > 1 and not above.any():  # of many classes, most
+    above = trace.decided > model.params.threshold
+    patches = (trace.decided - model.params.threshold) / (2 * SCORE_RANGE) + 0.5
+    if cache.classes > 1 and not above.any():  # spares the confidence of most of many classes
         return Scores(patches.clamp(0, 0.5), 0.0, trace)
-    trace = replace(trace, familiarity=familiarity(model, cache, above))
-    confidence = 1 / (1 + math.exp((FAMILIAR - trace.familiarity) / SLOPE))
+    trace = replace(trace, reference_similarity=reference_similarity(model, cache, above))
+    below = SIMILARITY_AT_HALF - trace.reference_similarity
+    confidence = 1 / (1 + math.exp(below / SIMILARITY_SLOPE))
     present = confidence >= model.params.presence
     return Scores(patches.clamp(0, 1 if present else 0.5), confidence, trace)
 
@@ -197,45 +199,50 @@ def iou(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def explain(model: Model, cache: TargetCache) -> Trace:
-    """Steps 1 to 3 on one target; the familiarity is not known yet: 0."""
+    """Steps 1 to 3 on one target; ``reference_similarity`` is left at 0."""
     params, T = model.params, cache.target.debiased
     found = cache.match(model.pool, params.temperature)
-    evidence = log_density(model.pool, found, model.concept)
+    log_odds = log_density(model.pool, found, model.concept)
     if has_both(model):
-        evidence = evidence - log_density(model.pool, found, model.rest)
-        evidence += params.linear * (T @ model.weights[:-1] + model.weights[-1])
-    else:  # nothing is known not to be it: what is more like it than this target is on average
-        evidence = evidence - evidence.mean()
-    alike = cache.affinities.smooth(evidence, params.affinity)
-    grown = alike + params.seed * like_seed(cache.target.features, alike)
-    return Trace(evidence, alike, grown, 0.0)
+        log_odds = log_odds - log_density(model.pool, found, model.rest)
+        log_odds += params.linear * (T @ model.weights[:-1] + model.weights[-1])
+    else:  # no negative patch is known: compare with the mean of this target
+        log_odds = log_odds - log_odds.mean()
+    smoothed = cache.affinities.smooth(log_odds, params.affinity)
+    decided = smoothed + params.seed * seed_similarity(cache.target.features, smoothed)
+    return Trace(log_odds, smoothed, decided, 0.0)
 
 
-def like_seed(features: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
-    """How like the seed of its target each patch is: the seed cluster of INSID3 §3.3, made soft.
+def seed_similarity(features: torch.Tensor, log_odds: torch.Tensor) -> torch.Tensor:
+    """Similarity of each patch to the seed of its target: a soft seed cluster (INSID3 §3.3).
 
-    The seed is the mean of the patches, weighted by softmax(evidence / SURE). Cosines to it are
-    stretched to the whole range, so that features of every backbone say the same.
+    The seed is the mean of the patches, weighted by softmax(log_odds / SEED_TEMPERATURE). Cosines
+    to it are scaled to one range, because they spread less in some backbones than in others.
 
     Args:
         features: (N, D) float32 unit rows, not debiased: they are compared inside one image.
-        evidence: (N,) float32 nats.
+        log_odds: (N,) float32 nats.
 
     Returns:
-        (N,) float32 from -½, the least alike, to ½; all 0 where all patches are the same.
+        (N,) float32 from -½, the least similar, to ½; all 0 if all patches are the same.
     """
-    cosines = features @ ((evidence / SURE).softmax(dim=0) @ features)
+    cosines = features @ ((log_odds / SEED_TEMPERATURE).softmax(dim=0) @ features)
     low, high = cosines.min(), cosines.max()
     return (cosines - (low + high) / 2) / (high - low).clamp_min(1e-3)
 
 
-def familiarity(model: Model, cache: TargetCache, mask: torch.Tensor) -> float:
-    """How well a target and references explain each other: the sum of two cosines, divided.
+def reference_similarity(model: Model, cache: TargetCache, mask: torch.Tensor) -> float:
+    """Similarity of a target to the references, about 0..1: the sum of two cosines, normalised.
 
-    The first is that of the mean of what was found (of all, if nothing was) to the concept's mean;
-    the second the mean cosine of the concept's patches to their nearest in the target. Both are
-    lower for a concept that varies, and for features that are less alike at all: the sum is divided
-    by 1 + the length of the concept's mean.
+    1. Cosine of the mean patch of the mask (of the target, if the mask is empty) to the mean c of
+       the references' concept patches.
+    2. Mean over the concept patches of the cosine to their nearest patch of the target.
+
+    Both are lower for a concept that varies and for backbones whose cosines are lower throughout;
+    so is ‖c‖, as a mean of unit vectors. Hence the sum is divided by 1 + ‖c‖.
+
+    Args:
+        mask: (N,) bool, what was found in the target.
     """
     import torch
 

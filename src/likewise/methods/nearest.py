@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
 from ..features.correspondence import nearest, nearest_k
-from ..features.evidence import known_patches
+from ..features.density import known_patches
 from ..features.patch_features import PatchFeatures
 from . import Abilities, MethodParams, Scores
 

@@ -21,14 +21,14 @@ import numpy.typing as npt
 
 from ..class_names import wholes_of
 from ..io.images import Picture
-from ..methods.likewise import REACH
+from ..methods.likewise import SCORE_RANGE
 
 if TYPE_CHECKING:
     from ..features.clustering import MergeTree
     from ..result import Result
     from ..run.outcomes import Segmented
 
-NATS = 2 * REACH
+NATS = 2 * SCORE_RANGE
 """Scores of 0 to 1 are so many nats of ``likewise``: the unit of the threshold."""
 
 

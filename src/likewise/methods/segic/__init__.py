@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ...features.target_cache import TargetCache
     from .decoder import Decoder
-    from .instructions import Entity, Lesson
+    from .instructions import Entity, ReferenceDensities
 
 __all__ = ["CAN", "VIEWS", "Model", "Params", "SegICParams", "fit", "score"]
 
@@ -66,7 +66,7 @@ class Model:
     params: Params
     decoder: Decoder
     entities: tuple[Entity, ...]
-    lesson: Lesson
+    densities: ReferenceDensities
     """Of the entities."""
     meta: torch.Tensor
     """(1,) int64 number of the task, or (1, T) float32 of the text encoder."""
@@ -79,7 +79,7 @@ def fit(references: ReferenceSet, params: Params) -> Model:
         LikewiseError: if the file is no decoder, or is one for features of another width.
     """
     from .files import load_decoder
-    from .instructions import learn
+    from .instructions import fit_densities
 
     shots = references.shots
     features = shots[0].encoded.features
@@ -100,7 +100,7 @@ def fit(references: ReferenceSet, params: Params) -> Model:
     if features.device.type != "cpu":  # the one that was read stays there for others
         decoder = copy.deepcopy(decoder).to(features.device)
     entities = tuple(map(entity, shots))
-    return Model(params, decoder, entities, learn(entities), meta)
+    return Model(params, decoder, entities, fit_densities(entities), meta)
 
 
 def entity(shot: EncodedReference) -> Entity:
@@ -126,7 +126,7 @@ def score(model: Model, target: PatchFeatures, cache: TargetCache | None = None)
             [model.entities],
             model.meta,
             model.decoder.shape.points,
-            [model.lesson],
+            [model.densities],
         )
         logits = model.decoder(target.features[None], instructions)[-1][0]
         fine = (logits - model.params.threshold).sigmoid()

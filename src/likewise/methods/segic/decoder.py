@@ -174,7 +174,7 @@ class Decoder(nn.Module):
         return logits
 
     def _dense(self, c: Instructions) -> torch.Tensor:
-        """(B, 4, h, w): a of what is wanted (mean), of what is not (most), if any; evidence."""
+        """(B, 4, h, w): a of what is wanted (mean), of what is not (most), if any; log-odds."""
         wanted = (c.positive & c.present)[:, :, None, None]
         unwanted = (~c.positive & c.present)[:, :, None, None]
         known = unwanted.any(dim=1)
@@ -186,7 +186,7 @@ class Decoder(nn.Module):
         ]
         kept = self.shape.instructions
         maps = [m if "geometric" in kept else torch.zeros_like(m) for m in maps]
-        maps.append(c.evidence if "evidence" in kept else torch.zeros_like(c.evidence))
+        maps.append(c.log_odds if "evidence" in kept else torch.zeros_like(c.log_odds))
         return torch.stack(maps, dim=1)
 
     def _queries(self, c: Instructions) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

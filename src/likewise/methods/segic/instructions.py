@@ -1,8 +1,9 @@
 """What references tell the decoder about one target (SegIC §3.2): geometric, visual, meta.
 
 Every entity, be it wanted (a reference's mask) or not (a negative), gives a map over the target,
-points in it and one visual token. Beyond the paper all of them together give the evidence of
-method ``likewise``. All functions are of tensors and know no devices.
+points in it and one visual token. Beyond the paper, all of them together give the per-patch
+log-odds of method ``likewise`` (instruction "evidence" in decoder files). All functions take and
+return tensors.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...features.evidence import Pool, discriminant, log_density, match
+from ...features.density import Pool, discriminant, log_density, match
 
 if TYPE_CHECKING:
     import torch
 
 TEMPERATURE, LINEAR, RIDGE = 0.02, 5.0, 0.2
-"""Of the evidence: ``likewise.Params``' defaults, which a trained decoder relies on."""
+"""Of the log-odds: the defaults of ``LikewiseParams``, which a trained decoder relies on."""
 NATS = 10.0
-"""Evidence of so many nats is 1 to the decoder."""
+"""Log-odds are divided by this before the decoder sees them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +44,8 @@ class Instructions:
 
     maps: torch.Tensor
     """a: (B, E, h, w) float32 cosines."""
-    evidence: torch.Tensor
-    """(B, h, w) float32 in tens of nats; above 0 speaks for what is wanted (ours)."""
+    log_odds: torch.Tensor
+    """(B, h, w) float32 in units of 10 nats; above 0: wanted. Ours, not the paper's."""
     points: torch.Tensor
     """(B, E, k, 2) float32: x, y in 0..1 of the target."""
     visual: torch.Tensor
@@ -124,8 +125,8 @@ def grid_points(grid: tuple[int, int], device: torch.device) -> torch.Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
-    """What entities say of every target alike: what the evidence is made of."""
+class ReferenceDensities:
+    """Patches and discriminant of all entities, the same for every target: for ``log_odds``."""
 
     patches: Pool
     """Patches of all entities in S groups."""
@@ -135,8 +136,8 @@ class Lesson:
     """(D + 1,) of the discriminant."""
 
 
-def learn(entities: Sequence[Entity]) -> Lesson:
-    """Once for all targets.
+def fit_densities(entities: Sequence[Entity]) -> ReferenceDensities:
+    """Pool the patches of the entities and fit the discriminant, once for all targets.
 
     Args:
         entities: what is masked in those that are wanted is the concept; what lies around it in
@@ -150,22 +151,22 @@ def learn(entities: Sequence[Entity]) -> Lesson:
     rows = torch.cat(groups)
     patches = Pool(rows, rows.new_ones(len(rows)), tuple(map(len, groups)))
     concept = torch.tensor(yes, device=rows.device)
-    return Lesson(patches, concept, discriminant(patches, concept, ~concept, RIDGE))
+    return ReferenceDensities(patches, concept, discriminant(patches, concept, ~concept, RIDGE))
 
 
-def evidence(target: torch.Tensor, lesson: Lesson) -> torch.Tensor:
-    """What method ``likewise`` says before it looks at the target as a whole (its step 1).
+def log_odds(target: torch.Tensor, densities: ReferenceDensities) -> torch.Tensor:
+    """Log-odds of each patch, as step 1 of method ``likewise``: densities plus discriminant.
 
     Args:
         target: (N, D) float32 debiased, unit rows.
-        lesson: of the entities.
+        densities: of the entities.
 
     Returns:
-        (N,) float32 in tens of nats; 0 where nothing is known not to be it.
+        (N,) float32 in units of 10 nats; all 0 if no patch is of the rest.
     """
     import torch
 
-    patches, concept, w = lesson.patches, lesson.concept, lesson.weights
+    patches, concept, w = densities.patches, densities.concept, densities.weights
     if patches.patches(concept).all():
         return torch.zeros_like(target[:, 0])
     found = match(patches, target, TEMPERATURE)
@@ -179,7 +180,7 @@ def instruct(
     entities: Sequence[Sequence[Entity]],
     meta: torch.Tensor,
     points: int = 1,
-    lessons: Sequence[Lesson] | None = None,
+    densities: Sequence[ReferenceDensities] | None = None,
 ) -> Instructions:
     """All instructions for a batch.
 
@@ -189,20 +190,20 @@ def instruct(
         entities: of each target at least one.
         meta: see ``Instructions``.
         points: k, for each entity.
-        lessons: of the entities of each target; learnt now by default.
+        densities: of the entities of each target; fitted now by default.
     """
     import torch
 
     most = max(map(len, entities))
-    lessons = list(map(learn, entities)) if lessons is None else lessons
+    densities = list(map(fit_densities, entities)) if densities is None else densities
     rows = []
-    for target, known, lesson in zip(targets, entities, lessons, strict=True):
+    for target, known, density in zip(targets, entities, densities, strict=True):
         propagated = [propagate(target, e.debiased, e.mask) for e in known]
         spare = most - len(known)
         rows.append(
             (
                 _padded([a.reshape(grid) for a in propagated], spare),
-                evidence(target, lesson).reshape(grid),
+                log_odds(target, density).reshape(grid),
                 _padded([top_points(a, grid, points) for a in propagated], spare),
                 _padded([pool(e.features, e.mask) for e in known], spare),
                 targets.new_tensor([e.positive for e in known] + [True] * spare, dtype=torch.bool),

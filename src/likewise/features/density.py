@@ -1,4 +1,4 @@
-"""What references say about a patch: densities of the concept and of the rest, a linear rule."""
+"""Kernel densities of reference patches and a linear discriminant, of concept and rest."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """M patches of references in S groups; those of a group are the concept, or not, together.
+    """M patches of references in S groups; all patches of a group are the concept, or none is.
 
-    What a target has to do with a pool is worked out once (``match``), whatever the classes make
-    of its groups.
+    The kernel sums of a target against a pool are computed once (``match``); each class then adds
+    up the groups that are its concept, and those that are not.
     """
 
     debiased: torch.Tensor
     """(M, D) float32, unit rows, those of a group next to each other."""
     weight: torch.Tensor
-    """(M,) float32: how many patches each stands for; of one that is in two groups, a part."""
+    """(M,) float32: patches merged into each; less than 1 for a patch split between two groups."""
     sizes: tuple[int, ...]
-    """Patches of each group."""
+    """Number of patches of each of the S groups; their sum is M."""
 
     @staticmethod
     def of(
@@ -36,8 +36,8 @@ class Pool:
     ) -> Pool:
         """Pool groups of (m, D) patches; beyond ``limit`` in all, near-identical ones are merged.
 
-        Every group keeps its share of them, and at least 16. ``weights``: (m,) float32 of each
-        group, 1 by default.
+        Every group keeps its share of ``limit``, and at least 16 patches. ``weights``:
+        (m,) float32 of each group, 1 by default.
         """
         import torch
 
@@ -51,7 +51,7 @@ class Pool:
         return Pool(debiased, weight, tuple(len(g) for g, _ in parts))
 
     def plus(self, groups: Sequence[torch.Tensor]) -> Pool:
-        """With further groups at the end."""
+        """The pool with further groups of (m, D) patches at the end, of weight 1 each."""
         import torch
 
         ones = [torch.ones(len(g), device=g.device) for g in groups]
@@ -62,7 +62,7 @@ class Pool:
         )
 
     def patches(self, chosen: torch.Tensor) -> torch.Tensor:
-        """(M,) bool: those of the groups that (S,) bool chooses."""
+        """(M,) bool of patches from (S,) bool of groups."""
         import torch
 
         return torch.repeat_interleave(chosen, chosen.new_tensor(self.sizes, dtype=torch.int64))
@@ -79,7 +79,7 @@ def merged(
         weight: (m,) float32, above 0.
 
     Returns:
-        (c, D) float32 weighted means and (c,) float32: what each weighs.
+        (c, D) float32 weighted means and (c,) float32 sums of their weights.
     """
     import torch
 
@@ -94,7 +94,7 @@ def merged(
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """A target of N patches against a pool of M patches in S groups."""
+    """Kernel sums and best matches of a target of N patches and a pool of M patches in S groups."""
 
     kernel: torch.Tensor
     """(N, S) float32: sum over a group of exp((cos - 1) / temperature)."""
@@ -103,7 +103,7 @@ class Match:
 
 
 def match(pool: Pool, queries: torch.Tensor, temperature: float) -> Match:
-    """All of (N, D) unit rows against all of a pool, in blocks: memory never grows with N·M."""
+    """Compare (N, D) unit rows with all patches of a pool, in blocks: N·M is never in memory."""
     import torch
 
     coverage = queries.new_full((len(pool.debiased),), -1.0)
@@ -118,10 +118,10 @@ def match(pool: Pool, queries: torch.Tensor, temperature: float) -> Match:
 
 
 def log_density(pool: Pool, found: Match, chosen: torch.Tensor) -> torch.Tensor:
-    """(N,) nats of the kernel density of the groups that (S,) bool chooses: log Σ - ½ log n.
+    """(N,) nats: log of the kernel sum over the groups that (S,) bool chooses, less ½ log n.
 
-    With log n whole, a large background would count for less than its patches do; without it, for
-    more: half stands between the two priors.
+    Less log n, this is the log density, and both classes have the prior ½; with nothing taken
+    off, the prior is their number of patches n. Half of it stands between the two.
     """
     count = pool.weight[pool.patches(chosen)].sum().clamp_min(1)
     return found.kernel[:, chosen].sum(dim=1).clamp_min(1e-37).log() - 0.5 * count.log()
@@ -130,7 +130,7 @@ def log_density(pool: Pool, found: Match, chosen: torch.Tensor) -> torch.Tensor:
 def discriminant(
     pool: Pool, concept: torch.Tensor, rest: torch.Tensor, ridge: float
 ) -> torch.Tensor:
-    """Ridge regression of concept (1) against the rest (-1), both weighing the same.
+    """Ridge regression to 1 on the concept and -1 on the rest, each of total weight ½.
 
     Args:
         pool: M patches in S groups.
@@ -139,7 +139,7 @@ def discriminant(
         ridge: variance added to every direction, in shares of the mean variance, 1 / D.
 
     Returns:
-        (D + 1,) float32: weights, then the offset; 0 unless there are patches of either kind.
+        (D + 1,) float32: weights, then the offset; all 0 if the concept or the rest has no patch.
     """
     import torch
 
@@ -160,10 +160,10 @@ def discriminant(
 def known_patches(
     encoded: PatchFeatures, mask: torch.Tensor, negative: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What one reference tells about foreground and background.
+    """The labelled patches of one reference.
 
     Args:
-        encoded: its N patches.
+        encoded: its N patches' features.
         mask: (N,) bool: the concept or, if ``negative``, what it is not.
         negative: nothing is known of the unmasked patches then: they are left out.
 
