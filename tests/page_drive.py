@@ -289,14 +289,14 @@ def modes(visit: Visit) -> None:
 
 def sliders(visit: Visit, project: Path) -> dict[str, Any]:
     """What the browser draws is what Python draws; how fast; and that it is kept."""
-    from likewise.project.score_maps import Sliders, read_layers
+    from likewise.project.score_maps import Sliders, read_score_maps
     from likewise.project.settings import read_settings
 
     page, differ = visit.page, 0
     for threshold, granularity in ((0.0, 0.0), (2.5, 0.0), (-3.1, 0.08), (1.0, 0.35)):
         given = Sliders(threshold, granularity)
         for name, labels in page.evaluate(SHOWN, [threshold, granularity, 123, 171]):
-            found = read_layers(project / "layers" / f"{Path(name).stem}.npz")
+            found = read_score_maps(project / "layers" / f"{Path(name).stem}.npz")
             assert found is not None
             differ += int((found[0].shown(given, (123, 171)).ravel() != np.array(labels)).sum())
     assert differ == 0

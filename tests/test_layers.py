@@ -1,4 +1,4 @@
-"""Layers: sliders move masks; neutral ones leave them as the segmenter made them."""
+"""Score maps: sliders move masks; neutral ones leave them as the segmenter made them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from likewise import LikewiseParams
 from likewise.example import FOLDER
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
-from likewise.project.folder import LAYERS
+from likewise.project.folder import SCORE_MAPS
 from likewise.project.project import Project
 from likewise.project.redraw import redraw
-from likewise.project.score_maps import NEUTRAL, Layers, Sliders, clusters, read_layers, upsample
+from likewise.project.score_maps import (
+    NEUTRAL,
+    ScoreMaps,
+    Sliders,
+    clusters,
+    read_score_maps,
+    upsample,
+)
 from likewise.project.settings import Marked, Settings, read_settings
 from likewise.project.settings_file import replace_settings
 from likewise.reference import Reference
@@ -52,9 +59,9 @@ def test_neutral_sliders_give_the_segmenters_own_masks(
     fitted: Segmenter, results: list[Result], tmp_path: Path
 ) -> None:
     for name, result in zip(TARGETS, results, strict=True):
-        layers = Layers.of(result, fitted.encoder.input_size)
-        (tmp_path / "a.npz").write_bytes(layers.encode(NEUTRAL))
-        found = read_layers(tmp_path / "a.npz")
+        score_maps = ScoreMaps.of(result, fitted.encoder.input_size)
+        (tmp_path / "a.npz").write_bytes(score_maps.encode(NEUTRAL))
+        found = read_score_maps(tmp_path / "a.npz")
         assert found is not None
         assert found[1] == NEUTRAL
         again = found[0].result(NEUTRAL, "none")
@@ -72,14 +79,14 @@ def test_neutral_sliders_give_the_segmenters_own_masks(
 def test_what_is_shown_is_what_is_written(fitted: Segmenter, results: list[Result]) -> None:
     # The page goes to its size at once, masks by way of the encoder's input.
     for result in results:
-        layers = Layers.of(result, fitted.encoder.input_size)
-        shown = layers.shown(NEUTRAL, layers.size)
+        score_maps = ScoreMaps.of(result, fitted.encoder.input_size)
+        shown = score_maps.shown(NEUTRAL, score_maps.size)
         assert (shown == result.label_map).mean() > 0.99
         assert set(np.unique(shown)) == set(np.unique(result.label_map))
 
 
 def test_threshold_is_that_of_the_method(fitted: Segmenter, results: list[Result]) -> None:
-    coin = Layers.of(results[0], fitted.encoder.input_size)
+    coin = ScoreMaps.of(results[0], fitted.encoder.input_size)
     higher = Segmenter(fitted.encoder, method=LikewiseParams(threshold=2.0)).fit_encoded(
         fitted.references
     )
@@ -94,18 +101,18 @@ def test_threshold_is_that_of_the_method(fitted: Segmenter, results: list[Result
 
 def test_granularity_shares_scores_in_clusters(fitted: Segmenter, results: list[Result]) -> None:
     result = results[0]
-    layers = Layers.of(result, fitted.encoder.input_size)
+    score_maps = ScoreMaps.of(result, fitted.encoder.input_size)
     assert result.tree is not None
     sliders = Sliders(granularity=0.3)
-    moved = layers.moved(sliders)[0].ravel()
+    moved = score_maps.moved(sliders)[0].ravel()
     labels = result.tree.cut(1 - sliders.granularity)  # the tree's own way
     assert 1 < labels.max() + 1 < len(labels)
     for k in range(labels.max() + 1):
         np.testing.assert_allclose(
-            moved[labels == k], layers.scores[0].ravel()[labels == k].mean(), atol=1e-6
+            moved[labels == k], score_maps.scores[0].ravel()[labels == k].mean(), atol=1e-6
         )
-    np.testing.assert_array_equal(layers.moved(Sliders(granularity=1e-9)), layers.scores)
-    one = layers.moved(Sliders(granularity=2.0))[0]
+    np.testing.assert_array_equal(score_maps.moved(Sliders(granularity=1e-9)), score_maps.scores)
+    one = score_maps.moved(Sliders(granularity=2.0))[0]
     assert np.ptp(one) == 0
 
 
@@ -114,12 +121,12 @@ def test_absent_images_come_back_the_later_the_surer(fitted: Segmenter) -> None:
     result = alone.segment(FOLDER / "board_2.jpg")
     coin = result.classes["coin"]
     assert coin.confidence < 0.5
-    layers = Layers.of(result, fitted.encoder.input_size)
+    score_maps = ScoreMaps.of(result, fitted.encoder.input_size)
     k = list(result.classes).index("coin")
     lacks = (0.5 - coin.confidence) * 20
-    assert not (layers.moved(NEUTRAL)[k] > 0.5).any()
-    assert not (layers.moved(Sliders(-0.9 * lacks))[k] > 0.5).any()
-    assert (layers.moved(Sliders(-1.1 * lacks))[k] > 0.5).any()
+    assert not (score_maps.moved(NEUTRAL)[k] > 0.5).any()
+    assert not (score_maps.moved(Sliders(-0.9 * lacks))[k] > 0.5).any()
+    assert (score_maps.moved(Sliders(-1.1 * lacks))[k] > 0.5).any()
 
 
 def test_upsampling_is_aligned_as_that_of_torch() -> None:
@@ -136,20 +143,24 @@ def test_clusters_of_no_merge_are_the_patches() -> None:
     assert len(set(clusters(np.array([[0, 1], [4, 3]], np.uint32), 4).tolist())) == 2
 
 
-def test_damaged_layers_are_none(fitted: Segmenter, results: list[Result], tmp_path: Path) -> None:
+def test_damaged_score_maps_are_none(
+    fitted: Segmenter, results: list[Result], tmp_path: Path
+) -> None:
     path = tmp_path / "a.npz"
-    assert read_layers(path) is None
-    path.write_bytes(Layers.of(results[0], fitted.encoder.input_size).encode(NEUTRAL))
+    assert read_score_maps(path) is None
+    path.write_bytes(ScoreMaps.of(results[0], fitted.encoder.input_size).encode(NEUTRAL))
     whole = path.read_bytes()
     assert len(whole) < 40_000
     for end in (0, 10, len(whole) // 2, len(whole) - 30):
         path.write_bytes(whole[:end])
-        assert read_layers(path) is None
+        assert read_score_maps(path) is None
     path.write_bytes(whole[:900] + bytes(200) + whole[1100:])
-    assert read_layers(path) is None
+    assert read_score_maps(path) is None
 
 
-def test_annotate_keeps_layers_and_sliders_of_a_project(tmp_path: Path, fitted: Segmenter) -> None:
+def test_annotate_keeps_score_maps_and_sliders_of_a_project(
+    tmp_path: Path, fitted: Segmenter
+) -> None:
     reference = Marked(
         str(FOLDER / "coin_reference.png"), str(FOLDER / "coin_reference_mask.png"), label="coin"
     )
@@ -158,13 +169,13 @@ def test_annotate_keeps_layers_and_sliders_of_a_project(tmp_path: Path, fitted: 
     )
     replace_settings(tmp_path, settings)
     assert read_settings(tmp_path) == settings
-    (tmp_path / LAYERS).mkdir()
+    (tmp_path / SCORE_MAPS).mkdir()
     project = Project(tmp_path)
     segmenter = project.segmenter(fitted.encoder).fit(project.references())
     jobs = project.jobs()
     project.begin("run", "embedded", jobs)
     (outcome,) = project.annotate(segmenter, jobs, "run")
-    found = read_layers(project.layers(jobs[0].target))
+    found = read_score_maps(project.score_maps(jobs[0].target))
     assert found is not None
     assert found[1] == Sliders(3.0)
     smaller = outcome.area

@@ -30,7 +30,7 @@ from likewise.backbones.encoder import Encoder  # noqa: E402
 from likewise.io.images import read_picture  # noqa: E402
 from likewise.io.masks import nearest  # noqa: E402
 from likewise.project.project import Project  # noqa: E402
-from likewise.project.score_maps import Sliders, read_layers  # noqa: E402
+from likewise.project.score_maps import Sliders, read_score_maps  # noqa: E402
 from likewise.project.settings import Settings, read_settings  # noqa: E402
 from likewise.project.settings_file import replace_settings  # noqa: E402
 from likewise.web.listening import bind  # noqa: E402
@@ -201,7 +201,7 @@ def test_a_painted_reference_masks_all_targets(site: Site, thing: np.ndarray) ->
     for target in state["targets"]:
         own = segmenter.segment(site.folder / "images" / target["name"])
         np.testing.assert_array_equal(written(site, target["name"]), own.label_map)
-        found = read_layers(site.folder / "layers" / f"{target['name'][0]}.npz")
+        found = read_score_maps(site.folder / "layers" / f"{target['name'][0]}.npz")
         assert found is not None
         numbers = np.array([1], "<u4").tobytes()  # of the classes, in masks
         assert site.get(f"/api/targets/{target['id']}/layers") == found[0].blob() + numbers
@@ -227,7 +227,7 @@ def test_sliders_are_kept_and_move_what_nobody_judged(site: Site, thing: np.ndar
     assert (said["threshold"], said["granularity"]) == (-6.0, 0.05)
     np.testing.assert_array_equal(written(site, "a.jpg"), before["a.jpg"])
     for name in ("b.jpg", "c.jpg"):
-        found = read_layers(site.folder / "layers" / f"{name[0]}.npz")
+        found = read_score_maps(site.folder / "layers" / f"{name[0]}.npz")
         assert found is not None
         assert found[1] == sliders
         picture = read_picture(site.folder / "images" / name)
@@ -245,13 +245,13 @@ def test_sliders_are_kept_and_move_what_nobody_judged(site: Site, thing: np.ndar
 def test_layers_that_are_gone_are_made_again(site: Site, thing: np.ndarray) -> None:
     site.paint("reference.png", thing)
     site.wait()
-    layers = site.folder / "layers" / "b.npz"
-    content = layers.read_bytes()
-    layers.unlink()
+    score_maps = site.folder / "layers" / "b.npz"
+    content = score_maps.read_bytes()
+    score_maps.unlink()
     site.worker.wish()
     site.wait()
-    assert read_layers(layers) is not None
-    assert len(layers.read_bytes()) == len(content)
+    assert read_score_maps(score_maps) is not None
+    assert len(score_maps.read_bytes()) == len(content)
 
 
 def box(top: int, left: int, bottom: int, right: int, value: int = 1) -> np.ndarray:
@@ -436,7 +436,7 @@ def test_nothing_is_lost_when_it_ends(scene: Path, thing: np.ndarray) -> None:
         assert after["sliders"]["threshold"] == 1.5
         assert after["sliders"]["granularity"] == 0.1
         assert [t["version"] for t in after["targets"]] == [t["version"] for t in before["targets"]]
-        found = read_layers(site.folder / "layers" / "a.npz")
+        found = read_score_maps(site.folder / "layers" / "a.npz")
         assert found is not None
         assert found[1] == Sliders(1.5, 0.1)
 

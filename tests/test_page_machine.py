@@ -44,7 +44,7 @@ from likewise.features.clustering import average_linkage
 from likewise.io.images import Picture, read_picture
 from likewise.io.masks import read_mask
 from likewise.project.project import Project
-from likewise.project.score_maps import NEUTRAL, Layers, Sliders, read_layers, tree_arrays
+from likewise.project.score_maps import NEUTRAL, ScoreMaps, Sliders, read_score_maps, tree_arrays
 from likewise.project.settings import read_settings
 from likewise.result import Result
 from likewise.web.ui.feed import Feed
@@ -92,8 +92,8 @@ class Painter:
         wholes = tuple(-1 if k is None else k for k in wholes_of(self.labels))
         sure = tuple(0.9 for _ in self.labels)
         tree = tree_arrays(TREE)
-        layers = Layers(self.labels, scores, sure, *tree, wholes, image.shape[:2], SIZE)
-        return replace(layers.result(NEUTRAL, "guided", image), tree=TREE)
+        score_maps = ScoreMaps(self.labels, scores, sure, *tree, wholes, image.shape[:2], SIZE)
+        return replace(score_maps.result(NEUTRAL, "guided", image), tree=TREE)
 
 
 class Hand(Worker):
@@ -260,7 +260,7 @@ class Page(RuleBasedStateMachine):
         assert status == 200, answer
         with self.server.workspace.opened() as project:
             job = self.server.workspace.target(project, target["id"])
-            found = read_layers(project.layers(job.target))
+            found = read_score_maps(project.score_maps(job.target))
         assert found is not None
         sliders = Sliders(state["sliders"]["threshold"], state["sliders"]["granularity"])
         result = found[0].result(sliders, "guided", read_picture(job.target))

@@ -483,7 +483,7 @@ def test_equal_names_in_two_folders(scene: Path) -> None:
     assert Path("w/masks/cam1/0001.png").is_file()
     run(["review", "w", "--reject", "nest/cam2/0001.png"])
     opened = Project(Path("w"))
-    assert opened.layers(Path("nest/cam1/0001.png")) == Path("w/layers/cam1/0001.npz")
+    assert opened.score_maps(Path("nest/cam1/0001.png")) == Path("w/layers/cam1/0001.npz")
     assert [mask for _, mask, _ in opened.finished()] == [Path("w/masks/cam1/0001.png")]
     opened.close()
 

@@ -32,7 +32,7 @@ from likewise.methods.segic.instructions import (
     propagate,
     top_points,
 )
-from likewise.project.score_maps import Layers
+from likewise.project.score_maps import ScoreMaps
 
 SMALL = Shape(dim=16, hidden=16, layers=2, heads=2)
 
@@ -327,7 +327,7 @@ def test_masks_come_from_the_fine_scores(encoder: Encoder, file: Path) -> None:
     assert 0 < result.area < 1
     found = result.scores[result.scores > 0.5]
     assert result.confidence == pytest.approx(found.mean(), abs=1e-4)
-    layers = Layers.of(result, encoder.input_size)
+    layers = ScoreMaps.of(result, encoder.input_size)
     assert layers.scores.shape == (1, 7, 7)
     np.testing.assert_allclose(layers.scores[0, 0, 0], result.scores[:4, :4].mean(), rtol=1e-4)
 

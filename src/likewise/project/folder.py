@@ -18,7 +18,7 @@ from ..run.jobs import Job, plan
 from ..run.manifest import Manifest
 from ..run.targets import IMAGE_SUFFIXES, find_images
 from .database import DATABASE, Database
-from .score_maps import Sliders, layers_path
+from .score_maps import Sliders, score_maps_path
 from .settings import CONFIG, Settings, read_settings, relative
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 E = TypeVar("E", bound="Encoder")
-MASKS, LAYERS = "masks", "layers"
+MASKS, SCORE_MAPS = "masks", "layers"
 
 
 class ProjectFolder:
@@ -223,18 +223,18 @@ class ProjectFolder:
             return job.mask
         return self.manifest.mask_of(target) or self.folder / MASKS / f"{target.stem}.png"
 
-    def layers(self, target: Path) -> Path:
-        """Where the layers of a target are, if the project keeps them; see ``score_maps.py``."""
-        return layers_path(self.mask(target), self.folder / MASKS, self.folder / LAYERS)
+    def score_maps(self, target: Path) -> Path:
+        """Path of the score maps of a target, if the project stores them; see ``score_maps.py``."""
+        return score_maps_path(self.mask(target), self.folder / MASKS, self.folder / SCORE_MAPS)
 
     def key(self, job: Job) -> str:
         """How a target is known in the database."""
         return relative(job.target, self.folder)
 
     @property
-    def keeps_layers(self) -> bool:
-        """Whether it was opened in `likewise ui`, which moves masks by their layers."""
-        return (self.folder / LAYERS).is_dir()
+    def keeps_score_maps(self) -> bool:
+        """Whether it was opened in `likewise ui`, which moves masks by their score maps."""
+        return (self.folder / SCORE_MAPS).is_dir()
 
     @property
     def sliders(self) -> Sliders:
@@ -273,7 +273,7 @@ class ProjectFolder:
         return {
             "method": make_params(self.settings.method, {**self.settings.options, **decoder}),
             "refiner": self.settings.refine,
-            "keep_tree": self.keeps_layers,
+            "keep_tree": self.keeps_score_maps,
         }
 
     @property

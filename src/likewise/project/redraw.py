@@ -1,4 +1,4 @@
-"""Masks written anew from their layers, when sliders were moved."""
+"""Masks rewritten from their score maps after the sliders were moved."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..run.jobs import Job
 from ..run.outcomes import Outcome, Segmented
 from ..run.runner import Claim, redo, store
 from .project import Project
-from .score_maps import read_drawn, read_layers
+from .score_maps import read_score_maps, read_written_sliders
 
 
 def redraw(project: Project, jobs: Sequence[Job], claim: Claim) -> Iterator[Outcome]:
-    """Write masks anew that no person made or judged and that the sliders have moved since.
+    """Rewrite the masks of the model that no person judged and that have other sliders than now.
 
     Args:
         project: whose sliders they are.
-        jobs: from ``Project.jobs``; those without layers are passed over.
+        jobs: from ``Project.jobs``; those without score maps are skipped.
         claim: decides, when a job is to be written, whether it still may be.
 
     Raises:
@@ -27,12 +27,12 @@ def redraw(project: Project, jobs: Sequence[Job], claim: Claim) -> Iterator[Outc
     settings, sliders, numbers = project.settings, project.sliders, project.numbers
     project.adopt_edited(jobs)
     for job in jobs:
-        path, key = project.layers(job.target), project.key(job)
+        path, key = project.score_maps(job.target), project.key(job)
         row = project.facts(key).get(key, {})
         free = row.get("state") == "done" and not row["verdict"] and row["source"] == "model"
-        if not free or read_drawn(path) in (sliders, None):
+        if not free or read_written_sliders(path) in (sliders, None):
             continue
-        found = read_layers(path)
+        found = read_score_maps(path)
         if found is None or not numbers.keys() >= set(found[0].labels):
             continue  # of classes that were renamed: they are segmented anew
         with claim(job) as free:
@@ -42,7 +42,7 @@ def redraw(project: Project, jobs: Sequence[Job], claim: Claim) -> Iterator[Outc
             result = found[0].result(sliders, settings.refine, picture)
             segmented = Segmented(job, picture, result, row["seconds"])
             outcome = store(redo(segmented, numbers, project.limits), project.manifest, row["run"])
-            # Last: it says with which sliders the mask was written.
+            # Last: the file records with which sliders the mask is written.
             write_whole(path, found[0].encode(sliders))
             project.record(job, outcome, row["run"])
         yield outcome

@@ -18,13 +18,13 @@ from ..run.jobs import Job
 from ..run.manifest import STALE
 from ..run.outcomes import Outcome
 from ..run.runner import Claim, segment_files
-from .score_maps import Keeper
+from .score_maps import ScoreMapWriter
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
 
 
-from .folder import LAYERS, MASKS, ProjectFolder
+from .folder import MASKS, SCORE_MAPS, ProjectFolder
 
 NEW, AGAIN = "", "failed before"
 """Why a job is to be done: it has no mask yet; ``--retry`` …"""
@@ -160,8 +160,8 @@ class ProjectRuns(ProjectFolder):
         keep = None
         if segmenter.keep_tree:
             size = segmenter.encoder.input_size
-            folders = self.folder / MASKS, self.folder / LAYERS
-            keep = Keeper(*folders, self.sliders, segmenter.refiner, size)
+            folders = self.folder / MASKS, self.folder / SCORE_MAPS
+            keep = ScoreMapWriter(*folders, self.sliders, segmenter.refiner, size)
         numbers = self.numbers
         outcomes = segment(
             *(segmenter, jobs, self.manifest),

@@ -1,8 +1,9 @@
-"""What a mask was made of: kept beside it, so that sliders need no backbone.
+"""Score maps of each image, stored beside its mask, so that sliders move it without the backbone.
 
-Of each image a small file holds the scores of every class on the patch grid and the clustering of
-the patches. The page (web/ui/static/layers.js) and this file do the same arithmetic on them, in the
-same order in float64, so that what is seen is what is written; a test holds the two together.
+One ``.npz`` file an image, in the folder ``layers/`` of the project, has the scores of every class
+on the patch grid and the merge tree of the patches. The page (web/ui/static/layers.js) and this
+file do the same arithmetic on them, in the same order in float64, so that the masks shown are those
+written; a test compares the two.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
     from ..run.outcomes import Segmented
 
 NATS = 2 * SCORE_RANGE
-"""Scores of 0 to 1 are so many nats of ``likewise``: the unit of the threshold."""
+"""Nats between the scores 0 and 1 of ``likewise``; the threshold is in nats."""
 
 
 @dataclass(frozen=True)
 class Sliders:
-    """What a person can move without segmenting again; 0 leaves masks as they were."""
+    """The settings of the page that need no new segmentation; 0 leaves masks as they were."""
 
     threshold: float = 0.0
-    """Further nats that a patch needs; above 0 gives smaller masks."""
+    """Nats added to the threshold; above 0 gives smaller masks."""
     granularity: float = 0.0
     """Cosine distance, 0..2, below which patches are merged and share their mean score."""
 
@@ -46,30 +47,30 @@ NEUTRAL = Sliders()
 
 
 @dataclass(frozen=True, eq=False)
-class Layers:
-    """Of one image with C classes on a grid of N = h·w patches."""
+class ScoreMaps:
+    """Scores and merge tree of one image with C classes on a grid of N = h·w patches."""
 
     labels: tuple[str, ...]
-    """Of the C classes, as they were called then."""
+    """Names of the C classes when the image was segmented."""
     scores: npt.NDArray[np.float32]
-    """(C, h, w); above 0.5 is foreground. Of a class that is absent: lower by what its confidence
-    lacks to ½, so that the threshold must go down the further, the surer it is absent."""
+    """(C, h, w), above 0.5 is foreground. Those of an absent class are lowered by ½ - confidence:
+    the lower the confidence, the further down the threshold must go to show it."""
     confidences: tuple[float, ...]
     """C numbers, 0..1."""
     pairs: npt.NDArray[np.uint32]
-    """(N-1, 2) of the merge tree: the two that are merged, patches first, then merges in order."""
+    """(N-1, 2) of the merge tree: indices of the two merged; 0..N-1 are patches, N+k is merge k."""
     distances: npt.NDArray[np.float32]
-    """(N-1,) at which they are, rising."""
+    """(N-1,) cosine distances of the merges, ascending."""
     wholes: tuple[int, ...]
-    """C numbers, from 0: the class that each is a part of, or -1; see ``class_names.wholes_of``."""
+    """C indices of the class that each is a part of, or -1; see ``class_names.wholes_of``."""
     size: tuple[int, int]
     """(H, W) pixels of the image."""
     input_size: tuple[int, int]
     """(H', W') of the encoder's input."""
 
     @classmethod
-    def of(cls, result: Result, input_size: tuple[int, int]) -> Layers:
-        """What to keep of a result that has its tree."""
+    def of(cls, result: Result, input_size: tuple[int, int]) -> ScoreMaps:
+        """Score maps of a result that has its merge tree (``keep_tree``)."""
         assert result.tree is not None
         classes = result.classes.values()
         scores = [
@@ -88,11 +89,11 @@ class Layers:
             input_size,
         )
 
-    def encode(self, drawn: Sliders) -> bytes:
-        """A ``.npz`` file.
+    def encode(self, written: Sliders) -> bytes:
+        """The content of a ``.npz`` file.
 
         Args:
-            drawn: the sliders that the mask beside it is written with.
+            written: the sliders with which the mask on disk is written.
         """
         file = io.BytesIO()
         np.savez_compressed(
@@ -104,18 +105,18 @@ class Layers:
             distances=self.distances,
             wholes=np.array(self.wholes, np.int32),
             sizes=np.array([self.size, self.input_size]),
-            drawn=np.array([drawn.threshold, drawn.granularity]),
+            drawn=np.array([written.threshold, written.granularity]),
         )
         return file.getvalue()
 
     def blob(self) -> bytes:
-        """For the page: 6 uint32 (C, h, w, H, W, merges), then float32 scores, confidences and
-        distances, then uint32 pairs, then int32 wholes; little-endian."""
+        """Binary form for the page, little-endian: 6 uint32 (C, h, w, H, W, merges), then float32
+        scores, confidences and distances, then uint32 pairs, then int32 wholes."""
         tree = self.pairs, self.distances
         return blob(self.scores, self.confidences, *tree, self.wholes, self.size)
 
     def moved(self, sliders: Sliders) -> npt.NDArray[np.float32]:
-        """(C, h, w) scores as the sliders say; above 0.5 is foreground."""
+        """(C, h, w) scores after both sliders; above 0.5 is foreground."""
         flat = self.scores.reshape(len(self.scores), -1).astype(np.float64)
         made = int(np.searchsorted(self.distances, np.float32(sliders.granularity)))
         if made:
@@ -125,9 +126,9 @@ class Layers:
         return (flat - sliders.threshold / NATS).astype(np.float32).reshape(self.scores.shape)
 
     def shown(self, sliders: Sliders, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        """(H, W) what the page draws at any size: 0 nothing, k the k-th class; see layers.js."""
+        """(H, W) label map as the page (layers.js) draws it: 0 none, k the k-th class."""
         shown, scores = np.zeros(size, np.uint8), self.moved(sliders)
-        # Of the classes that are parts of the same: which is where, and with which score.
+        # Classes compete with those that are parts of the same whole: label and score of the best.
         owner: dict[int, npt.NDArray[np.uint8]] = {}
         best: dict[int, npt.NDArray[np.float64]] = {}
         for k in sorted(range(len(scores)), key=lambda k: (self._depth(k), -self.confidences[k])):
@@ -142,7 +143,7 @@ class Layers:
         return shown
 
     def _depth(self, k: int) -> int:
-        """How many wholes a class is inside of."""
+        """Number of wholes around a class: 0 if it is no part."""
         return 0 if self.wholes[k] < 0 else 1 + self._depth(self.wholes[k])
 
     def result(
@@ -151,13 +152,13 @@ class Layers:
         refiner: str,
         image: Picture | npt.NDArray[np.uint8] | None = None,
     ) -> Result:
-        """What the segmenter would have said with these sliders.
+        """The result with these sliders.
 
         Args:
             sliders: neutral ones give the segmenter's own masks, to the pixel.
             refiner: as for the segmenter.
-            image: (H, W, 3) RGB, which only refiners other than ``none`` look at; of a Picture,
-                pixels that are not valid are in no mask.
+            image: (H, W, 3) RGB, not needed for refiner ``none``; invalid pixels of a Picture are
+                in no mask.
         """
         import torch
 
@@ -187,8 +188,8 @@ DAMAGE = (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipF
 """What reading a file that is missing or damaged can raise."""
 
 
-def read_drawn(path: Path) -> Sliders | None:
-    """The sliders that the mask beside layers was written with; None if they are unreadable."""
+def read_written_sliders(path: Path) -> Sliders | None:
+    """The sliders with which the mask of a file of score maps is written; None if unreadable."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return Sliders(*file["drawn"].tolist())
@@ -197,41 +198,38 @@ def read_drawn(path: Path) -> Sliders | None:
 
 
 @dataclass(frozen=True)
-class Keeper:
-    """Keeps the layers of each image, and moves its masks as the sliders say."""
+class ScoreMapWriter:
+    """Applies the sliders to each result of a run and makes the file of its score maps."""
 
     masks: Path
-    """Folder of the masks …"""
+    """Folder of the masks."""
     folder: Path
-    """… and of their layers, which lie in it as their masks in theirs."""
+    """Folder of the score maps, with the same subfolders as that of the masks."""
     sliders: Sliders
     refiner: str
     input_size: tuple[int, int]
     """(H', W') of the encoder's input."""
 
     def __call__(self, done: Segmented) -> tuple[Result, tuple[Path, bytes]]:
-        """The result as it is to be written, and the file of its layers."""
-        layers, result = Layers.of(done.result, self.input_size), done.result
+        """The result with the sliders applied, and path and content of its score maps."""
+        score_maps, result = ScoreMaps.of(done.result, self.input_size), done.result
         if self.sliders != NEUTRAL:
-            result = layers.result(self.sliders, self.refiner, done.picture)
-        path = layers_path(done.job.mask, self.masks, self.folder)
-        return result, (path, layers.encode(self.sliders))
+            result = score_maps.result(self.sliders, self.refiner, done.picture)
+        path = score_maps_path(done.job.mask, self.masks, self.folder)
+        return result, (path, score_maps.encode(self.sliders))
 
 
-def layers_path(mask: Path, masks: Path, folder: Path) -> Path:
-    """Where in ``folder`` the layers of a mask in the folder ``masks`` are."""
+def score_maps_path(mask: Path, masks: Path, folder: Path) -> Path:
+    """Path in ``folder`` of the score maps of a mask in the folder ``masks``."""
     return (folder / mask.relative_to(masks)).with_suffix(".npz")
 
 
-def read_layers(path: Path) -> tuple[Layers, Sliders] | None:
-    """Layers, and what ``read_drawn`` says; None if unreadable.
-
-    What is missing or damaged can be made again.
-    """
+def read_score_maps(path: Path) -> tuple[ScoreMaps, Sliders] | None:
+    """Score maps and the sliders their mask is written with; None if missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             height, width = file["scores"].shape[1:]
-            layers = Layers(
+            score_maps = ScoreMaps(
                 tuple(file["labels"].tolist()),
                 file["scores"],
                 tuple(file["confidences"].tolist()),
@@ -240,14 +238,14 @@ def read_layers(path: Path) -> tuple[Layers, Sliders] | None:
                 tuple(file["wholes"].tolist()),
                 *(tuple(size) for size in file["sizes"].tolist()),
             )
-            whole = len(layers.pairs) == len(layers.distances) == height * width - 1
-            return (layers, Sliders(*file["drawn"].tolist())) if whole else None
+            whole = len(score_maps.pairs) == len(score_maps.distances) == height * width - 1
+            return (score_maps, Sliders(*file["drawn"].tolist())) if whole else None
     except DAMAGE:
         return None
 
 
 def pooled(scores: npt.NDArray[np.float32], patches: int) -> npt.NDArray[np.float32]:
-    """(h, w) scores of so many patches from (f·h, f·w), the means; of f = 1 as they are."""
+    """(h, w) scores from (f·h, f·w): the mean of each block of f × f, h·w = ``patches``."""
     f = math.isqrt(scores.size // patches)
     h, w = scores.shape[0] // f, scores.shape[1] // f
     means: npt.NDArray[np.float32] = scores.reshape(h, f, w, f).mean(axis=(1, 3))
@@ -267,7 +265,7 @@ def blob(
     wholes: Sequence[int],
     size: tuple[int, int],
 ) -> bytes:
-    """See ``Layers.blob``; a picture that was only clustered has (0, h, w) scores."""
+    """See ``ScoreMaps.blob``; scores are (0, h, w) of an image only clustered, not segmented."""
     parts: list[tuple[str, Any]] = [
         ("<u4", [*scores.shape, *size, len(pairs)]),
         *(("<f4", values) for values in (scores, confidences, distances)),
@@ -278,7 +276,7 @@ def blob(
 
 
 def clusters(pairs: npt.NDArray[np.uint32], n: int) -> npt.NDArray[np.int64]:
-    """(n,) the cluster of every patch, after the first merges: the number of its last merge."""
+    """(n,) cluster of each of n patches after the merges ``pairs``: the index of its last merge."""
     top = np.arange(n + len(pairs))
     for k in range(len(pairs) - 1, -1, -1):
         top[pairs[k]] = top[n + k]
@@ -294,7 +292,7 @@ def upsample(values: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDAr
 
 
 def _between(n: int, m: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Any]:
-    """For each of m places: the one of n before it, the next, and how far it is on the way."""
+    """Linear interpolation of n samples at m places: index before, index after, weight of after."""
     place = np.maximum((np.arange(m) + 0.5) * n / m - 0.5, 0.0)
     before = place.astype(np.int64)
     return before, np.minimum(before + 1, n - 1), place - before

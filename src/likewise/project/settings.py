@@ -22,7 +22,7 @@ CONFIG = "likewise.toml"
 LIMITS = ("min_area_ratio", "max_area_ratio", "max_components", "min_confidence")
 """What `[quality]` may hold, see ``quality.verdicts``."""
 PAGE = {"threshold": float, "granularity": float, "classes": list, "colours": list}
-"""What `[page]` may hold: the sliders, see ``layers.Sliders``, and the classes of the page with
+"""What `[page]` may hold: the sliders, see ``score_maps.Sliders``, and the classes of the page with
 their colours (#rrggbb), which need not have a reference yet."""
 Kind: TypeAlias = "type | tuple[type, ...]"
 

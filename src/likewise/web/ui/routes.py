@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from ...errors import LikewiseError
 from ...export.dataset import FORMATS
 from ...io.images import read_image
-from ...project.score_maps import Sliders, read_layers
+from ...project.score_maps import Sliders, read_score_maps
 from . import datasets, marks
 from .feed import Feed
 from .guard import Guard
@@ -63,7 +63,7 @@ class FolderBody(Strict):
 
 
 class SlidersBody(Strict):
-    """See ``layers.Sliders``."""
+    """See ``score_maps.Sliders``."""
 
     threshold: Annotated[float, Field(ge=-1000, le=1000)]
     granularity: Annotated[float, Field(ge=0, le=2)]
@@ -259,7 +259,7 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed)
     def layers(wanted: str) -> Response:
         with workspace.opened() as project:
             job = workspace.target(project, wanted)
-            found, numbers = read_layers(project.layers(job.target)), project.numbers
+            found, numbers = read_score_maps(project.score_maps(job.target)), project.numbers
         if found is None or not numbers.keys() >= set(found[0].labels):
             raise GoneError("this image has no scores (any more): its mask is shown.")
         values = np.array([numbers[label] for label in found[0].labels], "<u4")

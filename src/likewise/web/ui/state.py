@@ -16,7 +16,7 @@ from typing import Any
 
 from ...errors import LikewiseError
 from ...io.draw import class_colour
-from ...project.folder import LAYERS, MASKS
+from ...project.folder import MASKS, SCORE_MAPS
 from ...project.project import Project
 from ...project.score_maps import Sliders
 from ...project.settings import CONFIG, Marked, Settings, read_settings, relative
@@ -55,7 +55,7 @@ class WorkspaceState:
         if not (folder / CONFIG).exists():
             replace_settings(folder, Settings((), ()))
         try:
-            for name in (LAYERS, IMAGES, REFERENCES):
+            for name in (SCORE_MAPS, IMAGES, REFERENCES):
                 (folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LikewiseError(

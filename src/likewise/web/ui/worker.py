@@ -170,7 +170,7 @@ class Worker(threading.Thread):
                 if job in todo
                 or (
                     _is_free(rows.get(project.key(job), {}))
-                    and not project.layers(job.target).is_file()
+                    and not project.score_maps(job.target).is_file()
                 )
             ]
             if left:

@@ -17,7 +17,7 @@ from ...errors import LikewiseError
 from ...io.files import write_whole
 from ...io.images import read_image
 from ...io.text_files import normal
-from ...project.folder import LAYERS, MASKS
+from ...project.folder import MASKS, SCORE_MAPS
 from ...project.project import Project
 from ...project.redraw import redraw
 from ...project.score_maps import Sliders
@@ -66,7 +66,7 @@ class Workspace(WorkspaceState):
                     f"{path} is no image by its name: give a folder of images, or a file that "
                     f"ends in {', '.join(IMAGE_SUFFIXES)}."
                 )
-            own = [self.folder.resolve() / name for name in (MASKS, LAYERS)]
+            own = [self.folder.resolve() / name for name in (MASKS, SCORE_MAPS)]
             if any(part in own for part in image.resolve().parents):
                 raise LikewiseError(
                     f"{image.parent} is where this project keeps its own results: give a folder "
