@@ -21,7 +21,7 @@ from likewise.io.images import read_image
 from likewise.lab.evaluation.cache import CachedEncoder
 from likewise.lab.evaluation.episodes import read_episodes
 from likewise.methods import likewise
-from likewise.quality import doubt, steadiness, verdicts
+from likewise.quality import mask_warnings, review_priority, stability_score
 
 
 def main() -> None:
@@ -38,9 +38,9 @@ def main() -> None:
             marked = np.asarray(file) == episode.value
         segmenter = Segmenter(encoder).fit((read_image(episode.reference), marked))
         found = segmenter.segment(episode.target).classes["object"]
-        steady = steadiness(found.scores)
-        reasons = verdicts(found.mask, steady, found.confidence, found.disputed, **limits)
-        doubts.append(doubt(found.confidence, steady, reasons))
+        stability = stability_score(found.scores)
+        reasons = mask_warnings(found.mask, stability, found.confidence, found.disputed, **limits)
+        doubts.append(review_priority(found.confidence, stability, reasons))
         sure.append(found.confidence)
         with Image.open(episode.target_mask) as file:
             truth = np.asarray(file) == episode.value

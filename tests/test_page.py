@@ -328,16 +328,16 @@ def test_a_verdict_holds_while_its_image_is_being_done(site: Site, thing: np.nda
     with Workspace(site.folder).opened() as project:
         job = next(job for job in project.jobs() if job.target.name == "c.jpg")
     site.correct("c.jpg", box(0, 0, 3, 3))
-    with site.worker._claim(job) as free:  # a run that began before comes to write
+    with site.worker._may_write(job) as free:  # a run that began before comes to write
         assert not free
     site.judge("a.jpg", "accepted")
     with Workspace(site.folder).opened() as project:
         other = next(job for job in project.jobs() if job.target.name == "a.jpg")
-    with site.worker._claim(other) as free:
+    with site.worker._may_write(other) as free:
         assert not free
     site.judge("a.jpg", None)
     site.wait()
-    with site.worker._claim(other) as free:
+    with site.worker._may_write(other) as free:
         assert free
         # … and one that is being written cannot be judged.
         assert site.target("a.jpg")["state"] == "pending"

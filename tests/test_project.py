@@ -26,7 +26,7 @@ from likewise.project.database import DATABASE
 from likewise.project.project import Project
 from likewise.project.settings import CONFIG, Marked, read_settings
 from likewise.project.settings_file import write_settings
-from likewise.quality import doubt, steadiness, validate_mask_quality, verdicts
+from likewise.quality import mask_warnings, review_priority, stability_score, validate_mask_quality
 
 COUNT = 12
 
@@ -479,37 +479,39 @@ def test_the_words_of_the_wiki() -> None:
 
 def test_verdicts_say_everything() -> None:
     mask = np.zeros((100, 100), bool)
-    assert verdicts(mask) == ("empty",)
+    assert mask_warnings(mask) == ("empty",)
     mask[10:40, 10:40] = True
-    assert verdicts(mask, 0.9) == ()
-    assert verdicts(mask, 0.4) == ("unsure",)
+    assert mask_warnings(mask, 0.9) == ()
+    assert mask_warnings(mask, 0.4) == ("unsure",)
     frame = np.zeros((100, 100), bool)
     frame[0] = frame[-1] = frame[:, 0] = True
-    assert verdicts(frame, 0.4) == ("touches_border", "unsure")
-    assert verdicts(mask, 0.9, min_area_ratio=0.5) == ("too_small",)
-    assert verdicts(mask, confidence=0.7) == ()
-    assert verdicts(mask, confidence=0.7, min_confidence=0.8) == ("unlike_references",)
-    assert verdicts(~mask & mask, confidence=0.7, min_confidence=0.8) == ("empty",)
-    assert verdicts(mask, 0.4, 1.0, True) == ("disputed", "unsure")
+    assert mask_warnings(frame, 0.4) == ("touches_border", "unsure")
+    assert mask_warnings(mask, 0.9, min_area_ratio=0.5) == ("too_small",)
+    assert mask_warnings(mask, confidence=0.7) == ()
+    assert mask_warnings(mask, confidence=0.7, min_confidence=0.8) == ("unlike_references",)
+    assert mask_warnings(~mask & mask, confidence=0.7, min_confidence=0.8) == ("empty",)
+    assert mask_warnings(mask, 0.4, 1.0, True) == ("disputed", "unsure")
 
 
 def test_steadiness_is_how_little_a_mask_hangs_on_its_threshold() -> None:
     scores = np.full((10, 10), 0.1)
-    assert steadiness(scores) == 1  # nothing was found
+    assert stability_score(scores) == 1  # nothing was found
     scores[:4] = 0.9
-    assert steadiness(scores) == 1
+    assert stability_score(scores) == 1
     scores[4] = 0.51  # just found
-    assert steadiness(scores) == pytest.approx(0.8)
+    assert stability_score(scores) == pytest.approx(0.8)
     scores[5] = 0.49  # just not
-    assert steadiness(scores) == pytest.approx(4 / 6)
+    assert stability_score(scores) == pytest.approx(4 / 6)
     scores[scores > 0.5] = 0.55
-    assert steadiness(scores) == 0
-    assert steadiness((scores > 0.5).astype(float)) == 1
+    assert stability_score(scores) == 0
+    assert stability_score((scores > 0.5).astype(float)) == 1
 
 
-def test_doubt_orders_the_queue() -> None:
-    sure = doubt(0.95, 0.9, ())
-    assert sure < doubt(0.95, 0.9, ("fragmented",)) < doubt(0.95, 0.3, ("fragmented", "unsure"))
-    assert doubt(0.9, 1.0, ()) < doubt(0.2, 1.0, ())  # methods that decide on 0 or 1
-    assert doubt(0.01, 1.0, ("empty",)) < doubt(0.4, 1.0, ("empty",))  # how near it came
-    assert 0 <= sure <= doubt(0.0, 0.0, ("too_large", "touches_border", "unsure")) <= 1
+def test_the_queue_is_ordered_by_review_priority() -> None:
+    sure, broken = review_priority(0.95, 0.9, ()), ("fragmented", "unsure")
+    assert sure < review_priority(0.95, 0.9, ("fragmented",)) < review_priority(0.95, 0.3, broken)
+    # Methods that decide on 0 or 1:
+    assert review_priority(0.9, 1.0, ()) < review_priority(0.2, 1.0, ())
+    # Of empty masks, how near the confidence came to ½:
+    assert review_priority(0.01, 1.0, ("empty",)) < review_priority(0.4, 1.0, ("empty",))
+    assert 0 <= sure <= review_priority(0.0, 0.0, ("too_large", "touches_border", "unsure")) <= 1

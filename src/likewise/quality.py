@@ -1,4 +1,4 @@
-"""What a mask looks like it got wrong, and which masks are worth a look first."""
+"""Warnings about masks, their stability, and the order in which to review them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 UNSURE = 0.5
-"""Steadiness below which a mask is called unsure."""
+"""Stability score below which a mask is ``unsure``."""
 STEP = 0.075
-"""Share of the scores by which the threshold is moved: 1.5 of the 20 nats of ``likewise``."""
+"""By how much of the scores, 0..1, the threshold is moved: 1.5 of the 20 nats of ``likewise``."""
 
 
 MaskQuality: TypeAlias = Literal["ok", "too_small", "too_large", "fragmented"]
@@ -41,39 +41,39 @@ def validate_mask_quality(
     return "fragmented" if ndimage.label(foreground)[1] > max_components else "ok"
 
 
-def steadiness(scores: npt.NDArray[np.floating[Any]]) -> float:
-    """How little a mask hangs on where exactly its threshold lies, 0..1.
+def stability_score(scores: npt.NDArray[np.floating[Any]]) -> float:
+    """IoU, 0..1, of the masks at thresholds a little higher and lower, as SAM's stability score.
 
-    IoU of the masks a little above and below the threshold (1.5 nats of ``likewise``). Of what was
-    looked at, it tells best which masks are wrong: see benchmarks/NOTES.md.
+    The thresholds are 0.5 ± STEP. Of the measures tried, it tells best which masks are wrong: see
+    benchmarks/NOTES.md.
 
     Args:
         scores: (h, w) in 0..1, 0.5 is the threshold.
 
     Returns:
-        1 also where scores are 0 or 1 only, or nothing was found.
+        1 also if all scores are 0 or 1, or none is above 0.5.
     """
     smaller, larger = scores > 0.5 + STEP, scores > 0.5 - STEP
     return float(smaller.sum() / larger.sum()) if (scores > 0.5).any() else 1.0
 
 
-def verdicts(
+def mask_warnings(
     mask: npt.NDArray[np.bool_],
-    steady: float = 1.0,
+    stability: float = 1.0,
     confidence: float = 1.0,
     disputed: bool = False,
     *,
     min_confidence: float = 0.0,
     **limits: Any,
 ) -> tuple[str, ...]:
-    """Everything that speaks against one class's mask; nothing of what is fine.
+    """Everything about one class's mask that hints at a mistake; empty if there is nothing.
 
     Args:
         mask: (H, W) bool.
-        steady: its ``steadiness``.
-        confidence: 0..1 of the method: how familiar what it found is to the references.
+        stability: its ``stability_score``.
+        confidence: 0..1 of the method: how similar what it found is to the references.
         disputed: whether the consensus of its batch found something else.
-        min_confidence: below it, it is unlike its references; see ``methods.Abilities``.
+        min_confidence: below it, it is ``unlike_references``; see ``methods.Abilities``.
         limits: of ``validate_mask_quality``.
 
     Returns:
@@ -92,22 +92,22 @@ def verdicts(
         found.append("unlike_references")
     if disputed:
         found.append("disputed")
-    if steady < UNSURE:
+    if stability < UNSURE:
         found.append("unsure")
     return tuple(found)
 
 
-def doubt(confidence: float, steady: float, reasons: tuple[str, ...]) -> float:
-    """How much a mask is worth a look, 0..1: the review queue is ordered by it.
+def review_priority(confidence: float, stability: float, reasons: tuple[str, ...]) -> float:
+    """Place of a mask in the review queue: 0..1, the greatest first (column ``doubt`` on disk).
 
-    Of an empty mask: how near the confidence came to finding something.
+    Of an empty mask: 1 at confidence ½, falling to 0 at confidence 0 and 1.
 
     Args:
-        confidence: 0..1 of the method; it decides between masks that are equally steady.
-        steady: ``steadiness`` of its scores.
-        reasons: its ``verdicts``.
+        confidence: 0..1 of the method; it decides between masks of the same stability.
+        stability: ``stability_score`` of its scores.
+        reasons: its ``mask_warnings``.
     """
     if "empty" in reasons:
         return 1 - 2 * abs(confidence - 0.5)
     looks_wrong = len([reason for reason in reasons if reason != "unsure"])
-    return min(1.0, 1 - steady * (0.9 + 0.1 * confidence) + 0.2 * looks_wrong)
+    return min(1.0, 1 - stability * (0.9 + 0.1 * confidence) + 0.2 * looks_wrong)

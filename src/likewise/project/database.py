@@ -60,7 +60,7 @@ class Row:
     doubt: float | None
     """0..1: how much it is worth a look."""
     reasons: tuple[str, ...]
-    """What speaks against its masks, of all classes; see ``quality.verdicts``."""
+    """What speaks against its masks, of all classes; see ``quality.mask_warnings``."""
 
     @property
     def status(self) -> str:
@@ -88,7 +88,7 @@ class Database:
         self.path = path
         self._lock = threading.RLock()
         with self.explained():
-            # Masks may be written in a thread, see ``Project.claim``; ``_lock`` keeps them apart.
+            # Masks may be written in a thread, see ``Project.may_write``: hence ``_lock``.
             self.db = sqlite3.connect(
                 path, isolation_level=None, timeout=30, check_same_thread=False
             )

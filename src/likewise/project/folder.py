@@ -83,7 +83,7 @@ class ProjectFolder:
 
     @property
     def limits(self) -> dict[str, float]:
-        """Of ``quality.verdicts``."""
+        """Of ``quality.mask_warnings``."""
         known = {"min_confidence": get_method(self.settings.method).CAN.min_confidence}
         return known | dict(self.settings.quality)
 

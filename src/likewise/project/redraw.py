@@ -8,18 +8,18 @@ from ..io.files import write_whole
 from ..io.images import read_picture
 from ..run.jobs import Job
 from ..run.outcomes import Outcome, Segmented
-from ..run.runner import Claim, redo, store
+from ..run.runner import WriteCheck, redo, store
 from .project import Project
 from .score_maps import read_score_maps, read_written_sliders
 
 
-def redraw(project: Project, jobs: Sequence[Job], claim: Claim) -> Iterator[Outcome]:
+def redraw(project: Project, jobs: Sequence[Job], may_write: WriteCheck) -> Iterator[Outcome]:
     """Rewrite the masks of the model that no person judged and that have other sliders than now.
 
     Args:
         project: whose sliders they are.
         jobs: from ``Project.jobs``; those without score maps are skipped.
-        claim: decides, when a job is to be written, whether it still may be.
+        may_write: context manager that yields whether the mask of a job may be written now.
 
     Raises:
         LikewiseError: if the disk refuses a mask or a row.
@@ -35,7 +35,7 @@ def redraw(project: Project, jobs: Sequence[Job], claim: Claim) -> Iterator[Outc
         found = read_score_maps(path)
         if found is None or not numbers.keys() >= set(found[0].labels):
             continue  # of classes that were renamed: they are segmented anew
-        with claim(job) as free:
+        with may_write(job) as free:
             if not free:
                 continue
             picture = read_picture(job.target)

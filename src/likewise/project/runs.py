@@ -12,12 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import LikewiseError, note
-from ..quality import doubt
+from ..quality import review_priority
 from ..run.file_state import file_hash, stamp
 from ..run.jobs import Job
 from ..run.manifest import STALE
 from ..run.outcomes import Outcome
-from ..run.runner import Claim, segment_files
+from ..run.runner import WriteCheck, segment_files
 from .score_maps import ScoreMapWriter
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class ProjectRuns(ProjectFolder):
         run: str,
         *,
         overwrite: bool = False,
-        claim: Claim | None = None,
+        may_write: WriteCheck | None = None,
         segment: Callable[..., Iterator[Outcome]] = segment_files,
     ) -> Iterator[Outcome]:
         """Segment jobs with fitted references; each is recorded before it is yielded.
@@ -149,14 +149,14 @@ class ProjectRuns(ProjectFolder):
             jobs: from ``todo``.
             run: from ``run_key``.
             overwrite: as for ``todo``.
-            claim: decides, when a job is to be written, whether it still may be; by default
-                ``claim``.
+            may_write: context manager that yields whether the mask of a job may be written
+                now; by default ``Project.may_write``.
             segment: what does as ``segment_files``, elsewhere and in any order.
 
         Raises:
             LikewiseError: if the disk refuses a mask or a row, or a job comes to nothing.
         """
-        claim = claim or partial(self.claim, overwrite=overwrite)
+        may_write = may_write or partial(self.may_write, overwrite=overwrite)
         keep = None
         if segmenter.keep_tree:
             size = segmenter.encoder.input_size
@@ -171,13 +171,13 @@ class ProjectRuns(ProjectFolder):
             consensus=self.settings.consensus,
             limits=self.limits,
             keep=keep,
-            claim=claim,
+            may_write=may_write,
         )
         left = {job.target: job for job in jobs}
         for outcome in outcomes:
             job = left.pop(outcome.target)
             if outcome.error is not None:
-                with claim(job) as free:
+                with may_write(job) as free:
                     if free:
                         self.record(job, outcome, run)
             elif not outcome.skipped:
@@ -187,10 +187,10 @@ class ProjectRuns(ProjectFolder):
             raise LikewiseError(f"{len(left)} pictures came back without a result: run it again.")
 
     @contextmanager
-    def claim(self, job: Job, *, overwrite: bool = False) -> Iterator[bool]:
+    def may_write(self, job: Job, *, overwrite: bool = False) -> Iterator[bool]:
         """Whether the mask of a job may be written: not if a person made, changed or judged it.
 
-        From then until it is recorded it is pending, so that nobody judges it meanwhile.
+        If so, it is ``pending`` until ``record``, so that no verdict is given meanwhile.
 
         Args:
             job: from ``jobs``.
@@ -219,7 +219,10 @@ class ProjectRuns(ProjectFolder):
             "confidence": outcome.confidence,
             "area": outcome.area,
             "doubt": max(
-                (doubt(c.confidence, c.steadiness, c.reasons) for c in outcome.classes),
+                (
+                    review_priority(c.confidence, c.stability_score, c.reasons)
+                    for c in outcome.classes
+                ),
                 default=None,
             ),
             "reasons": json.dumps(

@@ -20,7 +20,7 @@ from ..refine import DEFAULT_REFINER
 
 CONFIG = "likewise.toml"
 LIMITS = ("min_area_ratio", "max_area_ratio", "max_components", "min_confidence")
-"""What `[quality]` may hold, see ``quality.verdicts``."""
+"""What `[quality]` may hold, see ``quality.mask_warnings``."""
 PAGE = {"threshold": float, "granularity": float, "classes": list, "colours": list}
 """What `[page]` may hold: the sliders, see ``score_maps.Sliders``, and the classes of the page with
 their colours (#rrggbb), which need not have a reference yet."""

@@ -27,7 +27,7 @@ from ..segmenter import CONSENSUS_BATCH
 from .jobs import Job
 from .manifest import Manifest
 from .outcomes import Outcome
-from .runner import Claim, Keep, store
+from .runner import Keep, WriteCheck, store
 from .worker import Attempts, Recipe, Worker
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def _segment(
     consensus: bool,
     limits: Mapping[str, float],
     keep: Keep | None = None,
-    claim: Claim | None = None,
+    may_write: WriteCheck | None = None,
 ) -> Iterator[Outcome]:
     """As ``segment_files``, in the order in which they are finished."""
     import ray
@@ -250,7 +250,7 @@ def _segment(
                 if isinstance(found, LikewiseError):
                     raise found
                 for finished in found:
-                    yield store(finished, manifest, run, overwrite=overwrite, claim=claim)
+                    yield store(finished, manifest, run, overwrite=overwrite, may_write=may_write)
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = (lines or [type(error).__name__])[-1].rstrip(".")

@@ -1,4 +1,4 @@
-"""What became of a job: found, written, judged, failed."""
+"""The states of a job: segmented, encoded, and its outcome."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassOutcome:
-    """What was found of one class."""
+    """Area, confidence and warnings of one class of one target."""
 
     label: str
     area: float
     """Share of the image, 0..1."""
     confidence: float
     """0..1."""
-    steadiness: float
-    """0..1: how little it hangs on the threshold, see ``quality.steadiness``."""
+    stability_score: float
+    """0..1, see ``quality.stability_score``."""
     reasons: tuple[str, ...]
-    """What speaks against it, see ``quality.verdicts``."""
+    """Its warnings, see ``quality.mask_warnings``."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job."""
+    """The result of one job: its mask, or why there is none."""
 
     target: Path
     mask: Path | None = None
@@ -39,24 +39,24 @@ class Outcome:
     area: float = 0.0
     """Share of the image that is foreground, 0..1."""
     confidence: float = 0.0
-    """0..1: how sure the method is that the target shows the concept."""
+    """0..1: confidence of the method that the target shows the concept."""
     seconds: float = 0.0
     error: str | None = None
     """Why there is no mask; None when there is one."""
     skipped: bool = False
-    """The mask was there already and was kept."""
+    """There was a mask already, which was kept."""
     by_hand: bool = False
     """It was kept because a person made or changed it."""
     anew: str = ""
-    """Why a mask that was there was not kept but made anew, where that was asked."""
+    """Why an existing mask was replaced although existing ones were to be kept; else empty."""
     unwritten: tuple[str, ...] = ()
     """Why files beside the mask could not be written, though the mask was."""
     classes: tuple[ClassOutcome, ...] = ()
-    """Every class looked for, where masks are judged."""
+    """Every class looked for, if masks are checked (``limits``); else empty."""
 
     @property
     def state(self) -> str:
-        """made, kept, by_hand (kept, for a person made or changed it) or failed."""
+        """made, kept, by_hand (kept because a person made or changed it) or failed."""
         if self.error is not None:
             return "failed"
         return "by_hand" if self.by_hand else "kept" if self.skipped else "made"
@@ -64,25 +64,25 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """One job between segmenting and encoding."""
+    """A job that is segmented; its files are not encoded yet."""
 
     job: Job
     picture: Picture
     result: Result
     seconds: float
     seen: Seen | None = None
-    """The picture file as it was read; None if it was not."""
+    """State of the image file when it was read; None if it was not read."""
     anew: str = ""
     """As of ``Outcome``."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """One job between encoding, maybe on another machine, and writing."""
+    """A job whose files are encoded, maybe on another machine, but not written yet."""
 
     job: Job
     outcome: Outcome
     files: tuple[tuple[Path, bytes], ...] = ()
-    """What is still to be written, the mask last: it says that a target is done."""
+    """Path and content of the files to write; the mask last: it marks the target as done."""
     seen: Seen | None = None
-    """The picture file as it was read."""
+    """State of the image file when it was read."""

@@ -19,7 +19,7 @@ from ..errors import ImageError, LikewiseError, WriteError, explained_memory
 from ..io.encoding import encode_image, encode_label_map, encode_mask
 from ..io.files import write_whole
 from ..io.prefetch import batched, prefetch_map
-from ..quality import steadiness, verdicts
+from ..quality import mask_warnings, stability_score
 from .file_state import Seen, look
 from .instance_file import encode_instances
 from .jobs import Job, make_parent
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 Keep: TypeAlias = "Callable[[Segmented], tuple[Result, tuple[Path, bytes]]]"
-"""What a result becomes before it is written, and one more file that is kept of it."""
-Claim: TypeAlias = "Callable[[Job], AbstractContextManager[bool]]"
-"""Holds while the files of a job are written; false leaves them alone."""
+"""Called with each segmented job: the result to write, and path and content of one more file."""
+WriteCheck: TypeAlias = "Callable[[Job], AbstractContextManager[bool]]"
+"""A context manager for writing the files of a job; it yields whether they may be written."""
 
 
 def run_key(segmenter: Segmenter, numbers: Mapping[str, int], consensus: bool = False) -> str:
@@ -63,7 +63,7 @@ def segment_files(
     consensus: bool = False,
     limits: Mapping[str, float] | None = None,
     keep: Keep | None = None,
-    claim: Claim | None = None,
+    may_write: WriteCheck | None = None,
 ) -> Iterator[Outcome]:
     """Segment job after job; a target that cannot be read becomes an ``Outcome`` with its error.
 
@@ -76,9 +76,9 @@ def segment_files(
         resume: keep masks that are there as this run would make them.
         overwrite: also replace masks that a person made or changed.
         consensus: let targets that follow each other become references of each other.
-        limits: judge masks too, by these limits of ``quality.verdicts``.
+        limits: judge masks too, by these limits of ``quality.mask_warnings``.
         keep: keeps more of a result than its masks.
-        claim: decides, when a job is to be written, whether it still may be.
+        may_write: context manager that yields whether the mask of a job may be written now.
 
     Yields:
         One outcome a job, its files already whole on disk.
@@ -89,7 +89,7 @@ def segment_files(
     finish = partial(_finish, numbers=numbers, limits=limits, keep=keep)
 
     def written(job: Job, done: Segmented | Outcome) -> Outcome:
-        return store(finish(job, done), manifest, run, overwrite=overwrite, claim=claim)
+        return store(finish(job, done), manifest, run, overwrite=overwrite, may_write=may_write)
 
     def kept(job: Job) -> Outcome | str:
         """What was kept instead, or why it is not."""
@@ -123,13 +123,13 @@ def store(
     run: str,
     *,
     overwrite: bool = False,
-    claim: Claim | None = None,
+    may_write: WriteCheck | None = None,
 ) -> Outcome:
     """Write the files of a job, each whole, but never over a mask that a person made or changed.
 
     Args:
         finished: the job.
-        manifest, run, overwrite, claim: as for ``segment_files``.
+        manifest, run, overwrite, may_write: as for ``segment_files``.
 
     Raises:
         WriteError: if the disk refuses a result (it would refuse every further one too).
@@ -138,7 +138,7 @@ def store(
     if not finished.files:
         return outcome
     start, others, unwritten = time.perf_counter(), list[Path](), list(outcome.unwritten)
-    with nullcontext(True) if claim is None else claim(job) as free:
+    with nullcontext(True) if may_write is None else may_write(job) as free:
         if not free:
             return Outcome(job.target, job.mask, skipped=True)
         if not overwrite and manifest.is_by_hand(job.mask):  # since the run began
@@ -324,6 +324,6 @@ def renumbered(result: Result, numbers: Mapping[str, int]) -> np.ndarray:
 
 
 def _judged(label: str, found: ClassResult, limits: Mapping[str, float]) -> ClassOutcome:
-    steady = steadiness(found.scores)
-    reasons = verdicts(found.mask, steady, found.confidence, found.disputed, **limits)
-    return ClassOutcome(label, float(found.mask.mean()), found.confidence, steady, reasons)
+    stability = stability_score(found.scores)
+    reasons = mask_warnings(found.mask, stability, found.confidence, found.disputed, **limits)
+    return ClassOutcome(label, float(found.mask.mean()), found.confidence, stability, reasons)

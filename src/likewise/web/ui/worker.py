@@ -178,7 +178,7 @@ class Worker(threading.Thread):
                 if self._stale():
                     return
                 project.begin(run, encoder.spec.name, left)
-                outcomes = project.annotate(segmenter, left, run, claim=self._claim)
+                outcomes = project.annotate(segmenter, left, run, may_write=self._may_write)
                 self._say("segmenting", len(left), len(left))
                 for done, outcome in enumerate(outcomes, 1):
                     self._tell(project, outcome.target)
@@ -237,7 +237,7 @@ class Worker(threading.Thread):
         self.feed.say("target", target=self.workspace.describe(project, target))
 
     def _redraw(self, project: Project, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        return redraw(project, jobs, self._claim)
+        return redraw(project, jobs, self._may_write)
 
     def _fit(self, project: Project, encoder: KeepingEncoder, run: str) -> Segmenter:
         if self._fitted is None or self._fitted[0] != run:
@@ -246,9 +246,13 @@ class Worker(threading.Thread):
         return self._fitted[1]
 
     @contextmanager
-    def _claim(self, job: Job) -> Iterator[bool]:
-        """As ``Project.claim``, while no person writes."""
-        with self.workspace.lock, self.workspace.opened() as project, project.claim(job) as free:
+    def _may_write(self, job: Job) -> Iterator[bool]:
+        """As ``Project.may_write``, while no person writes."""
+        with (
+            self.workspace.lock,
+            self.workspace.opened() as project,
+            project.may_write(job) as free,
+        ):
             yield free
 
     def _ahead(self) -> Iterator[None]:
