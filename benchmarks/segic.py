@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from likewise.lab.evaluation.episodes import Episode, Marked, read_episodes
+from likewise.lab.evaluation.episodes import Episode, MaskedImage, read_episodes
 from likewise.lab.evaluation.reading import read_marked
-from likewise.lab.segic.data.pairs import Pair
+from likewise.lab.segic.data.pairs import TrainingPair
 from likewise.lab.segic.data.sources import open_data
-from likewise.lab.segic.training.config import Config, Seen, Validation, read_config
-from likewise.lab.segic.training.curve import Row
+from likewise.lab.segic.training.config import BackboneSettings, Config, Validation, read_config
+from likewise.lab.segic.training.curve import HistoryRow
 from likewise.lab.segic.training.processes import Processes
 from likewise.lab.segic.training.train import open_encoder, train
 from likewise.methods.segic.decoder import INSTRUCTIONS
@@ -35,7 +35,7 @@ BENCH = Path(__file__).parents[2] / "shared" / "bench"
 PAIRS, IOU = 16, 95.0
 
 
-def squared(marked: Marked, size: int) -> tuple[np.ndarray, np.ndarray]:
+def squared(marked: MaskedImage, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Picture and mask as the backbone sees them."""
     image, mask, _ = read_marked(marked)
     small = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
@@ -43,16 +43,16 @@ def squared(marked: Marked, size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(small), np.asarray(marks, dtype=bool)
 
 
-def pair_of(episode: Episode, size: int) -> Pair:
+def pair_of(episode: Episode, size: int) -> TrainingPair:
     """An episode as it is, without augmentation."""
     e = episode
     assert e.target_mask is not None
     reference, target = (
-        squared(Marked(*files, e.value), size)
+        squared(MaskedImage(*files, e.value), size)
         for files in ((e.reference, e.reference_mask), (e.target, e.target_mask))
     )
     none = np.zeros((0, size, size), bool)
-    return Pair(*reference, *target, none, "semantic", e.cls)
+    return TrainingPair(*reference, *target, none, "semantic", e.cls)
 
 
 def ceiling(mask: np.ndarray, side: int) -> float:
@@ -64,9 +64,9 @@ def ceiling(mask: np.ndarray, side: int) -> float:
     return 100 * float((fine & known).sum() / (fine | known).sum())
 
 
-def real_pairs(size: int, side: int) -> list[Pair]:
+def real_pairs(size: int, side: int) -> list[TrainingPair]:
     """16 pairs of as many sets as there are, whose masks the decoder's resolution can show."""
-    found: dict[str, list[Pair]] = {}
+    found: dict[str, list[TrainingPair]] = {}
     for episode in read_episodes([BENCH / "episodes_dev.json"], BENCH):
         own = found.setdefault(episode.dataset, [])
         if len(own) < 2:
@@ -100,14 +100,14 @@ def overfit(out: Path, steps: int) -> int:
         reversion=0.0,
         negatives=0.0,
         minutes=2,
-        backbone=Seen(image_size=size),
+        backbone=BackboneSettings(image_size=size),
         # Numbers are taken modulo 16: these are the trained pairs again.
         validation=Validation(pairs=PAIRS, every=50),
     )
     out.mkdir(parents=True, exist_ok=True)
     encoder = open_encoder(config, Processes())
 
-    def draw(_: int, number: int) -> Pair:
+    def draw(_: int, number: int) -> TrainingPair:
         return pairs[number % PAIRS]
 
     found = train(config, encoder, draw, Processes(), shown, print)
@@ -160,7 +160,7 @@ def ablate(file: Path, out: Path, seeds: Sequence[int], steps: int | None, only:
     return 0
 
 
-def shown(row: Row) -> None:
+def shown(row: HistoryRow) -> None:
     if row.miou is not None or row.step % 10 == 0:
         miou = "" if row.miou is None else f"  mIoU {row.miou:.1f}"
         print(f"step {row.step}  loss {row.loss:.3f}{miou}  {row.seconds:.0f} s", flush=True)

@@ -634,11 +634,11 @@ def decoder_of_likewise(_: Path) -> list[str]:
     "decoder of another backbone", 2, r"d\.safetensors was trained on block 2 of other at rank 8, n"
 )
 def foreign_decoder(_: Path) -> list[str]:
-    from likewise.methods.segic.decoder import Decoder, Shape
+    from likewise.methods.segic.decoder import Decoder, DecoderShape
     from likewise.methods.segic.files import Trained, save_decoder
 
     trained = Trained("other", 2, "another", 8, (32, 32))
-    save_decoder(Path("d.safetensors"), Decoder(Shape(dim=32, hidden=16, heads=2)), trained)
+    save_decoder(Path("d.safetensors"), Decoder(DecoderShape(dim=32, hidden=16, heads=2)), trained)
     return segment(more=["--method", "segic", "--decoder", "d.safetensors"])
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from likewise.cli.serve import make_server
 from likewise.segmenter import Segmenter
-from likewise.web.api.app import Settings, make_app
+from likewise.web.api.app import ServerSettings, make_app
 from likewise.web.listening import bind
 
 Fields = Sequence[tuple[str, "str | bytes | Path"]]
@@ -121,7 +121,7 @@ def read_raw(connection: socket.socket) -> Answer:
 @contextmanager
 def serving(make: Callable[[], Segmenter], **settings: Any) -> Iterator[Live]:
     """uvicorn in a thread, as `likewise serve` starts it."""
-    chosen = Settings(**settings)
+    chosen = ServerSettings(**settings)
     listener = bind("127.0.0.1", 0, secret=True)
     listener.listen()
     server = make_server(make_app(make, chosen), patience=5)

@@ -174,12 +174,12 @@ def drive(
     """
     from playwright.sync_api import sync_playwright
 
-    from likewise.project.settings import Settings
+    from likewise.project.settings import ProjectSettings
     from likewise.project.settings_file import replace_settings
 
     figures: dict[str, Any] = {}
     if image_size is not None:
-        replace_settings(project, Settings((), (), image_size=image_size))
+        replace_settings(project, ProjectSettings((), (), image_size=image_size))
     with serving(project) as (address, server), sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]

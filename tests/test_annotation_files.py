@@ -13,7 +13,7 @@ from PIL import Image
 from helpers import refusal
 from likewise.cli.references import read_references
 from likewise.export.annotations import Annotation
-from likewise.export.dataset import Settings, write_dataset
+from likewise.export.dataset import ExportSettings, write_dataset
 from likewise.io.annotations.reader import read_annotated
 
 SIZE = (12, 16)
@@ -100,7 +100,7 @@ def test_what_was_exported_is_read_again(tmp_path: Path, kind: str) -> None:
     label_map[marked(DOG)] = 2
     Image.new("RGB", SIZE[::-1]).save(tmp_path / "a.png")
     annotation = Annotation(tmp_path / "a.png", label_map, ("cat", "dog"), {})
-    settings = Settings(("cat", "dog"), simplify=0)
+    settings = ExportSettings(("cat", "dog"), simplify=0)
     write_dataset([annotation], tmp_path / "out", kind, settings)
     (file,) = (tmp_path / "out").iterdir()
     references = read_references(

@@ -25,10 +25,15 @@ from likewise.lab.evaluation.benchmark_run import Options
 from likewise.lab.evaluation.datasets import BENCHMARKS, get_benchmark, make_manifest
 from likewise.lab.evaluation.datasets.pickles import read_object_array, read_pickle
 from likewise.lab.evaluation.figures import figures
-from likewise.lab.evaluation.manifest import Manifest, as_trial, load_manifest, save_manifest
+from likewise.lab.evaluation.manifest import (
+    BenchmarkManifest,
+    as_trial,
+    load_manifest,
+    save_manifest,
+)
 from likewise.lab.evaluation.metrics import Counts, bootstrap_interval, set_miou
 from likewise.lab.evaluation.papers import published
-from likewise.lab.evaluation.tasks import Task
+from likewise.lab.evaluation.tasks import BenchmarkTask
 from likewise.methods import make_params
 from likewise.reference import Reference
 from likewise.segmenter import Segmenter
@@ -71,7 +76,7 @@ def timeless(report: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in report.items() if k not in left_out}
 
 
-def drawn(name: str, root: Path, shots: int = 1) -> Manifest:
+def drawn(name: str, root: Path, shots: int = 1) -> BenchmarkManifest:
     REPLICAS[name](root)
     return make_manifest(get_benchmark(name), root, shots)
 
@@ -143,7 +148,7 @@ def choice(items: Any) -> Any:
     return np.random.choice(items, 1, replace=False)[0]
 
 
-def asked_of(manifest: Manifest, fold: str) -> list[tuple[str, str]]:
+def asked_of(manifest: BenchmarkManifest, fold: str) -> list[tuple[str, str]]:
     entries = [e for e in manifest.entries if e["set"] == fold]
     return [(Path(e["tgt"]["image"]).name, Path(e["refs"][0]["image"]).name) for e in entries]
 
@@ -463,18 +468,20 @@ def test_after_a_crash_only_what_is_missing_is_run(
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK", 8)
     REPLICAS["suim"](folder / "data")
-    really, ran = Task.run, []
+    really, ran = BenchmarkTask.run, []
 
-    def failing(self: Task, numbers: list[int]) -> Any:
+    def failing(self: BenchmarkTask, numbers: list[int]) -> Any:
         if len(ran) == 2:
             raise RuntimeError("the power is gone")
         ran.append(list(numbers))
         return really(self, numbers)
 
-    with mock.patch.object(Task, "run", failing):
+    with mock.patch.object(BenchmarkTask, "run", failing):
         assert run(words("suim")).code != 0
     assert not Path("benchmark/suim/report.json").exists()
-    with mock.patch.object(Task, "run", lambda s, n: (ran.append(list(n)), really(s, n))[1]):
+    with mock.patch.object(
+        BenchmarkTask, "run", lambda s, n: (ran.append(list(n)), really(s, n))[1]
+    ):
         resumed = report_of("suim")
     assert sorted(n for block in ran for n in block) == list(range(21))
     assert timeless(resumed) == timeless(report_of("suim", "--out", "fresh"))

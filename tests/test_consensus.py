@@ -11,7 +11,7 @@ import torch
 from likewise.features.patch_features import PatchFeatures
 from likewise.methods import consensus as module
 from likewise.methods import likewise as method
-from likewise.methods.consensus import RELIABLE, Found, consensus
+from likewise.methods.consensus import RELIABLE, PseudoReference, consensus
 from likewise.methods.likewise import Params, fit
 from likewise.reference import EncodedReference, ReferenceSet
 from test_likewise import HERE, OTHER, PLACE, SCENE, THING, K, box, found, scene, unit
@@ -42,7 +42,9 @@ def masks(scores: Sequence[method.Scores]) -> list[torch.Tensor]:
     return [found(s) for s in scores]
 
 
-def alone(targets: Sequence[PatchFeatures], model: method.Model = MODEL) -> list[method.Scores]:
+def alone(
+    targets: Sequence[PatchFeatures], model: method.LikewiseModel = MODEL
+) -> list[method.Scores]:
     return [method.score(model, t) for t in targets]
 
 
@@ -63,7 +65,7 @@ def lent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[PatchFeatures, list[Lent
     """(target, what others lent it) of every score of an extended model, in order."""
     calls: list[tuple[PatchFeatures, list[Lent]]] = []
     extend, score = method.extend, method.score
-    lent_to: list[tuple[method.Model, list[Lent]]] = []
+    lent_to: list[tuple[method.LikewiseModel, list[Lent]]] = []
 
     def spy_extend(model, more):
         extended = extend(model, more)
@@ -189,7 +191,11 @@ def test_a_joint_mask_that_is_something_else_is_not_taken() -> None:
 def test_half_of_the_pool_lends_and_the_most_reliable_first() -> None:
     def pick(*reliabilities: float | None) -> list[int]:
         tokens = torch.zeros(0), torch.zeros(0)
-        return [*module._reliable([None if r is None else Found(tokens, r) for r in reliabilities])]
+        return [
+            *module._reliable(
+                [None if r is None else PseudoReference(tokens, r) for r in reliabilities]
+            )
+        ]
 
     assert pick(0.6, 0.9, 0.7, 0.8) == [1, 3]
     assert pick(0.6, 0.9, 0.7) == [1, 2]  # half of three, rounded up
@@ -232,9 +238,8 @@ def test_the_order_of_the_targets_does_not_matter() -> None:
 def test_found_masks_are_tested_on_every_true_reference_with_the_negatives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    second = EncodedReference(
-        scene(PLACES[3], K[6], K[7], seed=8), PLACES[3]
-    )  # nothing like the first
+    # Nothing like the first:
+    second = EncodedReference(scene(PLACES[3], K[6], K[7], seed=8), PLACES[3])
     marked = box(0, 3, 0, 3)
     negative = EncodedReference(scene(marked, PLACE, PLACE, seed=9), marked, negative=True)
     references = ReferenceSet((*REFERENCES.shots, second, negative))

@@ -30,7 +30,7 @@ from likewise.run.jobs import Job, plan
 from likewise.run.manifest import Manifest
 from likewise.run.outcomes import Finished, Outcome
 from likewise.run.runner import segment_files, store
-from likewise.run.worker import TRIES, Attempts, Recipe, Worker
+from likewise.run.worker import TRIES, Attempts, RayWorker, Recipe
 from likewise.segmenter import CONSENSUS_BATCH
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
@@ -76,7 +76,7 @@ def references(fitted: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> C
     return file.read_bytes
 
 
-def send(worker: Worker, jobs: list[Job]) -> list[Any]:
+def send(worker: RayWorker, jobs: list[Job]) -> list[Any]:
     """What a worker sends back for one task, batch by batch."""
     sent = list(worker({"jobs": [pickle.dumps(jobs)]}))
     assert all(len(batch["finished"]) == 1 for batch in sent)
@@ -101,7 +101,7 @@ def test_a_worker_does_what_a_local_run_does(
     how: dict[str, Any] = {"consensus": consensus, "limits": {"min_area_ratio": 0.2}}
     expected = list(segment_files(fitted, here, folders[0], numbers, run="a", **how))
     batch = CONSENSUS_BATCH if consensus else 1
-    worker = Worker(Recipe(OPTIONS, batch, 1, numbers, **how), references, Attempts().begin)
+    worker = RayWorker(Recipe(OPTIONS, batch, 1, numbers, **how), references, Attempts().begin)
     sent = send(worker, there)
     assert [len(part) for part in sent] == ([16, 8] if consensus else [1] * 24)
     assert not list(Path("there").iterdir())  # the driver writes
@@ -123,7 +123,7 @@ def test_a_picture_that_kills_workers_is_given_up(
     attempts = Attempts()
     for _ in range(TRIES):
         attempts.begin(pictures[1])
-    worker = Worker(Recipe(OPTIONS, 1, 1, NUMBERS), references, attempts.begin)
+    worker = RayWorker(Recipe(OPTIONS, 1, 1, NUMBERS), references, attempts.begin)
     (first,), (second,), (third,) = send(worker, jobs)
     assert (first.outcome.error, third.outcome.error) == (None, None)
     assert second == Finished(jobs[1], Outcome(pictures[1], error=second.outcome.error))
@@ -140,12 +140,12 @@ def test_workers_that_cannot_work_say_why(
         ({"home": nowhere}, f"does not see the folder {nowhere}: all machines of the cluster"),
         ({"options": {**OPTIONS, "image_size": 128}}, "was made at 112 px, not at 128 px"),
     ):
-        worker = Worker(replace(good, **bad), references, Attempts().begin)
+        worker = RayWorker(replace(good, **bad), references, Attempts().begin)
         first, second = send(worker, jobs)
         assert isinstance(first, LikewiseError)
         assert words in str(first) == str(second)
     away = [replace(job, target=Path("away") / job.target.name) for job in jobs]
-    (error, _) = send(Worker(good, references, Attempts().begin), away)
+    (error, _) = send(RayWorker(good, references, Attempts().begin), away)
     assert "does not see the folder away: all machines of the cluster" in str(error)
 
 

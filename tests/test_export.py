@@ -18,15 +18,15 @@ from bad_inputs import Ran, full_disk, run
 from helpers import refusal
 from likewise.export.annotations import (
     Annotation,
+    ImageMaskPair,
     Names,
-    Pair,
     find_pairs,
     is_validation,
     read_annotation,
     read_classes,
     read_scores,
 )
-from likewise.export.dataset import FORMATS, Settings, find_writer, write_dataset
+from likewise.export.dataset import FORMATS, ExportSettings, find_writer, write_dataset
 from likewise.export.instances import find_instances
 from likewise.export.outlines import MIN_IOU, outline
 from likewise.export.voc import voc_colour
@@ -358,7 +358,7 @@ def test_coco_of_several_folders(tmp_path: Path) -> None:
         Annotation(tmp_path / name, HAND_MADE["one pixel"], ("x",), {})
         for name in ("a/a.png", "a/../b/c/b.png")
     ]
-    write_dataset(maps, tmp_path / "out", "coco", Settings(("x",)))
+    write_dataset(maps, tmp_path / "out", "coco", ExportSettings(("x",)))
     dataset = json.loads((tmp_path / "out" / "annotations.json").read_text())
     assert [i["file_name"] for i in dataset["images"]] == ["a/a.png", "b/c/b.png"]
 
@@ -399,7 +399,7 @@ def test_real_masks_survive_yolo_and_coco(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.png"
         Image.new("L", label_map.shape[::-1]).save(path)
         annotations.append(Annotation(path, label_map, ("thing",), {}))
-    settings = Settings(("thing",))
+    settings = ExportSettings(("thing",))
     write_dataset(annotations, tmp_path / "yolo", "yolo", settings)
     write_dataset(annotations, tmp_path / "coco", "coco", settings)
     worst = 1.0
@@ -591,7 +591,7 @@ def test_the_same_files_again(finished: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_no_images_at_all(tmp_path: Path, kind: str) -> None:
-    summary = write_dataset([], tmp_path / "out", kind, Settings(("x",)))
+    summary = write_dataset([], tmp_path / "out", kind, ExportSettings(("x",)))
     assert dict(summary.images) == {"train": 0, "val": 0}
 
 
@@ -727,14 +727,14 @@ def test_masks_that_cannot_be_used(
 ) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "a.jpg")
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "a.png")
-    pair = Pair(tmp_path / "a.jpg", tmp_path / "a.png")
+    pair = ImageMaskPair(tmp_path / "a.jpg", tmp_path / "a.png")
     text = refusal(read_annotation, pair, names)
     assert text.startswith(f"{tmp_path / 'a.png'} {words}")
 
 
 def test_damaged_images_are_found(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
-    text = refusal(read_annotation, Pair(tmp_path / "a.jpg", tmp_path / "a.png"), LONE)
+    text = refusal(read_annotation, ImageMaskPair(tmp_path / "a.jpg", tmp_path / "a.png"), LONE)
     assert "a.jpg is empty" in text
 
 
@@ -753,14 +753,14 @@ def test_many_classes(tmp_path: Path) -> None:
     assert (len(named.classes), named.lone) == (300, False)
     write_label_map(tmp_path / "a.png", np.array([[0, 300]], np.uint16), [])
     Image.new("L", (2, 1)).save(tmp_path / "a.jpg")
-    read = read_annotation(Pair(tmp_path / "a.jpg", tmp_path / "a.png"), named)
+    read = read_annotation(ImageMaskPair(tmp_path / "a.jpg", tmp_path / "a.png"), named)
     np.testing.assert_array_equal(read.label_map, [[0, 300]])
     assert [i.label for i in find_instances(read)] == ["c300"]
-    text = refusal(find_writer, "voc", Settings(named.classes))
+    text = refusal(find_writer, "voc", ExportSettings(named.classes))
     assert text == "VOC masks hold at most 254 classes, not 300: give another --format."
 
 
 def test_two_images_of_one_name(tmp_path: Path) -> None:
     twice = [annotation(RING), annotation(RING)]
-    text = refusal(write_dataset, twice, tmp_path / "out", "coco", Settings(("class 1",)))
+    text = refusal(write_dataset, twice, tmp_path / "out", "coco", ExportSettings(("class 1",)))
     assert text == "image.png and image.png have the same name: rename one of them."

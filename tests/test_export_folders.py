@@ -21,8 +21,8 @@ from PIL import Image
 from bad_inputs import run
 from helpers import refusal
 from likewise.errors import InputWarning
-from likewise.export.annotations import Pair, find_pairs, read_annotation, read_classes
-from likewise.export.dataset import FORMATS, Settings, write_dataset
+from likewise.export.annotations import ImageMaskPair, find_pairs, read_annotation, read_classes
+from likewise.export.dataset import FORMATS, ExportSettings, write_dataset
 from likewise.instances import draw
 from likewise.io.annotations.reader import read_annotated
 from likewise.io.coco_masks import fill_polygon
@@ -193,14 +193,14 @@ def test_a_name_too_long_for_the_dataset_stops_no_other(
 # --- which value is of which class --------------------------------------------------------------
 
 
-def one(tmp_path: Path, out: Path, values: np.ndarray, labels: str | None) -> Pair:
+def one(tmp_path: Path, out: Path, values: np.ndarray, labels: str | None) -> ImageMaskPair:
     image = tmp_path / "1.png"
     Image.new("RGB", values.shape[::-1]).save(image)
     out.mkdir()
     write_label_map(out / "1.png", values.astype(np.uint8), [(k, 0, k) for k in range(256)])
     if labels is not None:
         (out / LABELS).write_text(labels)
-    return Pair(image, out / "1.png")
+    return ImageMaskPair(image, out / "1.png")
 
 
 VALUES = np.array([[0, 2, 7], [255, 0, 2]])
@@ -410,7 +410,7 @@ def test_every_format_holds_what_the_masks_mean(
         assert [pair.image for pair in pairs] == known
         for kind, read in READERS.items():
             annotations = (read_annotation(pair, names) for pair in pairs)
-            write_dataset(annotations, root / kind, kind, Settings(names.classes, simplify=0))
+            write_dataset(annotations, root / kind, kind, ExportSettings(names.classes, simplify=0))
             found = read(root / kind, root / "im", names.classes)
             # Flat names where no stem is there twice.
             if {pair.name for pair in pairs} != expected.keys():

@@ -13,7 +13,7 @@ from PIL import Image
 
 from helpers import refusal
 from likewise.export.annotations import Annotation
-from likewise.export.dataset import Settings, write_dataset
+from likewise.export.dataset import ExportSettings, write_dataset
 from likewise.integrations.supervision import load
 from likewise.result import ClassResult, Result
 
@@ -77,7 +77,7 @@ def dataset(tmp_path: Path) -> Path:
         Image.fromarray(np.full((20, 30, 3), number, np.uint8)).save(image)
         scores = {"cat": 0.25 + number / 8, "dog": 0.5 + number / 8}
         annotations.append(Annotation(image, label_map, LABELS, scores))
-    write_dataset(annotations, tmp_path / "out", "coco", Settings(LABELS))
+    write_dataset(annotations, tmp_path / "out", "coco", ExportSettings(LABELS))
     return tmp_path
 
 

@@ -19,7 +19,7 @@ from likewise.backbones.encoder import Encoder, resampled
 from likewise.backbones.loading import Backbone, join, load_backbone
 from likewise.backbones.registry import BACKBONES, find_spec, split_names
 from likewise.lab.evaluation.cache import CachedEncoder
-from likewise.lab.segic.training.config import Config, Seen
+from likewise.lab.segic.training.config import BackboneSettings, Config
 from likewise.lab.segic.training.processes import Processes
 from likewise.lab.segic.training.train import open_encoder
 from likewise.reference_file import read_info
@@ -219,7 +219,7 @@ def test_tuning_changes_the_size_of_all(both: list[Backbone]) -> None:
 
 
 def test_no_decoder_is_trained_on_joined_backbones(tiny: Path, sam2: Path, tmp_path: Path) -> None:
-    told = Seen(name=f"{tiny}+{sam2}", image_size=SIDE, rank=3.0)
+    told = BackboneSettings(name=f"{tiny}+{sam2}", image_size=SIDE, rank=3.0)
     config = Config(tmp_path / "c.toml", "out", (), backbone=told, device="cpu")
     assert "joins several: a decoder is trained on one" in refusal(
         open_encoder, config, Processes()

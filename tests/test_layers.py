@@ -24,7 +24,7 @@ from likewise.project.score_maps import (
     read_score_maps,
     upsample,
 )
-from likewise.project.settings import Marked, Settings, read_settings
+from likewise.project.settings import ProjectReference, ProjectSettings, read_settings
 from likewise.project.settings_file import replace_settings
 from likewise.reference import Reference
 from likewise.result import Result
@@ -161,10 +161,10 @@ def test_damaged_score_maps_are_none(
 def test_annotate_keeps_score_maps_and_sliders_of_a_project(
     tmp_path: Path, fitted: Segmenter
 ) -> None:
-    reference = Marked(
+    reference = ProjectReference(
         str(FOLDER / "coin_reference.png"), str(FOLDER / "coin_reference_mask.png"), label="coin"
     )
-    settings = Settings(
+    settings = ProjectSettings(
         (str(FOLDER / "coin_1.png"),), (reference,), image_size=272, page={"threshold": 3.0}
     )
     replace_settings(tmp_path, settings)
@@ -180,7 +180,9 @@ def test_annotate_keeps_score_maps_and_sliders_of_a_project(
     assert found[1] == Sliders(3.0)
     smaller = outcome.area
     assert list(redraw(project, jobs, lambda _: nullcontext(True))) == []  # they are as they say
-    replace_settings(tmp_path, Settings(settings.targets, settings.references, image_size=272))
+    replace_settings(
+        tmp_path, ProjectSettings(settings.targets, settings.references, image_size=272)
+    )
     project = Project(tmp_path)
     (outcome,) = redraw(project, jobs, lambda _: nullcontext(True))
     own = segmenter.segment(FOLDER / "coin_1.png")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bad_inputs import run
-from likewise.lab.evaluation.compare import Run, read_run
+from likewise.lab.evaluation.compare import EvaluationReport, read_run
 from likewise.lab.evaluation.leave_out import folds_of, interval_over_sets, leave_sets_out
 from likewise.lab.evaluation.metrics import Counts
 from test_cli import done
@@ -39,7 +39,7 @@ def report(folder: Path, name: str, points: dict[str, int]) -> Path:
     return file
 
 
-def runs(folder: Path, *points: dict[str, int]) -> list[Run]:
+def runs(folder: Path, *points: dict[str, int]) -> list[EvaluationReport]:
     return [read_run(report(folder, f"{n}.json", p)) for n, p in enumerate(points)]
 
 

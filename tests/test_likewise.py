@@ -13,11 +13,11 @@ import torch
 
 from likewise.features import affinity, density
 from likewise.features.affinity import Affinities
-from likewise.features.density import Pool, discriminant, log_density, match, merged
+from likewise.features.density import PatchPool, discriminant, log_density, match, merged
 from likewise.features.patch_features import PatchFeatures
 from likewise.features.target_cache import TargetCache
 from likewise.methods import likewise as method
-from likewise.methods.likewise import Model, Params, fit, score, seed_similarity
+from likewise.methods.likewise import LikewiseModel, Params, fit, score, seed_similarity
 from likewise.reference import EncodedReference, ReferenceSet
 
 K = torch.linalg.qr(torch.randn(32, 8, generator=torch.Generator().manual_seed(0)))[0].T
@@ -74,10 +74,10 @@ class Known:
     limit: int = 1000
 
     @property
-    def pool(self) -> Pool:
+    def pool(self) -> PatchPool:
         views = range(int(self.view.max()) + 1)
         groups = [(self.view == v) & (self.foreground == f) for v in views for f in (True, False)]
-        return Pool.of([self.rows[g] for g in groups], self.limit)
+        return PatchPool.of([self.rows[g] for g in groups], self.limit)
 
     @property
     def concept(self) -> torch.Tensor:
@@ -216,7 +216,7 @@ def test_the_discriminant_balances_a_thousand_to_one() -> None:
     many = Known(*(t.repeat_interleave(repeat, 0) for t in (rows, few.foreground, few.view)), 2000)
     weights = few.discriminant(0.2)
     torch.testing.assert_close(many.discriminant(0.2), weights, atol=2e-3, rtol=0)
-    heavy = Pool(few.pool.debiased, torch.tensor([1.0, 500, 500]), few.pool.sizes)
+    heavy = PatchPool(few.pool.debiased, torch.tensor([1.0, 500, 500]), few.pool.sizes)
     torch.testing.assert_close(discriminant(heavy, few.concept, ~few.concept, 0.2), weights)
     says = rows @ weights[:-1] + weights[-1]
     assert says[0] > 0.9
@@ -500,9 +500,9 @@ def test_extending_adds_patches() -> None:
 def test_familiarity_by_hand() -> None:
     X, Y = torch.eye(2)
     half = unit(X + Y)
-    pool = Pool.of([torch.stack([X, half]), Y[None]], 10)
+    pool = PatchPool.of([torch.stack([X, half]), Y[None]], 10)
     yes, no = torch.tensor([True, False]), torch.tensor([False, True])
-    model = Model(Params(), pool, yes, no, yes, torch.zeros(3))
+    model = LikewiseModel(Params(), pool, yes, no, yes, torch.zeros(3))
     rows = torch.stack([X, Y, -X])
     target = PatchFeatures(rows, rows, (1, 3), (8, 24))
     mask = torch.tensor([True, False, False])
@@ -516,7 +516,7 @@ def test_familiarity_by_hand() -> None:
     across = math.cos(math.radians(90 - 22.5))  # the mean of all three points along Y
     assert nothing == pytest.approx((across + covered) / (1 + alike))
     # Patches count by what they weigh, and a mirror image is not asked for.
-    heavy = Pool(pool.debiased, torch.tensor([3.0, 1, 1]), pool.sizes)
+    heavy = PatchPool(pool.debiased, torch.tensor([3.0, 1, 1]), pool.sizes)
     value = method.reference_similarity(
         dataclasses.replace(model, pool=heavy), TargetCache(target), mask
     )

@@ -31,13 +31,13 @@ from likewise.io.images import read_picture  # noqa: E402
 from likewise.io.masks import nearest  # noqa: E402
 from likewise.project.project import Project  # noqa: E402
 from likewise.project.score_maps import Sliders, read_score_maps  # noqa: E402
-from likewise.project.settings import Settings, read_settings  # noqa: E402
+from likewise.project.settings import ProjectSettings, read_settings  # noqa: E402
 from likewise.project.settings_file import replace_settings  # noqa: E402
 from likewise.web.listening import bind  # noqa: E402
 from likewise.web.ui import routes as page  # noqa: E402
 from likewise.web.ui.feed import Feed  # noqa: E402
 from likewise.web.ui.guard import project_token  # noqa: E402
-from likewise.web.ui.worker import Worker  # noqa: E402
+from likewise.web.ui.worker import PageWorker  # noqa: E402
 from likewise.web.ui.workspace import Workspace  # noqa: E402
 
 TOKEN = "a-secret-for-tests"
@@ -49,7 +49,7 @@ class Site:
 
     folder: Path
     port: int
-    worker: Worker
+    worker: PageWorker
 
     def ask(
         self, method: str, path: str, body: Any = None, **headers: str
@@ -130,7 +130,7 @@ class Site:
 def served(folder: Path) -> Iterator[Site]:
     """The page of a project, in threads of this process."""
     workspace, feed = Workspace(folder), Feed()
-    worker = Worker(workspace, feed, device="cpu", dtype="auto", offline=True)
+    worker = PageWorker(workspace, feed, device="cpu", dtype="auto", offline=True)
     listening = bind("127.0.0.1", 0, secret=True)
     listening.listen()
     port = listening.getsockname()[1]
@@ -152,7 +152,9 @@ def served(folder: Path) -> Iterator[Site]:
 def scene(tmp_path: Path, tiny: Path) -> Iterator[Path]:
     folder = make_scene(tmp_path / "scene", tiny)
     with sandbox(folder):
-        replace_settings(folder / "work", Settings((), (), backbone="../tiny", image_size=64))
+        replace_settings(
+            folder / "work", ProjectSettings((), (), backbone="../tiny", image_size=64)
+        )
         yield folder
 
 
@@ -490,7 +492,7 @@ def test_failed_images_are_listed_with_the_reason(
 
 
 def test_a_backbone_that_cannot_be_loaded_is_said_to_pages_that_come_later(scene: Path) -> None:
-    replace_settings(scene / "work", Settings((), (), backbone="nonesuch"))
+    replace_settings(scene / "work", ProjectSettings((), (), backbone="nonesuch"))
     with served(scene / "work") as site:
         site.wait()
         assert "nonesuch" in site.state()["failed"]

@@ -31,14 +31,14 @@ def test_from_the_example_to_a_dataset(tmp_path: Path) -> None:
 @pytest.fixture
 def scene(tmp_path: Path, tiny: Path) -> Path:
     """A project with one reference picture, and targets of its own and of a folder."""
-    from likewise.project.settings import Settings
+    from likewise.project.settings import ProjectSettings
     from likewise.project.settings_file import replace_settings
 
     if reason := lacking():
         pytest.skip(reason)
     folder = make_scene(tmp_path / "scene", tiny)
     project = folder / "work"
-    settings = Settings(("images", "../photos"), (), backbone="../tiny", image_size=64)
+    settings = ProjectSettings(("images", "../photos"), (), backbone="../tiny", image_size=64)
     replace_settings(project, settings)
     for place, name in (("references", "reference.png"), ("images", "a.jpg"), ("images", "b.jpg")):
         (project / place).mkdir(exist_ok=True)

@@ -49,7 +49,7 @@ from likewise.project.settings import read_settings
 from likewise.result import Result
 from likewise.web.ui.feed import Feed
 from likewise.web.ui.routes import make_app
-from likewise.web.ui.worker import Worker
+from likewise.web.ui.worker import PageWorker
 from likewise.web.ui.workspace import Workspace
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class Painter:
         return replace(score_maps.result(NEUTRAL, "guided", image), tree=TREE)
 
 
-class Hand(Worker):
+class Hand(PageWorker):
     """A worker that is no thread: it runs when it is told to, and as far as it is told to."""
 
     left = 10**9

@@ -24,7 +24,7 @@ from bad_inputs import make_scene, run, sandbox
 from helpers import refusal
 from likewise.project.database import DATABASE
 from likewise.project.project import Project
-from likewise.project.settings import CONFIG, Marked, read_settings
+from likewise.project.settings import CONFIG, ProjectReference, read_settings
 from likewise.project.settings_file import write_settings
 from likewise.quality import mask_warnings, review_priority, stability_score, validate_mask_quality
 
@@ -65,7 +65,10 @@ def counts(name: str = "work") -> dict[str, int]:
 
 
 def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
-    references = [Marked("a ä.png", 'm".png', 3, "hair"), Marked("b.png", None, negative=True)]
+    references = [
+        ProjectReference("a ä.png", 'm".png', 3, "hair"),
+        ProjectReference("b.png", None, negative=True),
+    ]
     settings = [("targets", ["in", "x/*.png"]), ("method", "insid3"), ("image_size", None)]
     settings += [("refine", "crf"), ("consensus", True)]
     path = write_settings(tmp_path, settings, references, {})

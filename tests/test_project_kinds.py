@@ -25,7 +25,7 @@ from likewise.project.corrections import replace_class
 from likewise.project.database import DATABASE
 from likewise.project.project import Project
 from likewise.project.score_maps import Sliders
-from likewise.project.settings import CONFIG, Marked, Settings, read_settings
+from likewise.project.settings import CONFIG, ProjectReference, ProjectSettings, read_settings
 from likewise.project.settings_file import replace_settings
 
 CLASSES = ("ball", "box", "person", "person/hair")
@@ -626,11 +626,11 @@ def test_settings_are_edited_in_place(tmp_path: Path) -> None:
     replace_settings(tmp_path, before)
     assert path.read_text(encoding="utf-8") == WRITTEN
     ball, box = before.references
-    new = Marked("n.png", "n_mask.png", 3, "owl")
-    after = Settings(
+    new = ProjectReference("n.png", "n_mask.png", 3, "owl")
+    after = ProjectSettings(
         **asdict(before) | {
             "targets": ("../B", "../C"),
-            "references": (Marked(ball.image, ball.mask, label="ball"), box, new),
+            "references": (ProjectReference(ball.image, ball.mask, label="ball"), box, new),
             "page": {"threshold": 2.0},
         }
     )  # fmt: skip
@@ -648,7 +648,7 @@ def test_settings_are_edited_in_place(tmp_path: Path) -> None:
 
 
 MARKED = st.builds(
-    Marked,
+    ProjectReference,
     st.sampled_from(["r.png", "s.png"]),
     st.sampled_from(["m.png", "n.png"]),
     st.sampled_from([None, 1, 2]),
@@ -676,7 +676,7 @@ def test_settings_come_back_however_they_are_edited(
     folder = tmp_path_factory.mktemp("edited")
     (folder / CONFIG).write_text(WRITTEN, encoding="utf-8")
     for targets, references, size, page in wanted:
-        changed = Settings(targets, references, "insid3", image_size=size, page=page)
+        changed = ProjectSettings(targets, references, "insid3", image_size=size, page=page)
         replace_settings(folder, changed)
         assert read_settings(folder, unfinished=True) == changed
         assert "# mine" in (folder / CONFIG).read_text(encoding="utf-8")
@@ -710,7 +710,7 @@ def test_a_project_of_likewise_0_1_0(scene: Path) -> None:
     with sqlite3.connect(Path("w", DATABASE)) as database:
         database.executescript(OLD)
         for name, labels in (("new", ["ball", "box"]), ("old", ["box", "ball"])):
-            references = [asdict(Marked("r", "m", label=label)) for label in labels]
+            references = [asdict(ProjectReference("r", "m", label=label)) for label in labels]
             database.execute(
                 "INSERT INTO runs VALUES (?, '', '0.1.0', 'b', ?)",
                 (name, json.dumps({"references": references})),
@@ -757,7 +757,7 @@ def test_sliders_belong_to_no_run(scene: Path) -> None:
     project("ball")
     opened = Project(Path("w"))
     key = opened.run_key("columns")
-    replace_settings(Path("w"), Settings(**asdict(opened.settings) | {
+    replace_settings(Path("w"), ProjectSettings(**asdict(opened.settings) | {
         "references": opened.settings.references, "page": {"threshold": 1.0}
     }))  # fmt: skip
     again = Project(Path("w"))

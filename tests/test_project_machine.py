@@ -34,7 +34,7 @@ from likewise.io.draw import class_colour
 from likewise.io.masks import read_label_map
 from likewise.project.corrections import replace_class
 from likewise.project.project import Project
-from likewise.project.settings import Marked, Settings, read_settings
+from likewise.project.settings import ProjectReference, ProjectSettings, read_settings
 from likewise.project.settings_file import replace_settings
 
 CLASSES = ("cat", "dog", "cat/ear", "owl")
@@ -91,8 +91,10 @@ class Machine(RuleBasedStateMachine):
 
     def set_up(self, labels: Sequence[str], targets: Sequence[str]) -> None:
         self.labels, self.targets = tuple(labels), tuple(targets)
-        references = tuple(Marked("../r.png", "../r.png", label=label) for label in labels)
-        replace_settings(self.folder, Settings(self.targets, references))
+        references = tuple(
+            ProjectReference("../r.png", "../r.png", label=label) for label in labels
+        )
+        replace_settings(self.folder, ProjectSettings(self.targets, references))
 
     def opened(self) -> Project:
         return Project(self.folder)

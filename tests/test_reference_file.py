@@ -23,7 +23,7 @@ from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import load_backbone
 from likewise.io.images import read_image
 from likewise.methods import METHODS, get_method
-from likewise.methods.segic.decoder import Decoder, Shape
+from likewise.methods.segic.decoder import Decoder, DecoderShape
 from likewise.methods.segic.files import Trained, save_decoder
 from likewise.reference import THUMBNAIL, thumbnail
 from likewise.reference_file import ENTRY, FORMAT, digest_of, read_info, read_thumbnails
@@ -50,7 +50,7 @@ def with_decoder(method: str) -> dict[str, Any]:
         return {"method": method}
     torch.manual_seed(0)
     encoder = build().encoder
-    decoder = Decoder(Shape(dim=encoder.spec.dim, hidden=16, layers=1, heads=2))
+    decoder = Decoder(DecoderShape(dim=encoder.spec.dim, hidden=16, layers=1, heads=2))
     save_decoder(Path("d.safetensors"), decoder, Trained.by(encoder))
     return {"method": SegICParams("d.safetensors")}
 

@@ -15,10 +15,10 @@ from helpers import refusal
 from likewise import Reference, SegICParams, Segmenter, tune
 from likewise.backbones.encoder import Encoder
 from likewise.example import FOLDER as EXAMPLE
-from likewise.features.density import Pool, discriminant
+from likewise.features.density import PatchPool, discriminant
 from likewise.lab.segic.training.losses import at_points, dice_loss, mask_loss, sample_points
 from likewise.methods import make_params
-from likewise.methods.segic.decoder import Decoder, Shape
+from likewise.methods.segic.decoder import Decoder, DecoderShape
 from likewise.methods.segic.files import Trained, load_decoder, save_decoder
 from likewise.methods.segic.instructions import (
     Entity,
@@ -34,7 +34,7 @@ from likewise.methods.segic.instructions import (
 )
 from likewise.project.score_maps import ScoreMaps
 
-SMALL = Shape(dim=16, hidden=16, layers=2, heads=2)
+SMALL = DecoderShape(dim=16, hidden=16, layers=2, heads=2)
 
 
 def rows(count: int, dim: int = 16, seed: int = 0) -> torch.Tensor:
@@ -89,7 +89,7 @@ def test_log_odds_are_those_of_likewise() -> None:
 
     sure = log_odds(target, fit_densities(entities)) * 10 - (density(concept) - density(rest))
     known = torch.cat([concept, rest])
-    pooled = Pool(known, torch.ones(len(known)), (len(concept), len(rest)))
+    pooled = PatchPool(known, torch.ones(len(known)), (len(concept), len(rest)))
     w = discriminant(pooled, torch.tensor([True, False]), torch.tensor([False, True]), 0.2)
     torch.testing.assert_close(sure, 5 * (target @ w[:-1] + w[-1]), atol=1e-3, rtol=1e-3)
 
@@ -141,7 +141,7 @@ def test_instructions_are_padded_to_the_most_entities() -> None:
 
 
 def test_five_million_parameters_at_vit_b() -> None:
-    count = sum(p.numel() for p in Decoder(Shape(dim=768)).parameters())
+    count = sum(p.numel() for p in Decoder(DecoderShape(dim=768)).parameters())
     assert 4.9e6 < count < 5.2e6
 
 
@@ -186,7 +186,7 @@ def test_instructions_can_be_left_out(left_out: str) -> None:
         "meta": replace(c, meta=1 - c.meta),
         "evidence": replace(c, log_odds=-c.log_odds),
     }[left_out]
-    kept = tuple(i for i in Shape(1).instructions if i != left_out)
+    kept = tuple(i for i in DecoderShape(1).instructions if i != left_out)
     without, full = Decoder(replace(SMALL, instructions=kept)).eval(), Decoder(SMALL).eval()
     with torch.no_grad():
         assert torch.equal(without(features, c)[-1], without(features, changed)[-1])
@@ -210,7 +210,7 @@ def test_every_parameter_learns() -> None:
     ],
 )
 def test_impossible_shapes(wrong: dict, text: str) -> None:
-    assert text in refusal(Shape, **{"dim": 16, "hidden": 16, **wrong})
+    assert text in refusal(DecoderShape, **{"dim": 16, "hidden": 16, **wrong})
 
 
 # --- loss ---------------------------------------------------------------------------------------
@@ -277,7 +277,9 @@ def encoder() -> Encoder:
 def file(encoder: Encoder, tmp_path: Path) -> Path:
     torch.manual_seed(0)
     path = tmp_path / "decoder.safetensors"
-    save_decoder(path, Decoder(Shape(dim=384, hidden=32, layers=2, heads=4)), Trained.by(encoder))
+    save_decoder(
+        path, Decoder(DecoderShape(dim=384, hidden=32, layers=2, heads=4)), Trained.by(encoder)
+    )
     return path
 
 
@@ -355,7 +357,7 @@ def test_threshold_task_and_references_count(encoder: Encoder, file: Path) -> No
 def test_text_is_an_instruction(encoder: Encoder, tmp_path: Path) -> None:
     """With a text encoder the label is heard; a tiny one with random weights does."""
     clip = make_tiny_clip(tmp_path / "clip")
-    decoder = Decoder(Shape(dim=384, hidden=32, layers=1, heads=4, text=12))
+    decoder = Decoder(DecoderShape(dim=384, hidden=32, layers=1, heads=4, text=12))
     path = tmp_path / "d.safetensors"
     save_decoder(path, decoder, Trained.by(encoder, str(clip)))
     found = []

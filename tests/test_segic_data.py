@@ -31,9 +31,9 @@ from likewise.lab.segic.data.augment import (
 from likewise.lab.segic.data.coco import Coco
 from likewise.lab.segic.data.compose import Pasting, compose
 from likewise.lab.segic.data.folders import read_folder, read_sets
-from likewise.lab.segic.data.kept import Kept
+from likewise.lab.segic.data.kept import ReadCache
 from likewise.lab.segic.data.marked import Augmentation
-from likewise.lab.segic.data.pairs import Mixture, Pair, Source, grid
+from likewise.lab.segic.data.pairs import Mixture, Source, TrainingPair, grid
 from likewise.lab.segic.data.photos import Photos
 from likewise.lab.segic.data.stamps import TUXPAINT, Stamps, class_names
 
@@ -71,7 +71,7 @@ def agree(a: np.ndarray, b: np.ndarray) -> float:
     return (a & b).sum() / max(1, (a | b).sum())
 
 
-def check(pair: Pair, size: int) -> None:
+def check(pair: TrainingPair, size: int) -> None:
     """What holds for every pair."""
     for image in (pair.reference, pair.target):
         assert image.shape == (size, size, 3)
@@ -90,7 +90,7 @@ def check(pair: Pair, size: int) -> None:
     assert pair.category
 
 
-def same(a: Pair, b: Pair) -> bool:
+def same(a: TrainingPair, b: TrainingPair) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(astuple(a), astuple(b), strict=True))
 
 
@@ -682,7 +682,7 @@ def test_what_was_read_last_is_kept() -> None:
         read.append(key)
         return (np.full(100, key, np.uint8),)
 
-    kept = Kept(numbers, limit=250)
+    kept = ReadCache(numbers, limit=250)
     for key in (1, 2, 1, 3, 1, 2):
         assert kept(key)[0][0] == key
     assert read == [1, 2, 3, 2]  # 2 went when 3 came, for 1 had been used since

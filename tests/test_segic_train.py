@@ -20,18 +20,18 @@ from PIL import Image
 from helpers import refusal
 from likewise import Reference, SegICParams, Segmenter
 from likewise.errors import LikewiseError
-from likewise.lab.segic.data.pairs import Mixture, Pair
+from likewise.lab.segic.data.pairs import Mixture, TrainingPair
 from likewise.lab.segic.data.sources import KINDS, open_data
 from likewise.lab.segic.training.config import Config, Validation, read_config, shape_of
-from likewise.lab.segic.training.curve import Row
+from likewise.lab.segic.training.curve import HistoryRow
 from likewise.lab.segic.training.feed import feed, order
 from likewise.lab.segic.training.processes import Processes
 from likewise.lab.segic.training.rehearsal import rehearse
-from likewise.lab.segic.training.samples import Pool, Samples, encode_pairs
+from likewise.lab.segic.training.samples import SamplePool, Samples, encode_pairs
 from likewise.lab.segic.training.step import Mixed, ask, covered
 from likewise.lab.segic.training.train import Trainer, chances, open_encoder, train
 from likewise.methods.segic import entity
-from likewise.methods.segic.decoder import Shape
+from likewise.methods.segic.decoder import DecoderShape
 from likewise.methods.segic.files import Trained, load_decoder, save_decoder
 from likewise.methods.segic.text import text_features
 from likewise.project.settings import check_kinds
@@ -100,7 +100,9 @@ def written(folder: Path, text: str = TOML) -> Config:
 def nothing(_: object) -> None: ...
 
 
-def trained(config: Config, advance: Callable[[Row], None] = nothing) -> list[tuple[float, ...]]:
+def trained(
+    config: Config, advance: Callable[[HistoryRow], None] = nothing
+) -> list[tuple[float, ...]]:
     """Train in this process: step, loss, rate and mIoU of every step."""
     encoder = open_encoder(config, ALONE)
     draw = open_data(config, SIZE).pair
@@ -201,7 +203,7 @@ def test_the_average_follows_the_weights(here: Path) -> None:
     for _ in range(4):
         trainer.step(samples)
         seen.append(trainer.state.decoder.offset.item())
-        trainer.state.rows.append(Row(len(seen), 0.0, 0.0, None, 0.0))
+        trainer.state.rows.append(HistoryRow(len(seen), 0.0, 0.0, None, 0.0))
     expected = seen[0]  # its memory grows: 2/11 is more than 0.15, 0.1 of step 0 is never used
     for value in seen[1:]:
         expected = 0.15 * expected + 0.85 * value
@@ -306,7 +308,7 @@ def test_the_order_is_one_permutation_after_another(here: Path) -> None:
 def test_a_pool_holds_what_is_drawn(here: Path) -> None:
     config = replace(read_config(here / "config.toml"), pairs=70, data_seed=5)
     encoder, draw = open_encoder(config, ALONE), open_data(config, SIZE).pair
-    pool = Pool(encoder, draw, 5, 70)
+    pool = SamplePool(encoder, draw, 5, 70)
     assert list(pool.fill()) == [32, 32, 6]
     kept = pool.batch([66, 3])
     fresh = encode_pairs(encoder, [draw(5, 66), draw(5, 3)])
@@ -316,12 +318,12 @@ def test_a_pool_holds_what_is_drawn(here: Path) -> None:
     files = sorted(pool.folder.iterdir())
     files[0].unlink()  # as after a kill
     before = files[1].stat().st_mtime_ns
-    again = Pool(encoder, draw, 5, 70)
+    again = SamplePool(encoder, draw, 5, 70)
     assert again.folder == pool.folder
     assert sum(again.fill()) == 70
     assert files[1].stat().st_mtime_ns == before
     assert torch.equal(again.batch([3]).features, fresh.features[1:])
-    assert Pool(encoder, draw, 6, 70).folder != pool.folder
+    assert SamplePool(encoder, draw, 6, 70).folder != pool.folder
 
 
 def test_new_pairs_leave_nothing_on_disk(
@@ -343,7 +345,7 @@ def test_new_pairs_are_the_same_in_workers(here: Path, workers: int) -> None:
     assert torch.equal(batches[1].features, expected.features)
 
 
-def broken(_: int, number: int) -> Pair:
+def broken(_: int, number: int) -> TrainingPair:
     raise LikewiseError(f"picture {number} is gone.")
 
 
@@ -360,7 +362,7 @@ def test_after_an_interruption_it_goes_on_exactly(here: Path) -> None:
     config = read_config(here / "config.toml")
     whole = trained(replace(config, out="whole"))
 
-    def interrupt(row: Row) -> None:
+    def interrupt(row: HistoryRow) -> None:
         if row.step == 3:
             signal.raise_signal(signal.SIGINT)
 
@@ -505,7 +507,7 @@ def test_the_docs_show_the_defaults(tmp_path: Path) -> None:
     config = written(tmp_path, settings + data)
     shown = replace(config, pairs=0, data=(), decoder={}, validation=Validation())
     assert shown == Config(config.file, "run", ())
-    assert shape_of(config, 48) == Shape(48)
+    assert shape_of(config, 48) == DecoderShape(48)
     assert replace(config.validation, episodes="") == Validation()
     assert [table["kind"] for table in config.data] == list(KINDS)
     for table in config.data:

@@ -23,7 +23,7 @@ from likewise.backbones.encoder import Encoder, cache_folder
 from likewise.backbones.loading import load_backbone, patch_tokens
 from likewise.class_names import wholes_of
 from likewise.errors import InputWarning
-from likewise.features import shared
+from likewise.features import target_cache
 from likewise.features.debias import positional_basis
 from likewise.features.grid import mask_to_grid
 from likewise.io.encoding import write_image, write_mask
@@ -1028,13 +1028,13 @@ def test_classes_share_one_clustering(
 ) -> None:
     alone = [Segmenter(encoder, method=method).fit(r).segment(paint(MIXED)) for r in two_classes()]
     made: list[int] = []
-    really = shared.average_linkage
+    really = target_cache.average_linkage
 
     def average_linkage(features: torch.Tensor) -> Any:
         made.append(len(features))
         return really(features)
 
-    monkeypatch.setattr(shared, "average_linkage", average_linkage)
+    monkeypatch.setattr(target_cache, "average_linkage", average_linkage)
     segmenter = Segmenter(encoder, method=method).fit(two_classes())
     made.clear()
     result = segmenter.segment(paint(MIXED))
@@ -1053,7 +1053,7 @@ def test_classes_share_one_match_and_one_set_of_matrices(
     target = encoder.encode(paint(MIXED))
     alone = [get_method("likewise").score(m, target) for m in segmenter.models.values()]
     with (
-        mock.patch.object(shared, "match", wraps=shared.match) as matches,
+        mock.patch.object(target_cache, "match", wraps=target_cache.match) as matches,
         mock.patch("torch.softmax", wraps=torch.softmax) as softmax,
     ):
         result = segmenter.segment_encoded(paint(MIXED), target)

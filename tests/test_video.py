@@ -25,7 +25,7 @@ from likewise.example import FOLDER
 from likewise.features.patch_features import PatchFeatures
 from likewise.io.images import read_image
 from likewise.io.masks import read_label_map, read_mask
-from likewise.methods.segic.decoder import Decoder, Shape
+from likewise.methods.segic.decoder import Decoder, DecoderShape
 from likewise.methods.segic.files import Trained, save_decoder
 from likewise.run.manifest import Manifest
 from likewise.video.annotation import read_annotations
@@ -33,7 +33,7 @@ from likewise.video.frames import open_clip, tell_order
 from likewise.video.label_propagation import carry, neighbourhood
 from likewise.video.memory import Known, Memory
 from likewise.video.propagate import order, passes, propagate
-from likewise.video.run import LOG, Run
+from likewise.video.run import LOG, ClipRun
 from likewise.video.tracker import Params, default_params
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'likewise[video]'")
@@ -354,7 +354,7 @@ def test_a_moving_coin_is_followed_by_every_method(scene: Path, method: str) -> 
 def test_finer_scores_of_a_decoder(scene: Path, tmp_path: Path, offset: float, area: float) -> None:
     """segic, with a decoder that always says the same: nothing, or everything, is carried on."""
     encoder = Encoder("embedded", image_size=112)
-    decoder = Decoder(Shape(dim=384, hidden=16, layers=1, heads=2))
+    decoder = Decoder(DecoderShape(dim=384, hidden=16, layers=1, heads=2))
     decoder.offset.data += offset
     save_decoder(tmp_path / "d.safetensors", decoder, Trained.by(encoder))
     segmenter = Segmenter(encoder, method=SegICParams(tmp_path / "d.safetensors"))
@@ -420,10 +420,10 @@ def test_in_one_call(scene: Path, segmenter: Segmenter) -> None:
 # runs
 
 
-def start(scene: Path, out: Path, **how: object) -> tuple[Run, object]:
+def start(scene: Path, out: Path, **how: object) -> tuple[ClipRun, object]:
     clip = open_clip(scene / "clip.mp4")
     known = read_annotations({3: scene / "m0.png"}, clip.size, len(clip))
-    run = Run(clip, known, out)
+    run = ClipRun(clip, known, out)
     return run, lambda segmenter, **more: run.segment(segmenter, **(how | more))
 
 
@@ -544,7 +544,7 @@ def test_a_person_s_masks_stay_and_numbers_keep_their_meaning(
     def run(mask: str, *labels: str, **how: object) -> list:
         clip = open_clip(frames)
         known = read_annotations({0: tmp_path / mask}, clip.size, len(clip), labels)
-        made = Run(clip, known, out, range(3))
+        made = ClipRun(clip, known, out, range(3))
         done = list(made.segment(segmenter, **how))
         made.finish(overlay=False)
         return done

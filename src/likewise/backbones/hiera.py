@@ -25,8 +25,8 @@ class Hiera(nn.Module):
     def __init__(self, shape: HieraShape, depth: int) -> None:
         super().__init__()
         self.shape = shape
-        self.embeddings = Embeddings(shape)
-        self.layer = nn.ModuleList(Block(shape, number) for number in range(depth))
+        self.embeddings = HieraEmbeddings(shape)
+        self.layer = nn.ModuleList(HieraBlock(shape, number) for number in range(depth))
         self.fine = nn.ModuleList(
             nn.Linear(shape.width(stage), width) for stage, width in enumerate(shape.fine)
         )
@@ -79,7 +79,7 @@ class Hiera(nn.Module):
         return cast(torch.Tensor, x + larger[:, : x.shape[1], : x.shape[2]] + self.no_memory)
 
 
-class Embeddings(nn.Module):
+class HieraEmbeddings(nn.Module):
     """Overlapping patches of 4 px and their positions: one for the image, one for the window."""
 
     def __init__(self, shape: HieraShape) -> None:
@@ -106,7 +106,7 @@ class Embeddings(nn.Module):
         return self._positions[grid]
 
 
-class Block(nn.Module):
+class HieraBlock(nn.Module):
     """Attention in windows, or over the whole image, then an MLP.
 
     The first block of a stage halves the grid on the way and still has the windows of the stage
@@ -123,7 +123,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, shape.eps)
         if self.halves:
             self.widen = nn.Linear(width, dim)
-        self.attention = Attention(width, dim, shape.heads * 2**stage, self.halves)
+        self.attention = HieraAttention(width, dim, shape.heads * 2**stage, self.halves)
         self.norm2 = nn.LayerNorm(dim, shape.eps)
         self.up_proj = nn.Linear(dim, 4 * dim)
         self.down_proj = nn.Linear(4 * dim, dim)
@@ -142,7 +142,7 @@ class Block(nn.Module):
         return cast(torch.Tensor, x + self.down_proj(functional.gelu(self.up_proj(self.norm2(x)))))
 
 
-class Attention(nn.Module):
+class HieraAttention(nn.Module):
     """Self-attention inside each window; queries may be halved first."""
 
     def __init__(self, width: int, dim: int, heads: int, halves: bool) -> None:

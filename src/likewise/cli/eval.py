@@ -105,7 +105,7 @@ def evaluate(
 
     from ..io.files import write_json
     from ..lab.evaluation.report import as_text, describe, make_report
-    from ..lab.evaluation.runner import Outcome, result_file, run_trials
+    from ..lab.evaluation.runner import TrialOutcome, result_file, run_trials
     from ..lab.evaluation.stopwatch import Stopwatch
     from ..refine import check_refiner
     from ..run.jobs import check_output_files
@@ -126,7 +126,7 @@ def evaluate(
     segmenter = Segmenter(encoder, method=params, refiner="none")
     _ = encoder.basis  # made or read now: it is no part of encoding the first image
     start = time.perf_counter()
-    outcomes: list[Outcome] = []
+    outcomes: list[TrialOutcome] = []
     with progress(len(trials)) as advance:
         for outcome in run_trials(
             segmenter, trials, refiner=refine, watch=watch, masks=masks, pictures=pictures

@@ -45,7 +45,7 @@ def export(
 ) -> None:
     """Write a dataset of finished masks: COCO, YOLO, VOC or Labelme, one instance a piece."""
     from ..export.annotations import (
-        Pair,
+        ImageMaskPair,
         find_pairs,
         name_values,
         named,
@@ -53,7 +53,7 @@ def export(
         read_classes,
         read_scores,
     )
-    from ..export.dataset import Settings, check_folder, find_writer, write_dataset
+    from ..export.dataset import ExportSettings, check_folder, find_writer, write_dataset
     from ..io.text_files import normal
     from ..project.settings import CONFIG
     from ..run.jobs import check_outputs
@@ -77,7 +77,7 @@ def export(
                 f"at them with likewise review {masks}."
             )
         files = [image for image, _, _ in finished]
-        pairs = named([Pair(image, mask) for image, mask, _ in finished])
+        pairs = named([ImageMaskPair(image, mask) for image, mask, _ in finished])
         confidences = {mask: classes for _, mask, classes in finished}
         names = name_values(work.classes)
     else:
@@ -89,7 +89,7 @@ def export(
         known = {} if scores is None else read_scores(scores)
         places = {normal(p.mask.relative_to(masks).as_posix()): p.mask for p in pairs}
         confidences = {places[place]: score for place, score in known.items() if place in places}
-    settings = Settings(names.classes, val, min_area, simplify)
+    settings = ExportSettings(names.classes, val, min_area, simplify)
     find_writer(kind, settings)
     check_folder(out)
     check_outputs(out)

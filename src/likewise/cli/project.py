@@ -29,7 +29,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..project.database import Row
+    from ..project.database import ImageRow
 
 ProjectArgument = Annotated[Path, typer.Argument(help="Folder of the project.")]
 
@@ -55,7 +55,7 @@ def init(
     from ..methods import check_consensus
     from ..methods.segic.files import load_decoder
     from ..project.folder import MASKS
-    from ..project.settings import Marked, relative
+    from ..project.settings import ProjectReference, relative
     from ..project.settings_file import write_settings
     from ..refine import check_refiner
     from ..run.jobs import check_apart, places
@@ -76,7 +76,7 @@ def init(
     each = each * len(reference) if len(each) == 1 else each
     values = [v if isinstance(v := parse_value(text), int) else text for text in each]
     references = [
-        Marked(
+        ProjectReference(
             relative(image, project),
             relative(examples.mask[number], project),
             values[number] if values else None,
@@ -87,7 +87,7 @@ def init(
     wholly: list[Path | None] = [None] * len(examples.negative)
     for image, marked in zip(examples.negative, examples.negative_mask or wholly, strict=True):
         where = None if marked is None else relative(marked, project)
-        references.append(Marked(relative(image, project), where, negative=True))
+        references.append(ProjectReference(relative(image, project), where, negative=True))
     settings: list[tuple[str, Any]] = [
         ("targets", [relative(target, project) for target in targets]),
         ("method", algorithm.method),
@@ -252,7 +252,7 @@ def correct(
     print(f"{work.mask(image)} written, corrected.")
 
 
-def _line(row: Row) -> str:
+def _line(row: ImageRow) -> str:
     if row.error:
         return f"failed  {row.path}: {row.error}"
     reasons = ", ".join(row.reasons) or "nothing in particular"

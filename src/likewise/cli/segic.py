@@ -16,7 +16,7 @@ from .options import JsonOption
 
 if TYPE_CHECKING:
     from ..lab.segic.training.config import Config
-    from ..lab.segic.training.curve import Row
+    from ..lab.segic.training.curve import HistoryRow
 
 segic_app = typer.Typer(help="Train the decoder of method segic, and see what it is trained on.")
 app.add_typer(segic_app, name="segic")
@@ -109,7 +109,7 @@ def _report_text(report: dict[str, Any]) -> str:
 @contextmanager
 def _training_progress(
     config: Config, here: bool
-) -> Iterator[tuple[Callable[[Row], None], Callable[[str], None]]]:
+) -> Iterator[tuple[Callable[[HistoryRow], None], Callable[[str], None]]]:
     """Two functions: to call after each step, and to print a line; a bar if stderr is a terminal.
 
     Both do nothing unless ``here``, so that of several processes only one prints.
@@ -120,7 +120,7 @@ def _training_progress(
     if not sys.stderr.isatty():
         every = max(1, config.steps // 50)
 
-        def line(row: Row) -> None:
+        def line(row: HistoryRow) -> None:
             if row.miou is not None or row.step % every == 0:
                 print(_step_text(row, row.miou), file=sys.stderr, flush=True)
 
@@ -129,7 +129,7 @@ def _training_progress(
     with progress_bar("{task.description}") as bar:
         task, miou = bar.add_task("", total=config.steps), None
 
-        def advance(row: Row) -> None:
+        def advance(row: HistoryRow) -> None:
             nonlocal miou
             miou = miou if row.miou is None else row.miou
             bar.update(task, completed=row.step, description=_step_text(row, miou))
@@ -137,6 +137,6 @@ def _training_progress(
         yield advance, lambda text: bar.console.print(text, markup=False, highlight=False)
 
 
-def _step_text(row: Row, miou: float | None) -> str:
+def _step_text(row: HistoryRow, miou: float | None) -> str:
     known = "" if miou is None else f"  mIoU {miou:.1f}"
     return f"step {row.step}  loss {row.loss:.3f}{known}"

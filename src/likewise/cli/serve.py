@@ -75,10 +75,10 @@ def serve(
 
     from ..backbones.encoder import Encoder
     from ..segmenter import Segmenter
-    from ..web.api.app import Settings, make_app
+    from ..web.api.app import ServerSettings, make_app
 
     encoder = Encoder(**keywords(network, machine))
-    settings = Settings(
+    settings = ServerSettings(
         token=token or None,
         origins=tuple(allow_origin),
         root=None if root is None else root.resolve(),

@@ -66,7 +66,7 @@ def video(
     from ..refine import check_refiner
     from ..video.annotation import read_annotations
     from ..video.frames import open_clip, tell_order
-    from ..video.run import LOG, Run
+    from ..video.run import LOG, ClipRun
     from ..video.video_file import pyav
 
     # Everything that can be wrong with the input, before the seconds that a backbone takes.
@@ -92,7 +92,7 @@ def video(
         raise LikewiseError(
             f"{clip} has no frames {first} to {stop - 1}: its frames are 0 to {len(frames) - 1}."
         )
-    run = Run(frames, annotations, out, range(first, stop, every), tuple(mask))
+    run = ClipRun(frames, annotations, out, range(first, stop, every), tuple(mask))
 
     segmenter = open_segmenter(network, machine, method=params, refiner=refine)
     found = run.segment(segmenter, memory=not no_memory, resume=resume, overwrite=overwrite)

@@ -49,7 +49,7 @@ class Annotation:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ImageMaskPair:
     """An image and its mask file."""
 
     image: Path
@@ -69,7 +69,7 @@ class Names:
     """Every mask marks the one class with one value, whichever it is."""
 
 
-def find_pairs(folder: Path, images: Sequence[Path]) -> list[Pair]:
+def find_pairs(folder: Path, images: Sequence[Path]) -> list[ImageMaskPair]:
     """Which image each mask (.png) in a folder or below it is of, in the order of the images.
 
     The folder's manifest says it of masks that likewise wrote. Others, and those whose image is
@@ -138,13 +138,13 @@ def find_pairs(folder: Path, images: Sequence[Path]) -> list[Pair]:
                 f"{mask} would be its own image: give the images that the masks were made from "
                 "as --images."
             )
-    return named([Pair(image, found[image]) for image in images if image in found])
+    return named([ImageMaskPair(image, found[image]) for image in images if image in found])
 
 
 _NO_IMAGE = "has no image of the same name among --images"
 
 
-def named(pairs: Sequence[Pair]) -> list[Pair]:
+def named(pairs: Sequence[ImageMaskPair]) -> list[ImageMaskPair]:
     """The pairs with their names: stems, or with their folders where stems are equal."""
     names = places([pair.image for pair in pairs], "")
     return [replace(p, name=name.as_posix()) for p, name in zip(pairs, names, strict=True)]
@@ -251,7 +251,7 @@ def read_scores(file: Path) -> dict[str, float]:
 
 
 def read_annotation(
-    pair: Pair, names: Names, *, score: Mapping[str, float] | float | None = None
+    pair: ImageMaskPair, names: Names, *, score: Mapping[str, float] | float | None = None
 ) -> Annotation:
     """One image with its mask, and its instances if they are kept beside it and make it up.
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..io.coco_masks import encode_runs
 from ..io.files import write_json
-from .dataset import Item, Settings, make_folder
+from .dataset import DatasetItem, ExportSettings, make_folder
 
 
-def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
+def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> None:
     """Write one annotation an instance: RLE, bbox, area, score, iscrowd 0. Images stay in place.
 
     ``file_name`` is relative to the folder that holds all the images, which is what tools ask for

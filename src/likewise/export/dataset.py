@@ -23,7 +23,7 @@ FORMATS = ("coco", "yolo", "voc", "labelme", "masks")
 
 
 @dataclass(frozen=True)
-class Settings:
+class ExportSettings:
     """How a dataset is written."""
 
     classes: tuple[str, ...]
@@ -47,7 +47,7 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class Item:
+class DatasetItem:
     """One image on its way into a dataset."""
 
     annotation: Annotation
@@ -88,7 +88,7 @@ class Summary:
 
 
 def write_dataset(
-    annotations: Iterable[Annotation], out: Path, kind: str, settings: Settings
+    annotations: Iterable[Annotation], out: Path, kind: str, settings: ExportSettings
 ) -> Summary:
     """Write a dataset; each file is whole at every moment, those that list the others come last.
 
@@ -110,7 +110,7 @@ def write_dataset(
     return summary
 
 
-def find_writer(kind: str, settings: Settings) -> Any:
+def find_writer(kind: str, settings: ExportSettings) -> Any:
     """The module that writes a format. Raises LikewiseError as `write_dataset` does."""
     if kind == "supervision":
         raise LikewiseError(
@@ -139,8 +139,8 @@ def check_folder(out: Path) -> None:
 
 
 def _items(
-    annotations: Iterable[Annotation], settings: Settings, summary: Summary
-) -> Iterator[Item]:
+    annotations: Iterable[Annotation], settings: ExportSettings, summary: Summary
+) -> Iterator[DatasetItem]:
     named: dict[str, Path] = {}
     for annotation in annotations:
         image = annotation.image
@@ -152,7 +152,7 @@ def _items(
         named[name] = image
         split = "val" if is_validation(image, settings.val) else "train"
         instances = list(find_instances(annotation, settings.min_area))
-        item = Item(annotation, instances, split)
+        item = DatasetItem(annotation, instances, split)
         yield item
         if item.failed:
             summary.failed += item.failed

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..io.files import write_json
-from .dataset import Item, Settings, file_in, make_folder
+from .dataset import DatasetItem, ExportSettings, file_in, make_folder
 from .outlines import outline
 
 
-def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
+def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> None:
     """Write one polygon an instance, with its score; the images stay in place.
 
     With ``settings.val`` the files are in train/ and val/.

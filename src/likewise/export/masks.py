@@ -13,10 +13,10 @@ from ..io.draw import class_palette
 from ..io.encoding import write_label_map
 from ..io.files import write_json
 from ..run.manifest import LABELS
-from .dataset import Item, Settings, file_in, make_folder
+from .dataset import DatasetItem, ExportSettings, file_in, make_folder
 
 
-def check(settings: Settings) -> None:
+def check(settings: ExportSettings) -> None:
     """Raises LikewiseError for more classes than a PNG can tell apart."""
     if len(settings.classes) > 65535:
         raise LikewiseError(
@@ -25,7 +25,7 @@ def check(settings: Settings) -> None:
         )
 
 
-def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
+def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> None:
     """Write <name>.png (with validation images in train/ and val/): 0 is nothing, k the k-th class.
 
     With them goes labels.json. Images stay in place.

@@ -11,10 +11,10 @@ from ..errors import LikewiseError
 from ..instances import draw
 from ..io.encoding import write_label_map
 from ..io.files import write_whole
-from .dataset import Item, Settings, copy_image, file_in, make_folder
+from .dataset import DatasetItem, ExportSettings, copy_image, file_in, make_folder
 
 
-def check(settings: Settings) -> None:
+def check(settings: ExportSettings) -> None:
     """Raises LikewiseError for classes that VOC cannot hold."""
     if len(settings.classes) > 254:
         raise LikewiseError(
@@ -29,7 +29,7 @@ def check(settings: Settings) -> None:
             )
 
 
-def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
+def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> None:
     """Write SegmentationClass/<name>.png: 0 is background, k the k-th class.
 
     With it go JPEGImages/ (copies of the images, whatever their format),

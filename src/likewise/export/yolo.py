@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..io.files import write_whole
-from .dataset import Item, Settings, copy_image, file_in, make_folder
+from .dataset import DatasetItem, ExportSettings, copy_image, file_in, make_folder
 from .outlines import outline
 
 
-def write(items: Iterable[Item], out: Path, settings: Settings) -> None:
+def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> None:
     """Write labels/{train,val}/<name>.txt and copies of the images in images/{train,val}/.
 
     A line is one instance: its class from 0, then x y of the polygon, 0..1 of width and height.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class PatchPool:
     """M patches of references in S groups; all patches of a group are the concept, or none is.
 
     The kernel sums of a target against a pool are computed once (``match``); each class then adds
@@ -33,7 +33,7 @@ class Pool:
     @staticmethod
     def of(
         groups: Sequence[torch.Tensor], limit: int, weights: Sequence[torch.Tensor] | None = None
-    ) -> Pool:
+    ) -> PatchPool:
         """Pool groups of (m, D) patches; beyond ``limit`` in all, near-identical ones are merged.
 
         Every group keeps its share of ``limit``, and at least 16 patches. ``weights``:
@@ -48,14 +48,14 @@ class Pool:
         if total > limit:
             parts = [merged(g, max(16, len(g) * limit // total), w) for g, w in parts]
         debiased, weight = (torch.cat(p) for p in zip(*parts, strict=True))
-        return Pool(debiased, weight, tuple(len(g) for g, _ in parts))
+        return PatchPool(debiased, weight, tuple(len(g) for g, _ in parts))
 
-    def plus(self, groups: Sequence[torch.Tensor]) -> Pool:
+    def plus(self, groups: Sequence[torch.Tensor]) -> PatchPool:
         """The pool with further groups of (m, D) patches at the end, of weight 1 each."""
         import torch
 
         ones = [torch.ones(len(g), device=g.device) for g in groups]
-        return Pool(
+        return PatchPool(
             torch.cat([self.debiased, *groups]),
             torch.cat([self.weight, *ones]),
             self.sizes + tuple(map(len, groups)),
@@ -102,7 +102,7 @@ class Match:
     """(M,) float32: greatest cosine of a patch of the pool to the target."""
 
 
-def match(pool: Pool, queries: torch.Tensor, temperature: float) -> Match:
+def match(pool: PatchPool, queries: torch.Tensor, temperature: float) -> Match:
     """Compare (N, D) unit rows with all patches of a pool, in blocks: N·M is never in memory."""
     import torch
 
@@ -117,7 +117,7 @@ def match(pool: Pool, queries: torch.Tensor, temperature: float) -> Match:
     return Match(torch.cat(kernel), coverage)
 
 
-def log_density(pool: Pool, found: Match, chosen: torch.Tensor) -> torch.Tensor:
+def log_density(pool: PatchPool, found: Match, chosen: torch.Tensor) -> torch.Tensor:
     """(N,) nats: log of the kernel sum over the groups that (S,) bool chooses, less ½ log n.
 
     Less log n, this is the log density, and both classes have the prior ½; with nothing taken
@@ -128,7 +128,7 @@ def log_density(pool: Pool, found: Match, chosen: torch.Tensor) -> torch.Tensor:
 
 
 def discriminant(
-    pool: Pool, concept: torch.Tensor, rest: torch.Tensor, ridge: float
+    pool: PatchPool, concept: torch.Tensor, rest: torch.Tensor, ridge: float
 ) -> torch.Tensor:
     """Ridge regression to 1 on the concept and -1 on the rest, each of total weight ½.
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from .affinity import Affinities
 from .clustering import MergeTree, average_linkage
-from .density import Match, Pool, match
+from .density import Match, PatchPool, match
 from .patch_features import PatchFeatures
 
 
@@ -23,7 +23,7 @@ class TargetCache:
     def __init__(self, target: PatchFeatures, classes: int = 1) -> None:
         self.target = target
         self.classes = classes
-        self._matches: dict[tuple[int, float], tuple[Pool, Match]] = {}
+        self._matches: dict[tuple[int, float], tuple[PatchPool, Match]] = {}
 
     @cached_property
     def tree(self) -> MergeTree:
@@ -35,7 +35,7 @@ class TargetCache:
         """Affinity matrix of the target's patches, for smoothing."""
         return Affinities(self.target.features, self.target.grid)
 
-    def match(self, pool: Pool, temperature: float) -> Match:
+    def match(self, pool: PatchPool, temperature: float) -> Match:
         """Kernel sums of the target against a pool; several classes may share one pool."""
         key = id(pool), temperature  # the value keeps the pool alive, so that no other gets its id
         if key not in self._matches:

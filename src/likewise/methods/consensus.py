@@ -34,7 +34,7 @@ MARGIN = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class PseudoReference:
     """One target that stands in as a reference."""
 
     patches: tuple[torch.Tensor, torch.Tensor]
@@ -45,7 +45,7 @@ class Found:
 
 def consensus(
     references: ReferenceSet,
-    model: likewise.Model,
+    model: likewise.LikewiseModel,
     targets: Sequence[PatchFeatures],
     rounds: int = ROUNDS,
     classes: int = 1,
@@ -87,7 +87,9 @@ def consensus(
 
 
 def consensus_of_classes(
-    references: ReferenceSet, models: Mapping[str, likewise.Model], targets: Sequence[PatchFeatures]
+    references: ReferenceSet,
+    models: Mapping[str, likewise.LikewiseModel],
+    targets: Sequence[PatchFeatures],
 ) -> list[dict[str, Scores]]:
     """The consensus of every class for itself: of each target, in order, label → scores.
 
@@ -113,7 +115,7 @@ def _settled(own: Scores, joint: Scores) -> Scores:
 
 def _as_reference(
     references: ReferenceSet, params: likewise.Params, target: PatchFeatures, result: Scores
-) -> Found | None:
+) -> PseudoReference | None:
     """What was found in one target, tested on the true references; None if nothing was."""
     from ..reference import EncodedReference, ReferenceSet
 
@@ -127,10 +129,10 @@ def _as_reference(
         for s in references.positives
     ]
     sure = (result.patches - 0.5).abs() > MARGIN
-    return Found((target.debiased[sure], mask[sure]), sum(overlaps) / len(overlaps))
+    return PseudoReference((target.debiased[sure], mask[sure]), sum(overlaps) / len(overlaps))
 
 
-def _reliable(found: list[Found | None]) -> dict[int, Found]:
+def _reliable(found: list[PseudoReference | None]) -> dict[int, PseudoReference]:
     """The better half of what was found, without what does not find the references again."""
     known = {i: f for i, f in enumerate(found) if f is not None and f.reliability > RELIABLE}
     ranked = sorted(known, key=lambda i: -known[i].reliability)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
-from ..features.density import Pool, discriminant, log_density
+from ..features.density import PatchPool, discriminant, log_density
 from ..features.patch_features import PatchFeatures
 from ..features.target_cache import TargetCache
 from . import Abilities, MethodParams, Scores
@@ -81,11 +81,11 @@ Params = LikewiseParams
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class LikewiseModel:
     """What is fitted to the references of one class."""
 
     params: Params
-    pool: Pool
+    pool: PatchPool
     """Patches of all references, of all classes, in S groups."""
     concept: torch.Tensor
     """(S,) bool: the groups that show the concept."""
@@ -111,7 +111,7 @@ class Trace:
     """About 0..1; see the function ``reference_similarity``."""
 
 
-def fit(references: ReferenceSet, params: Params) -> Model:
+def fit(references: ReferenceSet, params: Params) -> LikewiseModel:
     """Pool the patches of all shots and of their mirror images, and learn the discriminant."""
     import torch
 
@@ -125,10 +125,10 @@ def fit(references: ReferenceSet, params: Params) -> Model:
             plain += [not shot.negative and not name, False]
     device, none = pool.weight.device, pool.debiased.new_zeros(0)
     yes, no, own = (torch.tensor(flags, device=device) for flags in (concept, rest, plain))
-    return with_discriminant(Model(params, pool, yes, no, own, none))
+    return with_discriminant(LikewiseModel(params, pool, yes, no, own, none))
 
 
-def pool_of(shots: Sequence[EncodedReference]) -> Pool:
+def pool_of(shots: Sequence[EncodedReference]) -> PatchPool:
     """Two groups for each shot and each of its views: its masked patches, then the others.
 
     A patch that the mask covers in part is in both, with the share that belongs there.
@@ -140,21 +140,23 @@ def pool_of(shots: Sequence[EncodedReference]) -> Pool:
             for share in (covered, 1 - covered):
                 groups.append(encoded.debiased[share > 0])
                 weights.append(share[share > 0])
-    return Pool.of(groups, min(POOL_LIMIT, round(POOL_SHARE * sum(map(len, groups)))), weights)
+    return PatchPool.of(groups, min(POOL_LIMIT, round(POOL_SHARE * sum(map(len, groups)))), weights)
 
 
-def with_discriminant(model: Model) -> Model:
+def with_discriminant(model: LikewiseModel) -> LikewiseModel:
     """The model with the discriminant fitted to its groups."""
     ridge = model.params.ridge
     return replace(model, weights=discriminant(model.pool, model.concept, model.rest, ridge))
 
 
-def has_both(model: Model) -> bool:
+def has_both(model: LikewiseModel) -> bool:
     """Whether there are patches of the concept and of the rest."""
     return all(bool(model.pool.patches(g).any()) for g in (model.concept, model.rest))
 
 
-def extend(model: Model, more: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Model:
+def extend(
+    model: LikewiseModel, more: Sequence[tuple[torch.Tensor, torch.Tensor]]
+) -> LikewiseModel:
     """The model with further patches, of masks that were predicted.
 
     Args:
@@ -175,7 +177,7 @@ def extend(model: Model, more: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> M
     )
 
 
-def score(model: Model, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
+def score(model: LikewiseModel, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
     """Scores of one target: ±SCORE_RANGE nats around the threshold become 0..1.
 
     No patch is above 0.5 if the confidence is below ``presence``.
@@ -198,7 +200,7 @@ def iou(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a & b).sum() / (a | b).sum().clamp_min(1))
 
 
-def explain(model: Model, cache: TargetCache) -> Trace:
+def explain(model: LikewiseModel, cache: TargetCache) -> Trace:
     """Steps 1 to 3 on one target; ``reference_similarity`` is left at 0."""
     params, T = model.params, cache.target.debiased
     found = cache.match(model.pool, params.temperature)
@@ -231,7 +233,7 @@ def seed_similarity(features: torch.Tensor, log_odds: torch.Tensor) -> torch.Ten
     return (cosines - (low + high) / 2) / (high - low).clamp_min(1e-3)
 
 
-def reference_similarity(model: Model, cache: TargetCache, mask: torch.Tensor) -> float:
+def reference_similarity(model: LikewiseModel, cache: TargetCache, mask: torch.Tensor) -> float:
     """Similarity of a target to the references, about 0..1: the sum of two cosines, normalised.
 
     1. Cosine of the mean patch of the mask (of the target, if the mask is empty) to the mean c of

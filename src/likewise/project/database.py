@@ -41,7 +41,7 @@ FROM_1 = (
 
 
 @dataclass(frozen=True)
-class Row:
+class ImageRow:
     """What is known of one image."""
 
     path: str

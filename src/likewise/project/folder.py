@@ -19,7 +19,7 @@ from ..run.manifest import Manifest
 from ..run.targets import IMAGE_SUFFIXES, find_images
 from .database import DATABASE, Database
 from .score_maps import Sliders, score_maps_path
-from .settings import CONFIG, Settings, read_settings, relative
+from .settings import CONFIG, ProjectSettings, read_settings, relative
 
 if TYPE_CHECKING:
     from ..backbones.encoder import Encoder
@@ -44,7 +44,7 @@ class ProjectFolder:
 
     def __init__(self, folder: Path, *, unfinished: bool = False) -> None:
         self.folder = folder
-        self.settings: Settings = read_settings(folder, unfinished=unfinished)
+        self.settings: ProjectSettings = read_settings(folder, unfinished=unfinished)
         self.manifest = Manifest(folder / MASKS)
         self._jobs: dict[str, Job] | None = None
         self._missing: list[Path] = []

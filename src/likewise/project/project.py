@@ -24,7 +24,7 @@ from ..io.masks import read_label_map
 from ..run.jobs import Job
 from ..run.labels import read_class_map
 from .corrections import LabelMap, as_numbers, read_same_size, replace_class
-from .database import STATUSES, Row, status_of
+from .database import STATUSES, ImageRow, status_of
 from .folder import MASKS
 from .runs import CHANGED, LOOK, ProjectRuns
 from .settings import CONFIG, relative
@@ -55,7 +55,7 @@ class Project(ProjectRuns):
                 self.database.set(self.key(job), {"verdict": verdict, **seen(job)})
 
     def status(self, target: Path) -> str:
-        """Its ``Row.status``; pending if nothing is known of it."""
+        """Its ``ImageRow.status``; pending if nothing is known of it."""
         key = relative(target, self.folder)
         row = self.database.known(key).get(key)
         return "pending" if row is None else status_of(row["state"], row["verdict"], row["source"])
@@ -242,14 +242,14 @@ class Project(ProjectRuns):
     # --- what is known ----------------------------------------------------------------------------
 
     def states(self) -> dict[str, str]:
-        """The ``Row.status`` of every present target that is known, by ``key``."""
+        """The ``ImageRow.status`` of every present target that is known, by ``key``."""
         return {row.path: row.status for row in self.rows()}
 
     def facts(self, key: str | None = None) -> dict[str, dict[str, Any]]:
         """Column → value of every image that is known, or of one, by ``key``."""
         return {path: dict(row) for path, row in self.database.known(key).items()}
 
-    def rows(self, statuses: Sequence[str] = STATUSES, top: int | None = None) -> list[Row]:
+    def rows(self, statuses: Sequence[str] = STATUSES, top: int | None = None) -> list[ImageRow]:
         """Present targets that are known, the most doubtful first.
 
         Args:
@@ -262,7 +262,7 @@ class Project(ProjectRuns):
             "FROM images ORDER BY doubt DESC NULLS FIRST, path"
         )
         rows = [
-            Row(*[*known, tuple(json.loads(reasons or "[]"))])
+            ImageRow(*[*known, tuple(json.loads(reasons or "[]"))])
             for *known, reasons in found
             if known[0] in present
         ]

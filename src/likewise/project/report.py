@@ -16,7 +16,7 @@ from ..errors import LikewiseError
 from ..io.draw import overlay_labels
 from ..io.files import write_whole
 from ..io.images import read_image
-from .database import Row
+from .database import ImageRow
 from .project import Project
 
 SHOWN = 12
@@ -65,7 +65,7 @@ def write_report(project: Project, path: Path) -> None:
     write_whole(path, PAGE.format(title=title, body="".join(parts)).encode())
 
 
-def _counts(rows: Sequence[Row]) -> str:
+def _counts(rows: Sequence[ImageRow]) -> str:
     states = Counter(row.status for row in rows)
     reasons = Counter(reason for row in rows for reason in row.reasons)
     seconds = [row.seconds for row in rows if row.seconds]
@@ -109,7 +109,7 @@ def _histogram(values: Sequence[float], name: str) -> str:
     return f'<svg width="400" height="120" role="img" aria-label="{name}">{bars}{axis}</text></svg>'
 
 
-def _sheet(project: Project, title: str, rows: Sequence[Row]) -> str:
+def _sheet(project: Project, title: str, rows: Sequence[ImageRow]) -> str:
     figures = []
     for row in rows:
         try:

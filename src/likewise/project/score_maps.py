@@ -27,7 +27,7 @@ from ..methods.likewise import SCORE_RANGE
 if TYPE_CHECKING:
     from ..features.clustering import MergeTree
     from ..result import Result
-    from ..run.outcomes import Segmented
+    from ..run.outcomes import SegmentedJob
 
 NATS = 2 * SCORE_RANGE
 """Nats between the scores 0 and 1 of ``likewise``; the threshold is in nats."""
@@ -210,7 +210,7 @@ class ScoreMapWriter:
     input_size: tuple[int, int]
     """(H', W') of the encoder's input."""
 
-    def __call__(self, done: Segmented) -> tuple[Result, tuple[Path, bytes]]:
+    def __call__(self, done: SegmentedJob) -> tuple[Result, tuple[Path, bytes]]:
         """The result with the sliders applied, and path and content of its score maps."""
         score_maps, result = ScoreMaps.of(done.result, self.input_size), done.result
         if self.sliders != NEUTRAL:

@@ -28,7 +28,7 @@ Kind: TypeAlias = "type | tuple[type, ...]"
 
 
 @dataclass(frozen=True)
-class Marked:
+class ProjectReference:
     """One `[[reference]]`; paths are as they are written, relative to the project."""
 
     image: str
@@ -40,11 +40,11 @@ class Marked:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ProjectSettings:
     """A project's `likewise.toml`."""
 
     targets: tuple[str, ...]
-    references: tuple[Marked, ...]
+    references: tuple[ProjectReference, ...]
     method: str = DEFAULT
     backbone: str = "embedded"
     image_size: int | None = None
@@ -72,7 +72,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise LikewiseError(f"{path} is no TOML ({error}): mend that line.") from error
 
 
-def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
+def read_settings(folder: Path, *, unfinished: bool = False) -> ProjectSettings:
     """A project's settings.
 
     Args:
@@ -114,8 +114,8 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
         if not isinstance(entry, dict):
             raise LikewiseError(f"{path}: {where}write [[reference]] with image and mask below.")
         check_kinds(path, where, entry, kinds)
-        entry["label"] = normal(entry.get("label", Marked.label))
-        reference = Marked(entry.pop("image", ""), **entry)
+        entry["label"] = normal(entry.get("label", ProjectReference.label))
+        reference = ProjectReference(entry.pop("image", ""), **entry)
         if isinstance(reference.value, str):
             parse_value(reference.value, f"{path}: {where}value")
         if not reference.image or not (reference.mask or reference.negative):
@@ -132,7 +132,7 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> Settings:
     for key in ("classes", "colours"):
         if not all(isinstance(value, str) for value in page.get(key, [])):
             raise LikewiseError(f"{path}: [page] {key} holds what is no text: put it in quotes.")
-    return Settings(
+    return ProjectSettings(
         tuple(targets), tuple(references), options=options, quality=quality, page=page, **values
     )
 

@@ -15,13 +15,13 @@ from ..backbones.registry import get_spec
 from ..errors import LikewiseError
 from ..io.files import whole_file
 from ..io.text_files import read_text
-from .settings import CONFIG, HINTS, Marked, Settings, read_settings
+from .settings import CONFIG, HINTS, ProjectReference, ProjectSettings, read_settings
 
 
 def write_settings(
     folder: Path,
     settings: Sequence[tuple[str, Any]],
-    references: Sequence[Marked],
+    references: Sequence[ProjectReference],
     options: Mapping[str, Any],
 ) -> Path:
     """Write a new `likewise.toml` with comments.
@@ -41,7 +41,7 @@ def write_settings(
     return _write(folder, settings, references, {"method_settings": options})
 
 
-def replace_settings(folder: Path, settings: Settings) -> Path:
+def replace_settings(folder: Path, settings: ProjectSettings) -> Path:
     """Write other settings into a project's `likewise.toml`; all else in it stays as it is.
 
     Raises:
@@ -98,13 +98,15 @@ def _set(table: Any, key: str, value: Any) -> None:
         table.value.body.extend(behind)
 
 
-def _set_references(document: Any, before: Sequence[Marked], after: Sequence[Marked]) -> None:
+def _set_references(
+    document: Any, before: Sequence[ProjectReference], after: Sequence[ProjectReference]
+) -> None:
     """Other `[[reference]]`s; those that stay keep their lines, also if one field is another."""
     entries = list(zip(before, document.get("reference", []), strict=True))
     tables, tail = [], []
     if entries and isinstance(entries[-1][1], Table):
         tail = _cut(entries[-1][1], at_empty_line=True)  # what is behind them all stays there
-    matched: dict[int, tuple[Marked, Any]] = {}
+    matched: dict[int, tuple[ProjectReference, Any]] = {}
     for alike in (_all, _picture, _file):
         for number, marked in enumerate(after):
             same = [entry for entry in entries if alike(entry[0]) == alike(marked)]
@@ -113,7 +115,7 @@ def _set_references(document: Any, before: Sequence[Marked], after: Sequence[Mar
                 entries.remove(same[0])
     for number, marked in enumerate(after):
         old, table = matched.get(number, (None, tomlkit.table()))
-        for key in (f.name for f in fields(Marked)):
+        for key in (f.name for f in fields(ProjectReference)):
             value = getattr(marked, key)
             if old is None and value in (None, False):
                 continue
@@ -137,15 +139,15 @@ def _set_references(document: Any, before: Sequence[Marked], after: Sequence[Mar
         document.body.extend(tail)
 
 
-def _all(marked: Marked) -> Any:
+def _all(marked: ProjectReference) -> Any:
     return marked
 
 
-def _picture(marked: Marked) -> Any:
+def _picture(marked: ProjectReference) -> Any:
     return marked.image, marked.mask, marked.value, marked.negative
 
 
-def _file(marked: Marked) -> Any:
+def _file(marked: ProjectReference) -> Any:
     return marked.image, marked.label, marked.negative
 
 
@@ -164,7 +166,7 @@ def _cut(table: Table, *, at_empty_line: bool) -> list[Any]:
 def _write(
     folder: Path,
     settings: Sequence[tuple[str, Any]],
-    references: Sequence[Marked],
+    references: Sequence[ProjectReference],
     tables: Mapping[str, Mapping[str, Any]],
 ) -> Path:
     lines = ["# A likewise project. Paths are relative to this file.", ""]
@@ -205,7 +207,7 @@ def _store(folder: Path, text: str) -> Path:
 
 
 TABLES = {"method_settings": "options", "quality": "quality", "page": "page"}
-"""Tables at the end of the file → fields of ``Settings``."""
+"""Tables at the end of the file → fields of ``ProjectSettings``."""
 COMMENTS = {
     "targets": "Files, folders or patterns of images to annotate.",
     "method": "likewise, segic, insid3, foris, frost or nearest.",
@@ -223,5 +225,5 @@ def _toml(value: Any) -> str:
     None, of the image size only, is what the default backbone sees.
     """
     if value is None:
-        value = get_spec(Settings.backbone).image_size
+        value = get_spec(ProjectSettings.backbone).image_size
     return json.dumps(value, ensure_ascii=False)

@@ -28,7 +28,7 @@ from .jobs import Job
 from .manifest import Manifest
 from .outcomes import Outcome
 from .runner import Keep, WriteCheck, store
-from .worker import Attempts, Recipe, Worker
+from .worker import Attempts, RayWorker, Recipe
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
@@ -232,7 +232,7 @@ def _segment(
     tasks = [pickle.dumps(task) for task in batched(jobs, task_size(len(jobs), crew, batch))]
     dataset = ray.data.from_items([{"jobs": t} for t in tasks], override_num_blocks=len(tasks))
     results = dataset.map_batches(
-        Worker,  # replaced without end when it dies, and its task done again, by Ray's defaults
+        RayWorker,  # replaced without end when it dies, and its task done again, by Ray's defaults
         fn_constructor_kwargs={
             "recipe": recipe,
             "references": partial(ray.get, references),

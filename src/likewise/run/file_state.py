@@ -10,7 +10,7 @@ from ..backbones.download import sha256_of
 
 
 @dataclass(frozen=True)
-class Seen:
+class FileState:
     """A picture file as it was when it was read."""
 
     bytes: int | None
@@ -40,9 +40,9 @@ class Entry:
     """Names of the files that were written with it: overlay, instances."""
 
 
-def look(image: Path) -> Seen:
+def look(image: Path) -> FileState:
     """The picture file as it is."""
-    return Seen(*stamp(image), file_hash(image))
+    return FileState(*stamp(image), file_hash(image))
 
 
 def stamp(path: Path) -> tuple[int | None, int | None]:

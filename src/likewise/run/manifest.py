@@ -30,7 +30,7 @@ from ..io.files import refused, write_json, write_whole
 from ..io.masks import read_label_map
 from ..io.opening import why
 from ..io.text_files import normal
-from .file_state import Entry, Seen, file_hash, look, stamp
+from .file_state import Entry, FileState, file_hash, look, stamp
 from .labels import MARKED, read_labels
 
 LABELS, MANIFEST = "labels.json", "manifest.jsonl"
@@ -176,7 +176,7 @@ class Manifest:
         image: Path,
         run: str,
         *,
-        seen: Seen | None = None,
+        seen: FileState | None = None,
         beside: Sequence[Path] = (),
     ) -> None:
         """Write a mask, its line first.
@@ -205,7 +205,7 @@ class Manifest:
         digest: str,
         image: Path,
         run: str,
-        seen: Seen | None,
+        seen: FileState | None,
         beside: Sequence[Path],
     ) -> None:
         seen = seen or look(image)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .file_state import Seen
+from .file_state import FileState
 from .jobs import Job
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class Segmented:
+class SegmentedJob:
     """A job that is segmented; its files are not encoded yet."""
 
     job: Job
     picture: Picture
     result: Result
     seconds: float
-    seen: Seen | None = None
+    seen: FileState | None = None
     """State of the image file when it was read; None if it was not read."""
     anew: str = ""
     """As of ``Outcome``."""
@@ -84,5 +84,5 @@ class Finished:
     outcome: Outcome
     files: tuple[tuple[Path, bytes], ...] = ()
     """Path and content of the files to write; the mask last: it marks the target as done."""
-    seen: Seen | None = None
+    seen: FileState | None = None
     """State of the image file when it was read."""

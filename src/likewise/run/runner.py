@@ -20,12 +20,12 @@ from ..io.encoding import encode_image, encode_label_map, encode_mask
 from ..io.files import write_whole
 from ..io.prefetch import batched, prefetch_map
 from ..quality import mask_warnings, stability_score
-from .file_state import Seen, look
+from .file_state import FileState, look
 from .instance_file import encode_instances
 from .jobs import Job, make_parent
 from .labels import MARKED
 from .manifest import Manifest
-from .outcomes import ClassOutcome, Finished, Outcome, Segmented
+from .outcomes import ClassOutcome, Finished, Outcome, SegmentedJob
 
 if TYPE_CHECKING:
     from ..io.images import Picture
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..segmenter import Segmenter
 
 R = TypeVar("R")
-Keep: TypeAlias = "Callable[[Segmented], tuple[Result, tuple[Path, bytes]]]"
+Keep: TypeAlias = "Callable[[SegmentedJob], tuple[Result, tuple[Path, bytes]]]"
 """Called with each segmented job: the result to write, and path and content of one more file."""
 WriteCheck: TypeAlias = "Callable[[Job], AbstractContextManager[bool]]"
 """A context manager for writing the files of a job; it yields whether they may be written."""
@@ -88,7 +88,7 @@ def segment_files(
     """
     finish = partial(_finish, numbers=numbers, limits=limits, keep=keep)
 
-    def written(job: Job, done: Segmented | Outcome) -> Outcome:
+    def written(job: Job, done: SegmentedJob | Outcome) -> Outcome:
         return store(finish(job, done), manifest, run, overwrite=overwrite, may_write=may_write)
 
     def kept(job: Job) -> Outcome | str:
@@ -168,7 +168,7 @@ def store(
 def _each(
     segmenter: Segmenter,
     jobs: Sequence[Job],
-    last: Callable[[Job, Segmented | Outcome], R],
+    last: Callable[[Job, SegmentedJob | Outcome], R],
     kept: Callable[[Job], Outcome | str],
     consensus: bool,
 ) -> Iterator[R]:
@@ -185,7 +185,7 @@ class _Read:
     """A target that was read."""
 
     picture: Picture
-    seen: Seen
+    seen: FileState
     anew: str
 
 
@@ -205,7 +205,7 @@ def _read(
 
 def _segmented(
     segmenter: Segmenter, read: Iterator[tuple[Job, _Read | Outcome]], consensus: bool
-) -> Iterator[tuple[Job, Segmented | Outcome]]:
+) -> Iterator[tuple[Job, SegmentedJob | Outcome]]:
     """Segment as many as go together; what was kept or cannot be read keeps its place."""
     for batch in batched(read, segmenter.batch_size(consensus)):
         images = {job: image.picture for job, image in batch if isinstance(image, _Read)}
@@ -220,7 +220,7 @@ def _segmented(
             if isinstance(result, Outcome):
                 yield job, result
             else:
-                yield job, Segmented(job, image.picture, result, shared, image.seen, image.anew)
+                yield job, SegmentedJob(job, image.picture, result, shared, image.seen, image.anew)
 
 
 def _try(
@@ -239,7 +239,7 @@ def _try(
 
 
 def redo(
-    done: Segmented, numbers: Mapping[str, int], limits: Mapping[str, float] | None
+    done: SegmentedJob, numbers: Mapping[str, int], limits: Mapping[str, float] | None
 ) -> Finished:
     """The mask of a job whose result was drawn anew, to be stored."""
     return _finish(done.job, done, numbers=numbers, limits=limits, keep=None)
@@ -247,7 +247,7 @@ def redo(
 
 def _finish(
     job: Job,
-    done: Segmented | Outcome,
+    done: SegmentedJob | Outcome,
     *,
     numbers: Mapping[str, int],
     limits: Mapping[str, float] | None,

@@ -66,7 +66,7 @@ class Attempts:
         return self._counts[target]
 
 
-class Worker:
+class RayWorker:
     """One segmenter, which Ray calls with a task at a time.
 
     Args:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
-    from .propagate import Segmented
+    from .propagate import SegmentedFrame
     from .tracker import Params
 
 
@@ -27,7 +27,7 @@ def segment_video(
     frames: range | None = None,
     params: Params | None = None,
     memory: bool = True,
-) -> Iterator[Segmented]:
+) -> Iterator[SegmentedFrame]:
     """Follow the objects of annotated frames through a clip.
 
     >>> import likewise

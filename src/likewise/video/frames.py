@@ -53,10 +53,10 @@ def open_clip(path: str | Path) -> Clip:
         LikewiseError: if it is neither, is damaged, or PyAV is needed and not there.
     """
     path = Path(path)
-    return Folder(path) if path.is_dir() else Video(path)
+    return FrameFolder(path) if path.is_dir() else Video(path)
 
 
-class Folder:
+class FrameFolder:
     """A folder of pictures."""
 
     def __init__(self, path: Path) -> None:

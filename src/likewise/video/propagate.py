@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Segmented:
+class SegmentedFrame:
     """One frame, segmented."""
 
     number: int
@@ -84,7 +84,7 @@ def propagate(
     params: Params | None = None,
     memory: bool = True,
     past: Past | None = None,
-) -> Iterator[Segmented]:
+) -> Iterator[SegmentedFrame]:
     """Segment a clip.
 
     Args:
@@ -128,7 +128,7 @@ def propagate(
     for frame in known[done:]:
         label_map = annotations.frames[frame.number]
         there = tuple(float((label_map == k).any()) for k in range(1, len(names) + 1))
-        yield Segmented(frame.number, label_map, there, tracker.remembered())
+        yield SegmentedFrame(frame.number, label_map, there, tracker.remembered())
     done = max(0, done - len(known))
     for run in passes(annotated, wanted):
         kept, done = min(done, len(run)), max(0, done - len(run))
@@ -139,5 +139,7 @@ def propagate(
         for batch in batched(clip.read(run[kept:]), encoder.batch_size):
             for pixels, encoded in zip(batch, encoder.encode_many(batch), strict=True):
                 found = tracker.step(run[at], pixels, encoded, at)
-                yield Segmented(run[at], found.label_map, found.confidences, tracker.remembered())
+                yield SegmentedFrame(
+                    run[at], found.label_map, found.confidences, tracker.remembered()
+                )
                 at += 1

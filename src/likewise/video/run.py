@@ -47,7 +47,7 @@ class Done:
     """The mask was there, made or changed by a person, and was kept."""
 
 
-class Run:
+class ClipRun:
     """One clip, one folder: ``masks/``, ``frames.jsonl`` and what ``finish`` makes of them.
 
     In ``masks/`` are the two files of ``manifest`` as well.

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import LikewiseError
 from ...io.files import write_json
-from .tasks import Record, Task
+from .tasks import BenchmarkTask, Record
 
 BLOCK = 32
 """Episodes that are kept, and given to a shard, together: what is encoded beside what does not hang
@@ -65,7 +65,7 @@ def code_digest() -> str:
 
 
 def run_blocks(
-    task: Task,
+    task: BenchmarkTask,
     numbers: Sequence[int],
     folder: Path,
     run: str,
@@ -83,7 +83,7 @@ def run_blocks(
         advance: called with the number of episodes after each block.
 
     Raises:
-        LikewiseError: if the folder holds blocks of another run, or as for ``Task.run``.
+        LikewiseError: if the folder holds blocks of another run, or as for ``BenchmarkTask.run``.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

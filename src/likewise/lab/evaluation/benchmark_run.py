@@ -27,10 +27,10 @@ from .benchmark_report import (
 )
 from .cache import CachedEncoder
 from .datasets import Benchmark, make_manifest
-from .manifest import Manifest, check_images, check_sources, load_manifest, save_manifest
+from .manifest import BenchmarkManifest, check_images, check_sources, load_manifest, save_manifest
 from .report import describe
 from .stopwatch import Stopwatch
-from .tasks import Task
+from .tasks import BenchmarkTask
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
     asked = {k: v for k, v in settings.items() if k not in ("versions", "device")}
     asked |= {"manifest": manifest.digest, "numbers": numbers, "code": code_digest()}
     run = fingerprint(asked)
-    task = Task(segmenter, manifest, b.task, o.data_root, o.refine, watch)
+    task = BenchmarkTask(segmenter, manifest, b.task, o.data_root, o.refine, watch)
     folder = folder if variant is None else folder / variant
     check_outputs(folder)
     with o.progress(len(numbers) // shard.count, b.title) as advance:
@@ -147,7 +147,7 @@ def run_ablation(b: Benchmark, o: Options, name: str) -> dict[str, Any]:
     return {"json": summary, "text": "\n".join(lines)}
 
 
-def get_manifest(b: Benchmark, o: Options, folder: Path) -> Manifest:
+def get_manifest(b: Benchmark, o: Options, folder: Path) -> BenchmarkManifest:
     """The given one, that of an earlier run in the folder, or a new one, which is written there."""
     own = folder / f"manifest-{o.shots}-shot.json"
     file = o.manifest or own

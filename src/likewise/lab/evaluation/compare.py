@@ -16,7 +16,7 @@ from ...io.draw import RGB, contact_sheet, overlay
 from ...io.images import read_image
 from ...io.masks import read_label_map
 from ...io.text_files import read_json
-from .episodes import Marked
+from .episodes import MaskedImage
 from .grid import CELL, cell, iou_text, marked_cell
 from .metrics import Counts, mean_miou, paired_intervals, set_miou
 
@@ -24,7 +24,7 @@ SHOWN = 6  # best and worst differences in the grid, each
 
 
 @dataclass(frozen=True)
-class Run:
+class EvaluationReport:
     """A report of ``likewise eval``."""
 
     file: Path
@@ -33,7 +33,7 @@ class Run:
     """By what was asked: set, class, references and target."""
 
 
-def read_run(file: Path) -> Run:
+def read_run(file: Path) -> EvaluationReport:
     """Read a report.
 
     Raises:
@@ -57,10 +57,12 @@ def read_run(file: Path) -> Run:
         raise LikewiseError(
             f"{file} is no report of `likewise eval`: write one with --out."
         ) from error
-    return Run(file, report, episodes)
+    return EvaluationReport(file, report, episodes)
 
 
-def pair(a: Run, b: Run) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def pair(
+    a: EvaluationReport, b: EvaluationReport
+) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """The same episodes of both runs, without those whose concept is absent.
 
     Raises:
@@ -79,7 +81,7 @@ def pair(a: Run, b: Run) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     return pairs
 
 
-def compare(a: Run, b: Run) -> dict[str, Any]:
+def compare(a: EvaluationReport, b: EvaluationReport) -> dict[str, Any]:
     """Paired difference second minus first, in points, with 95 % intervals.
 
     Raises:
@@ -143,7 +145,7 @@ def comparison_text(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw_grid(a: Run, b: Run, root: Path | None = None) -> RGB:
+def draw_grid(a: EvaluationReport, b: EvaluationReport, root: Path | None = None) -> RGB:
     """The episodes that B improves most and those that it harms most, each at most ``SHOWN``.
 
     Args:
@@ -174,11 +176,14 @@ def draw_grid(a: Run, b: Run, root: Path | None = None) -> RGB:
 
 
 def _row(
-    pair: tuple[Mapping[str, Any], Mapping[str, Any]], a: Run, b: Run, root: Path
+    pair: tuple[Mapping[str, Any], Mapping[str, Any]],
+    a: EvaluationReport,
+    b: EvaluationReport,
+    root: Path,
 ) -> list[tuple[RGB, str]]:
     first = pair[0]
     reference = first["refs"][0]
-    marked = Marked(root / reference["image"], root / reference["mask"], reference["value"])
+    marked = MaskedImage(root / reference["image"], root / reference["mask"], reference["value"])
     target = read_image(root / first["tgt"])
     row = [
         marked_cell(marked, f"{first['set']} {first['cls']}"),
@@ -204,7 +209,7 @@ def _change(pair: Sequence[Mapping[str, Any]]) -> float:
     return float(np.round(second - first, 9))
 
 
-def _what(run: Run) -> dict[str, Any]:
+def _what(run: EvaluationReport) -> dict[str, Any]:
     settings = run.report["settings"]
     kept = ("method", "params", "refine", "backbone", "block", "rank", "input_size", "shots")
     return {name: settings.get(name) for name in kept}

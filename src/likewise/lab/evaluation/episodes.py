@@ -14,7 +14,7 @@ from ...io.text_files import read_json
 
 
 @dataclass(frozen=True)
-class Runs:
+class RunLengths:
     """A mask without a file: COCO's compressed run lengths."""
 
     size: tuple[int, int]
@@ -23,11 +23,11 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class Marked:
+class MaskedImage:
     """An image file and the mask in which ``value`` (None: see ``read_mask``) is the thing."""
 
     image: Path
-    mask: Path | Runs
+    mask: Path | RunLengths
     value: int | None
     least: int | None = None
     """Grey from which on a mask is foreground, instead of ``value``."""
@@ -48,9 +48,9 @@ class Episode:
     cls: str
     value: int | None
     reference: Path
-    reference_mask: Path | Runs
+    reference_mask: Path | RunLengths
     target: Path
-    target_mask: Path | Runs | None
+    target_mask: Path | RunLengths | None
     """None where ``absent``."""
     absent: bool = False
     """The target does not show the concept: nothing is to be found."""
@@ -68,17 +68,17 @@ class Trial:
     """An episode with the references it is given, its own first."""
 
     episode: Episode
-    references: tuple[Marked, ...]
-    target: Marked | None = None
+    references: tuple[MaskedImage, ...]
+    target: MaskedImage | None = None
     """Where the episode alone does not say how to read its target: a crop, void pixels."""
 
     @property
-    def asked(self) -> Marked | None:
+    def asked(self) -> MaskedImage | None:
         """The target with its truth; None where nothing is to be found in it."""
         e = self.episode
         if self.target is not None or e.target_mask is None:
             return self.target
-        return Marked(e.target, e.target_mask, e.value)
+        return MaskedImage(e.target, e.target_mask, e.value)
 
 
 def read_episodes(files: Sequence[Path], root: Path) -> list[Episode]:
@@ -180,8 +180,8 @@ def choose(
 
 def _references(
     episode: Episode, episodes: Sequence[Episode], shots: int, digest: Callable[[Path], str]
-) -> tuple[Marked, ...]:
-    chosen = [Marked(episode.reference, episode.reference_mask, episode.value)]
+) -> tuple[MaskedImage, ...]:
+    chosen = [MaskedImage(episode.reference, episode.reference_mask, episode.value)]
     if shots == 1:
         return tuple(chosen)
 
@@ -197,9 +197,9 @@ def _references(
         other = episodes[(episode.index + step) % len(episodes)]
         if (other.dataset, other.cls) != (episode.dataset, episode.cls):
             continue
-        found = [Marked(other.reference, other.reference_mask, other.value)]
+        found = [MaskedImage(other.reference, other.reference_mask, other.value)]
         if other.target_mask is not None:
-            found.append(Marked(other.target, other.target_mask, other.value))
+            found.append(MaskedImage(other.target, other.target_mask, other.value))
         for marked in found:
             if len(chosen) < shots and content(other, marked.image) not in seen:
                 seen.add(content(other, marked.image))

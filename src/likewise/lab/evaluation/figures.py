@@ -23,7 +23,7 @@ def figures(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     are much alike.
 
     Args:
-        records: of ``Task``, in any order, at least one.
+        records: of ``BenchmarkTask``, in any order, at least one.
 
     Returns:
         ``sets``: set → measure → points; ``mean`` and ``interval``: measure → points.

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ...io.draw import RGB, contact_sheet, overlay
-from .episodes import Marked, Trial
+from .episodes import MaskedImage, Trial
 from .reading import read_marked
 
 CELL = (320, 240)  # width, height
@@ -24,7 +24,7 @@ def cell(picture: RGB, caption: str) -> tuple[RGB, str]:
     return np.asarray(sheet), text
 
 
-def marked_cell(marked: Marked, caption: str) -> tuple[RGB, str]:
+def marked_cell(marked: MaskedImage, caption: str) -> tuple[RGB, str]:
     """A reference with its mask. Raises ImageError if a file cannot be used."""
     image, mask, _ = read_marked(marked)
     return cell(overlay(image, mask), caption)

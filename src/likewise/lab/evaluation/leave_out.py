@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import LikewiseError
-from .compare import Run, pair
+from .compare import EvaluationReport, pair
 from .metrics import Counts, class_ious, set_miou
 
 ROUNDS = 1000
@@ -35,7 +35,7 @@ def folds_of(sets: Sequence[str], count: int) -> dict[str, int]:
     return {name: place % count for place, name in enumerate(names)}
 
 
-def leave_sets_out(runs: Sequence[Run], count: int = 5) -> dict[str, Any]:
+def leave_sets_out(runs: Sequence[EvaluationReport], count: int = 5) -> dict[str, Any]:
     """Judge every fold of sets by the run that is best on the other sets, beside the first run.
 
     Args:

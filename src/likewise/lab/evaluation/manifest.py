@@ -13,14 +13,14 @@ from typing import Any
 from ...errors import LikewiseError
 from ...io.files import write_whole
 from ...io.text_files import read_json
-from .episodes import Episode, Marked, Runs, Trial
+from .episodes import Episode, MaskedImage, RunLengths, Trial
 
 FORMAT = 1
 Entry = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Manifest:
+class BenchmarkManifest:
     """What is asked, and how it was drawn."""
 
     benchmark: str
@@ -44,7 +44,7 @@ class Manifest:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
-def save_manifest(path: Path, manifest: Manifest) -> None:
+def save_manifest(path: Path, manifest: BenchmarkManifest) -> None:
     """Write the file, one episode a line.
 
     Raises:
@@ -56,14 +56,14 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
     write_whole(path, f'{head},\n "entries": [\n{entries}\n]\n}}\n'.encode())
 
 
-def load_manifest(path: Path, benchmark: str) -> Manifest:
+def load_manifest(path: Path, benchmark: str) -> BenchmarkManifest:
     """Read a file of ``save_manifest``.
 
     Raises:
         LikewiseError: if it cannot be read, is none, or one of another benchmark.
     """
     try:
-        manifest = Manifest(**read_json(path))
+        manifest = BenchmarkManifest(**read_json(path))
         for entry in manifest.entries:
             files_of(entry, manifest.references)
     except (OSError, ValueError) as error:
@@ -84,7 +84,7 @@ def load_manifest(path: Path, benchmark: str) -> Manifest:
     return manifest
 
 
-def check_sources(manifest: Manifest, root: Path) -> None:
+def check_sources(manifest: BenchmarkManifest, root: Path) -> None:
     """Raises LikewiseError if a list that the manifest was made from is there, but is another."""
     for name, expected in manifest.sources.items():
         if (root / name).is_file() and sha256(root / name) != expected:
@@ -94,7 +94,7 @@ def check_sources(manifest: Manifest, root: Path) -> None:
             )
 
 
-def check_images(manifest: Manifest, numbers: Sequence[int], root: Path) -> None:
+def check_images(manifest: BenchmarkManifest, numbers: Sequence[int], root: Path) -> None:
     """Raises LikewiseError if a file that these episodes need is not there, naming the first."""
     needed = (files_of(manifest.entries[n], manifest.references) for n in numbers)
     for name in dict.fromkeys(name for files in needed for name in files):
@@ -141,20 +141,22 @@ def sha256(path: Path) -> str:
 
 
 def marked_entry(
-    image: Path, mask: Path | Runs, root: Path, *, value: int | None = None, **more: Any
+    image: Path, mask: Path | RunLengths, root: Path, *, value: int | None = None, **more: Any
 ) -> dict[str, Any]:
-    """A ``Marked`` for a manifest: paths relative to the data root, only what is not None."""
-    place: Any = asdict(mask) if isinstance(mask, Runs) else mask.relative_to(root).as_posix()
+    """A ``MaskedImage`` for a manifest: paths relative to the data root, only what is not None."""
+    place: Any = asdict(mask) if isinstance(mask, RunLengths) else mask.relative_to(root).as_posix()
     entry = {"image": image.relative_to(root).as_posix(), "mask": place, "value": value, **more}
     return {name: what for name, what in entry.items() if what is not None}
 
 
-def as_marked(entry: Entry, root: Path) -> Marked:
+def as_marked(entry: Entry, root: Path) -> MaskedImage:
     """Read what ``marked_entry`` made."""
     mask, box = entry["mask"], entry.get("box")
-    return Marked(
+    return MaskedImage(
         root / entry["image"],
-        Runs(tuple(mask["size"]), mask["counts"]) if isinstance(mask, Mapping) else root / mask,
+        RunLengths(tuple(mask["size"]), mask["counts"])
+        if isinstance(mask, Mapping)
+        else root / mask,
         entry.get("value"),
         entry.get("least"),
         entry.get("void"),

@@ -1,4 +1,4 @@
-"""Pixels of an episode: image and mask as a ``Marked`` says."""
+"""Pixels of an episode: image and mask as a ``MaskedImage`` says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...io.coco_masks import read_coco
 from ...io.draw import RGB
 from ...io.images import read_image
 from ...io.masks import nearest, read_label_map, read_mask
-from .episodes import Marked, Runs
+from .episodes import MaskedImage, RunLengths
 
 Bools = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]
@@ -29,7 +29,7 @@ def read_pixels(image: Path, box: Box | None = None) -> RGB:
 
 
 def read_marked(
-    marked: Marked, pixels: RGB | None = None, *, strict: bool = True
+    marked: MaskedImage, pixels: RGB | None = None, *, strict: bool = True
 ) -> tuple[RGB, Bools, Bools | None]:
     """Image, mask, and the pixels that count neither way.
 
@@ -49,10 +49,10 @@ def read_marked(
     whole = read_image(marked.image) if pixels is None or marked.box is not None else pixels
     size = (whole.shape[0], whole.shape[1])
     image = crop(whole, marked.box, marked.image) if pixels is None else pixels
-    plain = marked == Marked(marked.image, marked.mask, marked.value)
+    plain = marked == MaskedImage(marked.image, marked.mask, marked.value)
     if isinstance(marked.mask, Path) and plain and (strict or marked.value is None):
         return image, read_mask(marked.mask, size=size, value=marked.value), None
-    if isinstance(marked.mask, Runs):
+    if isinstance(marked.mask, RunLengths):
         mask, void = read_coco(asdict(marked.mask), size, f"the mask of {marked.image}"), None
         if mask.shape != size:
             raise ImageError(f"the mask of {marked.image} is of another size than the image.")
@@ -65,7 +65,7 @@ def read_marked(
     )
 
 
-def read_benchmark_reference(marked: Marked) -> tuple[RGB, Bools]:
+def read_benchmark_reference(marked: MaskedImage) -> tuple[RGB, Bools]:
     """Image and mask of a reference; one that fills its image is let off its last pixel.
 
     The papers' lists have such references, and their code takes them.
@@ -97,7 +97,9 @@ def read_labels(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[
     return values.astype(np.int64)
 
 
-def _read_values(marked: Marked, path: Path, size: tuple[int, int]) -> tuple[Bools, Bools | None]:
+def _read_values(
+    marked: MaskedImage, path: Path, size: tuple[int, int]
+) -> tuple[Bools, Bools | None]:
     if marked.least is not None:
         return read_labels(path, size) >= marked.least, None
     values = read_labels(path, size)

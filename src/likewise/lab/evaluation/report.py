@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from .episodes import Runs
+from .episodes import RunLengths
 from .metrics import auroc, bootstrap_interval, class_ious, mean_miou, set_miou
-from .runner import Outcome
+from .runner import TrialOutcome
 from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ STAGES = ("read", "encode", "cached", "fit", "score", "refine")
 
 
 def make_report(
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[TrialOutcome],
     watch: Stopwatch,
     seconds: float,
     settings: Mapping[str, Any],
@@ -99,7 +99,7 @@ def describe(segmenter: Segmenter, **more: Any) -> dict[str, Any]:
     }
 
 
-def _episode(outcome: Outcome, root: Path, beside: Path | None) -> dict[str, Any]:
+def _episode(outcome: TrialOutcome, root: Path, beside: Path | None) -> dict[str, Any]:
     e, counts, edges = outcome.trial.episode, outcome.counts, outcome.boundary
     return {
         "index": e.index,
@@ -126,12 +126,12 @@ def _episode(outcome: Outcome, root: Path, beside: Path | None) -> dict[str, Any
     }
 
 
-def _empty_rate(outcomes: Sequence[Outcome]) -> float | None:
+def _empty_rate(outcomes: Sequence[TrialOutcome]) -> float | None:
     return sum(o.predicted == 0 for o in outcomes) / len(outcomes) if outcomes else None
 
 
-def _below(path: Path | Runs, root: Path) -> str:
-    if isinstance(path, Runs):
+def _below(path: Path | RunLengths, root: Path) -> str:
+    if isinstance(path, RunLengths):
         return "run lengths"
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 

@@ -15,7 +15,7 @@ from ...errors import LikewiseError, WriteError, explained_memory
 from ...io.encoding import write_image, write_mask
 from ...reference import Reference
 from ...refine import at_input_size, resize
-from .episodes import Episode, Marked, Trial
+from .episodes import Episode, MaskedImage, Trial
 from .metrics import Counts, boundary, count
 from .reading import read_benchmark_reference, read_marked, read_pixels
 from .stopwatch import Stopwatch
@@ -27,7 +27,7 @@ WINDOW = 8  # targets that are encoded together
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What became of one trial."""
 
     trial: Trial
@@ -53,7 +53,7 @@ def run_trials(
     watch: Stopwatch | None = None,
     masks: Path | None = None,
     pictures: Path | None = None,
-) -> Iterator[Outcome]:
+) -> Iterator[TrialOutcome]:
     """Run trials, those of the same references together.
 
     Args:
@@ -76,7 +76,7 @@ def run_trials(
 
     encoder, watch = segmenter.encoder, watch or Stopwatch()
     ordered = sorted(trials, key=lambda trial: (_sort_key(trial), trial.episode.index))
-    fitted: tuple[Marked, ...] = ()
+    fitted: tuple[MaskedImage, ...] = ()
     for start in range(0, len(ordered), WINDOW):
         window = ordered[start : start + WINDOW]
         targets = []
@@ -104,7 +104,7 @@ def run_trials(
                     mask = result.mask
                     if refiner != "none":
                         mask = (resize(fine, pixels.shape[:2]) > 0.5).cpu().numpy()
-                found = Found(mask, (fine > 0.5).cpu().numpy(), truth, void, result.confidence)
+                found = Prediction(mask, (fine > 0.5).cpu().numpy(), truth, void, result.confidence)
                 outcome = _judge(trial, pixels, found, masks, pictures)
             yield outcome
 
@@ -116,7 +116,7 @@ def result_file(folder: Path, episode: Episode, suffix: str) -> Path:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Prediction:
     """What was found in one target, and what is there."""
 
     mask: np.ndarray
@@ -131,8 +131,8 @@ class Found:
 
 
 def _judge(
-    trial: Trial, pixels: np.ndarray, found: Found, masks: Path | None, pictures: Path | None
-) -> Outcome:
+    trial: Trial, pixels: np.ndarray, found: Prediction, masks: Path | None, pictures: Path | None
+) -> TrialOutcome:
     e, mask, truth = trial.episode, found.mask, found.truth
     small, small_truth = found.at_input, nearest(truth, found.at_input.shape)
     if found.void is not None:
@@ -151,7 +151,7 @@ def _judge(
         picture = trial_picture(trial, pixels, found.mask, truth, counts.iou)
         write_image(result_file(pictures, e, ".jpg"), picture)
     areas = int(mask.sum()), int(truth.sum())
-    return Outcome(trial, counts, edges, at_input, found.confidence, *areas, file)
+    return TrialOutcome(trial, counts, edges, at_input, found.confidence, *areas, file)
 
 
 def nearest(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
@@ -162,7 +162,7 @@ def nearest(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return (torch.nn.functional.interpolate(values, size=size)[0, 0] > 0.5).numpy()
 
 
-def _read_reference(marked: Marked, trial: Trial) -> Reference:
+def _read_reference(marked: MaskedImage, trial: Trial) -> Reference:
     if trial.target is not None:
         return Reference(*read_benchmark_reference(marked))
     return Reference(*read_marked(marked)[:2])

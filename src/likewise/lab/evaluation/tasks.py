@@ -12,7 +12,7 @@ from ...io.images import read_image
 from ...reference import EncodedReference, Reference, ReferenceSet, encode_references
 from ...refine import resize
 from .contours import contour_f
-from .manifest import Entry, Manifest, as_marked, as_trial
+from .manifest import BenchmarkManifest, Entry, as_marked, as_trial
 from .metrics import Counts, count
 from .reading import read_benchmark_reference, read_marked
 from .runner import run_trials
@@ -26,7 +26,7 @@ ALPHAS = (0.05, 0.1, 0.15, 0.2)
 Record = dict[str, Any]
 
 
-class Task:
+class BenchmarkTask:
     """Runs numbers of a manifest; what it encodes for one call serves the next.
 
     Args:
@@ -41,7 +41,7 @@ class Task:
     def __init__(
         self,
         segmenter: Segmenter,
-        manifest: Manifest,
+        manifest: BenchmarkManifest,
         task: str,
         root: Path,
         refiner: str = "none",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .decoder import Decoder
     from .instructions import Entity, ReferenceDensities
 
-__all__ = ["CAN", "VIEWS", "Model", "Params", "SegICParams", "fit", "score"]
+__all__ = ["CAN", "VIEWS", "Params", "SegICModel", "SegICParams", "fit", "score"]
 
 CAN = Abilities(threshold=True, decoder=True)
 VIEWS: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ Params = SegICParams
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class SegICModel:
     """What the references say of one class."""
 
     params: Params
@@ -72,7 +72,7 @@ class Model:
     """(1,) int64 number of the task, or (1, T) float32 of the text encoder."""
 
 
-def fit(references: ReferenceSet, params: Params) -> Model:
+def fit(references: ReferenceSet, params: Params) -> SegICModel:
     """Read the decoder (the one method that has a file) and list the entities.
 
     Raises:
@@ -100,7 +100,7 @@ def fit(references: ReferenceSet, params: Params) -> Model:
     if features.device.type != "cpu":  # the one that was read stays there for others
         decoder = copy.deepcopy(decoder).to(features.device)
     entities = tuple(map(entity, shots))
-    return Model(params, decoder, entities, fit_densities(entities), meta)
+    return SegICModel(params, decoder, entities, fit_densities(entities), meta)
 
 
 def entity(shot: EncodedReference) -> Entity:
@@ -110,7 +110,7 @@ def entity(shot: EncodedReference) -> Entity:
     return Entity(shot.encoded.features, shot.encoded.debiased, shot.mask, not shot.negative)
 
 
-def score(model: Model, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
+def score(model: SegICModel, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
     """Probabilities at stride 4 of the decoder's last mask; ``cache`` is not needed.
 
     The confidence is the mean probability of what was found, 0 where nothing was.

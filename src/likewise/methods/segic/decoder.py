@@ -16,7 +16,7 @@ INSTRUCTIONS = ("geometric", "visual", "meta", "evidence")
 
 
 @dataclass(frozen=True)
-class Shape:
+class DecoderShape:
     """What a decoder needs to be built; 5.0 M parameters at D = 768."""
 
     dim: int
@@ -44,7 +44,7 @@ class Shape:
             raise LikewiseError("a decoder needs at least 1 layer and 1 point.")
 
 
-class Attention(nn.Module):
+class DecoderAttention(nn.Module):
     """Attention of ``query`` to ``memory``, added to ``query`` and normalised."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -76,13 +76,13 @@ class Layer(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.query_self = Attention(width, heads)
-        self.image_to_query = Attention(width, heads)
+        self.query_self = DecoderAttention(width, heads)
+        self.image_to_query = DecoderAttention(width, heads)
         self.mlp = nn.Sequential(
             nn.Linear(width, 3 * width), nn.GELU(), nn.Linear(3 * width, width)
         )
         self.norm = nn.LayerNorm(width)
-        self.query_to_image = Attention(width, heads)
+        self.query_to_image = DecoderAttention(width, heads)
 
     def forward(
         self,
@@ -113,7 +113,7 @@ class ChannelNorm(nn.Module):
 class Decoder(nn.Module):
     """D(f, c; q) of Eq. 5: from image features and instructions to one mask a target."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         self.shape = shape
         width = shape.hidden

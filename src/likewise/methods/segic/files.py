@@ -75,7 +75,7 @@ def load_decoder(path: str | Path) -> tuple[Decoder, Trained]:
 def _load(path: Path, _changed: int, _size: int) -> tuple[Decoder, Trained]:
     from safetensors import SafetensorError, safe_open
 
-    from .decoder import Decoder, Shape
+    from .decoder import Decoder, DecoderShape
 
     try:
         with safe_open(path, framework="pt") as file:
@@ -86,7 +86,7 @@ def _load(path: Path, _changed: int, _size: int) -> tuple[Decoder, Trained]:
                 f"{path} is a decoder of another version of likewise: train it again."
             )
         shape, trained = about["shape"], about["trained"]
-        decoder = Decoder(Shape(**shape | {"instructions": tuple(shape["instructions"])}))
+        decoder = Decoder(DecoderShape(**shape | {"instructions": tuple(shape["instructions"])}))
         decoder.load_state_dict(tensors)
         about_training = Trained(**trained | {"image_size": tuple(trained["image_size"])})
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:

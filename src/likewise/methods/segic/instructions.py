@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...features.density import Pool, discriminant, log_density, match
+from ...features.density import PatchPool, discriminant, log_density, match
 
 if TYPE_CHECKING:
     import torch
@@ -128,7 +128,7 @@ def grid_points(grid: tuple[int, int], device: torch.device) -> torch.Tensor:
 class ReferenceDensities:
     """Patches and discriminant of all entities, the same for every target: for ``log_odds``."""
 
-    patches: Pool
+    patches: PatchPool
     """Patches of all entities in S groups."""
     concept: torch.Tensor
     """(S,) bool: the groups that are wanted."""
@@ -149,7 +149,7 @@ def fit_densities(entities: Sequence[Entity]) -> ReferenceDensities:
     groups += [e.debiased[~e.mask] for e in entities if e.positive]
     yes = [e.positive for e in entities] + [False] * (len(groups) - len(entities))
     rows = torch.cat(groups)
-    patches = Pool(rows, rows.new_ones(len(rows)), tuple(map(len, groups)))
+    patches = PatchPool(rows, rows.new_ones(len(rows)), tuple(map(len, groups)))
     concept = torch.tensor(yes, device=rows.device)
     return ReferenceDensities(patches, concept, discriminant(patches, concept, ~concept, RIDGE))
 

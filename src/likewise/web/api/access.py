@@ -21,7 +21,7 @@ OPEN = ("/v1/health", "/openapi.json")
 """What needs no token."""
 
 
-class Guard:
+class AccessGuard:
     """ASGI: 401 or 403 unless the request may be answered.
 
     Args:

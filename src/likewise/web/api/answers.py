@@ -17,7 +17,7 @@ from ...io.draw import class_palette
 from ...result import Result
 
 if TYPE_CHECKING:
-    from .store import Kept
+    from .store import StoredReferences
 
 ID = "^[0-9a-f]{32}$"
 # As lists: a tuple's JSON schema is not one of OpenAPI's.
@@ -98,7 +98,7 @@ class Matched(BaseModel):
     notes: Notes
 
 
-def described(name: str, kept: Kept) -> References:
+def described(name: str, kept: StoredReferences) -> References:
     """What is in a set of references."""
     references = kept.segmenter.references
     shots = references.shots if references else ()

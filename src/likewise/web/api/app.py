@@ -14,18 +14,18 @@ from starlette.types import ASGIApp
 from ... import __version__
 from ..errors import explain
 from ..limits import LimitBody
-from .access import Guard
+from .access import AccessGuard
 from .metrics import CountRequests, Metrics
 from .routes import Api
 from .store import Store
-from .worker import Worker
+from .worker import ModelThread
 
 if TYPE_CHECKING:
     from ...segmenter import Segmenter
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """What `likewise serve` was told, but for the model."""
 
     token: str | None = None
@@ -47,7 +47,7 @@ class Settings:
     """Of an image."""
 
 
-def make_app(make: Callable[[], Segmenter], settings: Settings) -> ASGIApp:
+def make_app(make: Callable[[], Segmenter], settings: ServerSettings) -> ASGIApp:
     """The server.
 
     Args:
@@ -64,10 +64,10 @@ def make_app(make: Callable[[], Segmenter], settings: Settings) -> ASGIApp:
     )
     explain(app)
     metrics = Metrics()
-    worker = Worker(settings.queue, settings.timeout)
+    worker = ModelThread(settings.queue, settings.timeout)
     api = Api(make, Store(settings.keep), worker, metrics, settings.max_pixels, settings.root)
     api.add_to(app, secured=settings.token is not None)
-    inner: ASGIApp = Guard(app, settings.token, settings.origins)
+    inner: ASGIApp = AccessGuard(app, settings.token, settings.origins)
     if settings.origins:
         inner = CORSMiddleware(
             inner,

@@ -34,9 +34,9 @@ from .answers import (
 )
 from .metrics import Metrics
 from .sent import Sent
-from .store import Kept, Store
+from .store import Store, StoredReferences
 from .uploads import Intake, open_below
-from .worker import Worker
+from .worker import ModelThread
 
 if TYPE_CHECKING:
     from ...segmenter import Segmenter
@@ -88,7 +88,7 @@ class Api:
         self,
         make: Callable[[], Segmenter],
         store: Store,
-        worker: Worker,
+        worker: ModelThread,
         metrics: Metrics,
         max_pixels: int,
         root: pathlib.Path | None,
@@ -222,9 +222,9 @@ class Api:
         if name not in self.store:
             fit = await run_in_threadpool(sent.work, self.make(), self.max_pixels)
 
-            def work() -> Kept:
+            def work() -> StoredReferences:
                 with noting() as notes:
-                    return Kept(fit(), notes)
+                    return StoredReferences(fit(), notes)
 
             self.store.add(name, await self.worker.run(work, self.metrics.mean_seconds))
         return described(name, self.store.get(name))

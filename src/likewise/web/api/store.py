@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class StoredReferences:
     """One set of references."""
 
     segmenter: Segmenter
@@ -27,18 +27,18 @@ class Store:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._sets: OrderedDict[str, Kept] = OrderedDict()
+        self._sets: OrderedDict[str, StoredReferences] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._sets)
 
-    def __iter__(self) -> Iterator[tuple[str, Kept]]:
+    def __iter__(self) -> Iterator[tuple[str, StoredReferences]]:
         return iter(self._sets.items())
 
     def __contains__(self, name: str) -> bool:
         return name in self._sets
 
-    def get(self, name: str) -> Kept:
+    def get(self, name: str) -> StoredReferences:
         """A set, which is now the one used last. Raises RefusedError 404."""
         if name not in self._sets:
             raise RefusedError(
@@ -48,7 +48,7 @@ class Store:
         self._sets.move_to_end(name)
         return self._sets[name]
 
-    def add(self, name: str, kept: Kept) -> None:
+    def add(self, name: str, kept: StoredReferences) -> None:
         """Keep a set, and let the oldest go if there are too many."""
         self._sets[name] = kept
         self._sets.move_to_end(name)

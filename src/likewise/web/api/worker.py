@@ -12,7 +12,7 @@ from ..errors import RefusedError
 T = TypeVar("T")
 
 
-class Worker:
+class ModelThread:
     """Runs work in one thread, in the order it comes; of one event loop.
 
     Args:

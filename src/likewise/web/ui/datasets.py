@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ...errors import ImageError, LikewiseError
-from ...export.annotations import Annotation, Pair, name_values, named, read_annotation
-from ...export.dataset import Settings, write_dataset
+from ...export.annotations import Annotation, ImageMaskPair, name_values, named, read_annotation
+from ...export.dataset import ExportSettings, write_dataset
 from .workspace import Workspace
 
 
@@ -33,7 +33,7 @@ def export(workspace: Workspace, kind: str, zipped: bool) -> tuple[bytes | Path,
         if not found:
             raise LikewiseError("there is no mask to export yet: paint a reference first.")
         names = name_values(project.classes)
-        pairs = named([Pair(image, mask) for image, mask, _ in found])
+        pairs = named([ImageMaskPair(image, mask) for image, mask, _ in found])
         left_out: list[str] = []
 
         def annotations() -> Iterator[Annotation]:
@@ -47,11 +47,11 @@ def export(workspace: Workspace, kind: str, zipped: bool) -> tuple[bytes | Path,
             count, out = 2, workspace.folder / f"dataset-{kind}"
             while out.exists():
                 out, count = workspace.folder / f"dataset-{kind}-{count}", count + 1
-            summary = write_dataset(annotations(), out, kind, Settings(names.classes))
+            summary = write_dataset(annotations(), out, kind, ExportSettings(names.classes))
             return out, left_out + summary.failed
         with TemporaryDirectory() as folder:
             out = Path(folder) / "dataset"
-            summary = write_dataset(annotations(), out, kind, Settings(names.classes))
+            summary = write_dataset(annotations(), out, kind, ExportSettings(names.classes))
             data = io.BytesIO()
             with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(out.rglob("*")):

@@ -29,7 +29,7 @@ HEADERS = {
 }
 
 
-class Guard:
+class PageGuard:
     """Middleware in front of the page.
 
     A page of another site can neither read from this server nor make it do anything: its requests

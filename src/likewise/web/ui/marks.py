@@ -23,7 +23,7 @@ from ...io.images import read_image
 from ...io.masks import read_mask
 from ...project.folder import MASKS
 from ...project.project import Project
-from ...project.settings import Marked, relative
+from ...project.settings import ProjectReference, relative
 from ...run.jobs import Job
 from .state import NEGATIVE, REFERENCES, allot, check_version, classes
 from .workspace import Workspace
@@ -169,9 +169,9 @@ def save_reference(
             write_label_map(mask, _nearest(painted, size), palette)
         image = relative(path, workspace.folder)
         new = [
-            Marked(image, where, k if where else None, negative=True)
+            ProjectReference(image, where, k if where else None, negative=True)
             if k == NEGATIVE
-            else Marked(image, where, k, names[k])
+            else ProjectReference(image, where, k, names[k])
             for k in values
         ]
         kept = [r for r in settings.references if not workspace.shows(r, path)]
@@ -200,7 +200,7 @@ def remove_reference(workspace: Workspace, path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _mask_file(workspace: Workspace, path: Path, references: Sequence[Marked]) -> Path:
+def _mask_file(workspace: Workspace, path: Path, references: Sequence[ProjectReference]) -> Path:
     """Where the painted mask of a picture is, or a name that is free for it."""
     folder = workspace.folder / REFERENCES / MASKS
     old = folder.parent  # where likewise 0.1.0 kept them, as <stem>.mask.png

@@ -25,9 +25,9 @@ from ...io.images import read_image
 from ...project.score_maps import Sliders, read_score_maps
 from . import datasets, marks
 from .feed import Feed
-from .guard import Guard
+from .guard import PageGuard
 from .state import GoneError, StaleError
-from .worker import Worker
+from .worker import PageWorker
 from .workspace import Workspace
 
 STATIC = Path(__file__).resolve().parent / "static"
@@ -86,7 +86,7 @@ class VersionBody(Strict):
 
 
 def make_app(
-    workspace: Workspace, worker: Worker, feed: Feed, token: str, host: str, port: int
+    workspace: Workspace, worker: PageWorker, feed: Feed, token: str, host: str, port: int
 ) -> FastAPI:
     """The guarded application; it starts and ends the worker.
 
@@ -94,7 +94,7 @@ def make_app(
         workspace: the project.
         worker: not started yet.
         feed: that the worker writes to.
-        token, host, port: see ``Guard``.
+        token, host, port: see ``PageGuard``.
     """
 
     @asynccontextmanager
@@ -113,7 +113,7 @@ def make_app(
     _add_references(app, workspace, worker)
     _add_targets(app, workspace, worker, feed)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
-    app.add_middleware(Guard, token=token, host=host, port=port)
+    app.add_middleware(PageGuard, token=token, host=host, port=port)
     return app
 
 
@@ -141,7 +141,7 @@ def _add_errors(app: FastAPI) -> None:
         return _json({"error": f"likewise failed ({error!r}): please report it."}, 500)
 
 
-def _add_project(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed) -> None:
+def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker, feed: Feed) -> None:
     @app.get("/api/state")
     def state() -> Response:
         return _json(
@@ -207,7 +207,7 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed)
         return _json({})
 
 
-def _add_references(app: FastAPI, workspace: Workspace, worker: Worker) -> None:
+def _add_references(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None:
     def path_of(wanted: str) -> Path:
         with workspace.opened() as project:
             return workspace.picture(project, wanted)
@@ -242,7 +242,7 @@ def _add_references(app: FastAPI, workspace: Workspace, worker: Worker) -> None:
         return _json({})
 
 
-def _add_targets(app: FastAPI, workspace: Workspace, worker: Worker, feed: Feed) -> None:
+def _add_targets(app: FastAPI, workspace: Workspace, worker: PageWorker, feed: Feed) -> None:
     def told(target: dict[str, Any]) -> Response:
         feed.say("target", target=target)
         if not target["verdict"] and target["source"] == "model":

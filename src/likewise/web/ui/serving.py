@@ -12,7 +12,7 @@ from ..listening import address_of, bind, configure
 from .feed import Feed
 from .guard import project_token
 from .routes import make_app
-from .worker import Worker
+from .worker import PageWorker
 from .workspace import Workspace
 
 
@@ -43,7 +43,7 @@ def serve(
     listening.listen()
     port = listening.getsockname()[1]
     token, feed = project_token(folder), Feed()
-    worker = Worker(workspace, feed, device=device, dtype=dtype, offline=offline)
+    worker = PageWorker(workspace, feed, device=device, dtype=dtype, offline=offline)
     app = make_app(workspace, worker, feed, token, host, port)
     settings = configure(app, timeout_graceful_shutdown=5, lifespan="on")
 

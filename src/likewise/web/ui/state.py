@@ -19,7 +19,7 @@ from ...io.draw import class_colour
 from ...project.folder import MASKS, SCORE_MAPS
 from ...project.project import Project
 from ...project.score_maps import Sliders
-from ...project.settings import CONFIG, Marked, Settings, read_settings, relative
+from ...project.settings import CONFIG, ProjectReference, ProjectSettings, read_settings, relative
 from ...project.settings_file import replace_settings
 from ...run.file_state import file_hash
 from ...run.jobs import Job
@@ -53,7 +53,7 @@ class WorkspaceState:
         self.id = identity(str(folder.resolve()))
         """Tells a tab that its address has come to show another project."""
         if not (folder / CONFIG).exists():
-            replace_settings(folder, Settings((), ()))
+            replace_settings(folder, ProjectSettings((), ()))
         try:
             for name in (SCORE_MAPS, IMAGES, REFERENCES):
                 (folder / name).mkdir(parents=True, exist_ok=True)
@@ -223,7 +223,7 @@ class WorkspaceState:
                 return path
         raise GoneError("this reference is no longer in the project: reload the page.")
 
-    def shows(self, reference: Marked, path: Path) -> bool:
+    def shows(self, reference: ProjectReference, path: Path) -> bool:
         """Whether a reference marks that picture."""
         return (self.folder / reference.image).resolve() == path.resolve()
 

@@ -35,7 +35,7 @@ SOON = 0.3
 """Seconds that a page is let wait for the regions of a picture."""
 
 
-class Worker(threading.Thread):
+class PageWorker(threading.Thread):
     """Does what is to be done, image by image, as long as nobody wishes otherwise.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ....errors import LikewiseError
 from ....io.text_files import read_text
-from ..manifest import Entry, Manifest, sha256
+from ..manifest import BenchmarkManifest, Entry, sha256
 
 INSID3_DATA = "https://github.com/visinf/INSID3/blob/main/docs/data.md"
 MATCHER_DATA = "https://github.com/aim-uofa/Matcher/blob/main/datasets/README.md"
@@ -156,7 +156,7 @@ def get_benchmark(name: str) -> Benchmark:
     return BENCHMARKS[name]
 
 
-def make_manifest(benchmark: Benchmark, root: Path, shots: int) -> Manifest:
+def make_manifest(benchmark: Benchmark, root: Path, shots: int) -> BenchmarkManifest:
     """Draw the episodes of a benchmark.
 
     Raises:
@@ -170,7 +170,7 @@ def make_manifest(benchmark: Benchmark, root: Path, shots: int) -> Manifest:
         )
     module = importlib.import_module(f".{benchmark.module or benchmark.name}", __name__)
     built: Built = module.build(root, shots, benchmark)
-    return Manifest(
+    return BenchmarkManifest(
         benchmark.name,
         {"seed": 0, "shots": shots, "episodes": len(built.entries), **built.protocol},
         {path.relative_to(root).as_posix(): sha256(path) for path in built.sources},

@@ -13,7 +13,7 @@ import numpy as np
 
 from ....errors import LikewiseError
 from ....io.coco_masks import encode_runs
-from ..episodes import Runs
+from ..episodes import RunLengths
 from ..manifest import marked_entry, mask_entry
 from . import Benchmark, Built
 from .pickles import read_object_array
@@ -45,4 +45,4 @@ def _masks(video: Path) -> list[np.ndarray]:
 def _frame(root: Path, video: Path, number: int, mask: np.ndarray) -> dict[str, Any]:
     runs = encode_runs(mask, (mask.shape[0], mask.shape[1]))
     size = (int(mask.shape[0]), int(mask.shape[1]))
-    return marked_entry(video / f"{number}.jpg", Runs(size, runs["counts"]), root)
+    return marked_entry(video / f"{number}.jpg", RunLengths(size, runs["counts"]), root)

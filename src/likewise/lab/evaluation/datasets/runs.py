@@ -7,7 +7,7 @@ from typing import Any
 
 from ....errors import LikewiseError
 from ....io.coco_masks import read_coco
-from ..episodes import Runs
+from ..episodes import RunLengths
 
 
 def pycocotools() -> Any:
@@ -25,7 +25,7 @@ def pycocotools() -> Any:
     return mask
 
 
-def merged(segmentations: Sequence[Any], size: tuple[int, int]) -> Runs:
+def merged(segmentations: Sequence[Any], size: tuple[int, int]) -> RunLengths:
     """The union of polygon lists, run lengths and (H, W) arrays in an image of (H, W)."""
     import numpy as np
 
@@ -45,10 +45,10 @@ def merged(segmentations: Sequence[Any], size: tuple[int, int]) -> Runs:
             runs.extend(coco.frPyObjects(polygons, *size))
     union = coco.merge(runs) if runs else coco.encode(np.zeros(size, np.uint8, order="F"))
     height, width = union["size"]
-    return Runs((int(height), int(width)), union["counts"].decode("ascii"))
+    return RunLengths((int(height), int(width)), union["counts"].decode("ascii"))
 
 
-def any_inside(runs: Runs, box: tuple[int, int, int, int]) -> bool:
+def any_inside(runs: RunLengths, box: tuple[int, int, int, int]) -> bool:
     """Whether a mask marks anything in a box (left, top, right, bottom)."""
     left, top, right, bottom = (max(0, edge) for edge in box)
     mask = read_coco({"size": runs.size, "counts": runs.counts}, None, "the mask")

@@ -17,9 +17,9 @@ from ....io.opening import why
 from ....io.text_files import read_json
 from ...evaluation.datasets.runs import pycocotools
 from .augment import Mask, View, shrink
-from .kept import Kept
+from .kept import ReadCache
 from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair
-from .pairs import NEGATIVES, Pair
+from .pairs import NEGATIVES, TrainingPair
 
 _TRIES = 20
 
@@ -101,13 +101,13 @@ class Coco:
             for at in indices:
                 self._of[at].append(name)
         self._marked, self._targets = marked, sorted(self._of)
-        self._read = Kept(_read)
+        self._read = ReadCache(_read)
 
     def __len__(self) -> int:
         """As many as pictures."""
         return len(self._targets)
 
-    def sample(self, rng: np.random.Generator, size: int) -> Pair:
+    def sample(self, rng: np.random.Generator, size: int) -> TrainingPair:
         """One target at random, and one of its classes: see ``pairs.Source``."""
         for _ in range(_TRIES):
             at = self._targets[rng.integers(len(self._targets))]
@@ -123,7 +123,7 @@ class Coco:
 
     def _pair(
         self, at: int, category: str, without: bool, rng: np.random.Generator, size: int
-    ) -> Pair:
+    ) -> TrainingPair:
         if self.objects:
             view = self._object(self._marked[at], category, rng)
             return object_pair(view, category, size, rng, self._augmentation)

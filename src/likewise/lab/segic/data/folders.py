@@ -17,29 +17,29 @@ from ....io.images import read_image
 from ...evaluation.episodes import read_episodes
 from ...evaluation.reading import read_labels
 from .augment import View, shrink
-from .kept import Kept
+from .kept import ReadCache
 from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair, some
-from .pairs import Pair
+from .pairs import TrainingPair
 
 ENTITIES = ("classes", "values", "pieces")
 _TRIES = 20
 
 
 @dataclass(frozen=True)
-class Item:
+class LabelledImage:
     """A picture and its label map."""
 
     image: Path
     mask: Path
 
 
-class Folder:
+class LabelMapFolder:
     """Pictures with label maps."""
 
     def __init__(
         self,
         name: str,
-        classes: Mapping[str, Sequence[tuple[Item, int]]],
+        classes: Mapping[str, Sequence[tuple[LabelledImage, int]]],
         *,
         entities: str = "classes",
         background: Collection[int] = (0,),
@@ -82,18 +82,18 @@ class Folder:
         self._apart = [*background, *ignored]
         self._ignored = list(ignored)
         self._augmentation = augmentation or Augmentation()
-        self._of: dict[Item, list[tuple[str, int]]] = defaultdict(list)
+        self._of: dict[LabelledImage, list[tuple[str, int]]] = defaultdict(list)
         for category, places in self.classes.items():
             for item, value in places:
                 self._of[item].append((category, value))
         self._items = sorted(self._of, key=lambda item: (item.image, item.mask))
-        self._read = Kept(_read)
+        self._read = ReadCache(_read)
 
     def __len__(self) -> int:
         """As many as pictures."""
         return len(self._items)
 
-    def sample(self, rng: np.random.Generator, size: int) -> Pair:
+    def sample(self, rng: np.random.Generator, size: int) -> TrainingPair:
         """One target at random, and one of its classes: see ``pairs.Source``."""
         item = self._items[rng.integers(len(self._items))]
         category, value = self._of[item][rng.integers(len(self._of[item]))]
@@ -117,7 +117,9 @@ class Folder:
                 return replace(view, mask=np.zeros_like(view.mask), valid=view.valid & ~view.mask)
         return None
 
-    def _view(self, item: Item, value: int, rng: np.random.Generator, pieces: bool = False) -> View:
+    def _view(
+        self, item: LabelledImage, value: int, rng: np.random.Generator, pieces: bool = False
+    ) -> View:
         image, labels = self._read(item)
         mask = labels == value
         values = np.setdiff1d(labels, [*self._apart, value])
@@ -139,7 +141,7 @@ def read_folder(
     ignored: Collection[int] = (),
     absent: float = 0.0,
     augmentation: Augmentation | None = None,
-) -> Folder:
+) -> LabelMapFolder:
     """A folder of pictures and one of label maps, laid out alike, subfolders too.
 
     Args:
@@ -149,7 +151,7 @@ def read_folder(
         ending: of their names.
         names: of classes, each of one value; a value without a name is called by its number.
         by_folder: values mean something else in every subfolder, such as one video each.
-        entities, background, ignored, absent, augmentation: as for ``Folder``.
+        entities, background, ignored, absent, augmentation: as for ``LabelMapFolder``.
 
     Raises:
         LikewiseError: no picture, a picture without its mask, an unreadable file, a name of
@@ -161,7 +163,7 @@ def read_folder(
     found = sorted(p for p in images.rglob("*") if is_image_name(p))
     if not found:
         raise LikewiseError(f"{images} holds no picture: give the folder of the training pictures.")
-    classes: dict[str, list[tuple[Item, int]]] = defaultdict(list)
+    classes: dict[str, list[tuple[LabelledImage, int]]] = defaultdict(list)
     for image in found:
         inside = image.relative_to(images)
         mask = masks / inside.parent / (inside.stem + ending)
@@ -172,9 +174,9 @@ def read_folder(
         folder = f"{inside.parent.as_posix()}/" if by_folder else ""
         for value in _values(mask, {*background, *ignored}):
             classes[folder + (names or {}).get(value, str(value))].append(
-                (Item(image, mask), value)
+                (LabelledImage(image, mask), value)
             )
-    return Folder(
+    return LabelMapFolder(
         images.parent.name if images.name == "images" else images.name,
         classes,
         entities=entities,
@@ -191,7 +193,7 @@ def read_sets(
     sets: Iterable[str] | None = None,
     *,
     augmentation: Augmentation | None = None,
-) -> list[Folder]:
+) -> list[LabelMapFolder]:
     """The pictures of a list of episodes, each set a source of its own.
 
     Every picture of a class can be the reference of every other, also where the list has no such
@@ -200,7 +202,7 @@ def read_sets(
     Args:
         file, root: as for ``read_episodes``.
         sets: which of its sets; None: all. What a decoder is tested on must not be among them.
-        augmentation: as for ``Folder``.
+        augmentation: as for ``LabelMapFolder``.
 
     Raises:
         LikewiseError: the list cannot be read, a set is not in it, or a mask cannot be used.
@@ -212,7 +214,7 @@ def read_sets(
             raise LikewiseError(f"{file} has no set {name!r}: use some of {', '.join(known)}.")
     folders = []
     for name in known if sets is None else dict.fromkeys(sets):
-        classes: dict[str, set[tuple[Item, int]]] = defaultdict(set)
+        classes: dict[str, set[tuple[LabelledImage, int]]] = defaultdict(set)
         for e in episodes:
             shown = (e.reference, e.reference_mask), (e.target, e.target_mask)
             for image, mask in shown if e.dataset == name else ():
@@ -221,14 +223,16 @@ def read_sets(
                         f"{e} has no mask file with a value: train on lists whose masks are files."
                     )
                 if e.value in _values(mask, ()):
-                    classes[e.cls].add((Item(image, mask), e.value))
+                    classes[e.cls].add((LabelledImage(image, mask), e.value))
         ordered = {c: sorted(places, key=_place) for c, places in classes.items()}
         used = {value for places in ordered.values() for _, value in places}
-        folders.append(Folder(name, ordered, background={0} - used, augmentation=augmentation))
+        folders.append(
+            LabelMapFolder(name, ordered, background={0} - used, augmentation=augmentation)
+        )
     return folders
 
 
-def _place(place: tuple[Item, int]) -> tuple[str, str, int]:
+def _place(place: tuple[LabelledImage, int]) -> tuple[str, str, int]:
     item, value = place
     return str(item.image), str(item.mask), value
 
@@ -241,7 +245,7 @@ def _values(mask: Path, apart: Collection[int]) -> list[int]:
     return [value for value, share in shares if SMALLEST <= share <= 0.95 and value not in apart]
 
 
-def _read(item: Item) -> tuple[np.ndarray, ...]:
+def _read(item: LabelledImage) -> tuple[np.ndarray, ...]:
     image, labels = read_image(item.image), read_labels(item.mask)
     (height, width), (h, w) = image.shape[:2], labels.shape
     if abs(w * height - h * width) > 0.02 * h * width:

@@ -12,7 +12,7 @@ K = TypeVar("K", bound=Hashable)
 LIMIT = 256 << 20
 
 
-class Kept(Generic[K]):
+class ReadCache(Generic[K]):
     """A function of reading that remembers its last results, as many as fit into a limit."""
 
     def __init__(self, read: Callable[[K], tuple[np.ndarray, ...]], limit: int = LIMIT) -> None:

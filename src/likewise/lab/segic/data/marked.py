@@ -17,7 +17,7 @@ from .augment import (
     look_at,
     random_crop,
 )
-from .pairs import NEGATIVES, Pair
+from .pairs import NEGATIVES, TrainingPair
 
 LONGEST = 1024
 """Longer side in pixels at which pictures are kept."""
@@ -50,7 +50,7 @@ def class_pair(
     size: int,
     rng: np.random.Generator,
     augmentation: Augmentation,
-) -> Pair:
+) -> TrainingPair:
     """The same class in two pictures, each at its own scale.
 
     Args:
@@ -73,7 +73,7 @@ def class_pair(
 
 def object_pair(
     view: View, category: str, size: int, rng: np.random.Generator, augmentation: Augmentation
-) -> Pair:
+) -> TrainingPair:
     """The same object in two views of one picture; for the rest see ``class_pair``."""
     crop = partial(random_crop, areas=augmentation.areas)
     views = [look_at(view, size, rng, crop) for _ in range(2)]
@@ -91,9 +91,9 @@ def _pair(
     category: str,
     rng: np.random.Generator,
     a: Augmentation,
-) -> Pair:
+) -> TrainingPair:
     reference, target = (_relit(flip(v) if rng.random() < a.flip else v, rng, a) for v in views)
-    return Pair(
+    return TrainingPair(
         reference.image,
         reference.mask,
         target.image,

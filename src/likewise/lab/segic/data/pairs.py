@@ -17,7 +17,7 @@ NEGATIVES = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class TrainingPair:
     """One training sample: an in-context example and a target, at one square size S."""
 
     reference: RGB
@@ -47,7 +47,7 @@ class Source(Protocol):
         """Samples that make an epoch."""
         ...
 
-    def sample(self, rng: np.random.Generator, size: int) -> Pair:
+    def sample(self, rng: np.random.Generator, size: int) -> TrainingPair:
         """A pair at S = ``size``, which depends on the state of ``rng`` only.
 
         Raises:
@@ -86,7 +86,7 @@ class Mixture:
         """Samples that make an epoch: of all sources together."""
         return sum(len(source) for source in self.sources)
 
-    def pair(self, seed: int, index: int) -> Pair:
+    def pair(self, seed: int, index: int) -> TrainingPair:
         """Sample number ``index`` of a training, the same in every process and order.
 
         Args:
@@ -101,7 +101,7 @@ class Mixture:
         return source.sample(rng, self.size)
 
 
-def grid(pairs: Sequence[Pair], height: int = 240) -> RGB:
+def grid(pairs: Sequence[TrainingPair], height: int = 240) -> RGB:
     """A row for each pair: reference and target as they are, then marked.
 
     The mask is red, negatives are blue, and what does not count is dark.

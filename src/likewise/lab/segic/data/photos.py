@@ -12,7 +12,7 @@ from ....errors import LikewiseError
 from ....io.formats import is_image_name
 from ....io.images import read_image
 from .augment import shrink
-from .kept import Kept
+from .kept import ReadCache
 
 _LONGEST = 1400  # pixels
 
@@ -38,7 +38,7 @@ class Photos:
                 "things on: give folders of photographs."
             )
         self.files = files
-        self._read = Kept(_read)
+        self._read = ReadCache(_read)
 
     def part(self, rng: np.random.Generator, size: int) -> Image.Image:
         """A square of a photograph, sometimes mirrored, RGB, of ``size`` pixels."""

@@ -20,8 +20,8 @@ from ....io.decoding import decode
 from ....io.prefetch import prefetch_map
 from .augment import LEAST
 from .compose import Pasting, Scene, compose
-from .kept import Kept
-from .pairs import NEGATIVES, Pair
+from .kept import ReadCache
+from .pairs import NEGATIVES, TrainingPair
 from .photos import Photos
 
 TUXPAINT = Path("/usr/share/tuxpaint/stamps")
@@ -93,7 +93,7 @@ class Stamps:
                 f"{folder} holds no cut-outs (.png with alpha): install "
                 "tuxpaint-stamps-default, or give a folder of your own."
             )
-        self._read = Kept(_read)
+        self._read = ReadCache(_read)
         fit = prefetch_map(lambda p: _is_fit(self._read(p)[0], drawings), files, 8)
         names = class_names([p for p, good in zip(files, fit, strict=True) if good])
         classes = defaultdict(list)
@@ -113,7 +113,7 @@ class Stamps:
         """As given."""
         return self._length
 
-    def sample(self, rng: np.random.Generator, size: int) -> Pair:
+    def sample(self, rng: np.random.Generator, size: int) -> TrainingPair:
         """Two scenes that share a class: see ``pairs.Source``."""
         names = list(self.classes)
         category = names[rng.integers(len(names))]
@@ -135,7 +135,7 @@ class Stamps:
         others = [reference.labels == k for k in range(2, 2 + len(around))]
         seen = [o for o in others if o.mean() >= LEAST]
         chosen = [seen[i] for i in rng.permutation(len(seen))[:NEGATIVES]]
-        return Pair(
+        return TrainingPair(
             reference.image,
             mask,
             target.image,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....errors import LikewiseError
 from ....io.files import write_whole
-from .curve import Row
+from .curve import HistoryRow
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ class State:
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    rows: list[Row]
+    rows: list[HistoryRow]
     """One for each step that is done."""
 
     @property
@@ -80,7 +80,7 @@ def load_state(folder: Path, state: State, config: Config, trained: Trained) -> 
         if not other:
             for name, part in state.parts.items():
                 part.load_state_dict(content[name])
-            state.rows[:] = [Row(*row) for row in content["rows"]]
+            state.rows[:] = [HistoryRow(*row) for row in content["rows"]]
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, pickle.PickleError) as error:
         raise LikewiseError(
             f"{path} cannot be read as a checkpoint: remove it to begin anew, or give another out."

@@ -14,7 +14,7 @@ from ....errors import LikewiseError
 from ....project.settings import check_kinds, read_toml
 
 if TYPE_CHECKING:
-    from ....methods.segic.decoder import Shape
+    from ....methods.segic.decoder import DecoderShape
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 HARMLESS = ("file", "out", "minutes", "workers", "device", "validation")
@@ -22,7 +22,7 @@ HARMLESS = ("file", "out", "minutes", "workers", "device", "validation")
 
 
 @dataclass(frozen=True)
-class Seen:
+class BackboneSettings:
     """`[backbone]`: whose features the decoder reads."""
 
     name: str = "embedded"
@@ -104,8 +104,8 @@ class Config:
     start: str = ""
     """A decoder to begin with, of the same shape and backbone; none: random weights."""
     decoder: Mapping[str, Any] = field(default_factory=dict)
-    """`[decoder]`: some fields of ``decoder.Shape``."""
-    backbone: Seen = Seen()
+    """`[decoder]`: some fields of ``decoder.DecoderShape``."""
+    backbone: BackboneSettings = BackboneSettings()
     validation: Validation = Validation()
 
     def path(self, text: str) -> Path:
@@ -138,7 +138,7 @@ def read_config(path: Path) -> Config:
     tables = values.pop("data", ())
     if not tables or not all(isinstance(table, dict) for table in tables):
         raise LikewiseError(f"{path} names no data: write [[data]] with a kind below.")
-    for name, table in (("backbone", Seen), ("validation", Validation)):
+    for name, table in (("backbone", BackboneSettings), ("validation", Validation)):
         if name in values:
             values[name] = table(**_table(path, f"[{name}] ", values[name], table))
     config = Config(path, data=tuple(tables), **values)
@@ -175,7 +175,7 @@ def _table(
     hints = get_type_hints(table)
     kinds = {f.name: get_origin(hints[f.name]) or hints[f.name] for f in fields(table)}
     plain: dict[Any, type] = {tuple: list, Mapping: dict, abc.Mapping: dict}
-    plain |= {Seen: dict, Validation: dict}
+    plain |= {BackboneSettings: dict, Validation: dict}
     known = {key: plain.get(kind, kind) for key, kind in kinds.items() if key not in apart}
     check_kinds(path, where, values, known)
     for key, value in values.items():
@@ -203,11 +203,11 @@ def _check_shape(path: Path, config: Config) -> None:
         raise LikewiseError(f"{path}: [decoder] {error}") from error
 
 
-def shape_of(config: Config, dim: int, text: int = 0) -> Shape:
+def shape_of(config: Config, dim: int, text: int = 0) -> DecoderShape:
     """The decoder's shape on features of ``dim`` numbers and a text encoder's of ``text``."""
-    from ....methods.segic.decoder import Shape
+    from ....methods.segic.decoder import DecoderShape
 
     given = dict(config.decoder)
     if "instructions" in given:
         given["instructions"] = tuple(given["instructions"])
-    return Shape(dim=dim, text=text, **given)
+    return DecoderShape(dim=dim, text=text, **given)

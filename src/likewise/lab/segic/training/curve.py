@@ -12,7 +12,7 @@ from ....errors import LikewiseError
 from ....io.files import write_whole
 
 
-class Row(NamedTuple):
+class HistoryRow(NamedTuple):
     """One step."""
 
     step: int
@@ -36,7 +36,7 @@ def check_matplotlib() -> None:
         ) from error
 
 
-def write_curve(folder: Path, rows: Sequence[Row]) -> None:
+def write_curve(folder: Path, rows: Sequence[HistoryRow]) -> None:
     """Write ``curve.csv`` and ``curve.png``.
 
     Raises:
@@ -44,14 +44,14 @@ def write_curve(folder: Path, rows: Sequence[Row]) -> None:
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(Row._fields)
+    table.writerow(HistoryRow._fields)
     table.writerows(rows)
     write_whole(folder / "curve.csv", text.getvalue().encode())
     if rows:
         write_whole(folder / "curve.png", draw(rows))
 
 
-def draw(rows: Sequence[Row]) -> bytes:
+def draw(rows: Sequence[HistoryRow]) -> bytes:
     """A PNG: loss, its running mean, and validation mIoU over steps."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....errors import LikewiseError
-from .samples import Draw, Pool, Samples, encode_pairs
+from .samples import Draw, SamplePool, Samples, encode_pairs
 
 if TYPE_CHECKING:
     from ....backbones.encoder import Encoder
-    from ..data.pairs import Pair
+    from ..data.pairs import TrainingPair
     from .config import Config
 
 
@@ -40,7 +40,7 @@ class Drawn:
     draw: Draw
     seed: int
 
-    def __getitem__(self, number: int) -> Pair | LikewiseError:
+    def __getitem__(self, number: int) -> TrainingPair | LikewiseError:
         try:
             return self.draw(self.seed, number)
         except LikewiseError as error:  # raised in a worker, it would be a page of text
@@ -48,7 +48,7 @@ class Drawn:
 
 
 def feed(
-    config: Config, source: Pool | Draw, encoder: Encoder, start: int, part: slice
+    config: Config, source: SamplePool | Draw, encoder: Encoder, start: int, part: slice
 ) -> Iterator[Samples]:
     """The samples of every step from ``start`` on; of each batch a part.
 
@@ -56,7 +56,7 @@ def feed(
         LikewiseError: if a pair cannot be drawn or read.
     """
     batches = (order(config, step)[part] for step in range(start, config.steps))
-    if isinstance(source, Pool):
+    if isinstance(source, SamplePool):
         yield from map(source.batch, batches)
         return
     for drawn in _loaded(Drawn(source, config.data_seed), list(batches), config.workers):

@@ -16,14 +16,14 @@ from ....features.grid import mask_to_grid
 from ....io.files import write_whole
 from ....io.prefetch import batched
 from ....methods.segic.text import TASKS
-from ..data.pairs import NEGATIVES, Pair
+from ..data.pairs import NEGATIVES, TrainingPair
 
 if TYPE_CHECKING:
     import torch
 
     from ....backbones.encoder import Encoder
 
-Draw = Callable[[int, int], Pair]
+Draw = Callable[[int, int], TrainingPair]
 """A pair from a seed and a number, always the same: ``Mixture.pair``."""
 SHARD = 32
 """Pairs in a file of a pool."""
@@ -81,7 +81,7 @@ def joined(parts: Sequence[Samples]) -> Samples:
     return Samples(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Samples)))
 
 
-def encode_pairs(encoder: Encoder, pairs: Sequence[Pair]) -> Samples:
+def encode_pairs(encoder: Encoder, pairs: Sequence[TrainingPair]) -> Samples:
     """What the backbone sees in pairs; on the CPU.
 
     Raises:
@@ -114,7 +114,7 @@ def encode_pairs(encoder: Encoder, pairs: Sequence[Pair]) -> Samples:
     )
 
 
-class Pool:
+class SamplePool:
     """So many pairs, encoded once and kept on disk; a process that is killed loses one shard.
 
     Args:

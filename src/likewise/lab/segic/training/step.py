@@ -24,7 +24,7 @@ REFERENCE, TARGET = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class DecoderBatch:
     """What the decoder is asked, and the answer; B targets of N patches and (S, S) pixels."""
 
     features: torch.Tensor
@@ -56,7 +56,7 @@ def ask(
     told: torch.Tensor,
     turned: torch.Tensor,
     text: str = "",
-) -> Task:
+) -> DecoderBatch:
     """Find the target's mask by the reference's, or with context reversion the other way round.
 
     Args:
@@ -95,7 +95,7 @@ def ask(
             entities[i] = [Entity(features[i, TARGET], debiased[i, TARGET], mask)]
     shown = torch.where(turned, REFERENCE, TARGET).to(features.device)
     each = torch.arange(len(samples), device=features.device)
-    return Task(
+    return DecoderBatch(
         features[each, shown],
         instruct(debiased[each, shown], grid, entities, meta, points),
         pixels[each, shown],
@@ -111,7 +111,7 @@ def covered(logits: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
 
 
 def task_loss(
-    model: nn.Module, task: Task, generators: Sequence[torch.Generator], points: int
+    model: nn.Module, task: DecoderBatch, generators: Sequence[torch.Generator], points: int
 ) -> torch.Tensor:
     """Mean of the mask losses after every layer (deep supervision, as in Mask2Former).
 

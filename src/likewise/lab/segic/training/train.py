@@ -21,16 +21,16 @@ from ....methods.segic.files import Trained, check_backbone, load_decoder, save_
 from ....run.jobs import check_outputs
 from .checkpoint import NAME, State, load_state, save_state
 from .config import Config, shape_of
-from .curve import Row, check_matplotlib, write_curve
+from .curve import HistoryRow, check_matplotlib, write_curve
 from .feed import feed
 from .processes import Processes
-from .samples import Draw, Pool, Samples
+from .samples import Draw, SamplePool, Samples
 from .step import Mixed, ask, task_loss
 from .validate import judge
 
 BEST = "best.safetensors"
 """The decoder of the best validation; chosen on it, so measured on something else."""
-Advance = Callable[[Row], None]
+Advance = Callable[[HistoryRow], None]
 Say = Callable[[str], None]
 
 
@@ -236,7 +236,7 @@ def train(
             due = judged and (done % config.validation.every == 0 or done == config.steps)
             miou = judged(trainer.best) if judged and due else None
             seconds = before + time.monotonic() - start
-            state.rows.append(Row(done, loss, rate(config, done - 1), miou, seconds))
+            state.rows.append(HistoryRow(done, loss, rate(config, done - 1), miou, seconds))
             if all_.rank == 0 and miou is not None and miou >= best_miou(state.rows):
                 save_decoder(folder / BEST, trainer.best, trained)
             advance(state.rows[-1])
@@ -252,11 +252,11 @@ def train(
 
 def open_source(
     config: Config, encoder: Encoder, draw: Draw, all_: Processes, say: Say
-) -> Pool | Draw:
+) -> SamplePool | Draw:
     """The pool, filled by all processes together, or what draws new pairs."""
     if not config.pairs:
         return draw
-    pool = Pool(encoder, draw, config.data_seed, config.pairs)
+    pool = SamplePool(encoder, draw, config.data_seed, config.pairs)
     done, start = 0, time.monotonic()
     for count in pool.fill(all_.rank, all_.count):
         done += count
@@ -267,7 +267,7 @@ def open_source(
     return pool
 
 
-def best_miou(rows: Sequence[Row]) -> float:
+def best_miou(rows: Sequence[HistoryRow]) -> float:
     """The highest of all validations; 0 before the first."""
     return max((row.miou for row in rows if row.miou is not None), default=0.0)
 
