@@ -1,4 +1,4 @@
-"""From the patch scores of every class to one ``Result``: edges, competition, valid pixels."""
+"""From patch scores of all classes to a ``Result``: refine, compete, drop invalid pixels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .methods import Scores
 
 MIN_PATCHES = 2
-"""Patches that an object must measure to be seen: of the grid's, which covers the whole image."""
+"""Side, in patches of the grid, below which an object is too small to be found."""
 
 
 def make_result(
@@ -64,12 +64,12 @@ def make_result(
 
 
 def note_too_small(picture: Picture, grid: tuple[int, int], side: float | None) -> None:
-    """Say so where nothing was found and objects as in the references could not be seen.
+    """Note it if nothing was found in a picture whose objects may be too small to be found.
 
     Args:
         picture: in which nothing was found.
         grid: (h, w) patches that cover it.
-        side: pixels that an object of the references measures; None where that is not known.
+        side: of an object of the references, in pixels; None if unknown.
     """
     H, W = picture.pixels.shape[:2]
     patch = max(H / grid[0], W / grid[1])

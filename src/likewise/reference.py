@@ -68,26 +68,25 @@ class EncodedReference:
 
     encoded: PatchFeatures
     mask: torch.Tensor
-    """(N,) bool, never empty: the patches of the concept, or of what it is not."""
+    """(N,) bool, at least one True: the patches of the concept or, if ``negative``, of another."""
     views: Mapping[str, tuple[PatchFeatures, torch.Tensor]] = field(default_factory=dict)
-    """The same reference seen otherwise (see ``features/views.py``), each with its mask."""
+    """Name → augmented view (see ``features/views.py``), each with its mask."""
     label: str = LABEL
     negative: bool = False
     thumbnail: tuple[np.ndarray, np.ndarray] | None = None
-    """(h, w, 3) uint8 RGB and (h, w) bool, at most THUMBNAIL a side: to show what it was."""
+    """(h, w, 3) uint8 RGB and (h, w) bool, at most THUMBNAIL a side, for display."""
     digest: str = ""
     """64 hex digits of the picture and the mask that were encoded; empty where unknown."""
     shares: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    """(N,) float32 in 0..1: how much of each patch is masked, of the reference as it is (``""``)
-    and of its views."""
+    """View → (N,) float32 in 0..1, masked share of each patch; ``""`` is the reference itself."""
 
     @property
     def seen(self) -> dict[str, tuple[PatchFeatures, torch.Tensor]]:
-        """The reference as it is (``""``), then its views, each with its mask."""
+        """View → features and mask: the reference itself (``""``), then its views."""
         return {"": (self.encoded, self.mask), **self.views}
 
     def share(self, view: str = "") -> torch.Tensor:
-        """One of ``shares``; where it is not known, the mask."""
+        """(N,) float32: ``shares`` of a view or, if unknown, its mask as 0 and 1."""
         return self.shares[view] if view in self.shares else self.seen[view][1].float()
 
 
@@ -97,7 +96,7 @@ class ReferenceSet:
 
     shots: tuple[EncodedReference, ...]
     ranges: Ranges = field(default_factory=dict)
-    """Of pictures of more than 8 bits: values shown, by kind of number, for targets too."""
+    """Dtype → range of values that is mapped to 8 bits, for targets too; see ``io/stretch.py``."""
     _cached: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def cached(self, name: str, make: Callable[[], T]) -> T:
@@ -123,7 +122,7 @@ class ReferenceSet:
 
     @property
     def negatives(self) -> tuple[EncodedReference, ...]:
-        """Shots that show what it is not."""
+        """Shots that show something else."""
         return tuple(s for s in self.shots if s.negative)
 
     @property
@@ -133,9 +132,9 @@ class ReferenceSet:
 
     @property
     def object_side(self) -> float | None:
-        """About how many pixels a marked object measures, the median; None where not known.
+        """Median side of the marked objects in pixels of their images; None if unknown.
 
-        That is the root of the area of a connected piece of the masks, at the size of the images.
+        The side is the square root of the area of a connected component of a mask.
         """
         return self.cached("object_side", lambda: _object_side(self.positives))
 
@@ -150,7 +149,7 @@ class ReferenceSet:
         return ReferenceSet(kept, self.ranges)
 
     def of(self, label: str) -> ReferenceSet:
-        """The references of one class; what the other classes mark is what it is not.
+        """The references of one class; those of the other classes are negative.
 
         Its parts and its whole are neither positive nor negative: their references are left out.
         """
@@ -310,7 +309,7 @@ def encode_references(
 
 
 def thumbnail(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A reference no larger than THUMBNAIL a side; what is thin in the mask stays.
+    """Shrink a reference to at most THUMBNAIL a side; a pixel is masked if any part of it was.
 
     Args:
         image: (H, W, 3) uint8.

@@ -1,4 +1,4 @@
-"""The façade: give it examples once, then any number of images."""
+"""``Segmenter``: fit to references once, then segment any number of images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .methods import Scores
 
 CONSENSUS_BATCH = 16
-"""Images that lend each other references; more do not help (measured publicly on COCO-20i)."""
+"""Images of one consensus; more do not help (measured on COCO-20i)."""
 
 
 class Segmenter:
@@ -110,7 +110,7 @@ class Segmenter:
             check_backbone(self.params.decoder, self.encoder)
         self.references: ReferenceSet | None = None
         self.models: dict[str, Any] = {}
-        """Label → what the method made of its references; empty before ``fit``."""
+        """Label → model of the method; empty before ``fit``."""
 
     @property
     def method(self) -> str:
@@ -146,14 +146,14 @@ class Segmenter:
         known = vars(self.params) | {"threshold": threshold}
         other = copy.copy(self)
         other.params = make_params(self.method, known)
-        # Methods that have one use it when they score only.
+        # ``fit`` of these methods does not use it, only ``score`` does.
         other.models = {k: replace(m, params=other.params) for k, m in self.models.items()}
         return other
 
     def only(self, labels: Sequence[str]) -> Segmenter:
-        """Looks for some of the classes: those that are known to be in the images.
+        """A segmenter for some of the classes: those known to be in the images.
 
-        Nothing is learnt again: what the others mark still speaks against these.
+        Nothing is fitted again: references of the other classes stay negative.
 
         Raises:
             LikewiseError: if there is no reference yet, or none of one of ``labels``.
@@ -176,7 +176,7 @@ class Segmenter:
         Args:
             images: any number of them.
             consensus: images that follow each other (16 at a time) become references of each other
-                where what was found in them can be trusted; for batches of one concept.
+                where their masks are reliable; for batches of one concept.
 
         Raises:
             LikewiseError: if the method has no consensus, or as for ``segment``.
@@ -191,7 +191,7 @@ class Segmenter:
             yield from self.segment_batch(batch, consensus=consensus)
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
-        """Write the references, with what is encoded of them, to one ``.safetensors`` file.
+        """Write the references, with their patch features, to one ``.safetensors`` file.
 
         ``likewise.load`` makes a segmenter of it; ``reference_file.py`` describes the format.
 
@@ -268,7 +268,7 @@ class Segmenter:
         return read_picture(image, name=name, stretch=ranges)
 
     def batch_size(self, consensus: bool) -> int:
-        """How many images ``segment_batch`` had best be given at once."""
+        """Number of images to give ``segment_batch`` at once."""
         return CONSENSUS_BATCH if consensus else self.encoder.batch_size
 
     def segment_batch(

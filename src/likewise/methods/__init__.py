@@ -61,11 +61,11 @@ class Scores:
     patches: torch.Tensor
     """(N,) float32 in 0..1, or (f·h, f·w) of a finer grid; upsampled, above 0.5 is foreground."""
     confidence: float
-    """0..1: how sure it is that the target shows the concept at all."""
+    """0..1: confidence that the target shows the concept at all."""
     trace: Any = None
-    """Intermediate results, for people who want to look inside."""
+    """Intermediate results of the method, for inspection."""
     disputed: bool = False
-    """Whether the other targets of a batch, as references, find something else in it."""
+    """Whether the consensus with the other targets of its batch finds something else in it."""
 
     def on(self, grid: tuple[int, int]) -> torch.Tensor:
         """(h, w) scores of N patches on their grid; finer ones as they are."""
@@ -73,7 +73,7 @@ class Scores:
 
 
 class Method(Protocol):
-    """What a module of this package offers."""
+    """Interface of the modules of this package."""
 
     Params: type[MethodParams]
     VIEWS: tuple[str, ...]
@@ -83,7 +83,7 @@ class Method(Protocol):
 
     @staticmethod
     def fit(references: ReferenceSet, params: Any) -> Any:
-        """Everything that depends on the references alone."""
+        """The model of one class: everything that depends on the references alone."""
 
     @staticmethod
     def score(model: Any, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:

@@ -1,12 +1,12 @@
 """Batch consensus: unlabelled targets of one concept become further references of each other.
 
-The transductive scheme: what was found in the images of a batch, where it can be trusted, shows the
-concept in more ways than the references alone. A found mask is trusted when, used alone, it finds
-the true references again: in an image without the concept it does not, so such images stay out.
+Transductive: the masks predicted in the images of a batch are used as pseudo-references, if they
+are reliable. A mask is reliable if, as the only reference, it finds the masks of the true
+references again; a mask in an image without the concept does not.
 
-Consensus refines and does not overrule: a target takes the joint result only where that still
-agrees with what the references alone found in it, and whether it holds the concept at all is for
-the references alone to say (others of its kind make everything in it familiar).
+The joint result of references and pseudo-references replaces that of the references alone only if
+the two masks agree. The confidence (is the concept there at all?) is that of the references alone:
+images of the same kind would make any content similar to the references.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 ROUNDS = 1
 RELIABLE = 0.5
-"""IoU with which a found mask, used alone, must find the true references again."""
+"""IoU with the masks of the true references above which a pseudo-reference is used."""
 AGREES = 0.5
-"""IoU above which a joint mask says the same as the one that the references alone found."""
+"""IoU of the joint mask with that of the references alone above which the joint one is taken."""
 MARGIN = 0.1
-"""Patches whose score is nearer to ½ are taken for neither the concept nor the rest: 2 nats."""
+"""Patches whose score, 0..1, is nearer to ½ (2 nats) are in no pseudo-reference."""
 
 
 @dataclass(frozen=True, eq=False)
 class PseudoReference:
-    """One target that stands in as a reference."""
+    """A target with its predicted mask, used as a reference."""
 
     patches: tuple[torch.Tensor, torch.Tensor]
-    """(m, D) debiased patches, without the doubtful ones, and (m,) bool: which show the concept."""
+    """(m, D) debiased patches, those near ½ left out, and (m,) bool: which show the concept."""
     reliability: float
     """Mean IoU, 0..1, of the true references found from it alone."""
 
@@ -50,18 +50,18 @@ def consensus(
     rounds: int = ROUNDS,
     classes: int = 1,
 ) -> list[Scores]:
-    """Scores of P targets that lend each other references.
+    """Scores of P targets that are pseudo-references of each other.
 
     Args:
-        references: the true ones.
+        references: with masks given by a person.
         model: fitted to them.
         targets: P encoded targets, of one grid.
-        rounds: how often masks become references and references masks.
-        classes: how many compete in a target.
+        rounds: how often the targets are segmented with pseudo-references of the round before.
+        classes: number of classes that compete in a target.
 
     Returns:
-        P scores, in order. Each target is judged without what was found in itself; its confidence
-        is that of the references alone.
+        P scores, in order. A target is no pseudo-reference of itself; its confidence is that of the
+        references alone.
     """
     single = [likewise.score(model, t, TargetCache(t, classes)) for t in targets]
     open_model = replace(model, params=replace(model.params, presence=0.0))
@@ -91,11 +91,11 @@ def consensus_of_classes(
     models: Mapping[str, likewise.LikewiseModel],
     targets: Sequence[PatchFeatures],
 ) -> list[dict[str, Scores]]:
-    """The consensus of every class for itself: of each target, in order, label → scores.
+    """``consensus`` for each class separately: for each target, in order, label → scores.
 
     Args:
         references: of all classes.
-        models: label → what was fitted to the references of the class.
+        models: label → model fitted to the references of the class.
         targets: encoded targets, of one grid.
     """
     found = [
@@ -106,7 +106,7 @@ def consensus_of_classes(
 
 
 def _settled(own: Scores, joint: Scores) -> Scores:
-    """The joint result, unless something else was found with the references alone: disputed."""
+    """The joint result if it agrees with that of the references alone, else that one, disputed."""
     alone, together = own.patches > 0.5, joint.patches > 0.5
     if alone.any() and likewise.iou(alone, together) <= AGREES:
         return replace(own, disputed=True)
@@ -116,7 +116,7 @@ def _settled(own: Scores, joint: Scores) -> Scores:
 def _as_reference(
     references: ReferenceSet, params: likewise.Params, target: PatchFeatures, result: Scores
 ) -> PseudoReference | None:
-    """What was found in one target, tested on the true references; None if nothing was."""
+    """One target as pseudo-reference; None if its mask is empty or full."""
     from ..reference import EncodedReference, ReferenceSet
 
     mask = result.patches > 0.5
@@ -133,7 +133,7 @@ def _as_reference(
 
 
 def _reliable(found: list[PseudoReference | None]) -> dict[int, PseudoReference]:
-    """The better half of what was found, without what does not find the references again."""
+    """Index → the reliable pseudo-references, at most the better half of all."""
     known = {i: f for i, f in enumerate(found) if f is not None and f.reliability > RELIABLE}
     ranked = sorted(known, key=lambda i: -known[i].reliability)
     return {i: known[i] for i in ranked[: (len(found) + 1) // 2]}

@@ -44,7 +44,7 @@ def refine(
     import numpy as np
 
     check_refiner(refiner)
-    if not scores.gt(0.5).any():  # most of many classes; zeros take no memory before they are read
+    if not scores.gt(0.5).any():  # absent; untouched zeros take no memory
         return np.zeros(image.shape[:2], dtype=bool)
     fine = at_input_size(scores, image, input_size, refiner)
     mask: np.ndarray = (resize(fine, image.shape[:2]) > 0.5).cpu().numpy()
@@ -54,7 +54,7 @@ def refine(
 def at_input_size(
     scores: torch.Tensor, image: np.ndarray, input_size: tuple[int, int], refiner: str = "none"
 ) -> torch.Tensor:
-    """The first half of ``refine``, with its arguments: before the way to the image's own size.
+    """The first half of ``refine``, same arguments: without resizing to the size of the image.
 
     Returns:
         (H', W') float32; above 0.5 is foreground.
@@ -64,7 +64,7 @@ def at_input_size(
     from PIL import Image
 
     check_refiner(refiner)
-    if not scores.gt(0.5).any():  # nor will any pixel between them be
+    if not scores.gt(0.5).any():  # interpolation exceeds no patch
         return scores.new_zeros(input_size)
     upsampled = resize(scores, input_size)
     if refiner == "none" or not upsampled.gt(0.5).any():
@@ -83,9 +83,9 @@ def at_input_size(
 
 
 def rooted(refined: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
-    """Refined scores, but no piece of their mask that holds nothing of the plain one.
+    """Drop the connected components of a refined mask that do not overlap the unrefined mask.
 
-    Such are specks beside the thing that have its colour.
+    They are specks beside the object that have its colour.
 
     Args:
         refined: (H, W) float32 in 0..1; above 0.5 is foreground.
@@ -146,11 +146,11 @@ def compete_inside(
     wholes: Sequence[int | None],
     input_size: tuple[int, int],
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """``compete`` where classes may be parts of others: inside these, and among themselves.
+    """``compete`` if classes may be parts of others: parts of one whole compete inside it.
 
     Args:
         masks, scores, confidences, input_size: of ``compete``.
-        wholes: for each class the number, from 0, of the one it is a part of; None of most.
+        wholes: for each class the index, from 0, of the class it is a part of, or None.
 
     Returns:
         The label map, in which a part lies over its whole, and C of (H, W) bool: every class, with

@@ -1,4 +1,4 @@
-"""Segmenting files into a folder: one mask a target, whole files only, a failure ends nothing."""
+"""Segment files into a folder: one mask a target, written whole; a failure is an outcome."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def segment_files(
         resume: keep masks that are there as this run would make them.
         overwrite: also replace masks that a person made or changed.
         consensus: let targets that follow each other become references of each other.
-        limits: judge masks too, by these limits of ``quality.mask_warnings``.
-        keep: keeps more of a result than its masks.
+        limits: of ``quality.mask_warnings``; None: masks are not checked.
+        keep: see ``Keep``.
         may_write: context manager that yields whether the mask of a job may be written now.
 
     Yields:
@@ -92,7 +92,7 @@ def segment_files(
         return store(finish(job, done), manifest, run, overwrite=overwrite, may_write=may_write)
 
     def kept(job: Job) -> Outcome | str:
-        """What was kept instead, or why it is not."""
+        """The outcome if the existing mask is kept, else why it is not ('': there is none)."""
         if not overwrite and manifest.is_by_hand(job.mask):
             return Outcome(job.target, job.mask, skipped=True, by_hand=True)
         if not resume or not os.path.isfile(job.mask):  # noqa: PTH113 (long names)
@@ -112,7 +112,7 @@ def finish_files(
     limits: Mapping[str, float] | None = None,
     keep: Keep | None = None,
 ) -> Iterator[Finished]:
-    """As ``segment_files``, where somebody else is to ``store`` them."""
+    """As ``segment_files``, but nothing is written: the caller does it with ``store``."""
     finish = partial(_finish, numbers=numbers, limits=limits, keep=keep)
     yield from _each(segmenter, jobs, finish, lambda job: "", consensus)
 
@@ -172,7 +172,7 @@ def _each(
     kept: Callable[[Job], Outcome | str],
     consensus: bool,
 ) -> Iterator[R]:
-    """``last`` of every job when it is segmented, in order."""
+    """Read ahead, segment in batches, and yield ``last`` of every job in order."""
     depth = segmenter.batch_size(False)
     read = prefetch_map(partial(_read, segmenter, kept=kept), jobs, depth)
     segmented = _segmented(segmenter, read, consensus)
@@ -206,7 +206,7 @@ def _read(
 def _segmented(
     segmenter: Segmenter, read: Iterator[tuple[Job, _Read | Outcome]], consensus: bool
 ) -> Iterator[tuple[Job, SegmentedJob | Outcome]]:
-    """Segment as many as go together; what was kept or cannot be read keeps its place."""
+    """Segment in batches; outcomes of jobs kept or unreadable are passed on in their place."""
     for batch in batched(read, segmenter.batch_size(consensus)):
         images = {job: image.picture for job, image in batch if isinstance(image, _Read)}
         start = time.perf_counter()
@@ -226,7 +226,7 @@ def _segmented(
 def _try(
     segmenter: Segmenter, images: Mapping[Job, Picture], consensus: bool
 ) -> list[Result | Outcome]:
-    """Results in order; images that fail together are tried one by one, unless they must agree."""
+    """Results in order; a batch that fails is tried image by image, unless it is a consensus."""
     if not images:
         return []
     try:
@@ -241,7 +241,7 @@ def _try(
 def redo(
     done: SegmentedJob, numbers: Mapping[str, int], limits: Mapping[str, float] | None
 ) -> Finished:
-    """The mask of a job whose result was drawn anew, to be stored."""
+    """The files of a job whose result was changed by sliders, for ``store``."""
     return _finish(done.job, done, numbers=numbers, limits=limits, keep=None)
 
 
@@ -253,7 +253,7 @@ def _finish(
     limits: Mapping[str, float] | None,
     keep: Keep | None,
 ) -> Finished:
-    """Judge and encode."""
+    """Encode the files of one job and check its masks."""
     if isinstance(done, Outcome):
         return Finished(job, done)
     start = time.perf_counter()
