@@ -96,7 +96,7 @@ class ReferenceSet:
 
     shots: tuple[EncodedReference, ...]
     ranges: Ranges = field(default_factory=dict)
-    """Dtype → range of values that is mapped to 8 bits, for targets too; see ``io/stretch.py``."""
+    """Ranges that are mapped to 8 bits, of targets too; see ``io/stretch.py``."""
     _cached: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def cached(self, name: str, make: Callable[[], T]) -> T:
