@@ -35,7 +35,8 @@ from PIL import Image
 import likewise
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import Backbone
-from likewise.backbones.registry import BACKBONES, ModelShape
+from likewise.backbones.registry import BACKBONES
+from likewise.backbones.spec import ModelShape
 from likewise.backbones.vit import ViT
 from likewise.features.clustering import MergeTree, average_linkage, reciprocal_merges
 from likewise.features.debias import debias

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from likewise.backbones.registry import HieraShape
+from likewise.backbones.spec import HieraShape
 from likewise.errors import LikewiseError
 from likewise.io.images import Picture, read_picture
 from likewise.result import ClassResult, Result

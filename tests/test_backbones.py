@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from likewise.backbones import layouts, loading, registry
 from likewise.backbones.loading import load_backbone, patch_tokens
-from likewise.backbones.registry import ALIASES, BACKBONES, BackboneSpec, ModelShape, get_spec
+from likewise.backbones.registry import ALIASES, BACKBONES, get_spec
+from likewise.backbones.spec import UNKNOWN_LICENSE, BackboneSpec, ModelShape
 from likewise.backbones.vit import ViT
 from likewise.errors import BackboneError
 
@@ -335,7 +336,7 @@ def test_the_model_is_frozen_and_complete(tiny: Path) -> None:
     assert not any(p.requires_grad for p in backbone.model.parameters())
     assert patch_tokens(backbone, images(FAMILIES["dinov3"])).is_inference()
     assert (backbone.spec.image_size, backbone.spec.tau) == (1024, 0.6)
-    assert backbone.spec.license == registry.UNKNOWN_LICENSE
+    assert backbone.spec.license == UNKNOWN_LICENSE
 
 
 def test_loading_is_quiet(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,8 @@ import pytest
 from huggingface_hub import constants
 
 from likewise.backbones import download
-from likewise.backbones.registry import BACKBONES, BackboneSpec
+from likewise.backbones.registry import BACKBONES
+from likewise.backbones.spec import BackboneSpec
 from likewise.errors import BackboneError
 
 REPO, COMMIT = "org/tiny", "a" * 40

@@ -17,7 +17,7 @@ from PIL import Image
 import likewise
 from helpers import refusal
 from likewise import INSID3Params, Segmenter, build_insid3
-from likewise.backbones.registry import IMAGENET_MEAN, IMAGENET_STD
+from likewise.backbones.spec import IMAGENET_MEAN, IMAGENET_STD
 from likewise.errors import InputWarning
 from likewise.integrations.insid3_api import INSID3
 from likewise.io.masks import read_mask

@@ -15,7 +15,7 @@ LAYERS = (
 )
 """Packages and modules at the top of likewise: each imports only those before it."""
 LONGEST = 350
-LONGER = {"backbones/registry.py"}
+LONGER: set[str] = set()
 """Files with more lines than LONGEST. Shorten one and take it off; never add one."""
 FILES = sorted((SOURCE / "likewise").rglob("*.py"))
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BackboneError
-from .registry import BackboneSpec, get_spec, packaged_file
+from .registry import get_spec, packaged_file
+from .spec import BackboneSpec
 
 INDEX_SUFFIX = ".index.json"
 ETAG_TIMEOUT = 10.0  # seconds until the hub counts as unreachable

@@ -22,7 +22,7 @@ from .loading import Backbone, load_backbone, patch_tokens
 if TYPE_CHECKING:
     import torch
 
-    from .registry import BackboneSpec
+    from .spec import BackboneSpec
 
 MAX_SIDE = 8192  # 512 × 512 patches: their similarities alone take 256 GB
 BATCH = 8

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .registry import HieraShape
+from .spec import HieraShape
 
 
 class Hiera(nn.Module):

@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackboneError
-from .registry import BACKBONES, HieraShape
+from .registry import BACKBONES
+from .spec import HieraShape
 
 if TYPE_CHECKING:
     import torch

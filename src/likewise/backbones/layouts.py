@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackboneError
-from .registry import BACKBONES, ModelShape
+from .registry import BACKBONES
+from .spec import ModelShape
 
 if TYPE_CHECKING:
     import torch

@@ -23,19 +23,15 @@ from .layouts import (
 from .registry import (
     ALIASES,
     BACKBONES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     SAT_MEAN,
     SAT_STD,
-    BackboneSpec,
-    HieraShape,
-    ModelShape,
     get_spec,
     hiera_fields,
     joined_spec,
     match_shape,
     split_names,
 )
+from .spec import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, HieraShape, ModelShape
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .registry import ModelShape
+from .spec import ModelShape
 
 
 class ViT(nn.Module):
