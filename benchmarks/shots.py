@@ -16,8 +16,7 @@ from pathlib import Path
 from likewise import Segmenter
 from likewise.lab.evaluation.cache import CachedEncoder
 from likewise.lab.evaluation.episodes import choose, read_episodes
-from likewise.lab.evaluation.leave_out import interval_over_sets
-from likewise.lab.evaluation.metrics import Counts, mean_miou
+from likewise.lab.evaluation.metrics import Counts, interval_over_sets, mean_miou
 from likewise.lab.evaluation.runner import run_trials
 from likewise.refine import DEFAULT_REFINER
 

@@ -9,8 +9,8 @@ import pytest
 
 from bad_inputs import run
 from likewise.lab.evaluation.compare import EvaluationReport, read_run
-from likewise.lab.evaluation.leave_out import folds_of, interval_over_sets, leave_sets_out
-from likewise.lab.evaluation.metrics import Counts
+from likewise.lab.evaluation.leave_out import folds_of, leave_sets_out
+from likewise.lab.evaluation.metrics import Counts, interval_over_sets
 from test_cli import done
 
 SETS = [f"set{n}" for n in range(6)]

@@ -10,11 +10,10 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
 from ...errors import ImageError, note
-from ...io.annotations.shapes import LABEL
 from ..opening import is_turned, why
 from ..text_files import normal
 from . import json_files, xml_files, yolo
-from .shapes import DAMAGE, Mask, Shape, Size, listed, reason
+from .shapes import DAMAGE, LABEL, Mask, Shape, Size, listed, reason
 
 READERS: dict[str, Callable[[Path, Path, Size], list[Shape]]] = {
     ".json": json_files.read,

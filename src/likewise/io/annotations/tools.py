@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...io.annotations.shapes import LABEL
 from .shapes import (
+    LABEL,
     Mask,
     Shape,
     Size,

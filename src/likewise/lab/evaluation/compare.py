@@ -52,7 +52,7 @@ def read_run(file: Path) -> EvaluationReport:
             key = json.dumps([e["set"], e["cls"], refs, e["tgt"]])
             times[key] += 1  # lists may ask the same more than once
             episodes[f"{key} {times[key]}"] = e
-            _counts(e), _counts(e, "boundary_"), e["absent"], e["mask"]
+            counts_of(e), counts_of(e, "boundary_"), e["absent"], e["mask"]
     except (KeyError, TypeError) as error:
         raise LikewiseError(
             f"{file} is no report of `likewise eval`: write one with --out."
@@ -88,8 +88,8 @@ def compare(a: EvaluationReport, b: EvaluationReport) -> dict[str, Any]:
         LikewiseError: as for ``pair``.
     """
     pairs = pair(a, b)
-    first, second = ([_counts(p[i]) for p in pairs] for i in (0, 1))
-    edges_a, edges_b = ([_counts(p[i], "boundary_") for p in pairs] for i in (0, 1))
+    first, second = ([counts_of(p[i]) for p in pairs] for i in (0, 1))
+    edges_a, edges_b = ([counts_of(p[i], "boundary_") for p in pairs] for i in (0, 1))
     interval, intervals = paired_intervals(first, second)
     sets_a, sets_b = set_miou(first), set_miou(second)
     sizes = Counter(c.dataset for c in first)
@@ -198,7 +198,8 @@ def _row(
     return row
 
 
-def _counts(entry: Mapping[str, Any], kind: str = "") -> Counts:
+def counts_of(entry: Mapping[str, Any], kind: str = "") -> Counts:
+    """Of an episode of a report; ``kind`` "boundary_": those of its boundary."""
     numbers = entry[f"{kind}intersection"], entry[f"{kind}union"]
     return Counts(entry["set"], entry["cls"], *numbers)
 

@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import LikewiseError
-from .compare import EvaluationReport, pair
-from .metrics import Counts, class_ious, set_miou
-
-ROUNDS = 1000
+from .compare import EvaluationReport, counts_of, pair
+from .metrics import interval_over_sets, mean_miou, set_miou
 
 
 def folds_of(sets: Sequence[str], count: int) -> dict[str, int]:
@@ -53,8 +51,8 @@ def leave_sets_out(runs: Sequence[EvaluationReport], count: int = 5) -> dict[str
     """
     if len(runs) < 2:
         raise LikewiseError("one report leaves nothing to choose between: give at least two.")
-    columns = [[_counts(first) for first, _ in pair(runs[0], runs[0])]]
-    columns += [[_counts(second) for _, second in pair(runs[0], run)] for run in runs[1:]]
+    columns = [[counts_of(first) for first, _ in pair(runs[0], runs[0])]]
+    columns += [[counts_of(second) for _, second in pair(runs[0], run)] for run in runs[1:]]
     scores = [set_miou(column) for column in columns]
     folds = folds_of(list(scores[0]), count)
     best = [
@@ -65,71 +63,29 @@ def leave_sets_out(runs: Sequence[EvaluationReport], count: int = 5) -> dict[str
         for fold in range(count)
     ]
     chosen = [columns[best[folds[base.dataset]]][place] for place, base in enumerate(columns[0])]
+    base, after = mean_miou(columns[0]), mean_miou(chosen)
     left_out = set_miou(chosen)
     rows = {
         name: {"base": value, "left_out": left_out[name], "fold": folds[name]}
         for name, value in scores[0].items()
     }
     return {
-        "base": _mean(scores[0]),
-        "left_out": _mean(left_out),
-        "difference": _mean(left_out) - _mean(scores[0]),
+        "base": base,
+        "left_out": after,
+        "difference": after - base,
         "interval": list(interval_over_sets(columns[0], chosen)),
         "chosen": [str(runs[r].file) for r in best],
         "sets": rows,
         "runs": [
             {
                 "report": str(run.file),
-                "mean": _mean(score),
-                "difference": _mean(score) - _mean(scores[0]),
+                "mean": mean_miou(column),
+                "difference": mean_miou(column) - base,
                 "interval": list(interval_over_sets(columns[0], column)),
             }
-            for run, score, column in zip(runs, scores, columns, strict=True)
+            for run, column in zip(runs, columns, strict=True)
         ],
     }
-
-
-def interval_over_sets(
-    a: Sequence[Counts], b: Sequence[Counts], rounds: int = ROUNDS, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of the mean over sets of b - a, in points, for other sets of the same kind.
-
-    Every round draws sets with replacement, and the episodes within each, alike for both.
-
-    Args:
-        a: counts of one run.
-        b: counts of another run of the same episodes in the same order.
-        rounds: how often.
-        seed: of the random numbers.
-    """
-    rng = np.random.default_rng(seed)
-    groups: dict[str, list[int]] = {}
-    for place, c in enumerate(a):
-        groups.setdefault(c.dataset, []).append(place)
-    names, means = list(groups), []
-    for _ in range(rounds):
-        differences = []
-        for n in rng.integers(len(names), size=len(names)):
-            group = groups[names[n]]
-            drawn = [group[i] for i in rng.integers(len(group), size=len(group))]
-            first, second = (_one_set([x[i] for i in drawn]) for x in (a, b))
-            differences.append(second - first)
-        means.append(float(np.mean(differences)))
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _one_set(counts: Sequence[Counts]) -> float:
-    (classes,) = class_ious(counts).values()
-    return float(np.mean(list(classes.values())))
-
-
-def _mean(sets: Mapping[str, float]) -> float:
-    return float(np.mean(list(sets.values())))
-
-
-def _counts(entry: Mapping[str, Any]) -> Counts:
-    return Counts(entry["set"], entry["cls"], entry["intersection"], entry["union"])
 
 
 def leave_out_text(result: Mapping[str, Any]) -> str:

@@ -115,14 +115,45 @@ def paired_intervals(
     return _middle(means), {name: _middle(values) for name, values in sets.items()}
 
 
+def interval_over_sets(
+    a: Sequence[Counts], b: Sequence[Counts], rounds: int = 1000, seed: int = 0
+) -> Interval:
+    """95 % interval of the mean over sets of b - a, in points, for other sets of the same kind.
+
+    Every round draws sets with replacement, and the episodes within each, alike for both.
+
+    Args:
+        a: counts of one run.
+        b: counts of another run of the same episodes in the same order.
+        rounds: how often.
+        seed: of the random numbers.
+    """
+    rng, groups = np.random.default_rng(seed), _places(a)
+    means = []
+    for _ in range(rounds):
+        differences = []
+        for n in rng.integers(len(groups), size=len(groups)):
+            group = groups[n]
+            drawn = [group[i] for i in rng.integers(len(group), size=len(group))]
+            first, second = (mean_miou([x[i] for i in drawn]) for x in (a, b))
+            differences.append(second - first)
+        means.append(float(np.mean(differences)))
+    return _middle(means)
+
+
 def _resamples(counts: Sequence[Counts], rounds: int, seed: int) -> Iterator[list[int]]:
     """Places in ``counts``: as many of each set as it has, drawn with replacement."""
-    rng = np.random.default_rng(seed)
+    rng, groups = np.random.default_rng(seed), _places(counts)
+    for _ in range(rounds):
+        yield [g[i] for g in groups for i in rng.integers(len(g), size=len(g))]
+
+
+def _places(counts: Sequence[Counts]) -> list[list[int]]:
+    """For each set the places in ``counts`` of its episodes."""
     groups: dict[str, list[int]] = {}
     for place, c in enumerate(counts):
         groups.setdefault(c.dataset, []).append(place)
-    for _ in range(rounds):
-        yield [g[i] for g in groups.values() for i in rng.integers(len(g), size=len(g))]
+    return list(groups.values())
 
 
 def _middle(values: Sequence[float]) -> Interval:

@@ -7,7 +7,6 @@ NEGATIVE.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,22 +32,20 @@ WORKING = 1600
 LabelMap = npt.NDArray[np.uint8]
 
 
-def read_mask_of(workspace: Workspace, wanted: str, side: int | None = None) -> LabelMap:
+def read_mask_of(workspace: Workspace, wanted: str, side: int = WORKING) -> LabelMap:
     """(h, w) a target's mask at working size: 0 nothing, else numbers of classes.
 
     Args:
         workspace: the project.
         wanted: id of the target.
-        side: at most so many pixels a side, to look at only.
+        side: at most so many pixels a side; below WORKING to look at only.
 
     Raises:
         LikewiseError: it has none.
     """
     with workspace.lock, workspace.opened() as project:
         whole = _read(project, workspace.masked(project, wanted))
-        height, width = working_size(whole.shape)
-        scale = min(1.0, (side or math.inf) / max(height, width))
-        return _nearest(whole, (max(1, round(height * scale)), max(1, round(width * scale))))
+        return _nearest(whole, working_size(whole.shape, side))
 
 
 def correct(
@@ -218,9 +215,9 @@ def _mask_file(workspace: Workspace, path: Path, references: Sequence[ProjectRef
     return mask
 
 
-def working_size(size: Sequence[int]) -> tuple[int, int]:
-    """(h, w) at which a picture of (H, W) is shown and painted."""
-    scale = min(1.0, WORKING / max(size[:2]))
+def working_size(size: Sequence[int], side: int = WORKING) -> tuple[int, int]:
+    """(h, w) at which a picture of (H, W) is shown and painted: at most so many pixels a side."""
+    scale = min(1.0, min(side, WORKING) / max(size[:2]))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 

@@ -266,7 +266,7 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: PageWorker, feed: F
         return _binary(found[0].blob() + values.tobytes())
 
     @app.get("/api/targets/{wanted}/mask")
-    def mask(wanted: str, side: Annotated[int | None, Query(ge=1)] = None) -> Response:
+    def mask(wanted: str, side: Annotated[int, Query(ge=1)] = marks.WORKING) -> Response:
         return _raw(marks.read_mask_of(workspace, wanted, side))
 
     @app.put("/api/targets/{wanted}/verdict")

@@ -87,7 +87,7 @@ export class Grid {
     } catch (error) { toast(error.message); }
   }
 
-  // True once the card has its layers, or the mask that a person made or judged.
+  // True once the card has its mask and, unless a person made or judged that, its layers.
   async fetch(card) {
     const { id, state, made, mask } = card.target, held = fixed(card.target);
     if (state !== "done") return Boolean(card.layers);
