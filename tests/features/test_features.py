@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from likewise.features import correspondence
 from likewise.features.debias import debias, positional_basis, resolve_rank
 from likewise.features.grid import mask_to_grid
 from likewise.features.prototypes import cluster_means, cluster_prototypes, reference_prototype
+from tiny import make_backbone
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -100,24 +100,8 @@ def test_debiased_features_are_unit_and_orthogonal_to_the_basis(rank: int) -> No
 @pytest.fixture(scope="module")
 def vits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random DINOv3 ViT-S of two blocks, as a Hugging Face folder."""
-    from transformers import DINOv3ViTConfig, DINOv3ViTModel
-
-    torch.manual_seed(0)
-    config = DINOv3ViTConfig(
-        hidden_size=384,
-        num_hidden_layers=2,
-        num_attention_heads=6,
-        intermediate_size=1536,
-        num_register_tokens=4,
-    )
     folder = tmp_path_factory.mktemp("models") / "vits"
-    model: Any = DINOv3ViTModel(config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "weight" in name and parameter.ndim > 1:
-                parameter.normal_(std=parameter[0].numel() ** -0.5)
-    model.save_pretrained(folder)
-    return folder
+    return make_backbone(folder, dim=384, heads=6, mlp_dim=1536)
 
 
 def scene(seed: int, flipped: bool = False) -> np.ndarray:

@@ -12,6 +12,7 @@ from boxes import DIM, LEFT, LOW, RIGHT, SIDE, inside, picture
 from likewise import Segmenter, build_insid3
 from likewise.backbones.encoder import Encoder
 from likewise.io.encoding import write_image, write_mask
+from tiny import make_backbone
 
 
 @pytest.fixture(autouse=True)
@@ -24,28 +25,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random DINOv3 of two blocks, as a Hugging Face folder."""
-    from transformers import DINOv3ViTConfig, DINOv3ViTModel
-
-    config = DINOv3ViTConfig(
-        hidden_size=DIM,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=96,
-        num_register_tokens=4,
-    )
-    model: Any = DINOv3ViTModel(config)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "token" in name:
-                parameter.normal_(std=0.02, generator=generator)
-            elif parameter.ndim > 1:
-                parameter.normal_(std=parameter[0].numel() ** -0.5, generator=generator)
-            else:
-                parameter.fill_(0 if "bias" in name else 1)
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    model.save_pretrained(folder)
-    return folder
+    return make_backbone(tmp_path_factory.mktemp("models") / "tiny", DIM)
 
 
 @pytest.fixture
