@@ -85,19 +85,7 @@ class PromptSolver:
         for row, corners in zip(at, where, strict=True):
             for i, weight in corners:
                 row[i] += weight
-        before, among = at @ mean, at @ K
-        among = (among + among.T) / 2 + NOISE * np.eye(len(points))
-        pulls = sign * before < MARGIN
-        a = np.zeros(len(points))
-        for _ in range(ROUNDS):
-            a[:] = 0
-            a[pulls] = np.linalg.solve(
-                among[np.ix_(pulls, pulls)], (sign * MARGIN - before)[pulls]
-            )
-            wanted = np.where(pulls, a * sign > 0, sign * (before + among @ a) < MARGIN - 0.5)
-            if (wanted == pulls).all():
-                break
-            pulls = wanted
+        a = pulls(at @ mean, at @ K, sign, MARGIN)
         return np.asarray(mean + K @ a)
 
     def corners(self, x: float, y: float) -> list[tuple[int, float]]:
@@ -180,6 +168,34 @@ class PromptSolver:
         if not (found[inside] > 0).any():  # what is in the box looks like all else
             found = found - np.quantile(found[inside], 0.5)
         return np.where(inside, found.clip(-MARGIN, MARGIN), -MARGIN)
+
+
+def pulls(before: Floats, among: Floats, sign: Floats, margin: float) -> Floats:
+    """How much each of n points pulls, so that all have their sign by a margin.
+
+    Those that have it already do not pull, nor those that would pull to the other side.
+
+    Args:
+        before: (n,) values at the points without any pull.
+        among: (n, n) covariances of the points.
+        sign: (n,) 1 or -1.
+        margin: above 0.
+
+    Returns:
+        (n,): the values become ``before + among @ pulls``.
+    """
+    among = (among + among.T) / 2 + NOISE * np.eye(len(sign))
+    active, a = sign * before < margin, np.zeros(len(sign))
+    for _ in range(ROUNDS):
+        a[:] = 0
+        wanted = (sign * margin - before)[active]
+        a[active] = np.linalg.solve(among[np.ix_(active, active)], wanted)
+        short = sign * (before + among @ a) < 0.95 * margin
+        changed = np.where(active, a * sign > 0, short)
+        if (changed == active).all():
+            break
+        active = changed
+    return a
 
 
 @dataclass(frozen=True, eq=False)
