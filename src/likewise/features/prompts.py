@@ -18,7 +18,6 @@ whose side is clear already has a = 0: it moves nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,12 +48,12 @@ CHANGES = 8
 """Most changes of the set of points that pull."""
 ROUNDS, LEARN, CONTRAST = 3, 2.0, 6.0
 """Rounds of learning from what was found; the share of its contrast that is added; most nats."""
-DENSITY_TEMPERATURE, MOST_COMPARED = 0.1, 4096
+DENSITY_TEMPERATURE, MOST_COMPARED = 0.1, 2304
 """Of the kernel densities; and how many patches they are made of."""
 
 
 class PromptSolver:
-    """Posterior log-odds of the patches of one image; what depends on it alone is kept.
+    """Posterior log-odds of the patches of one image; what depends on it alone is made once.
 
     Args:
         target: its N patches.
@@ -67,6 +66,13 @@ class PromptSolver:
         place = np.arange(h * w)
         self.y, self.x = place // w, place % w
         self._columns: dict[int, Floats] = {}
+        self._graph = factor(self.features, target.grid)
+        # Every second patch, say, where there are many.
+        self._some = slice(None, None, -(-len(self.features) // MOST_COMPARED))
+        cosines = self.features @ self.features[self._some].T
+        cosines -= 1
+        cosines /= DENSITY_TEMPERATURE
+        self._kernel = np.exp(cosines, out=cosines)
 
     def solve(self, mean: Floats, points: Floats) -> Floats:
         """The log-odds given points.
@@ -108,9 +114,8 @@ class PromptSolver:
         Returns:
             (N,) nats within ±CONTRAST.
         """
-        some, kernel = self._kernel
-        share = 1 / (1 + np.exp(-nats[some].clip(-30, 30)))
-        sums = kernel @ np.stack([share, 1 - share], axis=1).astype(np.float32)
+        share = 1 / (1 + np.exp(-nats[self._some].clip(-30, 30)))
+        sums = self._kernel @ np.stack([share, 1 - share], axis=1).astype(np.float32)
         logs = np.log(sums + 1e-30).astype(np.float64)
         sizes = np.log1p(share.sum()) - np.log1p((1 - share).sum())
         return np.asarray((logs[:, 0] - logs[:, 1] - 0.5 * sizes).clip(-CONTRAST, CONTRAST))
@@ -146,17 +151,6 @@ class PromptSolver:
             )
             self._columns[i] = sum(w * p for w, p in zip(WEIGHTS, parts, strict=True))
         return self._columns[i]
-
-    @cached_property
-    def _graph(self) -> Factor:
-        return factor(self.features, self.target.grid)
-
-    @cached_property
-    def _kernel(self) -> tuple[slice, npt.NDArray[np.float32]]:
-        """Some of the patches, and (N, some) kernel values of all with them."""
-        some = slice(None, None, -(-len(self.features) // MOST_COMPARED))
-        cosines = self.features @ self.features[some].T
-        return some, np.exp((cosines - 1) / DENSITY_TEMPERATURE)
 
     def box(self, box: tuple[float, float, float, float], known: Floats | None) -> Floats:
         """Mean of the process for a box: the background outside; inside what differs from it.
