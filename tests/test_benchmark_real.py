@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bad_inputs import run, sandbox
-from likewise.lab.evaluation.contours import contour_f
+from likewise.lab.evaluation.metrics import contour_f
 from likewise.segmenter import Segmenter
 
 BENCH = Path(__file__).resolve().parents[2] / "shared" / "bench"
@@ -78,7 +78,7 @@ def test_davis_videos(tmp_path: Path) -> None:
 
 
 def test_suim_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("likewise.lab.evaluation.datasets.suim.CLASSES", tuple(SUIM))
+    monkeypatch.setattr("likewise.lab.evaluation.datasets.folders.SUIM_CLASSES", tuple(SUIM))
     lay_out_suim(tmp_path / "data")
     with sandbox(tmp_path):
         ran = run(["benchmark", "suim", "--size", "144", "--episodes", "6", "--json"])

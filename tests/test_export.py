@@ -20,6 +20,7 @@ from likewise.export.annotations import (
     Annotation,
     ImageMaskPair,
     Names,
+    find_instances,
     find_pairs,
     is_validation,
     read_annotation,
@@ -27,7 +28,6 @@ from likewise.export.annotations import (
     read_scores,
 )
 from likewise.export.dataset import FORMATS, ExportSettings, find_writer, write_dataset
-from likewise.export.instances import find_instances
 from likewise.export.outlines import MIN_IOU, outline
 from likewise.export.voc import voc_colour
 from likewise.instances import Instance, draw

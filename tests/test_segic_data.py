@@ -17,7 +17,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 from helpers import refusal
 from likewise.lab.segic.data.augment import (
-    LEAST,
+    MIN_SHARE,
     PADDING,
     View,
     degrade,
@@ -29,12 +29,10 @@ from likewise.lab.segic.data.augment import (
     whole,
 )
 from likewise.lab.segic.data.coco import Coco
-from likewise.lab.segic.data.compose import Pasting, compose
+from likewise.lab.segic.data.compose import Pasting, Photos, compose
 from likewise.lab.segic.data.folders import read_folder, read_sets
-from likewise.lab.segic.data.kept import ReadCache
-from likewise.lab.segic.data.marked import Augmentation
+from likewise.lab.segic.data.marked import Augmentation, ReadCache
 from likewise.lab.segic.data.pairs import Mixture, Source, TrainingPair, grid
-from likewise.lab.segic.data.photos import Photos
 from likewise.lab.segic.data.stamps import TUXPAINT, Stamps, class_names
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools
@@ -105,7 +103,7 @@ def test_what_is_marked_moves_with_the_picture(look) -> None:
         if seed % 2:
             seen = flip(seen)
         assert seen.image.shape == (SIZE, SIZE, 3)
-        assert seen.mask.mean() >= LEAST
+        assert seen.mask.mean() >= MIN_SHARE
         assert agree(seen.mask, is_red(seen.image)) > 0.75
         green = (seen.image[..., 1] > 1.5 * seen.image[..., 0].astype(int)) & seen.valid
         assert agree(seen.others.any(axis=0), green) > 0.6 or green.sum() < 60
@@ -315,7 +313,7 @@ def test_real_stamps(photos: Photos) -> None:
         pair = source.sample(seeded(seed), 160)
         check(pair, 160)
         shares.append(pair.target_mask.mean())
-    assert min(shares) >= LEAST
+    assert min(shares) >= MIN_SHARE
     kinds = Stamps(TUXPAINT / "animals", photos, by_folder=("birds", "fish"))
     assert set(kinds.classes) == {"birds", "fish"}
 
@@ -370,7 +368,7 @@ def test_the_two_pictures_of_a_pair_differ(tmp_path: Path) -> None:
 
 def test_pieces_of_a_value_are_objects(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "set")
-    pieces, values = (open_folder(folder, entities=e) for e in ("pieces", "values"))
+    pieces, values = (open_folder(folder, entities=e) for e in ("components", "values"))
     whole_areas, halves = [], []
     for seed in range(40):
         for source, areas in ((values, whole_areas), (pieces, halves)):
@@ -600,7 +598,7 @@ def make_mixture(folder: Path, photos: Photos) -> Mixture:
     sources: list[Source] = [
         Stamps(write_stamps(folder / "stamps"), photos, length=10),
         open_folder(write_folder(folder / "set"), augmentation=Augmentation(wear=0.5)),
-        open_folder(folder / "set", entities="pieces"),
+        open_folder(folder / "set", entities="components"),
     ]
     return Mixture(sources, SIZE)
 

@@ -25,7 +25,7 @@ from likewise.class_names import wholes_of
 from likewise.errors import InputWarning
 from likewise.features import target_cache
 from likewise.features.debias import positional_basis
-from likewise.features.grid import mask_to_grid
+from likewise.features.patch_features import mask_to_grid
 from likewise.io.encoding import write_image, write_mask
 from likewise.io.images import Picture, read_image
 from likewise.io.masks import read_mask

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
-from ..features.clustering import MergeTree
+from ..features.clustering import MergeTree, cluster_means, cluster_prototypes, reference_prototype
 from ..features.correspondence import nearest
 from ..features.patch_features import PatchFeatures
-from ..features.prototypes import cluster_means, cluster_prototypes, reference_prototype
 from ..features.target_cache import TargetCache
 from . import TAU, Abilities, MethodParams, Scores
 

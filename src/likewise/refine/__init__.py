@@ -98,11 +98,11 @@ def rooted(refined: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
     import torch
     from scipy.ndimage import label
 
-    pieces, count = label((refined > 0.5).cpu().numpy())
-    kept = np.zeros(count + 1, dtype=bool)
-    kept[pieces[(plain > 0.5).cpu().numpy()]] = True
-    kept[0] = True  # background stays as it is
-    return torch.where(torch.from_numpy(kept[pieces]).to(refined.device), refined, 0.0)
+    components, count = label((refined > 0.5).cpu().numpy())
+    overlaps = np.zeros(count + 1, dtype=bool)
+    overlaps[components[(plain > 0.5).cpu().numpy()]] = True
+    overlaps[0] = True  # background stays as it is
+    return torch.where(torch.from_numpy(overlaps[components]).to(refined.device), refined, 0.0)
 
 
 def compete(

@@ -87,7 +87,7 @@ class Memory:
         return [f for k, f in enumerate(frames) if k != worst][-count:] if count else []
 
 
-def taught(
+def extend_segmenter(
     segmenter: Segmenter,
     frames: Sequence[tuple[PatchFeatures, Mapping[str, torch.Tensor]]],
     pure: float,

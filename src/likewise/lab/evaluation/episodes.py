@@ -29,7 +29,7 @@ class MaskedImage:
     image: Path
     mask: Path | RunLengths
     value: int | None
-    least: int | None = None
+    min_value: int | None = None
     """Grey from which on a mask is foreground, instead of ``value``."""
     void: int | None = None
     """Value of pixels that count neither way."""

@@ -141,11 +141,21 @@ def sha256(path: Path) -> str:
 
 
 def marked_entry(
-    image: Path, mask: Path | RunLengths, root: Path, *, value: int | None = None, **more: Any
+    image: Path,
+    mask: Path | RunLengths,
+    root: Path,
+    *,
+    value: int | None = None,
+    min_value: int | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
-    """A ``MaskedImage`` for a manifest: paths relative to the data root, only what is not None."""
+    """A ``MaskedImage`` for a manifest: paths relative to the data root, no entry that is None.
+
+    ``min_value`` is called ``least`` in the file.
+    """
     place: Any = asdict(mask) if isinstance(mask, RunLengths) else mask.relative_to(root).as_posix()
-    entry = {"image": image.relative_to(root).as_posix(), "mask": place, "value": value, **more}
+    entry = {"image": image.relative_to(root).as_posix(), "mask": place, "value": value}
+    entry |= {"least": min_value, **more}
     return {name: what for name, what in entry.items() if what is not None}
 
 

@@ -37,8 +37,8 @@ def read_marked(
         marked: what to read. A mask of another size than its image is resized to it, nearest
             neighbour.
         pixels: the image (or its part), if it was read already.
-        strict: a plain mask file (no ``least``, ``void``, ``box`` or run lengths) goes by the rules
-            of ``read_mask``: it must mark something, and not everything.
+        strict: a mask file without ``min_value``, ``void`` and ``box`` goes by the rules of
+            ``read_mask``: it must mark something, and not everything.
 
     Returns:
         (H, W, 3) uint8, (H, W) bool, and (H, W) bool or None.
@@ -100,8 +100,8 @@ def read_labels(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[
 def _read_values(
     marked: MaskedImage, path: Path, size: tuple[int, int]
 ) -> tuple[Bools, Bools | None]:
-    if marked.least is not None:
-        return read_labels(path, size) >= marked.least, None
+    if marked.min_value is not None:
+        return read_labels(path, size) >= marked.min_value, None
     values = read_labels(path, size)
     return values == marked.value, None if marked.void is None else values == marked.void
 

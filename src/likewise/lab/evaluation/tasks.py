@@ -11,9 +11,8 @@ import numpy as np
 from ...io.images import read_image
 from ...reference import EncodedReference, Reference, ReferenceSet, encode_references
 from ...refine import resize
-from .contours import contour_f
 from .manifest import BenchmarkManifest, Entry, as_marked, as_trial
-from .metrics import Counts, count
+from .metrics import Counts, contour_f, count
 from .reading import read_benchmark_reference, read_marked
 from .runner import run_trials
 from .stopwatch import Stopwatch

@@ -17,7 +17,7 @@ from ....errors import LikewiseError
 from . import Benchmark, Built, read_lines
 
 
-def build(root: Path, shots: int, benchmark: Benchmark) -> Built:
+def spair(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """Every pair of the list; a point is right within a share of the target box's longer side."""
     if shots > 1:
         raise LikewiseError("SPair-71k has one reference a pair: leave out --shots.")

@@ -17,7 +17,7 @@ RGB = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 PADDING = (124, 116, 104)  # the mean of ImageNet: nothing, to a backbone
-LEAST = 0.0015
+MIN_SHARE = 0.0015
 """Share of the square that an entity must keep to be asked for: about a patch."""
 _TRIES = 8
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -121,7 +121,7 @@ def look_at(view: View, size: int, rng: np.random.Generator, look: Look) -> View
     for _ in range(_TRIES):
         seen = look(view, size, rng)
         share = seen.mask.mean()
-        if not asked or LEAST <= share <= 0.95 * seen.valid.mean():
+        if not asked or MIN_SHARE <= share <= 0.95 * seen.valid.mean():
             return _tidy(seen)
     seen = whole(view, size)
     if not seen.mask.any():  # so small that every sample missed it
@@ -235,4 +235,4 @@ def _resample(view: View, spans: Sequence[tuple[float, float, int, int]], size: 
 def _tidy(view: View) -> View:
     """Other entities apart from the entity, and without those of which too little is left."""
     others = view.others & ~view.mask
-    return View(view.image, view.mask, others[others.mean(axis=(1, 2)) >= LEAST], view.valid)
+    return View(view.image, view.mask, others[others.mean(axis=(1, 2)) >= MIN_SHARE], view.valid)

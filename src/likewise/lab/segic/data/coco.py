@@ -17,8 +17,7 @@ from ....io.opening import why
 from ....io.text_files import read_json
 from ...evaluation.datasets.runs import pycocotools
 from .augment import Mask, View, shrink
-from .kept import ReadCache
-from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair
+from .marked import LONGEST, SMALLEST, Augmentation, ReadCache, class_pair, object_pair
 from .pairs import NEGATIVES, TrainingPair
 
 _TRIES = 20

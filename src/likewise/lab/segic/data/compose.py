@@ -1,20 +1,65 @@
-"""Cut-outs pasted on a photograph, with the exact mask of what is seen of each."""
+"""Photographs, and cut-outs pasted on them with the exact mask of the visible part of each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from .augment import RGB, degrade, jitter_colour
+from ....errors import LikewiseError
+from ....io.formats import is_image_name
+from ....io.images import read_image
+from .augment import RGB, degrade, jitter_colour, shrink
+from .marked import ReadCache
 
 Resampling = Image.Resampling
+_PHOTO_SIDE = 1400  # longer side, in pixels, at which photographs are cached
 _QUADS = 3  # of the mesh that bends a cut-out, along each side
 _HALF = [0] * 128 + [255] * 128
 _ENLARGED = 3.0  # times its own size, at most: more is only blur
+
+
+class Photos:
+    """Random parts of photographs."""
+
+    def __init__(self, places: Sequence[Path]) -> None:
+        """Files, and folders with all below them.
+
+        Raises:
+            LikewiseError: a place does not exist, or none holds a picture.
+        """
+        files = []
+        for place in places:
+            if not place.exists():
+                raise LikewiseError(f"{place} does not exist: give folders of photographs.")
+            inside = sorted(place.rglob("*")) if place.is_dir() else [place]
+            files += [p for p in inside if is_image_name(p) and p.is_file()]
+        if not files:
+            raise LikewiseError(
+                f"there is no picture in {', '.join(map(str, places)) or 'no folder'} to put "
+                "things on: give folders of photographs."
+            )
+        self.files = files
+        self._read = ReadCache(_read_photo)
+
+    def part(self, rng: np.random.Generator, size: int) -> Image.Image:
+        """A square of a photograph, sometimes mirrored, RGB, of ``size`` pixels."""
+        (pixels,) = self._read(self.files[rng.integers(len(self.files))])
+        height, width = pixels.shape[:2]
+        side = max(1, round(min(height, width) * rng.uniform(0.3, 1.0)))
+        top, left = (int(rng.integers(0, full - side + 1)) for full in (height, width))
+        square = Image.fromarray(pixels[top : top + side, left : left + side])
+        square = square.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=1.5)
+        mirrored = rng.random() < 0.5
+        return square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else square
+
+
+def _read_photo(file: Path) -> tuple[np.ndarray, ...]:
+    return (shrink(read_image(file), [], _PHOTO_SIDE)[0],)
 
 
 @dataclass(frozen=True)

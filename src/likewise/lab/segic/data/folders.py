@@ -17,11 +17,10 @@ from ....io.images import read_image
 from ...evaluation.episodes import read_episodes
 from ...evaluation.reading import read_labels
 from .augment import View, shrink
-from .kept import ReadCache
-from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair, some
+from .marked import LONGEST, SMALLEST, Augmentation, ReadCache, class_pair, object_pair, some
 from .pairs import TrainingPair
 
-ENTITIES = ("classes", "values", "pieces")
+ENTITIES = ("classes", "values", "components")
 _TRIES = 20
 
 
@@ -53,8 +52,8 @@ class LabelMapFolder:
             name: of the data set.
             classes: what of it is where: pictures and the values of their label maps.
             entities: ``classes``: a pair is all of a class in two pictures. ``values``,
-                ``pieces``: two views of one object, which is a value of a label map, or an
-                8-connected piece of one.
+                ``components``: two views of one object, which is a value of a label map, or an
+                8-connected component of one.
             background: values that are nothing in particular, so no negatives either.
             ignored: values of pixels that do not count.
             absent: share of pairs of a class whose target does not show it, 0..1.
@@ -98,7 +97,7 @@ class LabelMapFolder:
         item = self._items[rng.integers(len(self._items))]
         category, value = self._of[item][rng.integers(len(self._of[item]))]
         if self.entities != "classes":
-            view = self._view(item, value, rng, pieces=self.entities == "pieces")
+            view = self._view(item, value, rng, components=self.entities == "components")
             return object_pair(view, category, size, rng, self._augmentation)
         places = [place for place in self.classes[category] if place[0] != item]
         reference = self._view(*places[rng.integers(len(places))], rng)
@@ -118,14 +117,14 @@ class LabelMapFolder:
         return None
 
     def _view(
-        self, item: LabelledImage, value: int, rng: np.random.Generator, pieces: bool = False
+        self, item: LabelledImage, value: int, rng: np.random.Generator, components: bool = False
     ) -> View:
         image, labels = self._read(item)
         mask = labels == value
         values = np.setdiff1d(labels, [*self._apart, value])
         others = some(values, rng)[:, None, None] == labels
-        if pieces:
-            mask, others = _pieces(mask, labels, values, rng)
+        if components:
+            mask, others = _component(mask, labels, values, rng)
         return View(image, mask, others, ~np.isin(labels, self._ignored))
 
 
@@ -259,20 +258,31 @@ def _read(item: LabelledImage) -> tuple[np.ndarray, ...]:
     return image, labels
 
 
-def _pieces(
+def _component(
     mask: npt.NDArray[np.bool_],
     labels: np.ndarray,
     values: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """One piece of a mask, larger ones more often, and others of it and of other values."""
+    """One connected component of a mask, drawn by area, and entities to be negatives.
+
+    Args:
+        mask: (H, W) bool, the pixels of one value.
+        labels: (H, W) int32, the label map.
+        values: (V,) other values of the label map.
+        rng: of the draw.
+
+    Returns:
+        (H, W) bool of the component, and (n, H, W) bool of other components and values, n at most
+        NEGATIVES.
+    """
     from scipy import ndimage
 
     parts, _ = ndimage.label(mask, CORNERS)
     areas = np.bincount(parts.ravel())
     areas[0] = 0
     chosen = rng.choice(len(areas), p=areas / areas.sum())
-    pieces = [parts == n for n in np.flatnonzero(areas >= SMALLEST * mask.size) if n != chosen]
-    pieces += [labels == value for value in values]
-    others = np.stack(pieces) if pieces else np.zeros((0, *mask.shape), bool)
+    components = [parts == n for n in np.flatnonzero(areas >= SMALLEST * mask.size) if n != chosen]
+    components += [labels == value for value in values]
+    others = np.stack(components) if components else np.zeros((0, *mask.shape), bool)
     return parts == chosen, some(others, rng)

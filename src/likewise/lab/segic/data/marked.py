@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
+from typing import Generic, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -23,6 +26,8 @@ LONGEST = 1024
 """Longer side in pixels at which pictures are kept."""
 SMALLEST = 0.002
 """Share of its picture that an entity needs to be asked for."""
+K = TypeVar("K", bound=Hashable)
+CACHE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -110,3 +115,39 @@ def _relit(view: View, rng: np.random.Generator, a: Augmentation) -> View:
     if rng.random() < a.colour:
         image = jitter_colour(image, rng, 0.4)
     return View(np.asarray(degrade(image, rng, a.wear)), view.mask, view.others, view.valid)
+
+
+class ReadCache(Generic[K]):
+    """A function of reading that remembers its last results, as many as fit into a limit."""
+
+    def __init__(
+        self, read: Callable[[K], tuple[np.ndarray, ...]], limit: int = CACHE_BYTES
+    ) -> None:
+        """``limit`` is in bytes of arrays; the result used longest ago goes first."""
+        self._read, self._limit, self._bytes = read, limit, 0
+        self._found: dict[K, tuple[np.ndarray, ...]] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process begins with nothing."""
+        return type(self), (self._read, self._limit)
+
+    def __call__(self, key: K) -> tuple[np.ndarray, ...]:
+        """What ``read(key)`` returned, not to be written to."""
+        with self._lock:
+            found = self._found.pop(key, None)
+            if found is not None:
+                self._found[key] = found  # the last used is the last
+                return found
+        read = self._read(key)
+        with self._lock:
+            if key not in self._found:
+                self._found[key] = read
+                self._bytes += _bytes(read)
+            while self._bytes > self._limit:
+                self._bytes -= _bytes(self._found.pop(next(iter(self._found))))
+        return read
+
+
+def _bytes(arrays: tuple[np.ndarray, ...]) -> int:
+    return sum(array.nbytes for array in arrays)

@@ -10,11 +10,10 @@ from ....errors import LikewiseError
 from ....project.settings import check_kinds
 from ..training.config import Config
 from .coco import Coco
-from .compose import Pasting
+from .compose import Pasting, Photos
 from .folders import read_folder, read_sets
 from .marked import Augmentation
 from .pairs import Mixture, Source
-from .photos import Photos
 from .stamps import KINDS as STAMP_KINDS
 from .stamps import TUXPAINT, Stamps
 

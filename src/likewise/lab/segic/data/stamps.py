@@ -18,11 +18,10 @@ from PIL import Image
 from ....errors import ImageError, LikewiseError
 from ....io.decoding import decode
 from ....io.prefetch import prefetch_map
-from .augment import LEAST
-from .compose import Pasting, Scene, compose
-from .kept import ReadCache
+from .augment import MIN_SHARE
+from .compose import Pasting, Photos, Scene, compose
+from .marked import ReadCache
 from .pairs import NEGATIVES, TrainingPair
-from .photos import Photos
 
 TUXPAINT = Path("/usr/share/tuxpaint/stamps")
 """Where Debian puts the stamps."""
@@ -133,7 +132,7 @@ class Stamps:
         wanted = [] if rng.random() < self.absent else [second, *copies]
         target, target_mask = self._scene(wanted, also, rng, size, 0.35)
         others = [reference.labels == k for k in range(2, 2 + len(around))]
-        seen = [o for o in others if o.mean() >= LEAST]
+        seen = [o for o in others if o.mean() >= MIN_SHARE]
         chosen = [seen[i] for i in rng.permutation(len(seen))[:NEGATIVES]]
         return TrainingPair(
             reference.image,
@@ -167,8 +166,10 @@ class Stamps:
             last = attempt == _TRIES
             scene = compose(photo, things, rng, self._pasting, easy=last)
             counts = np.bincount(scene.labels.ravel(), minlength=len(things) + 1)[1:]
-            least = LEAST * size * size
-            seen = all(counts[k] >= max(least, share * scene.whole[k]) for k in range(len(wanted)))
+            min_pixels = MIN_SHARE * size * size
+            seen = all(
+                counts[k] >= max(min_pixels, share * scene.whole[k]) for k in range(len(wanted))
+            )
             if seen or last:
                 break
         mask = (scene.labels > 0) & (scene.labels <= len(wanted))

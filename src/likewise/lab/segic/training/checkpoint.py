@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....errors import LikewiseError
 from ....io.files import write_whole
-from .curve import HistoryRow
+from .history import HistoryRow
 
 if TYPE_CHECKING:
     import torch

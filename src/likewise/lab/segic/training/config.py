@@ -154,14 +154,14 @@ def read_config(path: Path) -> Config:
     return config
 
 
-LEAST: Mapping[str, float] = {
+MINIMUM: Mapping[str, float] = {
     **dict.fromkeys(("steps", "batch", "points", "every"), 1),
     **dict.fromkeys(("seed", "data_seed", "pairs", "warmup", "workers", "limit", "minutes"), 0),
     **dict.fromkeys(("lr", "weight_decay", "clip", "drop", "ema", "reversion", "negatives"), 0),
     **dict.fromkeys(("image_size", "block"), 0),
     "rank": -1,
 }
-MOST: Mapping[str, float] = {
+MAXIMUM: Mapping[str, float] = {
     **dict.fromkeys(("drop", "reversion", "negatives"), 1),
     "ema": 0.99999,
     "lr": 1,
@@ -179,10 +179,10 @@ def _table(
     known = {key: plain.get(kind, kind) for key, kind in kinds.items() if key not in apart}
     check_kinds(path, where, values, known)
     for key, value in values.items():
-        if not LEAST.get(key, -math.inf) <= _number(value) <= MOST.get(key, math.inf):
+        if not MINIMUM.get(key, -math.inf) <= _number(value) <= MAXIMUM.get(key, math.inf):
             raise LikewiseError(
-                f"{path}: {where}{key} is {value}: give at least {LEAST[key]}"
-                + (f" and at most {MOST[key]}." if key in MOST else ".")
+                f"{path}: {where}{key} is {value}: give at least {MINIMUM[key]}"
+                + (f" and at most {MAXIMUM[key]}." if key in MAXIMUM else ".")
             )
         if key == "sets" and not all(isinstance(name, str) for name in value):
             raise LikewiseError(f"{path}: {where}sets holds what is no text: put it in quotes.")

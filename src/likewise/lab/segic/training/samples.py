@@ -12,7 +12,7 @@ import numpy as np
 
 from ....backbones.encoder import cache_folder
 from ....errors import LikewiseError
-from ....features.grid import mask_to_grid
+from ....features.patch_features import mask_to_grid
 from ....io.files import write_whole
 from ....io.prefetch import batched
 from ....methods.segic.text import TASKS

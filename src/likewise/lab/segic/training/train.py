@@ -19,10 +19,10 @@ from ....errors import LikewiseError, explained_memory
 from ....methods.segic.decoder import INSTRUCTIONS, Decoder
 from ....methods.segic.files import Trained, check_backbone, load_decoder, save_decoder
 from ....run.jobs import check_outputs
+from .batches import batches
 from .checkpoint import NAME, State, load_state, save_state
 from .config import Config, shape_of
-from .curve import HistoryRow, check_matplotlib, write_curve
-from .feed import feed
+from .history import HistoryRow, check_matplotlib, write_history
 from .processes import Processes
 from .samples import Draw, SamplePool, Samples
 from .step import Mixed, ask, task_loss
@@ -220,13 +220,13 @@ def train(
         if all_.rank == 0:
             save_decoder(folder / "decoder.safetensors", trainer.best, trained)
             save_state(folder, state, config, trained)
-            write_curve(folder, state.rows)
+            write_history(folder, state.rows)
 
     before = state.rows[-1].seconds if state.rows else 0.0
     start = kept = time.monotonic()
     stopped = False
     with interruptions() as asked:
-        for samples in feed(config, source, encoder, state.step, all_.part(config.batch)):
+        for samples in batches(config, source, encoder, state.step, all_.part(config.batch)):
             loss = trainer.step(samples)
             # All must stop at the same step.
             losses, asks = zip(*all_.gathered((loss, bool(asked))), strict=True)

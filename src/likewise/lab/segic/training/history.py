@@ -36,7 +36,7 @@ def check_matplotlib() -> None:
         ) from error
 
 
-def write_curve(folder: Path, rows: Sequence[HistoryRow]) -> None:
+def write_history(folder: Path, rows: Sequence[HistoryRow]) -> None:
     """Write ``curve.csv`` and ``curve.png``.
 
     Raises:

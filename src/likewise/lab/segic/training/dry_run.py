@@ -13,8 +13,8 @@ import torch
 from ....backbones.encoder import Encoder
 from ....io.encoding import write_image
 from ..data.pairs import grid
+from .batches import order
 from .config import Config
-from .feed import order
 from .processes import Processes
 from .samples import Draw, encode_pairs
 from .train import Trainer, parameters
@@ -24,7 +24,7 @@ SHOWN = 12
 """Pairs in the picture."""
 
 
-def rehearse(config: Config, encoder: Encoder, draw: Draw, all_: Processes) -> dict[str, Any]:
+def dry_run_report(config: Config, encoder: Encoder, draw: Draw, all_: Processes) -> dict[str, Any]:
     """Two steps, a validation on 2 samples, and ``pairs.jpg`` in the folder; nothing else is kept.
 
     Args:

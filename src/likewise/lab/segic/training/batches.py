@@ -47,7 +47,7 @@ class Drawn:
             return error
 
 
-def feed(
+def batches(
     config: Config, source: SamplePool | Draw, encoder: Encoder, start: int, part: slice
 ) -> Iterator[Samples]:
     """The samples of every step from ``start`` on; of each batch a part.
@@ -55,11 +55,11 @@ def feed(
     Raises:
         LikewiseError: if a pair cannot be drawn or read.
     """
-    batches = (order(config, step)[part] for step in range(start, config.steps))
+    numbers = (order(config, step)[part] for step in range(start, config.steps))
     if isinstance(source, SamplePool):
-        yield from map(source.batch, batches)
+        yield from map(source.batch, numbers)
         return
-    for drawn in _loaded(Drawn(source, config.data_seed), list(batches), config.workers):
+    for drawn in _loaded(Drawn(source, config.data_seed), list(numbers), config.workers):
         for pair in drawn:
             if isinstance(pair, LikewiseError):
                 raise pair
