@@ -38,14 +38,14 @@ from likewise.reference import Reference
 from likewise.segmenter import Segmenter
 from replicas import REPLICAS, SIZE, coco_instances, dump, mask, picture, save
 
-FEWER = {"lvis92i": 3, "paco_part": 12, "coco20i": 15}
+FEWER = {"folds.LVIS_EPISODES": 3, "parts.PACO_EPISODES": 12, "folds.COCO_EPISODES": 15}
 """Episodes a fold, where the protocol's many would only take time."""
 
 
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, count in FEWER.items():
-        monkeypatch.setattr(f"likewise.lab.evaluation.datasets.{module}.EPISODES", count)
+    for name, count in FEWER.items():
+        monkeypatch.setattr(f"likewise.lab.evaluation.datasets.{name}", count)
 
 
 @pytest.fixture

@@ -66,8 +66,8 @@ def dense_crf(
     band = torch.from_numpy(band_np).to(image.device)
     scale = math.sqrt(inside.size) / 512
 
-    # Potts with two labels: logit_i = Σ_j w_ij v_j with v = 2·probability - 1. In the band the unary
-    # term is 0 (probability 0.5) and v starts at 0; outside v is constant.
+    # Potts with two labels: logit_i = Σ_j w_ij v_j with v = 2·probability - 1. In the band the
+    # unary term is 0 (probability 0.5) and v starts at 0; outside v is constant.
     # float64, because subtracting the blur's middle tap may cancel most digits.
     v = torch.where(mask, 1.0, -1.0).double() * (2 * params.core_probability - 1)
     v[band] = 0

@@ -42,14 +42,14 @@ def guided_filter(
     moments = _box(torch.cat([I, p, I * p, products]), radius)
     mean_I, mean_p, mean_Ip, mean_II = moments.split([3, 1, 3, 9])
 
-    # 3. a = (cov(I) + eps·1)⁻¹ cov(I, p), b = mean(p) - aᵀ mean(I) (Eq. 14-15).
+    # 3. a = (cov(I) + eps·1)⁻¹ cov(I, p), b = mean(p) - aᵀ mean(I).
     eye = torch.eye(3, device=guide.device)
     covariance = (mean_II - (mean_I[:, None] * mean_I[None]).flatten(0, 1)).permute(1, 2, 0)
     covariance = covariance.unflatten(2, (3, 3)) + eps * eye
     cross = (mean_Ip - mean_I * mean_p).permute(1, 2, 0)
     a = torch.linalg.solve(covariance, cross).permute(2, 0, 1)
     b = mean_p - (a * mean_I).sum(dim=0, keepdim=True)
-    # 4. Mean of a and b over the windows of each pixel, applied at full resolution (Eq. 16).
+    # 4. Mean of a and b over the windows of each pixel, applied at full resolution.
     functions = _box(torch.cat([a, b]), radius)
     if step > 1:
         functions = torch.nn.functional.interpolate(functions[None], size, mode="bilinear")[0]

@@ -32,7 +32,7 @@ from .stopwatch import Stopwatch
 from .tasks import BenchmarkTask
 
 Change = Mapping[str, Any]
-"""Options of ``likewise benchmark``; ``set`` holds settings of the method."""
+"""Options of ``likewise benchmark`` to replace; ``set``: settings of the method."""
 
 ABLATIONS: Mapping[str, Mapping[str, Change]] = {
     "debias": {"on": {}, "off": {"svd_components": 0}},
@@ -71,7 +71,7 @@ ABLATIONS: Mapping[str, Mapping[str, Change]] = {
 
 
 def get_ablation(name: str) -> Mapping[str, Change]:
-    """Raises LikewiseError unless there is one of that name."""
+    """The variants of an ablation by name. Raises LikewiseError if there is none of that name."""
     if name not in ABLATIONS:
         raise LikewiseError(f"ablation {name!r} is unknown; use one of {', '.join(ABLATIONS)}.")
     return ABLATIONS[name]
@@ -79,7 +79,7 @@ def get_ablation(name: str) -> Mapping[str, Change]:
 
 @dataclass(frozen=True)
 class Options:
-    """Those of ``likewise benchmark``; an ablation replaces some."""
+    """Options of ``likewise benchmark``."""
 
     data_root: Path
     out: Path
@@ -99,16 +99,16 @@ class Options:
     dtype: str
     offline: bool
     progress: Callable[[int, str], AbstractContextManager[Callable[[str | None], None]]]
-    """Total and title → what to call after each episode."""
+    """Total and title → a context whose function is called after each episode."""
 
 
 def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, Any]:
     """Run one benchmark and write its report below ``o.out``.
 
     Args:
-        b: which.
+        b: the benchmark.
         o: the options.
-        variant: of an ablation: the folder that its report goes to.
+        variant: of an ablation; the name of the folder for its report.
 
     Returns:
         The report as ``json`` and as ``text`` (Markdown).
@@ -138,7 +138,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
         offline=o.offline,
     )
     segmenter = Segmenter(encoder, method=params, refiner="none")
-    _ = encoder.basis  # made or read now: it is no part of encoding the first image
+    _ = encoder.basis  # computed here, so that it is not timed with the first image
     settings = describe(segmenter, refine=o.refine, cache=o.cache)
     asked = {k: v for k, v in settings.items() if k not in ("versions", "device")}
     asked |= {"manifest": manifest.digest, "numbers": numbers, "code": code_digest()}
@@ -192,7 +192,7 @@ def run_ablation(b: Benchmark, o: Options, name: str) -> dict[str, Any]:
 
 
 def get_manifest(b: Benchmark, o: Options, folder: Path) -> BenchmarkManifest:
-    """The given one, that of an earlier run in the folder, or a new one, which is written there."""
+    """The manifest given, else that in the folder, else a new one, which is written there."""
     own = folder / f"manifest-{o.shots}-shot.json"
     file = o.manifest or own
     if o.manifest is None and not own.exists():

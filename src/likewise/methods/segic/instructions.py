@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 TEMPERATURE, LINEAR, RIDGE = 0.02, 5.0, 0.2
-"""Of the log-odds: defaults of ``LikewiseParams``, fixed because trained decoders depend on them."""
+"""Of the log-odds: defaults of ``LikewiseParams``, fixed since trained decoders depend on them."""
 NATS = 10.0
 """Log-odds are divided by this before they go into the decoder."""
 

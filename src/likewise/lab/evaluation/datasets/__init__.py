@@ -1,4 +1,4 @@
-"""The benchmarks that can be run: what each is, where it comes from, and the file that reads it.
+"""The benchmarks that can be run: name, task, source, and the function that reads each.
 
 For each there is a function ``build(root, shots, benchmark)`` that draws its episodes from the
 official download below the data root.
@@ -27,31 +27,31 @@ class Benchmark:
     name: str
     title: str
     task: str
-    """``masks`` (one concept, one target), ``maps`` (several labels compete), ``points``."""
+    """``masks``: one class in a target; ``maps``: several that compete; ``points``: keypoints."""
     headline: str
-    """The figure that papers report."""
+    """The measure that papers report."""
     folder: str
     """Below the data root."""
     needs: tuple[str, ...]
-    """Files or folders in it without which it is not there."""
+    """Files or folders that must be in ``folder``."""
     where: str
-    """Where to get it."""
+    """Address of the download."""
     build: str = ""
     """``module.function`` of this package that draws its episodes."""
 
     def missing(self, root: Path) -> list[Path]:
-        """What it needs and is not below the data root."""
+        """The needed files and folders that do not exist below the data root."""
         return [p for p in (root / self.folder / n for n in self.needs) if not p.exists()]
 
 
 @dataclass(frozen=True)
 class Built:
-    """What a file of this package draws."""
+    """Episodes drawn from a benchmark's files."""
 
     entries: Sequence[Entry]
     protocol: Mapping[str, Any]
     sources: Sequence[Path] = ()
-    """Lists and annotations that it was drawn from."""
+    """Lists and annotations that were read."""
     references: Mapping[str, Sequence[Entry]] = field(default_factory=dict)
 
 
@@ -157,7 +157,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {b.name: b for b in _ALL}
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """Raises LikewiseError unless there is one of that name."""
+    """The benchmark of a name. Raises LikewiseError if there is none."""
     if name not in BENCHMARKS:
         raise LikewiseError(
             f"benchmark {name!r} is unknown; use all, list, merge or one of "
@@ -191,7 +191,7 @@ def make_manifest(benchmark: Benchmark, root: Path, shots: int) -> BenchmarkMani
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a list that are not empty. Raises LikewiseError if it cannot be read."""
+    """Non-empty lines of a text file. Raises LikewiseError if it cannot be read."""
     try:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
@@ -200,7 +200,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def files_in(folder: Path, *suffixes: str) -> list[Path]:
-    """The files of a folder with one of these suffixes, in order of their names.
+    """Files of a folder with one of these suffixes, sorted by name.
 
     Raises:
         LikewiseError: if there is none.

@@ -23,7 +23,7 @@ SUIM_CLASSES = ("FV", "HD", "PF", "RI", "RO", "SR", "WR")
 def isic(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """ISIC 2018 task 1: three kinds of skin lesion, 600 episodes.
 
-    The three kinds in turn.
+    The three kinds are the classes, drawn in turn.
 
     ISIC/ISIC2018_Task1-2_Training_Input/{1,2,3}/ISIC_*.jpg    sorted by DR-Adapter's ISIC_Split.py
     ISIC/ISIC2018_Task1_Training_GroundTruth/ISIC_*_segmentation.png
@@ -42,7 +42,7 @@ def isic(root: Path, shots: int, benchmark: Benchmark) -> Built:
 def chest(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """Chest X-ray: the lungs, 600 episodes.
 
-    Masks are listed, as in the released code: images without one are not used.
+    Drawn from the masks, as in the released code: images without a mask are not used.
 
     LungSegmentation/CXR_png/CHNCXR_0001_0.png       MCUCXR_0001_0.png
     LungSegmentation/masks/CHNCXR_0001_0_mask.png    MCUCXR_0001_0.png
@@ -61,7 +61,7 @@ def chest(root: Path, shots: int, benchmark: Benchmark) -> Built:
 def suim(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """SUIM: seven underwater classes, as many episodes as there are masks that mark something.
 
-    The classes in turn; masks without foreground are left out, as in the released code.
+    Classes are drawn in turn; masks without foreground are left out, as in the released code.
 
     SUIM/images/NAME.jpg
     SUIM/masks/{FV,HD,PF,RI,RO,SR,WR}/NAME.bmp      a mask for each class (SUIM merged)
@@ -91,7 +91,7 @@ def _marks_something(mask: Path) -> bool:
 def fss1000(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """FSS-1000: 240 test classes of ten images; every image is a target once.
 
-    All images of the test classes; references by number, as the released code draws them.
+    References are drawn by number, as in the released code.
 
     FSS-1000/data/CLASS/1.jpg 1.png ... 10.jpg 10.png
     FSS-1000/splits/test.txt                             a class a line
@@ -119,7 +119,7 @@ def fss1000(root: Path, shots: int, benchmark: Benchmark) -> Built:
 def permis(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """PerMIS: the same object of a video in its first frame and in two later ones.
 
-    Two episodes a video; there is no second reference to give.
+    Two episodes a video, with one reference.
 
     PerMIRS/VIDEO/0.jpg 1.jpg 2.jpg    made by Where's Waldo's permirs_gen_dataset.py from BURST
     PerMIRS/VIDEO/masks.npz.npy        three dicts, object → (H, W) mask; the first object is used
@@ -156,7 +156,7 @@ def _frame(root: Path, video: Path, number: int, mask: np.ndarray) -> dict[str, 
 def vessels(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """DRIVE and CHASE_DB1: the vessels of the retina, thinner than a patch.
 
-    Every image with a drawn reference.
+    Every image is a target once, with drawn references.
 
         DRIVE/training/images/21_training.tif   DRIVE/training/1st_manual/21_manual1.gif
         CHASEDB1/Image_01L.jpg                  CHASEDB1/Image_01L_1stHO.png

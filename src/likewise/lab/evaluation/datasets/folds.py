@@ -20,13 +20,13 @@ COCO_FOLDS, COCO_CLASSES, COCO_EPISODES = 4, 80, 1000
 Item = tuple[int, str]
 """Class and image."""
 Fold = tuple[dict[str, list[Item]], Callable[[Item], dict[str, Any]]]
-"""Class → its images, and what makes a manifest's entry of one."""
+"""Class → its items, and the function that makes a manifest's entry of an item."""
 
 
 def coco20i(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """COCO-20i: four folds of twenty classes, 1000 random episodes each.
 
-    Classes fold + 4·v, drawn at random.
+    Fold f has the classes f, f + 4, f + 8, ...; classes are drawn at random.
 
         COCO2014/val2014/COCO_val2014_*.jpg
         COCO2014/annotations/val2014/COCO_val2014_*.png    values 1..80: class + 1
@@ -103,7 +103,7 @@ def _from_instances(root: Path, folder: Path, path: Path) -> Iterator[Fold]:
 def lvis92i(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """LVIS-92i: ten folds of 92 classes, 2300 episodes each.
 
-    Classes with more images than shots, dealt to the folds one by one, each in turn.
+    Only classes with more images than shots; fold f has the classes f, f + 10, ...; in turn.
 
     LVIS/coco/train2017/000000000009.jpg   LVIS/coco/val2017/...
     LVIS/lvis_val.pkl     class → {image: {"annotations": [{"segmentation": ...}, ...]}}
@@ -144,7 +144,7 @@ def lvis92i(root: Path, shots: int, benchmark: Benchmark) -> Built:
 def isaid5i(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """iSAID-5i: three folds of five classes of aerial patches; every listed patch is a target once.
 
-    The lists in their order; a reference is drawn for each line.
+    Targets are the lines of the lists, in order; references are drawn.
 
     iSAID/val/images/P0003_0_256_0_256.png
     iSAID/val/semantic_png/P0003_0_256_0_256_instance_color_RGB.png   1..15: class; 255: void

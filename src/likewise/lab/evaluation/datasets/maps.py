@@ -14,14 +14,13 @@ from . import Benchmark, Built, files_in, read_lines
 from .sampler import Draw
 
 SEARCHED = 4000
-"""Training images that are looked at for references: classes are found long before."""
+"""Training images that are searched for references; fewer are enough in practice."""
 VISIBLE = 0.01
+"""Share of a reference image that the class covers, where there are enough such images."""
 
 
 def davis(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """DAVIS-2016 and DAVIS-2017: find the objects of the first frame in every other frame, alone.
-
-    All sequences of the validation list.
 
         DAVIS/JPEGImages/480p/SEQUENCE/00000.jpg
         DAVIS/Annotations/480p/SEQUENCE/00000.png     objects 1, 2, ... (2016: all one object)
@@ -56,7 +55,7 @@ def davis(root: Path, shots: int, benchmark: Benchmark) -> Built:
 
 
 def _name(line: str) -> str:
-    """Of a sequence; the 2016 download lists frames instead: image, mask."""
+    """Name of the sequence in a line; the 2016 download has lines of an image and a mask."""
     return line.split()[0].split("/")[-2] if "/" in line else line
 
 
@@ -68,14 +67,12 @@ def _objects(mask: Path) -> list[int]:
 def semantic(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """ADE20K and COCO-Stuff: every pixel a class, from a set of references for each class.
 
-    One reference set a class, all validation images.
-
         ADEChallengeData2016/{images,annotations}/{training,validation}/ADE_*.{jpg,png}    0: void
         cocostuff/{images,annotations}/{train2017,val2017}/000000000139.{jpg,png}          255: void
 
     References come from the training images, drawn with seed 0: those in which the class covers at
-    least 1 % of the image, where there are enough. As SegIC's figures marked # do, only the classes
-    that a target has are looked for; a pixel that none of them claims counts as missed.
+    least 1 % of the image, if there are enough. Only the classes of a target are looked for, as in
+    SegIC's figures marked #; a pixel that gets no class counts as an error.
     """
     folder, ade = root / benchmark.folder, benchmark.name == "ade20k"
     void = 0 if ade else 255
@@ -108,14 +105,14 @@ def semantic(root: Path, shots: int, benchmark: Benchmark) -> Built:
 
 
 def _shares(mask: Path, void: int) -> dict[int, float]:
-    """Value → share of the image."""
+    """Value → share of the image, 0..1, without void."""
     values, counts = np.unique(read_label_map(mask), return_counts=True)
     total = counts.sum()
     return {int(v): float(c / total) for v, c in zip(values, counts, strict=True) if v != void}
 
 
 def _references(folder: Path, wanted: list[int], void: int, shots: int) -> dict[int, list[Path]]:
-    """Class → so many training masks, of which the class covers neither nothing nor everything."""
+    """Class → ``shots`` training masks that the class covers in part; classes with fewer: none."""
     draw, masks = Draw(), files_in(folder, ".png")
     order = [masks[i] for i in draw.shuffled(len(masks))[:SEARCHED]]
     good: dict[int, list[Path]] = {}

@@ -27,7 +27,7 @@ PascalItem = tuple[str, str, str]
 def pascal_part(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """PASCAL-Part: parts of four groups of objects, at most 2500 episodes a group, in object boxes.
 
-    Parts with training and validation images, in turn; an object of the image is drawn.
+    Only parts with training and validation images, drawn in turn; then an object of the image.
 
     Pascal-Part/VOCdevkit/VOC2010/JPEGImages/2008_000008.jpg
     Pascal-Part/VOCdevkit/VOC2010/Annotations_Part_json_merged_part_classes/2008_000008.json
@@ -58,7 +58,7 @@ def pascal_part(root: Path, shots: int, benchmark: Benchmark) -> Built:
 
 
 def _pools(objects: Any) -> tuple[dict[str, list[PascalItem]], int]:
-    """The images of each part, and how many there are of all parts together."""
+    """Validation images of each part, and their number over all parts."""
     pools, count = {}, 0
     for name, content in objects.items():
         for part, images in content["part"].items():
@@ -70,7 +70,7 @@ def _pools(objects: Any) -> tuple[dict[str, list[PascalItem]], int]:
 
 
 def _pascal_object(root: Path, folder: Path, item: PascalItem, draw: Draw) -> dict[str, Any] | None:
-    """One such object of the image, or None where it lacks the part."""
+    """A drawn object with the part in the image; None if there is none."""
     name, part, number = item
     annotation = _read(folder / "Annotations_Part_json_merged_part_classes" / f"{number}.json")
     objects = [o for o in annotation["object"] if o["name"] == name]
@@ -99,7 +99,7 @@ def _read(path: Path) -> Any:
 def paco_part(root: Path, shots: int, benchmark: Benchmark) -> Built:
     """PACO-Part: four folds of object parts, 2500 episodes each, seen in the box of one object.
 
-    Classes dealt to the folds in the order of the training list, drawn at random.
+    Fold f has the classes f, f + 4, ... of the training list; classes are drawn at random.
 
     PACO-Part/coco/train2017/*.jpg   PACO-Part/coco/val2017/*.jpg
     PACO-Part/paco/paco_part_{train,val}.pkl
@@ -132,7 +132,7 @@ def paco_part(root: Path, shots: int, benchmark: Benchmark) -> Built:
 
 
 def _paco_images(cls: Any, listed: list[dict[Any, str]]) -> list[PacoItem]:
-    """Every image of a class once."""
+    """Items of a class, each image once."""
     unique: dict[Any, str] = {}
     for image in listed:
         number, path = next(iter(image.items()))
@@ -143,7 +143,7 @@ def _paco_images(cls: Any, listed: list[dict[Any, str]]) -> list[PacoItem]:
 def _paco_object(
     root: Path, folder: Path, item: PacoItem, annotations: list[Any], draw: Draw
 ) -> dict[str, Any] | None:
-    """One object of the image with the part, or None where its box holds nothing of it."""
+    """A drawn object with the part in the image; None if its box has no pixel of the part."""
     cls, _, name = item
     parts: dict[Any, list[Any]] = {}
     for a in annotations:

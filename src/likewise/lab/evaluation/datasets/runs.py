@@ -53,7 +53,7 @@ def merged(segmentations: Sequence[Any], size: tuple[int, int]) -> RunLengths:
 
 
 def any_inside(runs: RunLengths, box: tuple[int, int, int, int]) -> bool:
-    """Whether a mask marks anything in a box (left, top, right, bottom)."""
+    """Whether a mask has a foreground pixel in a box (left, top, right, bottom)."""
     left, top, right, bottom = (max(0, edge) for edge in box)
     mask = read_coco({"size": runs.size, "counts": runs.counts}, None, "the mask")
     return bool(mask[top:bottom, left:right].any())
@@ -61,7 +61,7 @@ def any_inside(runs: RunLengths, box: tuple[int, int, int, int]) -> bool:
 
 @cache
 def size_of(image: Path) -> tuple[int, int]:
-    """(H, W) from an image file's header. Raises ImageError if it cannot be read."""
+    """(H, W) of an image file, from its header. Raises ImageError if it cannot be read."""
     try:
         with Image.open(image) as file:
             return file.height, file.width

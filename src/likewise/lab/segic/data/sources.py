@@ -1,4 +1,4 @@
-"""From the `[[data]]` tables of a training to what pairs are drawn from."""
+"""Sources of pairs from the `[[data]]` tables of a training."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _coco(given: dict[str, Any], find: Find) -> Sequence[Source]:
 
 
 LOOKS: Mapping[str, type[Any]] = {"augmentation": Augmentation, "pasting": Pasting}
-"""Tables in a table."""
+"""Keys of `[[data]]` whose value is a table."""
 KINDS: Mapping[str, tuple[Make, dict[str, type], tuple[str, ...]]] = {
     "stamps": (
         _stamps,
@@ -94,14 +94,14 @@ KINDS: Mapping[str, tuple[Make, dict[str, type], tuple[str, ...]]] = {
         ("annotations", "images"),
     ),
 }
-"""Kind of data → what opens it, its keys, and those it needs. Keys are arguments of the source."""
+"""Kind of data → function that opens it, its keys with their types, and its required keys."""
 
 
 def open_data(config: Config, size: int) -> Mixture:
-    """Everything that a training draws from.
+    """All sources of a training.
 
     Args:
-        config: with its tables.
+        config: gives the tables.
         size: S of the pairs, in pixels.
 
     Raises:
@@ -125,7 +125,7 @@ def open_data(config: Config, size: int) -> Mixture:
 
 
 def _checked(file: Path, where: str, table: Table) -> Make:
-    """What opens a table, sure of its keys and the kinds of their values."""
+    """The function that opens a table, after checks of its keys and the types of their values."""
     kind = str(table.get("kind", ""))
     if kind not in KINDS:
         raise LikewiseError(
