@@ -24,21 +24,21 @@ from PIL import Image
 from bad_inputs import make_scene, run, sandbox
 
 pytest.importorskip("fastapi", reason="the extra ui is not installed")
-uvicorn = pytest.importorskip("uvicorn", reason="the extra ui is not installed")
+pytest.importorskip("uvicorn", reason="the extra ui is not installed")
 
-from likewise.backbones.encoder import Encoder  # noqa: E402
-from likewise.io.images import read_picture  # noqa: E402
-from likewise.io.masks import nearest  # noqa: E402
-from likewise.project.project import Project  # noqa: E402
-from likewise.project.score_maps import Sliders, read_score_maps  # noqa: E402
-from likewise.project.settings import ProjectSettings, read_settings  # noqa: E402
-from likewise.project.settings_file import replace_settings  # noqa: E402
-from likewise.web.listening import bind  # noqa: E402
-from likewise.web.ui import routes as page  # noqa: E402
-from likewise.web.ui.feed import Feed  # noqa: E402
-from likewise.web.ui.guard import project_token  # noqa: E402
-from likewise.web.ui.worker import PageWorker  # noqa: E402
-from likewise.web.ui.workspace import Workspace  # noqa: E402
+from likewise.backbones.encoder import Encoder
+from likewise.io.images import read_picture
+from likewise.io.masks import nearest
+from likewise.project.project import Project
+from likewise.project.score_maps import Sliders, read_score_maps
+from likewise.project.settings import ProjectSettings, read_settings
+from likewise.project.settings_file import replace_settings
+from likewise.web.guard import Access, project_token
+from likewise.web.model_thread import ModelThread
+from likewise.web.serving import bind, make_server
+from likewise.web.ui import routes as page
+from likewise.web.ui.worker import PageWorker
+from likewise.web.ui.workspace import Workspace
 
 TOKEN = "a-secret-for-tests"
 
@@ -95,8 +95,7 @@ class Site:
         """Until there is nothing to be done; the state then."""
         end = time.monotonic() + 90
         while time.monotonic() < end:
-            idle = self.worker.doing["doing"] == "idle" and not self.worker._stale()
-            if idle:
+            if self.worker.idle:
                 return self.state()
             time.sleep(0.02)
         raise AssertionError(f"still {self.worker.doing}")
@@ -129,13 +128,14 @@ class Site:
 @contextmanager
 def served(folder: Path) -> Iterator[Site]:
     """The page of a project, in threads of this process."""
-    workspace, feed = Workspace(folder), Feed()
-    worker = PageWorker(workspace, feed, device="cpu", dtype="auto", offline=True)
+    workspace, model = Workspace(folder), ModelThread(32, None)
+    worker = PageWorker(workspace, model, device="cpu", dtype="auto", offline=True)
     listening = bind("127.0.0.1", 0, secret=True)
     listening.listen()
     port = listening.getsockname()[1]
-    app = page.make_app(workspace, worker, feed, TOKEN, "127.0.0.1", port)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    server = make_server(
+        page.make_app(workspace, worker, Access(TOKEN, cookie=f"likewise-{port}")), patience=1
+    )
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
@@ -144,7 +144,7 @@ def served(folder: Path) -> Iterator[Site]:
         server.should_exit = True
         worker.stop()
         thread.join(20)
-        worker.join(20)
+        model.join()
         listening.close()
 
 
@@ -238,7 +238,7 @@ def test_sliders_are_kept_and_move_what_nobody_judged(site: Site, thing: np.ndar
     assert any((written(site, n) != before[n]).any() for n in ("b.jpg", "c.jpg"))
     # A verdict is on what the sliders show, even if the worker has not come to it.
     site.worker.stop()
-    site.worker.join()
+    site.worker.thread.join()
     site.do("PUT", "/api/sliders", {"threshold": 0, "granularity": 0})
     site.judge("b.jpg", "accepted")
     np.testing.assert_array_equal(written(site, "b.jpg"), before["b.jpg"])
@@ -502,15 +502,17 @@ def test_a_backbone_that_cannot_be_loaded_is_said_to_pages_that_come_later(scene
         assert "nonesuch" in site.refused("GET", f"/api/references/{picture}/regions")
 
 
-def test_only_the_page_itself_may_ask(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_page_itself_may_ask(site: Site) -> None:
     own = f"http://127.0.0.1:{site.port}"
     allowed = [{}, {"origin": own}, {"cookie": "", "authorization": f"Bearer {TOKEN}"}]
     allowed.append({"host": f"localhost:{site.port}", "origin": f"http://localhost:{site.port}"})
-    refused = [
+    nameless = [
         {"cookie": ""},
         {"cookie": f"likewise-{site.port}=wrong"},
         {"cookie": f"likewise-{site.port + 1}={TOKEN}"},
         {"cookie": "", "authorization": "Bearer wrong"},
+    ]
+    refused = [
         {"host": "evil.example"},
         {"host": f"evil.example:{site.port}", "origin": f"http://evil.example:{site.port}"},
         {"host": "[::1"},
@@ -521,9 +523,11 @@ def test_only_the_page_itself_may_ask(site: Site, monkeypatch: pytest.MonkeyPatc
     for headers in allowed:
         assert site.ask("GET", "/api/state", **headers)[0] == 200, headers
         assert site.ask("GET", "/main.js", **headers)[0] == 200, headers
-    for headers in refused:
+    for headers in (*nameless, *refused):
         for method, path in (("GET", "/"), ("GET", "/main.js"), ("POST", "/api/example")):
-            assert site.ask(method, path, **headers)[0] == 403, headers
+            status, body, _ = site.ask(method, path, **headers)
+            assert status == (401 if headers in nameless else 403), headers
+            assert json.loads(body)["error"].endswith(".")
     assert len(site.state()["targets"]) == 3  # no example was loaded
     status, body, headers = site.ask("GET", f"/?token={TOKEN}", cookie="")
     assert status == 200
@@ -534,9 +538,16 @@ def test_only_the_page_itself_may_ask(site: Site, monkeypatch: pytest.MonkeyPatc
     assert "default-src 'self'" in headers["content-security-policy"]
     for path in ("/../page.py", "/%2e%2e/page.py", "/..%2fpage.py", "/static/../../page.py"):
         assert site.ask("GET", path)[0] in (404, 405), path
-    monkeypatch.setattr(page, "MAX_UPLOAD", 1000)
     path = "/api/uploads?name=a.jpg&reference=false"
-    assert "is over" in site.refused("PUT", path, bytes(2000))
+    line = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
+    line.putrequest("PUT", path)
+    line.putheader("cookie", f"likewise-{site.port}={TOKEN}")
+    line.putheader("content-length", str(page.LIMITS.max_bytes + 1))
+    line.endheaders()
+    refused_body = line.getresponse()
+    assert refused_body.status == 413
+    assert "add the folder" in json.loads(refused_body.read())["error"]
+    line.close()
 
 
 def test_everything_the_page_loads_is_served_from_here() -> None:
@@ -796,7 +807,7 @@ def test_what_another_tab_changed_is_not_overwritten(site: Site, thing: np.ndarr
     def stale(method: str, path: str, body: Any) -> None:
         status, content, _ = site.ask(method, path, body)
         said = json.loads(content)
-        assert (status, said["stale"]) == (409, True)
+        assert status == 409
         assert said["error"].endswith(changed)
 
     picture = before["pictures"][0]
@@ -870,7 +881,7 @@ def test_a_tab_of_another_project_is_told(site: Site) -> None:
     own = site.state()["id"]
     assert site.ask("GET", "/api/state", x_likewise_project=own)[0] == 200
     status, content, _ = site.ask("POST", "/api/example", x_likewise_project="other")
-    assert status == 409
+    assert status == 410
     assert "shows another project now" in json.loads(content)["error"]
 
 
@@ -879,7 +890,7 @@ def test_no_json_is_a_fault_of_the_server(site: Site, thing: np.ndarray) -> None
     state = site.wait()
     target, picture = state["targets"][0]["id"], state["pictures"][0]["id"]
     said = site.refused("PUT", "/api/classes", [{"colour": "#ff0000"}])
-    assert said == "the request's body.0.label is missing: reload the page."
+    assert said == "0.label is missing or wrong (Field required): reload the page."
     routes = [
         ("PUT", "/api/classes"),
         ("PUT", "/api/classes?version=x&erase=maybe"),

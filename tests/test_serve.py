@@ -34,12 +34,11 @@ from helpers import refusal
 from likewise import LikewiseParams, Reference, Segmenter, match
 from likewise import reference_file as files
 from likewise.backbones.encoder import Encoder
-from likewise.cli.serve import check_origin, check_token
 from likewise.io.images import read_image_bytes
 from likewise.io.masks import read_mask
 from likewise.web import connections
-from likewise.web.api.access import host_of, is_loopback
-from likewise.web.listening import bind
+from likewise.web.guard import Access, host_of, is_loopback
+from likewise.web.serving import bind
 from live import Answer, Live, form, read_raw, serving
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
@@ -818,10 +817,12 @@ def test_other_names_and_origins_without_a_token(live: Live, known: str, scene: 
         assert live.ask("GET", "/v1/health", host=host).status == 403
     for host in ("localhost", "LOCALHOST:8000", f"127.0.0.1:{live.port}", "[::1]:8000"):
         assert live.ask("GET", "/v1/health", host=host).status == 200
-    for origin in ("https://evil.example", "null", "http://localhost.evil.example", "http://["):
+    own = f"http://127.0.0.1:{live.port}"
+    strange = ("https://evil.example", "null", "http://localhost.evil.example", "http://[", "")
+    for origin in (*strange, "http://localhost:3000", own.replace("http", "https")):
         assert live.ask("POST", "/v1/segment", fields, origin=origin).status == 403
         assert live.ask("DELETE", f"/v1/references/{known}", origin=origin).status == 403
-    answer = live.ask("POST", "/v1/segment", fields, origin="http://localhost:3000")
+    answer = live.ask("POST", "/v1/segment", fields, origin=own)
     assert answer.status == 200
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
@@ -972,8 +973,8 @@ def test_addresses_and_tokens():
         port = taken.getsockname()[1]
         assert f"port {port}" in refusal(bind, "127.0.0.1", port, secret=False)
     assert "no address" in refusal(bind, "no.such.host.invalid", 0, secret=True)
-    for token in ("two words", "tab\t", "é"):
-        refusal(check_token, token)
+    for token in ("", "two words", "tab\t", "é"):
+        assert "the token is empty, or holds spaces" in refusal(Access, token)
     for origin in (
         "example.org",
         "https://a.b/c",
@@ -983,5 +984,5 @@ def test_addresses_and_tokens():
         "https://[",
         "null",
     ):
-        refusal(check_origin, origin)
-    check_origin("http://localhost:3000")
+        assert "is no origin" in refusal(Access, origins=(origin,))
+    Access("secret", origins=("http://localhost:3000",))

@@ -1,0 +1,162 @@
+"""The one thread of a server that uses the model; in front of it is a queue that may be full."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, TypeVar
+
+from ..errors import LikewiseError
+from .errors import RefusedError
+
+T = TypeVar("T")
+
+
+class ModelThread:
+    """Does one piece of work at a time, in the order it comes.
+
+    Args:
+        limit: work that may wait.
+        timeout: seconds, waiting included, after which nobody waits for an answer any more; None:
+            as long as it takes.
+    """
+
+    def __init__(self, limit: int, timeout: float | None) -> None:
+        self.limit, self.timeout = limit, timeout
+        self._executor = ThreadPoolExecutor(1, "likewise-model")
+        self._given: set[Future[Any]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._count, self._seconds = 0, 0.0
+
+    @property
+    def waiting(self) -> int:
+        """How much work has not begun."""
+        return sum(not (f.running() or f.done()) for f in list(self._given))
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """What ``work()`` will return or raise.
+
+        Raises:
+            RefusedError: 429, the queue is full; 503, the server ends.
+        """
+        self.check_room()
+        future = self._put(work)
+        if future is None:
+            raise _ends()
+        return future
+
+    def later(self, work: Callable[[], object]) -> None:
+        """Do what nobody waits for, however full the queue; its errors are printed."""
+        self._put(lambda: _printed(work))
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What ``work()`` returns or raises, for an event loop.
+
+        Raises:
+            RefusedError: as for ``submit``; 504, it took too long, and what had not begun is
+                dropped.
+        """
+        future = self.submit(work)
+        try:
+            # On timeout wait_for cancels, and so takes out of the queue what has not begun.
+            return await asyncio.wait_for(asyncio.wrap_future(future), self.timeout)
+        except asyncio.TimeoutError as error:
+            raise self._late() from error
+
+    def call(self, work: Callable[[], T]) -> T:
+        """As ``run``, for another thread."""
+        future = self.submit(work)
+        try:
+            return self.result(future, self.timeout)
+        except FutureTimeoutError as error:
+            if future.done():  # the work itself says so
+                raise
+            future.cancel()
+            raise self._late() from error
+
+    def result(self, future: Future[T], seconds: float | None) -> T:
+        """What comes of submitted work.
+
+        Raises:
+            concurrent.futures.TimeoutError: it is not done within these seconds.
+            RefusedError: 503, the server ends.
+        """
+        try:
+            return future.result(seconds)
+        except CancelledError as error:
+            raise _ends() from error
+
+    def check_room(self) -> None:
+        """Raises RefusedError 429 if the queue is full."""
+        waiting = self.waiting
+        if waiting >= self.limit:
+            mean = self._seconds / self._count if self._count else 1.0
+            after = max(1, round(waiting * mean))
+            raise RefusedError(
+                429,
+                f"{waiting} requests are waiting already: try again in {after} seconds.",
+                {"Retry-After": str(after)},
+            )
+
+    def stop(self, last: Callable[[], object] | None = None) -> None:
+        """Drop what waits, and end after the work that runs.
+
+        Args:
+            last: still done in the thread.
+        """
+        with self._lock:
+            if not self._stopped:
+                self._stopped = True
+                for future in list(self._given):
+                    future.cancel()
+                if last is not None:
+                    self._executor.submit(_printed, last)
+                self._executor.shutdown(wait=False)
+
+    def join(self) -> None:
+        """Wait until it has ended."""
+        self._executor.shutdown()
+
+    def _put(self, work: Callable[[], T]) -> Future[T] | None:
+        with self._lock:
+            if self._stopped:
+                return None
+            future = self._executor.submit(self._timed, work)
+            self._given.add(future)
+        future.add_done_callback(self._given.discard)
+        return future
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        start = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self._count += 1
+            self._seconds += time.perf_counter() - start
+
+    def _late(self) -> RefusedError:
+        return RefusedError(
+            504,
+            f"not done within {self.timeout or 0:g} seconds: try again when less is waiting, or "
+            "send less at once.",
+        )
+
+
+def _ends() -> RefusedError:
+    return RefusedError(503, "the server ends: start it again.")
+
+
+def _printed(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except LikewiseError as error:
+        print(f"likewise: {error}", file=sys.stderr, flush=True)
+    except Exception:
+        traceback.print_exc()
