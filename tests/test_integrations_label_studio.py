@@ -521,14 +521,16 @@ BAD_REQUESTS = [
     ({"headers": {"Authorization": "Bearer wrong"}}, 401),
     ({"headers": {"Authorization": ""}}, 401),
     ({"headers": {"Authorization": "Basic %%%"}}, 401),
-    ({"json": [1]}, 400),
+    ({"json": [1]}, 422),
     ({"json": {}}, 422),
     ({"json": {"tasks": "all", "label_config": config()}}, 422),
     ({"json": {"tasks": [1], "label_config": config()}}, 422),
     ({"json": {"tasks": [{}] * 1001, "label_config": config()}}, 422),
     ({"json": {"tasks": [{}], "label_config": None}}, 422),
-    ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
-    ({"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415),
+    ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 422),
+    ({"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 422),
+    ({"headers": {"Host": "evil.example", "Authorization": "Basic aDpodXNo"}}, 200),
+    ({"headers": {"Origin": "https://evil.example", "Authorization": "Basic aDpodXNo"}}, 403),
 ]
 
 
@@ -537,7 +539,7 @@ def test_bad_requests(client: Any) -> None:
         sent = {"json": request("a.jpg")} if "content" not in options else {}
         answer = client.post("/predict", **(sent | options))
         assert answer.status_code == status, options
-        assert list(answer.json()) == ["error"]
+        assert status == 200 or list(answer.json()) == ["error"]
     with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
         head = (
             "POST /predict HTTP/1.1",

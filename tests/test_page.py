@@ -144,7 +144,7 @@ def served(folder: Path) -> Iterator[Site]:
         server.should_exit = True
         worker.stop()
         thread.join(20)
-        model.join()
+        model._executor.shutdown()
         listening.close()
 
 
@@ -238,7 +238,7 @@ def test_sliders_are_kept_and_move_what_nobody_judged(site: Site, thing: np.ndar
     assert any((written(site, n) != before[n]).any() for n in ("b.jpg", "c.jpg"))
     # A verdict is on what the sliders show, even if the worker has not come to it.
     site.worker.stop()
-    site.worker.thread.join()
+    site.worker.thread._executor.shutdown()  # waits for it
     site.do("PUT", "/api/sliders", {"threshold": 0, "granularity": 0})
     site.judge("b.jpg", "accepted")
     np.testing.assert_array_equal(written(site, "b.jpg"), before["b.jpg"])

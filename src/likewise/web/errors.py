@@ -70,22 +70,27 @@ def answer(status: int, message: str, headers: Mapping[str, str] | None = None) 
     return Response(text, status, dict(headers or {}), "application/json")
 
 
+def refusal(error: LikewiseError, *, printed: bool = False) -> Response:
+    """The response to what raised such an error; ``printed`` on stderr too."""
+    if printed:
+        print(f"likewise: {error}", file=sys.stderr, flush=True)
+    if isinstance(error, RefusedError):
+        return answer(error.status, str(error), error.headers)
+    return answer(422, str(error))
+
+
 def add_error_handlers(app: FastAPI, mend: str, *, printed: bool = False) -> None:
     """Make every error of the app such a response.
 
     Args:
         app: the application.
         mend: what to do about a request that the app does not know, as the end of a sentence.
-        printed: print refusals on stderr too, where clients hide them from their users.
+        printed: print refusals on stderr too.
     """
 
     @app.exception_handler(LikewiseError)
     def refused(_: Request, error: LikewiseError) -> Response:
-        if printed:
-            print(f"likewise: {error}", file=sys.stderr, flush=True)
-        if isinstance(error, RefusedError):
-            return answer(error.status, str(error), error.headers)
-        return answer(422, str(error))
+        return refusal(error, printed=printed)
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> Response:
@@ -102,9 +107,11 @@ def add_error_handlers(app: FastAPI, mend: str, *, printed: bool = False) -> Non
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][1:]) or "body"
+        place = () if first["type"] == "json_invalid" else first["loc"][1:]
+        field = ".".join(map(str, place)) or "body"
         said = " ".join(str(first["msg"]).split()).rstrip(".")
-        return answer(422, f"{field} is missing or wrong ({said}): {mend}.")
+        message = f"{field} is missing or wrong ({said}): {mend}."
+        return refusal(RefusedError(422, message), printed=printed)
 
     @app.exception_handler(Exception)
     def broken(_: Request, error: Exception) -> Response:

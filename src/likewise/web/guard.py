@@ -27,7 +27,7 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import LikewiseError
-from .errors import RefusedError, answer
+from .errors import RefusedError, refusal
 
 HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; "
@@ -37,6 +37,8 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 """Of every answer."""
+ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d+)?")
+"""As browsers send it."""
 TOKEN_FILE = ".likewise-token"
 """In a project; only its owner may read it."""
 
@@ -69,18 +71,24 @@ class Access:
                 "letters and digits."
             )
         for origin in self.origins:
-            check_origin(origin)
+            if not ORIGIN.fullmatch(origin):
+                raise LikewiseError(
+                    f"--allow-origin {origin} is no origin: write it like https://example.org, "
+                    "without a path and without *."
+                )
 
 
 class Guard:
-    """ASGI: 401 or 403 unless a request may be answered; adds HEADERS to every answer.
+    """ASGI: 401 or 403 (``printed`` on stderr too) unless a request may be answered.
+
+    It adds HEADERS to every answer.
 
     Starlette's TrustedHostMiddleware knows no addresses, answers in plain text, and would refuse
     those with a token who reach the server by another name, such as through a proxy.
     """
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self.app, self.access = app, access
+    def __init__(self, app: ASGIApp, access: Access, *, printed: bool = False) -> None:
+        self.app, self.access, self.printed = app, access, printed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,13 +96,14 @@ class Guard:
             return
         app, added = self.app, dict(HEADERS)
         try:
-            given = self._token_by(scope, Headers(scope=scope))
-            self._check(scope["path"], Headers(scope=scope), given)
+            headers = Headers(scope=scope)
+            given = self._token_by(scope, headers)
+            self._check(scope["path"], headers, given)
             if given == "query":
                 cookie = f"{self.access.cookie}={self.access.token}"
                 added["set-cookie"] = f"{cookie}; Path=/; HttpOnly; SameSite=Strict"
         except RefusedError as no:
-            app = answer(no.status, str(no), no.headers)
+            app = refusal(no, printed=self.printed)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -143,14 +152,18 @@ class Guard:
                 403, "this server is not known under this name: ask localhost, or send the token."
             )
         if headers.get("origin", own := f"http://{host}") not in (own, *access.origins):
-            raise RefusedError(403, "pages of other origins may not ask this server.")
+            raise RefusedError(
+                403,
+                "pages of other origins may not ask: open this server's own address, or start "
+                "likewise serve with --allow-origin.",
+            )
 
     def _is_own_name(self, host: str) -> bool:
         """Whether a Host header can be trusted. Addresses can: no name was pointed elsewhere."""
         name, bound = host_of(f"//{host}"), self.access.host.lower()
-        if is_loopback(name) or (name and name == bound):
-            return True
-        return self.access.token is not None and not is_loopback(bound) and is_address(name)
+        local = is_loopback(name)
+        reached_from_elsewhere = self.access.token is not None and not is_loopback(bound)
+        return local or (name == bound != "") or (local is False and reached_from_elsewhere)
 
 
 def _password(value: str) -> str:
@@ -169,32 +182,16 @@ def host_of(url: str) -> str:
         return ""
 
 
-def is_address(name: str) -> bool:
-    """Whether it is an IP address, not a name."""
+def is_loopback(host: str) -> bool | None:
+    """Whether a name or address, without a look at any name server, is this machine's own.
+
+    Returns:
+        None of names other than localhost.
+    """
     try:
-        ipaddress.ip_address(name)
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False
-    return True
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address, without a look at any name server, is this machine's own."""
-    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def check_origin(origin: str) -> None:
-    """Raises LikewiseError unless it is what browsers send as Origin."""
-    try:
-        parts = urlsplit(origin)
-        fine = parts.scheme in ("http", "https") and f"{parts.scheme}://{parts.netloc}" == origin
-    except ValueError:
-        fine = False
-    if not fine or not parts.hostname or "*" in origin:
-        raise LikewiseError(
-            f"--allow-origin {origin} is no origin: write it like https://example.org, without a "
-            "path and without *."
-        )
+        return None
 
 
 def open_below(root: Path | None, path: str, name: str) -> BinaryIO:
@@ -212,9 +209,7 @@ def open_below(root: Path | None, path: str, name: str) -> BinaryIO:
     if root is None:
         raise RefusedError(403, "this server reads no files of its own: send the image itself.")
     # The same words for all, so that nobody learns what lies elsewhere.
-    missing = RefusedError(
-        404, f"{name} is not below the server's --root, or not there: check its path."
-    )
+    missing = RefusedError(404, f"{name} is not below --root, or not there: check its path.")
     try:
         file = (root / path).resolve(strict=True)
         if file.is_relative_to(root) and file.is_file():

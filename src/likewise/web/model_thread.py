@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
 from typing import Any, TypeVar
 
 from ..errors import LikewiseError
@@ -31,7 +31,6 @@ class ModelThread:
         self.limit, self.timeout = limit, timeout
         self._executor = ThreadPoolExecutor(1, "likewise-model")
         self._given: set[Future[Any]] = set()
-        self._lock = threading.Lock()
         self._stopped = False
         self._count, self._seconds = 0, 0.0
 
@@ -44,17 +43,14 @@ class ModelThread:
         """What ``work()`` will return or raise.
 
         Raises:
-            RefusedError: 429, the queue is full; 503, the server ends.
+            RefusedError: 429, the queue is full.
         """
         self.check_room()
-        future = self._put(work)
-        if future is None:
-            raise _ends()
-        return future
+        return self._put(work)
 
     def later(self, work: Callable[[], object]) -> None:
         """Do what nobody waits for, however full the queue; its errors are printed."""
-        self._put(lambda: _printed(work))
+        self._put(partial(_printed, work))
 
     async def run(self, work: Callable[[], T]) -> T:
         """What ``work()`` returns or raises, for an event loop.
@@ -74,24 +70,12 @@ class ModelThread:
         """As ``run``, for another thread."""
         future = self.submit(work)
         try:
-            return self.result(future, self.timeout)
+            return future.result(self.timeout)
         except FutureTimeoutError as error:
             if future.done():  # the work itself says so
                 raise
             future.cancel()
             raise self._late() from error
-
-    def result(self, future: Future[T], seconds: float | None) -> T:
-        """What comes of submitted work.
-
-        Raises:
-            concurrent.futures.TimeoutError: it is not done within these seconds.
-            RefusedError: 503, the server ends.
-        """
-        try:
-            return future.result(seconds)
-        except CancelledError as error:
-            raise _ends() from error
 
     def check_room(self) -> None:
         """Raises RefusedError 429 if the queue is full."""
@@ -105,35 +89,24 @@ class ModelThread:
                 {"Retry-After": str(after)},
             )
 
-    def stop(self, last: Callable[[], object] | None = None) -> None:
-        """Drop what waits, and end after the work that runs.
+    def stop(self, last: Callable[[], object] = lambda: None) -> None:
+        """Refuse what waits and what comes, 503, after the work that runs; ``last`` is still done.
 
-        Args:
-            last: still done in the thread.
+        The thread ends with the program, which waits for it: torch must not be at work then.
         """
-        with self._lock:
-            if not self._stopped:
-                self._stopped = True
-                for future in list(self._given):
-                    future.cancel()
-                if last is not None:
-                    self._executor.submit(_printed, last)
-                self._executor.shutdown(wait=False)
+        if not self._stopped:
+            self._stopped = True
+            self._executor.submit(_printed, last)
 
-    def join(self) -> None:
-        """Wait until it has ended."""
-        self._executor.shutdown()
-
-    def _put(self, work: Callable[[], T]) -> Future[T] | None:
-        with self._lock:
-            if self._stopped:
-                return None
-            future = self._executor.submit(self._timed, work)
-            self._given.add(future)
+    def _put(self, work: Callable[[], T]) -> Future[T]:
+        future = self._executor.submit(self._do, work)
+        self._given.add(future)
         future.add_done_callback(self._given.discard)
         return future
 
-    def _timed(self, work: Callable[[], T]) -> T:
+    def _do(self, work: Callable[[], T]) -> T:
+        if self._stopped:
+            raise RefusedError(503, "the server ends: start it again.")
         start = time.perf_counter()
         try:
             return work()
@@ -147,10 +120,6 @@ class ModelThread:
             f"not done within {self.timeout or 0:g} seconds: try again when less is waiting, or "
             "send less at once.",
         )
-
-
-def _ends() -> RefusedError:
-    return RefusedError(503, "the server ends: start it again.")
 
 
 def _printed(work: Callable[[], object]) -> None:

@@ -17,28 +17,33 @@ from .limits import LimitBody, Limits
 
 
 def new_app(
+    access: Access,
+    limits: Limits,
     *,
     mend: str,
-    start: Callable[[], object] | None = None,
+    start: Callable[[], object] = lambda: None,
     stop: Callable[[], object],
     dependencies: Sequence[Depends] = (),
     openapi: bool = False,
     printed: bool = False,
-) -> FastAPI:
-    """An application without routes, whose errors are JSON.
+) -> tuple[FastAPI, ASGIApp]:
+    """An application without routes yet, whose errors are JSON, and what is to be served.
+
+    That is the application behind ``LimitBody`` and ``Guard``, and CORS if pages of others may ask.
 
     Args:
-        mend, printed: see ``add_error_handlers``.
+        access, limits: of requests.
+        mend: see ``add_error_handlers``.
         start: called when the server starts.
         stop: called when it has answered all: ends its ``ModelThread``.
         dependencies: of every route.
         openapi: describe the routes at ``/openapi.json``.
+        printed: print refusals on stderr too, where clients hide them from their users.
     """
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        if start is not None:
-            start()
+        start()
         yield
         stop()
 
@@ -54,15 +59,7 @@ def new_app(
         redirect_slashes=False,
     )
     add_error_handlers(app, mend, printed=printed)
-    return app
-
-
-def protect(app: FastAPI, access: Access, limits: Limits) -> ASGIApp:
-    """The application behind ``LimitBody`` and ``Guard``, and CORS if pages of others may ask.
-
-    ``LimitBody`` is the outermost: it also reads what is left of a body that the guard refuses.
-    """
-    guarded: ASGIApp = Guard(app, access)
+    guarded: ASGIApp = Guard(app, access, printed=printed)
     if access.origins:
         guarded = CORSMiddleware(
             guarded,
@@ -70,4 +67,5 @@ def protect(app: FastAPI, access: Access, limits: Limits) -> ASGIApp:
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization"],
         )
-    return LimitBody(guarded, limits)
+    # The outermost: it also reads what is left of a body that the guard refuses.
+    return app, LimitBody(guarded, limits)

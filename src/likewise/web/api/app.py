@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from ..guard import Access
 from ..limits import Limits
 from ..model_thread import ModelThread
-from ..stack import new_app, protect
+from ..stack import new_app
 from .metrics import CountRequests, Metrics
 from .routes import Api
 from .store import Store
@@ -44,7 +44,13 @@ def make_app(
     thread = ModelThread(limits.queue, limits.timeout)
     store = Store(keep)
     metrics = Metrics(thread, store)
-    app = new_app(mend="see /openapi.json", stop=thread.stop, openapi=True)
+    app, served = new_app(
+        replace(access, open=OPEN),
+        limits,
+        mend="see /openapi.json",
+        stop=thread.stop,
+        openapi=True,
+    )
     api = Api(make, store, thread, metrics, limits.max_pixels, root)
     api.add_to(app, secured=access.token is not None)
-    return CountRequests(protect(app, replace(access, open=OPEN), limits), metrics)
+    return CountRequests(served, metrics)

@@ -20,22 +20,18 @@ class Metrics:
     """Requests by route and status, the queue, and the seconds that images took."""
 
     def __init__(self, thread: ModelThread, store: Store) -> None:
-        self.registry = CollectorRegistry()
+        registry = self.registry = CollectorRegistry()
+        labels = ("method", "route", "status")
         self.requests = Counter(
-            "likewise_requests",
-            "Requests answered.",
-            ("method", "route", "status"),
-            registry=self.registry,
+            "likewise_requests", "Requests answered.", labels, registry=registry
         )
+        text = "Seconds from decoding an image to its answer."
         self.seconds = Histogram(
-            "likewise_segment_seconds",
-            "Seconds from decoding an image to its answer.",
-            buckets=SECONDS,
-            registry=self.registry,
+            "likewise_segment_seconds", text, buckets=SECONDS, registry=registry
         )
-        waiting = Gauge("likewise_queue_length", "Requests that wait.", registry=self.registry)
+        waiting = Gauge("likewise_queue_length", "Requests that wait.", registry=registry)
         waiting.set_function(lambda: thread.waiting)
-        sets = Gauge("likewise_reference_sets", "Sets of references kept.", registry=self.registry)
+        sets = Gauge("likewise_reference_sets", "Sets of references kept.", registry=registry)
         sets.set_function(lambda: len(store))
 
     def text(self) -> bytes:

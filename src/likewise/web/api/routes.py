@@ -176,9 +176,7 @@ class Api:
 
     async def get_metrics(self) -> PlainTextResponse:
         """Requests by route and status, waiting requests, seconds an image takes."""
-        return PlainTextResponse(
-            self.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+        return PlainTextResponse(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def list_references(self) -> ReferencesList:
         """Those that are kept, the one not used for longest first."""

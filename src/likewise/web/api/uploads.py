@@ -93,12 +93,8 @@ class UploadedReferences:
             return partial(_load, segmenter, self.file)
         budget = ImageBudget(max_pixels)
         images, masks, negative = (
-            [budget.open(file, f"{name}[{k}]") for k, file in enumerate(files)]
-            for name, files in (
-                ("images", self.images),
-                ("masks", self.masks),
-                ("negative", self.negative),
-            )
+            [budget.open(file, f"{name}[{k}]") for k, file in enumerate(getattr(self, name))]
+            for name in ("images", "masks", "negative")
         )
         return partial(self._fit, segmenter, images, masks, negative)
 

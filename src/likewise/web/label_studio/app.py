@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
-from starlette.requests import ClientDisconnect
+from fastapi import Body
+from pydantic import Field
 from starlette.types import ASGIApp
 
-from ...errors import LikewiseError
-from ..errors import RefusedError
 from ..guard import Access
 from ..limits import Limits
-from ..stack import new_app, protect
+from ..stack import new_app
 from .backend import Backend
 
 LIMITS = Limits(max_bytes=100_000_000, timeout=100.0, advice="send fewer tasks at once")
@@ -23,23 +20,8 @@ LIMITS = Limits(max_bytes=100_000_000, timeout=100.0, advice="send fewer tasks a
 MAX_TASKS = 1000
 OPEN = ("/", "/health")
 """What needs no token."""
-
-
-async def read_json(request: Request) -> dict[str, Any]:
-    """The body, a JSON object. Raises RefusedError for anything else."""
-    # A web page can send other kinds to this machine without being asked whether it may.
-    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
-        raise RefusedError(415, "the body is no JSON: send it as application/json.")
-    try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError, ClientDisconnect) as error:
-        raise RefusedError(400, f"the request is no JSON ({error}).") from error
-    if not isinstance(body, dict):
-        raise RefusedError(400, "the request is no JSON object.")
-    return body
-
-
-Body = Annotated[dict[str, Any], Depends(read_json)]
+Tasks = Annotated[list[dict[str, Any]], Body(), Field(max_length=MAX_TASKS)]
+Text = Annotated[str, Body()]
 
 
 def make_app(backend: Backend, access: Access) -> ASGIApp:
@@ -51,7 +33,13 @@ def make_app(backend: Backend, access: Access) -> ASGIApp:
     """
     # Label Studio asks for no description of the routes, and shows its users the status only: the
     # sentence is for who keeps this server.
-    app = new_app(mend="see docs/bridges.md", stop=backend.thread.stop, printed=True)
+    app, served = new_app(
+        replace(access, open=OPEN),
+        backend.images.limits,
+        mend="see docs/bridges.md",
+        stop=backend.thread.stop,
+        printed=True,
+    )
 
     @app.get("/")
     @app.get("/health")
@@ -59,34 +47,22 @@ def make_app(backend: Backend, access: Access) -> ASGIApp:
         return {"status": "UP", "model_class": "likewise"}
 
     @app.post("/setup")
-    def setup(body: Body) -> dict[str, str]:
-        return {"model_version": backend.setup(_text(body, "schema"))}
+    def setup(config: Annotated[str, Body(embed=True, alias="schema")]) -> dict[str, str]:
+        return {"model_version": backend.setup(config)}
 
     @app.get("/versions")
     def versions() -> dict[str, list[str]]:
         return {"versions": [backend.version]}
 
     @app.post("/predict")
-    def predict(body: Body) -> dict[str, Any]:
-        tasks = body.get("tasks")
-        if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-            raise LikewiseError("the request has no tasks: send a list of them as `tasks`.")
-        if len(tasks) > MAX_TASKS:
-            raise LikewiseError(f"the request has {len(tasks)} tasks: send {MAX_TASKS} at most.")
-        results = backend.predict(tasks, _text(body, "label_config"))
+    def predict(tasks: Tasks, label_config: Text) -> dict[str, Any]:
+        results = backend.predict(tasks, label_config)
         return {"results": results, "model_version": backend.version}
 
     @app.post("/webhook", status_code=201)
-    def webhook(body: Body) -> dict[str, str]:
+    def webhook(event: Annotated[dict[str, Any], Body()]) -> dict[str, str]:
         backend.thread.check_room()
-        backend.thread.later(partial(backend.webhook, body))  # Label Studio waits for one second
+        backend.thread.later(partial(backend.webhook, event))  # Label Studio waits for one second
         return {"status": "ok"}
 
-    return protect(app, replace(access, open=OPEN), backend.images.limits)
-
-
-def _text(body: dict[str, Any], field: str) -> str:
-    value = body.get(field)
-    if not isinstance(value, str):
-        raise LikewiseError(f"the request has no labelling configuration: send it as `{field}`.")
-    return value
+    return served

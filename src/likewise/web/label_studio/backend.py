@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class Backend:
         check_classes(read_config(schema), self.classes)
         return self.version
 
-    def predict(self, tasks: list[Mapping[str, Any]], config: str) -> list[Any]:
+    def predict(self, tasks: Sequence[Mapping[str, Any]], config: str) -> list[Any]:
         """For each task a prediction, or an empty list (none) if its image cannot be used.
 
         Raises:
@@ -113,8 +113,8 @@ class Backend:
         found: dict[str, Result] = {}
         version = self.version
         for key in dict.fromkeys(c.key for c in controls):
-            url = _data(task).get(key)
-            version, found[key] = self.thread.call(partial(self._segment, url))
+            work = partial(self._segment, _data(task).get(key))
+            version, found[key] = self.thread.call(work)
         regions: list[dict[str, Any]] = []
         done: set[tuple[str, str]] = set()
         for control in controls:

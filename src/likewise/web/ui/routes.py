@@ -23,19 +23,15 @@ from ...project.score_maps import Sliders, read_score_maps
 from ..errors import RefusedError
 from ..guard import Access
 from ..limits import Limits
-from ..stack import new_app, protect
+from ..stack import new_app
 from . import datasets, marks
 from .state import GoneError
 from .worker import PageWorker
 from .workspace import Workspace
 
 STATIC = Path(__file__).resolve().parent / "static"
-LIMITS = Limits(
-    max_bytes=256 * 2**20,
-    upload_timeout=600.0,
-    timeout=None,
-    advice="add the folder that the picture is in instead",
-)
+INSTEAD = "add the folder that the picture is in instead"
+LIMITS = Limits(256 * 2**20, 600.0, timeout=None, advice=INSTEAD)
 """Pictures are bounded as those of the commands are: they are the person's own."""
 SIDES = (320, 1600)
 """Pictures are sent with at most so many pixels a side."""
@@ -102,9 +98,11 @@ def make_app(workspace: Workspace, worker: PageWorker, access: Access) -> ASGIAp
         if x_likewise_project not in (None, workspace.id):
             raise RefusedError(410, "this address shows another project now: reload the page.")
 
-    app = new_app(
+    app, served = new_app(
+        access,
+        LIMITS,
         mend="reload the page",
-        start=worker.start,
+        start=worker.wish,
         stop=worker.stop,
         dependencies=[Depends(same_project)],
     )
@@ -112,7 +110,7 @@ def make_app(workspace: Workspace, worker: PageWorker, access: Access) -> ASGIAp
     _add_references(app, workspace, worker)
     _add_targets(app, workspace, worker)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
-    return protect(app, access, LIMITS)
+    return served
 
 
 def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
@@ -21,7 +21,6 @@ from ...project.redraw import redraw
 from ...project.score_maps import blob, tree_arrays
 from ...run.file_state import stamp
 from ...run.jobs import Job
-from ...run.outcomes import Outcome
 from ...segmenter import Segmenter
 from ..model_thread import ModelThread
 from .events import Events
@@ -42,22 +41,13 @@ class PageWorker:
     Args:
         workspace: the project.
         thread: uses the model.
-        device, dtype, offline: as for ``Encoder``.
+        machine: "device", "dtype" and "offline" of ``Encoder``.
     """
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        thread: ModelThread,
-        *,
-        device: str,
-        dtype: str,
-        offline: bool,
-    ) -> None:
-        self.workspace, self.thread = workspace, thread
+    def __init__(self, workspace: Workspace, thread: ModelThread, **machine: Any) -> None:
+        self.workspace, self.thread, self._machine = workspace, thread, machine
         self.events = Events()
         """Where it says what it does."""
-        self._device, self._dtype, self._offline = device, dtype, offline
         self._encoder: tuple[object, KeepingEncoder, str] | None = None
         self._fitted: tuple[str, Segmenter] | None = None
         self._wished = False
@@ -74,10 +64,6 @@ class PageWorker:
     def idle(self) -> bool:
         """Whether all that was wished is done, or failed."""
         return self.doing["doing"] == "idle" and not self._wished
-
-    def start(self) -> None:
-        """Begin with what the project lacks."""
-        self.wish()
 
     def wish(self) -> None:
         """Look again what is to be done: something changed."""
@@ -134,9 +120,7 @@ class PageWorker:
         wanted = project.settings.backbone, project.settings.image_size
         if self._encoder is None or self._encoder[0] != wanted:
             self._say("loading")
-            encoder, key = project.encoder(
-                KeepingEncoder, device=self._device, dtype=self._dtype, offline=self._offline
-            )
+            encoder, key = project.encoder(KeepingEncoder, **self._machine)
             self._encoder = wanted, encoder, key
         return self._encoder[1:]
 
@@ -174,7 +158,7 @@ class PageWorker:
                     self._tell(project, outcome.target)
                     self._say("segmenting", len(left) - done, len(left))
                     yield
-            for outcome in self._redraw(project, jobs):
+            for outcome in redraw(project, jobs, self._may_write):
                 self._tell(project, outcome.target)
                 yield
 
@@ -183,7 +167,7 @@ class PageWorker:
 
         def settled() -> None:
             with self.workspace.opened() as project:
-                for outcome in self._redraw(project, project.jobs()):
+                for outcome in redraw(project, project.jobs(), self._may_write):
                     self._tell(project, outcome.target)
 
         self.thread.call(settled)
@@ -208,11 +192,12 @@ class PageWorker:
             nothing = np.empty((0, *encoded.grid), np.float32)
             return blob(nothing, (), *tree, (), (image.shape[0], image.shape[1]))
 
-        if self._regions is None or self._regions[0] != key:
-            self._regions = key, self.thread.submit(clustered)
+        asked = self._regions
+        if asked is None or asked[0] != key:
+            asked = self._regions = key, self.thread.submit(clustered)
             self.thread.later(self._look_ahead)
         try:
-            return self.thread.result(self._regions[1], SOON)
+            return asked[1].result(SOON)
         except FutureTimeoutError:
             return None
         except LikewiseError:
@@ -221,9 +206,6 @@ class PageWorker:
 
     def _tell(self, project: Project, target: Path) -> None:
         self.events.add("target", target=self.workspace.describe(project, target))
-
-    def _redraw(self, project: Project, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        return redraw(project, jobs, self._may_write)
 
     def _fit(self, project: Project, encoder: KeepingEncoder, run: str) -> Segmenter:
         if self._fitted is None or self._fitted[0] != run:
@@ -242,8 +224,7 @@ class PageWorker:
             yield free
 
     def _look_ahead(self) -> None:
-        """Encode first what belongs to a picture that was opened; while there is other work,
-        that comes before."""
+        """Encode first what belongs to a picture that was opened; other work comes before."""
         if self.doing["doing"] == "idle":
             self._begin(self._ahead())
 
