@@ -38,7 +38,6 @@ from bad_inputs import (
 from helpers import refusal
 from likewise import INSID3Params, LikewiseParams, cli
 from likewise import match as match_points
-from likewise.backbones.download import sha256_of
 from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
 from likewise.cli import doctor
 from likewise.cli.console import notes
@@ -46,6 +45,7 @@ from likewise.cli.options import FeatureOptions, TunedMethodOptions
 from likewise.errors import InputWarning, LikewiseError
 from likewise.io.draw import class_colour, overlay, overlay_labels, with_legend
 from likewise.io.encoding import write_image
+from likewise.io.hashing import file_sha256
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
 from likewise.reference import Reference
@@ -812,7 +812,7 @@ def test_backbones_verify(scene: Path) -> None:
     assert ran.code == 1
     path, verdict = ran.out.splitlines()
     assert path == copy.name
-    assert verdict.startswith(f"sha256 {sha256_of(copy)}: WRONG, ")
+    assert verdict.startswith(f"sha256 {file_sha256(copy)}: WRONG, ")
 
 
 # --- doctor -------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ Two files lie beside the masks:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -27,6 +26,7 @@ import numpy as np
 from ..errors import ImageError, LikewiseError, note
 from ..io.annotations.shapes import LABEL
 from ..io.files import refused, write_json, write_whole
+from ..io.hashing import sha256
 from ..io.masks import read_label_map
 from ..io.opening import why
 from ..io.text_files import normal
@@ -192,7 +192,7 @@ class Manifest:
         Raises:
             ImageError: if the mask cannot be written; WriteError if no other file could either.
         """
-        self._note(mask, hashlib.sha256(content).hexdigest(), image, run, seen, beside)
+        self._note(mask, sha256(content), image, run, seen, beside)
         write_whole(mask, content)
 
     def adopt(self, mask: Path, image: Path, run: str) -> None:

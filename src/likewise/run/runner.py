@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +16,7 @@ import numpy as np
 from ..errors import ImageError, LikewiseError, WriteError, explained_memory
 from ..io.encoding import encode_image, encode_label_map, encode_mask
 from ..io.files import write_whole
+from ..io.hashing import fingerprint
 from ..io.prefetch import batched, prefetch_map
 from ..quality import mask_warnings, stability_score
 from .file_state import FileState, look
@@ -47,8 +46,7 @@ def run_key(segmenter: Segmenter, numbers: Mapping[str, int], consensus: bool = 
         numbers: class → its value in the masks, from ``Manifest.allot``.
         consensus: as for ``segment_files``.
     """
-    parts = [segmenter.fingerprint, json.dumps(numbers, sort_keys=True), str(consensus)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    return fingerprint(segmenter.fingerprint, numbers, consensus)
 
 
 def segment_files(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from ..errors import ImageError, LikewiseError
 from ..io.draw import class_palette
 from ..io.encoding import encode_label_map
 from ..io.files import refused, write_whole
+from ..io.hashing import fingerprint
 from ..io.masks import read_label_map
 from ..run.jobs import check_outputs
 from ..run.manifest import Manifest
@@ -235,15 +235,8 @@ class ClipRun:
 
     def _key(self, segmenter: Segmenter, params: Params, memory: bool) -> str:
         """Of everything that masks depend on."""
-        encoder, clip = segmenter.encoder, self.clip
-        settings: list[Any] = [
-            *(asdict(params), memory, segmenter.method, asdict(segmenter.params)),
-            *(segmenter.refiner, encoder.backbone.identity, encoder.backbone.block),
-            *(encoder.input_size, encoder.rank, str(encoder.dtype), encoder.device.type),
-            *(clip.path.name, len(clip), clip.size, self.order),
-        ]
-        digest = hashlib.sha256(json.dumps(settings).encode())
-        for number, label_map in sorted(self.annotations.frames.items()):
-            digest.update(f"{number} {label_map.shape} ".encode() + label_map.tobytes())
-        digest.update(next(clip.read(range(1))).tobytes())
-        return digest.hexdigest()
+        clip = self.clip
+        shown = clip.path.name, len(clip), clip.size, next(clip.read(range(1)))
+        device = segmenter.encoder.device.type
+        how = segmenter.settings_fingerprint, device, params, memory
+        return fingerprint(how, shown, self.order, self.annotations.frames)

@@ -1,0 +1,62 @@
+"""One hasher: equal facts have one fingerprint, others another, and nothing else hashes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from likewise.io.hashing import file_sha256, fingerprint, sha256
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "likewise"
+
+
+@dataclass(frozen=True)
+class Facts:
+    rank: int
+    mask: np.ndarray
+
+
+def test_bytes_arrays_and_files(tmp_path: Path) -> None:
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256(b"abc") == sha256(b"a", b"bc") == file_sha256(tmp_path / "abc") == known
+    turned = np.arange(6, dtype=np.uint8).reshape(2, 3).T
+    assert sha256(turned) == sha256(turned.tobytes())
+    with pytest.raises(FileNotFoundError):
+        file_sha256(tmp_path / "none")
+
+
+def test_equal_facts_have_one_fingerprint() -> None:
+    mask = np.eye(3, dtype=bool)
+    one = fingerprint({"a": 1, "b": (2.5, None)}, Facts(3, mask), Path("x"))
+    other = fingerprint(
+        MappingProxyType({"b": [2.5, None], "a": 1}), Facts(3, np.asfortranarray(mask)), "x"
+    )
+    assert one == other
+    assert re.fullmatch("[0-9a-f]{32}", one)
+
+
+def test_other_facts_have_other_fingerprints() -> None:
+    a = np.arange(6, dtype=np.uint8)
+    facts: list[tuple[object, ...]] = [
+        *((), (None,), ("",), ("ab", "c"), ("a", "bc"), (["ab", "c"],), (1,), ("1",), (True,)),
+        *((a,), (a.reshape(2, 3),), (a.astype(np.int8),), (a + 1,), (a[:3], a[3:])),
+        *((Facts(3, a),), (Facts(4, a),)),
+    ]
+    assert len({fingerprint(*some) for some in facts}) == len(facts)
+
+
+def test_what_has_no_content_is_refused() -> None:
+    with pytest.raises(TypeError, match="object has no fingerprint"):
+        fingerprint({"a": object()})
+
+
+def test_nothing_else_hashes() -> None:
+    files = [f for f in SOURCE.rglob("*.py") if re.search(r"^\s*import hashlib", f.read_text())]
+    hashing = {f.relative_to(SOURCE).as_posix() for f in files}
+    assert hashing - {f for f in hashing if f.startswith("web/")} == {"io/hashing.py"}
