@@ -448,7 +448,7 @@ def test_a_run_that_was_stopped_anywhere_ends_as_one_that_was_not(
             log.write('{"number": 9, "conf')  # torn by the kill
         run, segment = start(scene, out)
         again = list(segment(segmenter, params=params, resume=True))
-        assert [d.kept for d in again] == [k < stop for k in range(COUNT)]
+        assert [d.skipped for d in again] == [k < stop for k in range(COUNT)]
         run.finish(overlay=False)
         assert contents(out) == contents(tmp_path / "whole")
     other = replace(params, weight=0.3)
@@ -464,7 +464,7 @@ def test_a_mask_that_is_gone_is_made_again(
     before = contents(tmp_path / "out") if run.finish(overlay=False) else {}
     run.mask(8).unlink()
     again = list(segment(segmenter, resume=True))
-    assert [d.kept for d in again].index(False) == run.order.index(8)
+    assert [d.skipped for d in again].index(False) == run.order.index(8)
     assert contents(tmp_path / "out") == before
 
 
@@ -566,8 +566,8 @@ def test_a_person_s_masks_stay_and_numbers_keep_their_meaning(
     theirs[:40, :40] = 1
     Image.fromarray(theirs).save(out / "masks" / "f1.png")
     done = run("m.png", "coin", "corner")
-    assert [d.theirs for d in done] == [False, True, False]
-    assert done[1].areas == (1600 / 160**2, 0.0)
+    assert [d.by_hand for d in done] == [False, True, False]
+    assert done[1].area == 1600 / 160**2
     assert (np.asarray(Image.open(out / "masks" / "f1.png")) == theirs).all()
     objects = json.loads((out / "video.json").read_text())["annotations"]
     assert [one["areas"][1] for one in objects] == [1600, None]

@@ -15,6 +15,7 @@ from PIL import Image
 from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.patch_features import PatchFeatures
+from ..io.files import whole_file
 from ..io.hashing import fingerprint
 from ..io.prefetch import batched, prefetch_map
 from .loading import Backbone, load_backbone, patch_tokens
@@ -313,13 +314,9 @@ def cache_folder() -> Path:
 def save_quietly(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Write a file of a cache; one that cannot be written only costs the next run time."""
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            file.write(save({name: t.contiguous() for name, t in tensors.items()}))

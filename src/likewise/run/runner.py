@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     from ..result import ClassResult, Result
     from ..segmenter import Segmenter
 
-R = TypeVar("R")
 Keep: TypeAlias = "Callable[[SegmentedJob], tuple[Result, tuple[Path, bytes]]]"
 """Called with each segmented job: the result to write, and path and content of one more file."""
 WriteCheck: TypeAlias = "Callable[[Job], AbstractContextManager[bool]]"
 """A context manager for writing the files of a job; it yields whether they may be written."""
+KeepCheck: TypeAlias = "Callable[[Job], Outcome | str]"
+"""The outcome of a job if its existing mask is kept, else why it is not ('': there is none)."""
+Source: TypeAlias = "Callable[[KeepCheck], Iterator[tuple[Job, SegmentedJob | Outcome]]]"
+"""Reads and segments jobs, but those that are kept, and yields them in order."""
 
 
 def run_key(segmenter: Segmenter, numbers: Mapping[str, int], consensus: bool = False) -> str:
@@ -62,6 +65,7 @@ def segment_files(
     limits: Mapping[str, float] | None = None,
     keep: Keep | None = None,
     may_write: WriteCheck | None = None,
+    source: Source | None = None,
 ) -> Iterator[Outcome]:
     """Segment job after job; a target that cannot be read becomes an ``Outcome`` with its error.
 
@@ -77,6 +81,7 @@ def segment_files(
         limits: of ``quality.mask_warnings``; None: masks are not checked.
         keep: see ``Keep``.
         may_write: context manager that yields whether the mask of a job may be written now.
+        source: what segments the jobs, if they are not images each for itself.
 
     Yields:
         One outcome a job, its files already whole on disk.
@@ -90,7 +95,6 @@ def segment_files(
         return store(finish(job, done), manifest, run, overwrite=overwrite, may_write=may_write)
 
     def kept(job: Job) -> Outcome | str:
-        """The outcome if the existing mask is kept, else why it is not ('': there is none)."""
         if not overwrite and manifest.is_by_hand(job.mask):
             return Outcome(job.target, job.mask, skipped=True, by_hand=True)
         if not resume or not os.path.isfile(job.mask):  # noqa: PTH113 (long names)
@@ -98,7 +102,10 @@ def segment_files(
         stale = manifest.stale(job.mask, job.target, run, beside=job.beside)
         return stale or Outcome(job.target, job.mask, skipped=True)
 
-    yield from _each(segmenter, jobs, written, kept, consensus)
+    source = source or partial(_images, segmenter, jobs, consensus)
+    # On the CPU each is written before the next is segmented; an accelerator need not wait.
+    ahead = segmenter.batch_size(False) - 1
+    yield from prefetch_map(lambda pair: written(*pair), source(kept), ahead)
 
 
 def finish_files(
@@ -112,7 +119,9 @@ def finish_files(
 ) -> Iterator[Finished]:
     """As ``segment_files``, but nothing is written: the caller does it with ``store``."""
     finish = partial(_finish, numbers=numbers, limits=limits, keep=keep)
-    yield from _each(segmenter, jobs, finish, lambda job: "", consensus)
+    segmented = _images(segmenter, jobs, consensus, lambda job: "")
+    ahead = segmenter.batch_size(False) - 1
+    yield from prefetch_map(lambda pair: finish(*pair), segmented, ahead)
 
 
 def store(
@@ -163,21 +172,6 @@ def store(
     return replace(outcome, seconds=seconds, overlay=overlay, unwritten=tuple(unwritten))
 
 
-def _each(
-    segmenter: Segmenter,
-    jobs: Sequence[Job],
-    last: Callable[[Job, SegmentedJob | Outcome], R],
-    kept: Callable[[Job], Outcome | str],
-    consensus: bool,
-) -> Iterator[R]:
-    """Read ahead, segment in batches, and yield ``last`` of every job in order."""
-    depth = segmenter.batch_size(False)
-    read = prefetch_map(partial(_read, segmenter, kept=kept), jobs, depth)
-    segmented = _segmented(segmenter, read, consensus)
-    # On the CPU each is written before the next is segmented; an accelerator need not wait.
-    yield from prefetch_map(lambda pair: last(*pair), segmented, depth - 1)
-
-
 @dataclass(frozen=True, eq=False)
 class _Read:
     """A target that was read."""
@@ -187,9 +181,7 @@ class _Read:
     anew: str
 
 
-def _read(
-    segmenter: Segmenter, job: Job, kept: Callable[[Job], Outcome | str]
-) -> tuple[Job, _Read | Outcome]:
+def _read(segmenter: Segmenter, job: Job, kept: KeepCheck) -> tuple[Job, _Read | Outcome]:
     found = kept(job)
     if isinstance(found, Outcome):
         return job, found
@@ -201,10 +193,11 @@ def _read(
         return job, Outcome(job.target, error=str(error))
 
 
-def _segmented(
-    segmenter: Segmenter, read: Iterator[tuple[Job, _Read | Outcome]], consensus: bool
+def _images(
+    segmenter: Segmenter, jobs: Sequence[Job], consensus: bool, kept: KeepCheck
 ) -> Iterator[tuple[Job, SegmentedJob | Outcome]]:
-    """Segment in batches; outcomes of jobs kept or unreadable are passed on in their place."""
+    """Read ahead and segment in batches; what is kept or unreadable is passed on in its place."""
+    read = prefetch_map(partial(_read, segmenter, kept=kept), jobs, segmenter.batch_size(False))
     for batch in batched(read, segmenter.batch_size(consensus)):
         images = {job: image.picture for job, image in batch if isinstance(image, _Read)}
         start = time.perf_counter()
