@@ -232,8 +232,7 @@ class Segmenter:
         Raises:
             LikewiseError: if there is no reference yet.
         """
-        references = self.fitted().fingerprint
-        return fingerprint(self.settings_fingerprint, [*self.models], references)
+        return fingerprint(self.settings_fingerprint, [*self.models], self.fitted().fingerprint)
 
     @property
     def settings_fingerprint(self) -> str:
@@ -241,8 +240,8 @@ class Segmenter:
         params = asdict(self.params)
         if get_method(self.method).CAN.decoder:
             params["decoder"] = file_sha256(Path(self.params.decoder))  # not its name
-        features = self.encoder.fingerprint
-        return fingerprint(__version__, features, self.method, params, self.refiner)
+        made_with = __version__, self.encoder.fingerprint
+        return fingerprint(*made_with, self.method, params, self.refiner)
 
     # --- for callers that hold decoded pictures, or features, already -----------------------------
 

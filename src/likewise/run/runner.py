@@ -89,10 +89,10 @@ def segment_files(
     Raises:
         WriteError: if the disk refuses a result (it would refuse every further one too).
     """
-    finish = partial(_finish, numbers=numbers, limits=limits, keep=keep)
+    finished = partial(finish, numbers=numbers, limits=limits, keep=keep)
 
     def written(job: Job, done: SegmentedJob | Outcome) -> Outcome:
-        return store(finish(job, done), manifest, run, overwrite=overwrite, may_write=may_write)
+        return store(finished(job, done), manifest, run, overwrite=overwrite, may_write=may_write)
 
     def kept(job: Job) -> Outcome | str:
         if not overwrite and manifest.is_by_hand(job.mask):
@@ -118,10 +118,10 @@ def finish_files(
     keep: Keep | None = None,
 ) -> Iterator[Finished]:
     """As ``segment_files``, but nothing is written: the caller does it with ``store``."""
-    finish = partial(_finish, numbers=numbers, limits=limits, keep=keep)
+    finished = partial(finish, numbers=numbers, limits=limits, keep=keep)
     segmented = _images(segmenter, jobs, consensus, lambda job: "")
     ahead = segmenter.batch_size(False) - 1
-    yield from prefetch_map(lambda pair: finish(*pair), segmented, ahead)
+    yield from prefetch_map(lambda pair: finished(*pair), segmented, ahead)
 
 
 def store(
@@ -229,22 +229,15 @@ def _try(
         return [_try(segmenter, {job: image}, False)[0] for job, image in images.items()]
 
 
-def redo(
-    done: SegmentedJob, numbers: Mapping[str, int], limits: Mapping[str, float] | None
-) -> Finished:
-    """The files of a job whose result was changed by sliders, for ``store``."""
-    return _finish(done.job, done, numbers=numbers, limits=limits, keep=None)
-
-
-def _finish(
+def finish(
     job: Job,
     done: SegmentedJob | Outcome,
     *,
     numbers: Mapping[str, int],
     limits: Mapping[str, float] | None,
-    keep: Keep | None,
+    keep: Keep | None = None,
 ) -> Finished:
-    """Encode the files of one job and check its masks."""
+    """Encode the files of one job and check its masks, for ``store``."""
     if isinstance(done, Outcome):
         return Finished(job, done)
     start = time.perf_counter()
@@ -284,7 +277,7 @@ def _encoded(
     from ..io.draw import class_palette, overlay, overlay_labels, with_legend
 
     plain = set(numbers.values()) == {MARKED}
-    label_map = np.empty(0, np.uint8) if plain else renumbered(result, numbers)
+    label_map = np.empty(0, np.uint8) if plain else _renumbered(result, numbers)
     if job.overlay is not None:
         if plain:
             picture = overlay(image, result.mask)
@@ -306,7 +299,7 @@ def _encoded(
         yield job.mask, encode_label_map(job.mask, label_map, palette)
 
 
-def renumbered(result: Result, numbers: Mapping[str, int]) -> np.ndarray:
+def _renumbered(result: Result, numbers: Mapping[str, int]) -> np.ndarray:
     """(H, W) uint8 or uint16: the label map of a result with these numbers of its classes."""
     kind = np.uint8 if max(numbers.values()) < 256 else np.uint16
     values = np.array([0, *(numbers[label] for label in result.labels)], kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,18 +69,10 @@ def passes(annotated: Sequence[int], wanted: range) -> list[range]:
     for k, frame in enumerate(annotated):
         low = (annotated[k - 1] + frame) // 2 + 1 if k else wanted.start
         high = (frame + annotated[k + 1]) // 2 if k + 1 < len(annotated) else wanted.stop - 1
-        runs.append(_within(wanted, frame + 1, high))
-        runs.append(_within(wanted, low, frame - 1)[::-1])
+        before, at = bisect_left(wanted, low), bisect_left(wanted, frame)
+        after, end = bisect_right(wanted, frame), bisect_right(wanted, high)
+        runs += [wanted[after:end], wanted[before:at][::-1]]
     return [run for run in runs if run]
-
-
-def _within(numbers: range, low: int, high: int) -> range:
-    """Those of low..high."""
-    return range(
-        numbers.start + max(0, -(-(low - numbers.start) // numbers.step)) * numbers.step,
-        min(high + 1, numbers.stop),
-        numbers.step,
-    )
 
 
 def order(annotated: Sequence[int], wanted: range) -> list[int]:

@@ -66,6 +66,7 @@ class ClipRun:
         sources = (*clip.files(), *inputs)
         check_outputs(out / "masks", [(clip.path, file) for file in files], inputs=sources)
         self.manifest = Manifest(out / "masks")
+        self.manifest.check()
 
     def mask(self, number: int) -> Path:
         """Where the label map of a frame goes."""
