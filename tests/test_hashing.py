@@ -10,7 +10,11 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
+from likewise import SegICParams, Segmenter
+from likewise.backbones.encoder import Encoder
 from likewise.io.hashing import file_sha256, fingerprint, sha256
+from likewise.methods.segic.decoder import Decoder, DecoderShape
+from likewise.methods.segic.files import Trained, save_decoder
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "likewise"
 
@@ -54,6 +58,31 @@ def test_other_facts_have_other_fingerprints() -> None:
 def test_what_has_no_content_is_refused() -> None:
     with pytest.raises(TypeError, match="object has no fingerprint"):
         fingerprint({"a": object()})
+
+
+def test_what_is_resolved_is_hashed(tmp_path: Path) -> None:
+    encoder = Encoder("embedded")
+    spec, size = encoder.spec, encoder.input_size
+    rank, backbone = spec.svd_components, encoder.backbone
+    asked = Encoder(backbone, image_size=size, svd_components=rank, dtype="float32")
+    assert asked.fingerprint == encoder.fingerprint
+    assert encoder.facts["dtype"] == "float32"
+    others = [Encoder(backbone, image_size=112), Encoder(backbone, svd_components=3)]
+    assert len({e.fingerprint for e in (encoder, *others)}) == 3
+
+    decoder = Decoder(DecoderShape(dim=spec.dim, hidden=16, layers=1, heads=2))
+    one, copy = tmp_path / "one.safetensors", tmp_path / "copy.safetensors"
+
+    def of(path: Path) -> str:
+        return Segmenter(encoder, method=SegICParams(path)).settings_fingerprint
+
+    for path in (one, copy):
+        save_decoder(path, decoder, Trained.by(encoder))
+    before = of(one)
+    assert of(copy) == before  # the content counts, not the name
+    decoder.offset.data += 1
+    save_decoder(one, decoder, Trained.by(encoder))
+    assert of(one) != before
 
 
 def test_nothing_else_hashes() -> None:
