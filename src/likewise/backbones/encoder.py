@@ -318,5 +318,5 @@ def save_quietly(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
     with suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
+        with whole_file(path, sync=False) as file:
             file.write(save({name: t.contiguous() for name, t in tensors.items()}))
