@@ -25,6 +25,7 @@ from ..guard import Access
 from ..limits import Limits
 from ..stack import new_app
 from . import datasets, marks
+from .clicks import Click, Clicks
 from .state import GoneError
 from .worker import PageWorker
 from .workspace import Workspace
@@ -35,6 +36,7 @@ LIMITS = Limits(256 * 2**20, 600.0, timeout=None, advice=INSTEAD)
 """Pictures are bounded as those of the commands are: they are the person's own."""
 SIDES = (320, 1600)
 """Pictures are sent with at most so many pixels a side."""
+MOST_CLICKS = 500
 FOREVER = {"cache-control": "private, max-age=604800, immutable"}
 """For what is asked for with its version in the address."""
 
@@ -79,6 +81,23 @@ class VerdictBody(Strict):
     """… with these sliders."""
 
 
+class ClickBody(Strict):
+    """See ``clicks.Click``."""
+
+    x: Annotated[float, Field(ge=0)]
+    y: Annotated[float, Field(ge=0)]
+    positive: bool
+    number: int
+
+
+class ClicksBody(Strict):
+    """All clicks on a picture that hold, in order."""
+
+    clicks: Annotated[list[ClickBody], Field(max_length=MOST_CLICKS)]
+    version: str = ""
+    """Of the target as the person saw it; references have none."""
+
+
 class VersionBody(Strict):
     """A target as the person saw it."""
 
@@ -106,9 +125,10 @@ def make_app(workspace: Workspace, worker: PageWorker, access: Access) -> ASGIAp
         stop=worker.stop,
         dependencies=[Depends(same_project)],
     )
+    clicks = Clicks(workspace, worker)
     _add_project(app, workspace, worker)
-    _add_references(app, workspace, worker)
-    _add_targets(app, workspace, worker)
+    _add_references(app, workspace, worker, clicks)
+    _add_targets(app, workspace, worker, clicks)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     return served
 
@@ -178,7 +198,9 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None
         return _json({})
 
 
-def _add_references(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None:
+def _add_references(
+    app: FastAPI, workspace: Workspace, worker: PageWorker, clicks: Clicks
+) -> None:
     def path_of(wanted: str) -> Path:
         with workspace.opened() as project:
             return workspace.picture(project, wanted)
@@ -206,6 +228,10 @@ def _add_references(app: FastAPI, workspace: Workspace, worker: PageWorker) -> N
         worker.changed()
         return _json(said)
 
+    @app.post("/api/references/{wanted}/clicks")
+    def clicked(wanted: str, body: ClicksBody) -> Response:
+        return _raw(clicks.on_reference(wanted, _clicks(body)))
+
     @app.delete("/api/references/{wanted}")
     def remove(wanted: str) -> Response:
         marks.remove_reference(workspace, path_of(wanted))
@@ -213,7 +239,9 @@ def _add_references(app: FastAPI, workspace: Workspace, worker: PageWorker) -> N
         return _json({})
 
 
-def _add_targets(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None:
+def _add_targets(
+    app: FastAPI, workspace: Workspace, worker: PageWorker, clicks: Clicks
+) -> None:
     def told(target: dict[str, Any]) -> Response:
         worker.events.add("target", target=target)
         if not target["verdict"] and target["source"] == "model":
@@ -239,6 +267,10 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None
     @app.get("/api/targets/{wanted}/mask")
     def mask(wanted: str, side: Annotated[int, Query(ge=1)] = marks.WORKING) -> Response:
         return _raw(marks.read_mask_of(workspace, wanted, side))
+
+    @app.post("/api/targets/{wanted}/clicks")
+    def clicked(wanted: str, body: ClicksBody) -> Response:
+        return _raw(clicks.on_target(wanted, _clicks(body), body.version))
 
     @app.put("/api/targets/{wanted}/verdict")
     def judge(wanted: str, body: VerdictBody) -> Response:
@@ -266,6 +298,10 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None
         workspace.remove_target(wanted)
         worker.changed()
         return _json({})
+
+
+def _clicks(body: ClicksBody) -> list[Click]:
+    return [Click(**c.model_dump()) for c in body.clicks]
 
 
 def _label_map(content: bytes, width: int, height: int) -> marks.LabelMap:

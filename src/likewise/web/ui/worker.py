@@ -162,6 +162,11 @@ class PageWorker:
                 self._tell(project, outcome.target)
                 yield
 
+    def encoder(self) -> KeepingEncoder:
+        """The project's encoder, for work on the model's thread."""
+        with self.workspace.opened() as project:
+            return self._load(project)[0]
+
     def settle(self) -> None:
         """Wait until all masks that nobody judged are as the sliders say."""
 
