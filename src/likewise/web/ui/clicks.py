@@ -19,8 +19,8 @@ from PIL import Image
 
 from ...class_names import is_part
 from ...errors import LikewiseError
-from ...features.prompts import MARGIN, NOTHING, PromptSolver, mean_of
 from ...features.grid import mask_share
+from ...features.prompts import MARGIN, NOTHING, PromptSolver, mean_of
 from ...io.images import read_image
 from ...project.corrections import replace_class
 from ...project.project import Project
@@ -29,7 +29,8 @@ from ...prompts import SCORE_RANGE, Floats, Prompts, log_odds, scores_of
 from ...refine import refine
 from ...run.file_state import stamp
 from . import marks
-from .state import NEGATIVE, check_version, classes
+from .class_list import NEGATIVE, classes
+from .state import check_version
 from .worker import PageWorker
 from .workspace import Workspace
 

@@ -24,7 +24,9 @@ from ...project.folder import MASKS
 from ...project.project import Project
 from ...project.settings import ProjectReference, relative
 from ...run.jobs import Job
-from .state import NEGATIVE, REFERENCES, allot, check_version, classes
+from .class_list import NEGATIVE, allot, classes
+from .removing import Removal
+from .state import REFERENCES, check_version
 from .workspace import Workspace
 
 WORKING = 1600
@@ -186,15 +188,15 @@ def save_reference(
         return {"version": workspace.picture_state(project, path)["version"], "note": note}
 
 
-def remove_reference(workspace: Workspace, path: Path) -> None:
+def remove_reference(workspace: Workspace, path: Path, removal: Removal) -> None:
     """Take a picture out of the references; its file goes too if it was uploaded."""
     with workspace.lock, workspace.opened() as project:
         references = project.settings.references
         mask = _mask_file(workspace, path, references)
         workspace.change(references=tuple(r for r in references if not workspace.shows(r, path)))
-        mask.unlink(missing_ok=True)
+        removal.discard(mask)
         if path.resolve().parent == (workspace.folder / REFERENCES).resolve():
-            path.unlink(missing_ok=True)
+            removal.discard(path)
 
 
 def _mask_file(workspace: Workspace, path: Path, references: Sequence[ProjectReference]) -> Path:
