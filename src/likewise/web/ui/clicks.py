@@ -115,6 +115,10 @@ class Clicks:
             if found is not None:
                 scores = torch.from_numpy(found[0].moved(project.sliders))
                 known = dict(zip(found[0].labels, scores, strict=True))
+        if clicks:
+            self.worker.hold(job.target)
+        else:
+            self.worker.release(job.target)
         return corrected(self._ready(job.target), base, clicks, numbers, known)
 
     def on_reference(self, wanted: str, clicks: Sequence[Click]) -> marks.LabelMap:

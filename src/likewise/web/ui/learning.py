@@ -1,7 +1,8 @@
 """Masks that a person accepted or corrected become references by themselves: the loop that learns.
 
-They stand in likewise.toml like any other, with their mask in ``masks/``, by which they are known.
-What is taken back is no reference any more. Nothing else is kept, so nothing is learnt twice.
+They stand in likewise.toml like any other; copies of their masks in ``references/learnt`` tell
+them apart. What is taken back is no reference any more. Nothing else is kept, so nothing is learnt
+twice.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from collections.abc import Callable
 import numpy as np
 
 from ...features.grid import mask_share
+from ...io.files import write_whole
 from ...io.images import read_image
 from ...project.project import Project
 from ...project.settings import ProjectReference, relative
-from ...run.file_state import stamp
+from ...run.file_state import file_hash, stamp
 from ...run.jobs import Job
 from .class_list import classes
 from .keeping import KeepingEncoder
-from .state import WorkspaceState, is_learnt
+from .state import LEARNT, WorkspaceState, is_learnt
 
 MOST = 8
 """Learnt references of a class."""
@@ -55,13 +57,7 @@ def learn(workspace: WorkspaceState, encoder: KeepingEncoder, means: Means) -> b
                         return means[key]
 
                     chosen += [
-                        ProjectReference(
-                            relative(job.target, workspace.folder),
-                            relative(job.mask, workspace.folder),
-                            number,
-                            label,
-                        )
-                        for job in diverse(jobs, mean)
+                        _reference(workspace, job, number, label) for job in diverse(jobs, mean)
                     ]
         wanted = (*own, *chosen)
         if wanted == settings.references:
@@ -70,7 +66,21 @@ def learn(workspace: WorkspaceState, encoder: KeepingEncoder, means: Means) -> b
         if project.settings.references != settings.references:
             return True  # a person changed them meanwhile: look again
         workspace.change(references=wanted)
+        kept = {(workspace.folder / str(r.mask)).resolve() for r in wanted}
+        for copy in (workspace.folder / LEARNT).glob("*.png"):
+            if copy.resolve() not in kept:
+                copy.unlink()
     return True
+
+
+def _reference(workspace: WorkspaceState, job: Job, number: int, label: str) -> ProjectReference:
+    """Of a copy of the mask, named by its content: it never changes."""
+    copy = workspace.folder / LEARNT / f"{file_hash(job.mask)[:20]}.png"
+    if not copy.is_file():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(copy, job.mask.read_bytes())
+    image = relative(job.target, workspace.folder)
+    return ProjectReference(image, relative(copy, workspace.folder), number, label)
 
 
 def _candidates(

@@ -31,6 +31,10 @@ IMAGES, REFERENCES = "images", "references"
 upload goes."""
 
 
+LEARNT = f"{REFERENCES}/learnt"
+"""Folder of copies of the masks that were learnt from; see ``learning``."""
+
+
 class GoneError(RefusedError):
     """What is asked for is not there (any more)."""
 
@@ -304,7 +308,7 @@ def is_learnt(folder: Path, reference: ProjectReference) -> bool:
     """Whether a reference of a project was made by ``learning.learn``."""
     if reference.mask is None:
         return False
-    return (folder / MASKS).resolve() in (folder / reference.mask).resolve().parents
+    return (folder / LEARNT).resolve() in (folder / reference.mask).resolve().parents
 
 
 NONE: dict[str, Any] = {"labels": []}

@@ -32,6 +32,8 @@ from .workspace import Workspace
 
 AHEAD = 16
 """Pictures that are encoded before anybody asked."""
+HELD = 300.0
+"""Seconds after a click in which nothing but the person changes that mask."""
 SOON = 0.3
 """Seconds that a page is let wait for the regions of a picture."""
 
@@ -62,6 +64,7 @@ class PageWorker:
         self.doing = {"doing": "loading", "left": 0, "total": 0, "seconds": 0.0}
         self.paused, self._halted = False, False
         self._means: Means = {}
+        self._held: dict[Path, float] = {}
         self.failed = ""
         """Why nothing more is done, for pages that come later."""
 
@@ -86,6 +89,15 @@ class PageWorker:
         if self._halted and not self.paused:
             self._halted = False
             self._step(self._steps)
+
+    def hold(self, target: Path) -> None:
+        """Leave the mask of a target as it is for a while: a person corrects it."""
+        self._held[target] = time.monotonic() + HELD
+
+    def release(self, target: Path) -> None:
+        """Its mask may be made anew."""
+        if self._held.pop(target, None) is not None:
+            self.wish()
 
     def wish(self) -> None:
         """Look again what is to be done: something changed."""
@@ -263,7 +275,7 @@ class PageWorker:
             self.workspace.opened() as project,
             project.may_write(job) as free,
         ):
-            yield free
+            yield free and self._held.get(job.target, 0.0) < time.monotonic()
 
     def _look_ahead(self) -> None:
         """Encode first what belongs to a picture that was opened; other work comes before."""

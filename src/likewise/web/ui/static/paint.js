@@ -11,9 +11,9 @@ const NEAR = 10; // pixels of the screen from the first corner at which a polygo
 export class Painter {
   // `onChange()` is called after each stroke; `granularity()` says how coarse regions are. `ask(clicks)` gives
   // the labels that clicks lead to; `begin()` makes the picture paintable, when it is clicked and is not yet;
-  // `hover(place)` says what is under the pointer; `keepsZoom`: from picture to picture.
-  constructor(canvas, { onChange = () => {}, granularity = () => 0, ask, begin, hover = () => {}, keepsZoom = false } = {}) {
-    Object.assign(this, { canvas, onChange, granularity, ask, begin, hover, keepsZoom });
+  // `hover(place)` says what is under the pointer; `fail(error)` why a click came to nothing.
+  constructor(canvas, { onChange = () => {}, granularity = () => 0, ask, begin, hover = () => {}, fail = () => {}, keepsZoom = false } = {}) {
+    Object.assign(this, { canvas, onChange, granularity, ask, begin, hover, fail, keepsZoom });
     this.tool = "plus";
     this.opacity = 120; // of what is painted, 0..255
     this.size = 24; // of the brush, in pixels of the screen
@@ -294,7 +294,7 @@ export class Painter {
   async click([x, y], positive) {
     const { width, height } = this.picture;
     if (x < 0 || y < 0 || x >= width || y >= height) return;
-    if (!this.labels && this.begin) await this.begin();
+    if (!this.labels && this.begin) await this.begin().catch(this.fail);
     if (!this.labels) return;
     this.keep();
     const number = (!positive && this.at([x, y])) || this.value;
@@ -312,7 +312,7 @@ export class Painter {
       labels = clicks.length ? await this.ask(clicks) : this.base.labels;
     } catch (error) {
       if (this.picture === picture && this.clicks === clicks) this.step(this.done, []);
-      throw error;
+      return this.fail(error);
     } finally {
       this.canvas.classList.toggle("busy", Boolean(this.busy = Math.max(0, this.busy - 1)));
     }
