@@ -158,7 +158,14 @@ def walker_rule(pixels: np.ndarray, first: np.ndarray) -> Rule | None:
         if not ((seeds == 1).any() and (seeds == 2).any()):
             return first
         share = random_walker(
-            small, seeds, beta=90, mode="cg_j", return_full_prob=True, channel_axis=-1, tol=1e-2
+            small,
+            seeds,
+            beta=90,
+            mode="cg_j",
+            return_full_prob=True,
+            channel_axis=-1,
+            tol=1e-2,
+            prob_tol=1,
         )[0]
         mask = np.asarray(Image.fromarray(np.float32(share)).resize((W, H))) > 0.5
         for x, y, sign in clicks:

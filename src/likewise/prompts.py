@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,12 +43,17 @@ class Prompts:
     def __bool__(self) -> bool:
         return bool(self.points or self.scribbles) or self.box is not None
 
-    def checked(self, size: tuple[int, int], name: str = "the image") -> Prompts:
+    def checked(self, size: tuple[int, int], name: str, *, alone: bool = False) -> Prompts:
         """The same with every number checked against an (H, W) image.
 
+        Args:
+            size: (H, W) of the image.
+            name: of the image, for messages.
+            alone: there is no mask or reference: something must say where the thing is.
+
         Raises:
-            LikewiseError: if a point or the box is not in the image, the box is empty, nothing is
-                positive, or one pixel is marked both ways.
+            LikewiseError: if a point or the box is not in the image, the box is empty, one pixel is
+                marked both ways, or nothing is positive that has to be.
         """
         height, width = size
         points = [_point(p, name) for p in self.points]
@@ -75,6 +81,11 @@ class Prompts:
                         f"the point ({int(x)}, {int(y)}) of {name} is marked as the thing but lies "
                         "outside the box: move one of the two."
                     )
+        if alone and not kept.positive:
+            raise LikewiseError(
+                f"no prompt of {name} says where the thing is: add a positive point, a positive "
+                "scribble or a box."
+            )
         return kept
 
     @property
@@ -94,10 +105,7 @@ class Prompts:
         return inside
 
     def pixels(self, step: float = 1.0) -> Floats:
-        """(n, 3) middle of each pixel that is marked, and 1 or -1; lines have one every ``step``.
-
-        Without numbers checked before, lines may be of any length.
-        """
+        """(n, 3) middle of each marked pixel, and 1 or -1; lines have one every ``step``."""
         rows = [(int(x) + 0.5, int(y) + 0.5, 1 if s > 0 else -1) for x, y, s in self.points]
         for line, sign in self.scribbles:
             for x, y in _along(line, step):
@@ -151,14 +159,10 @@ def prompted_mask(
         (H, W) bool.
 
     Raises:
-        LikewiseError: as ``Prompts.checked``, or if nothing positive is known.
+        LikewiseError: as ``Prompts.checked``.
     """
     size = (pixels.shape[0], pixels.shape[1])
-    prompts = prompts.checked(size, name)
-    if mask is None and not prompts.positive:
-        raise LikewiseError(
-            f"no prompt of {name} says where the thing is: add a positive point, a line or a box."
-        )
+    prompts = prompts.checked(size, name, alone=mask is None)
     known = None
     if mask is not None:
         share = mask_share(mask, target.grid).double().numpy()
@@ -240,7 +244,7 @@ def _box(box: Box, size: tuple[int, int], name: str) -> Box:
 def _along(line: Sequence[tuple[float, float]], step: float) -> list[tuple[float, float]]:
     """Points on a line at most ``step`` apart, its corners with them."""
     found = [line[0]]
-    for (x0, y0), (x1, y1) in zip(line, line[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(line):
         count = max(1, math.ceil(max(abs(x1 - x0), abs(y1 - y0)) / step))
         found += [(x0 + (x1 - x0) * k / count, y0 + (y1 - y0) * k / count) for k in range(1, count)]
         found.append((x1, y1))

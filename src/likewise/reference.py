@@ -42,8 +42,7 @@ class Reference:
         image: a file, an (H, W, 3) array, a PIL image or a torch tensor.
         mask: a file, an array of the image's size and so on; of an image file also a file of
             annotations, see ``io/annotations``. Pixels that are transparent or without data are
-            not in it. None, of a negative reference, stands for the whole image; of another it
-            needs prompts.
+            not in it. None needs prompts or, if negative, stands for the whole image.
         mask_value: what marks the thing in the mask: one value of a label map, a colour
             (``"#ff0000"``), or ``"any"`` value above 0. None where the mask has two values only;
             see ``io.masks.read_mask``.
@@ -282,7 +281,7 @@ def encode_references(
     """
     if all(r.negative for r in references):
         raise ImageError("only negative references were given: give at least one of the thing.")
-    references = [prompted(encoder, r) if r.prompts else r for r in references]
+    references = [prompted(encoder, r) for r in references]
     # Several classes are often marked in one image: equal pictures are encoded once. They are read
     # when the encoder wants them, for a hundred references with their views fill the memory.
     keys: list[tuple[tuple[int, ...], bytes]] = []
@@ -320,11 +319,12 @@ def encode_references(
 
 
 def prompted(encoder: Encoder, reference: Reference) -> Reference:
-    """A reference with the mask that its prompts make or correct, and without them.
+    """A reference with the mask that its prompts make or correct; as it is without prompts.
 
-    Raises:
-        LikewiseError: if the image, the mask or a prompt cannot be used.
+    Raises LikewiseError if the image, the mask or a prompt cannot be used.
     """
+    if not reference.prompts:
+        return reference
     picture = read_picture(reference.image)
     given = None if reference.mask is None else marked_pixels(reference, picture)
     name = source_name(reference.image, None, "image")

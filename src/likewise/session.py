@@ -65,9 +65,7 @@ class Session:
         """The classes: those of the references, then others that were prompted."""
         return tuple(dict.fromkeys([*self._found, *(label for label, _ in self._done)]))
 
-    def click(
-        self, x: float, y: float, positive: bool = True, label: str | None = None
-    ) -> Session:
+    def click(self, x: float, y: float, positive: bool = True, label: str | None = None) -> Session:
         """Say that a pixel is the thing, or is not; see ``prompt``."""
         return self.prompt(points=[(x, y, int(positive))], label=label)
 
@@ -90,19 +88,15 @@ class Session:
             self.
 
         Raises:
-            LikewiseError: as ``Prompts.checked``; if nothing says where the thing is; or if the
-                class is unknown or not given. The session is as before then.
+            LikewiseError: as ``Prompts.checked``; or if the class is unknown or not given. The
+                session is as before then.
         """
         label = self._label(label)
         more = Prompts(points, box, scribbles).checked(self.size, self._name)
         if not more:
             raise LikewiseError("nothing was prompted: give points, a box or scribbles.")
-        together = added(self._prompts(label), more).checked(self.size, self._name)
-        if label not in self._found and not together.positive:
-            raise LikewiseError(
-                f"no prompt of {self._name} says where the thing is: add a positive point, a line "
-                "or a box first."
-            )
+        together, alone = added(self._prompts(label), more), label not in self._found
+        together.checked(self.size, self._name, alone=alone)
         self._done.append((label, more))
         self._undone.clear()
         self._result = None
@@ -123,9 +117,7 @@ class Session:
             self._result = self._make()
         return self._result
 
-    def _move(
-        self, one: list[tuple[str, Prompts]], other: list[tuple[str, Prompts]]
-    ) -> bool:
+    def _move(self, one: list[tuple[str, Prompts]], other: list[tuple[str, Prompts]]) -> bool:
         if not one:
             return False
         other.append(one.pop())
@@ -181,7 +173,7 @@ class Session:
 def _without(result: Result, label: str, pixels: np.ndarray) -> Result:
     """A result in which (H, W) bool pixels are not of a class."""
     own = result.classes[label]
-    classes = result.classes | {label: replace(own, mask=own.mask & ~pixels)}
+    classes = {**result.classes, label: replace(own, mask=own.mask & ~pixels)}
     number = list(result.classes).index(label) + 1
     gone = pixels & (result.label_map == number)
     label_map = np.where(gone, result.label_map.dtype.type(0), result.label_map)

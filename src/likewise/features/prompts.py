@@ -10,19 +10,18 @@ covariance K says which patches change together, a weighted sum of
 - both similarity and distance, and a narrow term of distance alone.
 
 A point says that z, interpolated bilinearly to its pixel, has its sign by MARGIN nats: z = m + K·a,
-with the least a that satisfies this. A point that is satisfied already has a = 0: it moves nothing.
+with the least a that satisfies this. What is found so says what the thing and the rest look like: m
+learns from their densities (``contrast``), and the points are solved again, a few times. A point
+whose side is clear already has a = 0: it moves nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-
-from .affinity import Affinities
 
 if TYPE_CHECKING:
     import torch
@@ -45,13 +44,16 @@ WEIGHTS = (0.5, 0.2, 0.3, 0.1)
 """Of graph, similarity, both and distance in K."""
 NOISE = 0.01
 """Variance of what a point says: lets points that contradict each other nearly agree."""
-ROUNDS = 8
+CHANGES = 8
 """Most changes of the set of points that pull."""
-BOX_ROUNDS, BOX_TEMPERATURE, BOX_AFFINITY = 2, 0.1, 0.05
+ROUNDS, LEARN, CONTRAST = 3, 2.0, 6.0
+"""Rounds of learning from what was found; the share of its contrast that is added; most nats."""
+DENSITY_TEMPERATURE, MOST_COMPARED = 0.1, 2304
+"""Of the kernel densities; and how many patches they are made of."""
 
 
 class PromptSolver:
-    """Posterior log-odds of the patches of one image; what depends on it alone is kept.
+    """Posterior log-odds of the patches of one image; what depends on it alone is made once.
 
     Args:
         target: its N patches.
@@ -64,6 +66,13 @@ class PromptSolver:
         place = np.arange(h * w)
         self.y, self.x = place // w, place % w
         self._columns: dict[int, Floats] = {}
+        self._graph = factor(self.features, target.grid)
+        # Every second patch, say, where there are many.
+        self._some = slice(None, None, -(-len(self.features) // MOST_COMPARED))
+        cosines = self.features @ self.features[self._some].T
+        cosines -= 1
+        cosines /= DENSITY_TEMPERATURE
+        self._kernel = np.exp(cosines, out=cosines)
 
     def solve(self, mean: Floats, points: Floats) -> Floats:
         """The log-odds given points.
@@ -86,7 +95,30 @@ class PromptSolver:
             for i, weight in corners:
                 row[i] += weight
         a = pulls(at @ mean, at @ K, sign, MARGIN)
-        return np.asarray(mean + K @ a)
+        nats = mean + K @ a
+        if a.any():
+            for _ in range(ROUNDS):
+                learnt = mean + LEARN * self.contrast(nats)
+                nats = learnt + K @ pulls(at @ learnt, at @ K, sign, MARGIN)
+        return np.asarray(nats)
+
+    def contrast(self, nats: Floats) -> Floats:
+        """How much more like the thing than like the rest each patch is, if ``nats`` are right.
+
+        As the default method, and GrabCut with colours: the log of a ratio of kernel densities,
+        half of the log of their sizes between them.
+
+        Args:
+            nats: (N,) log-odds, which weigh every patch as the thing and as the rest.
+
+        Returns:
+            (N,) nats within ±CONTRAST.
+        """
+        share = 1 / (1 + np.exp(-nats[self._some].clip(-30, 30)))
+        sums = self._kernel @ np.stack([share, 1 - share], axis=1).astype(np.float32)
+        logs = np.log(sums + 1e-30).astype(np.float64)
+        sizes = np.log1p(share.sum()) - np.log1p((1 - share).sum())
+        return np.asarray((logs[:, 0] - logs[:, 1] - 0.5 * sizes).clip(-CONTRAST, CONTRAST))
 
     def corners(self, x: float, y: float) -> list[tuple[int, float]]:
         """Up to four patches around a pixel, with the weights of bilinear interpolation."""
@@ -120,15 +152,8 @@ class PromptSolver:
             self._columns[i] = sum(w * p for w, p in zip(WEIGHTS, parts, strict=True))
         return self._columns[i]
 
-    @cached_property
-    def _graph(self) -> Factor:
-        return factor(self.features, self.target.grid)
-
     def box(self, box: tuple[float, float, float, float], known: Floats | None) -> Floats:
         """Mean of the process for a box: the background outside; inside what differs from it.
-
-        Without ``known``, twice: kernel densities of what is taken for the thing and of the rest,
-        as GrabCut's colours, then smoothing over similar patches.
 
         Args:
             box: left, top, right, bottom in pixels of the image.
@@ -137,11 +162,9 @@ class PromptSolver:
         Returns:
             (N,) nats.
         """
-        import torch
-
         (h, w), (H, W) = self.target.grid, self.target.size
         left, top, right, bottom = box
-        # A patch that the box covers by a part belongs to it; small boxes have one at least.
+        # A patch that the box covers by a part belongs to it: a small box has one at least.
         inside = (
             ((self.x + 1) * W / w > left)
             & (self.x * W / w < right)
@@ -150,30 +173,19 @@ class PromptSolver:
         )
         if known is not None and (known[inside] > 0).any():
             return np.where(inside, known, np.minimum(known, -MARGIN))
-        if inside.all():
-            return np.full(len(inside), -NOTHING)
-        F = self.target.features.float().cpu()
-        within = torch.from_numpy(inside)
-        kernel = ((F @ F.T - 1) / BOX_TEMPERATURE).exp_()
-        smoothing = Affinities(F, self.target.grid)
-        share = within.float()
-        nats = share
-        for _ in range(BOX_ROUNDS):
-            thing, rest = kernel @ share, kernel @ (1 - share)
-            counts = share.sum().clamp_min(1).log() - (1 - share).sum().clamp_min(1).log()
-            nats = thing.clamp_min(1e-30).log() - rest.clamp_min(1e-30).log() - 0.5 * counts
-            nats = smoothing.smooth(nats, BOX_AFFINITY)
-            share = torch.where(within, nats.sigmoid(), 0.0)
-        found: Floats = nats.double().numpy()
-        if not (found[inside] > 0).any():  # what is in the box looks like all else
-            found = found - np.quantile(found[inside], 0.5)
-        return np.where(inside, found.clip(-MARGIN, MARGIN), -MARGIN)
+        nats = np.where(inside, 0.0, -MARGIN)
+        for _ in range(ROUNDS):
+            nats = np.where(inside, LEARN * self.contrast(nats), -MARGIN)
+        if not (nats > 0).any():  # it looks like all around: then it is the whole box
+            nats = np.where(inside, -NOTHING, -MARGIN)
+        return nats
 
 
 def pulls(before: Floats, among: Floats, sign: Floats, margin: float) -> Floats:
     """How much each of n points pulls, so that all have their sign by a margin.
 
-    Those that have it already do not pull, nor those that would pull to the other side.
+    Those that have it by a quarter of the margin already do not pull, nor those that would pull to
+    the other side.
 
     Args:
         before: (n,) values at the points without any pull.
@@ -185,12 +197,12 @@ def pulls(before: Floats, among: Floats, sign: Floats, margin: float) -> Floats:
         (n,): the values become ``before + among @ pulls``.
     """
     among = (among + among.T) / 2 + NOISE * np.eye(len(sign))
-    active, a = sign * before < margin, np.zeros(len(sign))
-    for _ in range(ROUNDS):
+    active, a = sign * before < margin / 4, np.zeros(len(sign))
+    for _ in range(CHANGES):
         a[:] = 0
         wanted = (sign * margin - before)[active]
         a[active] = np.linalg.solve(among[np.ix_(active, active)], wanted)
-        short = sign * (before + among @ a) < 0.95 * margin
+        short = sign * (before + among @ a) < margin / 4
         changed = np.where(active, a * sign > 0, short)
         if (changed == active).all():
             break
