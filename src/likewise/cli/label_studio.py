@@ -52,6 +52,7 @@ def label_studio(
     from ..segmenter import load
 
     with needs("label-studio"):
+        import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
 
         from ..web.guard import Access

@@ -55,6 +55,7 @@ def serve(
     from ..refine import check_refiner
 
     with needs("serve"):
+        import fastapi  # noqa: F401
         import python_multipart  # noqa: F401  (FastAPI imports it when it reads a form)
         import uvicorn  # noqa: F401
 

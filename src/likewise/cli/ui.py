@@ -32,6 +32,7 @@ def ui(
 ) -> None:
     """Open the page: paint one example, watch the others appear, correct, export."""
     with needs("ui"):
+        import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
 
         from ..web.guard import Access, project_token
