@@ -230,7 +230,7 @@ def drive(
 def drive_clicks(
     project: Path, shots: Path | None = None, image_size: int | None = None
 ) -> dict[str, Any]:
-    """One click on the example, find it everywhere, two corrective clicks, accept; see ``drive``."""
+    """One click on the example, find it everywhere, two corrective clicks, accept, learn."""
     from playwright.sync_api import sync_playwright
 
     from likewise.project.settings import ProjectSettings
@@ -265,9 +265,9 @@ def drive_clicks(
         page.mouse.move(*visit.place("look", 0.3, 0.3))
         visit.shot("hover")
         figures["ms of corrective clicks"] = [
-            click(visit, "look", 0.25, 0.3, "right"),
-            click(visit, "look", 0.12, 0.1),
-            *(click(visit, "look", 0.1 + 0.09 * k, 0.5) for k in range(6)),
+            click(visit, "look", 0.17, 0.34),
+            click(visit, "look", 0.3, 0.08, "right"),
+            *(click(visit, "look", 0.1 + 0.09 * k, 0.54, "right") for k in range(6)),
         ]
         visit.shot("clicked")
         corrected = "likewise.look.labels.reduce((n, k) => n + (k > 0), 0)"
@@ -313,9 +313,7 @@ def click(visit: Visit, painter: str, x: float, y: float, button: str = "left") 
     done = f"likewise.{painter}.clicks.length"
     before = visit.page.evaluate(done)
     visit.page.mouse.click(*visit.place(painter, x, y), button=button)
-    visit.until(
-        f"{done} === {before + 1} && likewise.{painter}.answered.clicks === likewise.{painter}.clicks"
-    )
+    visit.until(f"{done} === {before + 1} && !likewise.{painter}.busy")
     return float(visit.page.evaluate(f"Math.round(likewise.{painter}.latency)"))
 
 

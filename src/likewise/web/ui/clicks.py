@@ -20,7 +20,7 @@ from PIL import Image
 from ...class_names import is_part
 from ...errors import LikewiseError
 from ...features.grid import mask_share
-from ...features.prompts import MARGIN, NOTHING, PromptSolver, mean_of
+from ...features.prompts import MARGIN, PromptSolver, mean_of
 from ...io.images import read_image
 from ...project.corrections import replace_class
 from ...project.project import Project
@@ -148,8 +148,6 @@ class Clicks:
         size = marks.working_size(image.shape)
         target = replace(encoder.encode(image), size=size)
         solver = PromptSolver(target)
-        # Makes what all clicks need.
-        solver.solve(np.full(len(solver.features), NOTHING), np.array([[0.5, 0.5, 1.0]]))
         if image.shape[:2] != size:
             shrunk = Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX, reducing_gap=2)
             image = np.asarray(shrunk)
@@ -195,7 +193,7 @@ def corrected(
                 points.append((c.x, c.y, int(c.positive)))
             elif c.positive and not is_part(label, of):
                 points.append((c.x, c.y, int(is_part(of, label))))
-        prompts = Prompts(points).checked(base.shape, picture.name)
+        prompts = Prompts(points).checked((base.shape[0], base.shape[1]), picture.name)
         own = [k for name, k in numbers.items() if name == label or is_part(name, label)]
         before = np.isin(base, own)
         found = _class_mask(picture, prompts, before, scores.get(label))

@@ -193,6 +193,7 @@ const choose = tried(async (id) => {
   mark(Boolean(fits));
   if (fits) toast(`What you painted on ${found.name} and did not save is back.`, true);
   if (changed || !painter.tree) takeRegions(found);
+  labelMap(`/api/references/${id}/clicks`, { clicks: [] }).catch(() => {}); // ready for the first click
 });
 
 // It can take long, when the model is still to be loaded: nothing waits for it.
