@@ -197,8 +197,8 @@ def corrected(
         own = [k for name, k in numbers.items() if name == label or is_part(name, label)]
         before = np.isin(base, own)
         found = _class_mask(picture, prompts, before, scores.get(label))
-        result = replace_class(result, found, label, numbers)
-    return result.astype(np.uint8)
+        result = replace_class(result, found, label, numbers).astype(np.uint8)
+    return result
 
 
 def _class_mask(
