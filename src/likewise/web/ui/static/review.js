@@ -37,7 +37,8 @@ export const reasonsOf = (targets) => [...new Set(targets.flatMap(({ reasons }) 
 // Why a mask is worth a look, in words; nothing once a person has judged or made it.
 export function why({ status, reasons, doubt, labels }) {
   if (status !== "done") return [];
-  const words = reasons.map((said) => said.slice(0, said.length - codeOf(said).length) + inWords(codeOf(said)));
+  const real = labels.length ? reasons.filter((said) => codeOf(said) !== "empty") : reasons; // one class may be absent
+  const words = real.map((said) => said.slice(0, said.length - codeOf(said).length) + inWords(codeOf(said)));
   const level = doubt > 0.5 ? "doubtful" : doubt > 0.25 ? "some doubt" : "looks sure";
   return words.length ? words : [labels.length ? level : "nothing found"];
 }
