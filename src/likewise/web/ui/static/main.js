@@ -341,11 +341,15 @@ function letters(box = document) {
 
 function showFilters() {
   const { filter } = grid, found = counts(grid.targets);
-  $("states").replaceChildren(...Object.entries(STATES).map(([name, word]) => Object.assign(document.createElement("button"), {
-    textContent: `${word} ${found[name]}`, role: "radio", ariaChecked: String((filter.state ?? "all") === name),
-    onclick: () => { grid.where({ state: name }); showFilters(); }, hidden: !found[name] && name === "failed",
+  // In place, for a person may be about to press one.
+  if (!$("states").children.length) $("states").append(...Object.keys(STATES).map((name) => Object.assign(document.createElement("button"), {
+    role: "radio", onclick: () => { grid.where({ state: name }); showFilters(); },
   })));
+  Object.entries(STATES).forEach(([name, word], k) => Object.assign($("states").children[k], {
+    textContent: `${word} ${found[name]}`, ariaChecked: String((filter.state ?? "all") === name), hidden: !found[name] && name === "failed",
+  }));
   const choices = (select, word, pairs, value) => {
+    if (select === document.activeElement) return;
     select.replaceChildren(new Option(word, ""), ...pairs.map(([code, said]) => new Option(said, code)));
     select.value = value ?? "";
     select.hidden = pairs.length < 2 && !value;
@@ -651,6 +655,14 @@ document.addEventListener("keydown", (event) => {
     return key === "y" || event.shiftKey ? painting.redo() : painting.undo();
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const group = key.startsWith("Arrow") && target.closest('[role="radiogroup"], [role="toolbar"], [role="listbox"]');
+  if (group) {
+    const items = [...group.querySelectorAll("button:not([hidden], :disabled)")], by = ["ArrowLeft", "ArrowUp"].includes(key) ? -1 : 1;
+    const other = items[(items.indexOf(target) + by + items.length) % items.length];
+    event.preventDefault();
+    other.focus();
+    return other.role === "radio" && other.click();
+  }
   if (key === "Escape" && (viewer.editing || painting.polygon.length)) {
     event.preventDefault();
     if (!painting.polygon.length) return leave();
