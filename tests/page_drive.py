@@ -227,13 +227,107 @@ def drive(
     return figures
 
 
+def drive_clicks(
+    project: Path, shots: Path | None = None, image_size: int | None = None
+) -> dict[str, Any]:
+    """One click on the example, find it everywhere, two corrective clicks, accept, learn."""
+    from playwright.sync_api import sync_playwright
+
+    from likewise.project.settings import ProjectSettings
+    from likewise.project.settings_file import replace_settings
+
+    figures: dict[str, Any] = {}
+    if image_size is not None:
+        replace_settings(project, ProjectSettings((), (), image_size=image_size))
+    with serving(project) as (address, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        visit = Visit(page, shots)
+        page.goto(address)
+        visit.until("window.likewise && likewise.state.project")
+        page.locator("#example").click()
+        visit.until("likewise.grid.cards.size === 4 && likewise.painter.tree")
+        page.get_by_label("Reference coin_reference.png").click()
+        visit.until("likewise.painter.tree && likewise.painter.picture.width === 70")
+        figures["ms of the first click on the example"] = click(visit, "painter", 0.5, 0.5)
+        share = "likewise.painter.labels.reduce((n, k) => n + (k === 1), 0) / (70 * 73)"
+        figures["share of the example that one click marks"] = page.evaluate(share)
+        visit.shot("one_click")
+        for x, y, button in ((0.3, 0.45, "left"), (0.65, 0.7, "left"), (0.05, 0.05, "right")):
+            click(visit, "painter", x, y, button)
+        figures["… and that four do"] = page.evaluate(share)
+        visit.shot("four_clicks")
+        page.keyboard.press("Enter")
+        visit.until(READY)
+        visit.until("document.getElementById('work').textContent === ''")
+        visit.shot("found")
+        open_card(visit, "coin_1.png")
+        before = (project / "masks" / "coin_1.png").read_bytes()
+        page.wait_for_timeout(1500)  # a person looks at it, and the server gets ready
+        page.mouse.move(*visit.place("look", 0.3, 0.3))
+        visit.shot("hover")
+        figures["ms of corrective clicks"] = [
+            click(visit, "look", 0.17, 0.34),
+            click(visit, "look", 0.3, 0.08, "right"),
+            *(click(visit, "look", 0.1 + 0.09 * k, 0.54, "right") for k in range(6)),
+        ]
+        visit.shot("clicked")
+        corrected = "likewise.look.labels.reduce((n, k) => n + (k > 0), 0)"
+        for _ in range(6):
+            page.keyboard.press("z")
+        assert page.evaluate("likewise.look.clicks.length") == 2
+        two = page.evaluate(corrected)
+        page.keyboard.press("Shift+Z")
+        page.keyboard.press("z")
+        assert page.evaluate(corrected) == two
+        shown = page.evaluate("Array.from(likewise.look.labels)")
+        visit.shot("undone")
+        page.keyboard.press("a")
+        visit.until(state_of("coin_1.png", "accepted"))
+        visit.until("likewise.viewer.id !== likewise.grid.order[0] || !likewise.viewer.editing")
+        visit.shot("next")
+        from PIL import Image
+
+        assert (project / "masks" / "coin_1.png").read_bytes() != before
+        written = np.asarray(Image.open(project / "masks" / "coin_1.png"))
+        assert written.size != len(shown) or (written.ravel() == np.array(shown)).all()
+        page.keyboard.press("Escape")
+        page.locator("#learn").check()
+        visit.until("likewise.state.pictures.some(p => p.learnt)")
+        visit.until("document.getElementById('work').textContent === ''")
+        visit.shot("learnt")
+        page.set_viewport_size({"width": 390, "height": 844})
+        visit.shot("phone_images")
+        page.locator("#tabs [data-tab=example]").click()
+        visit.shot("phone_example")
+        page.locator("#tabs [data-tab=images]").click()
+        page.locator(".card").last.click()
+        visit.until("likewise.look.picture && !likewise.viewer.editing")
+        visit.shot("phone_viewer")
+        assert visit.wrong == []
+        browser.close()
+    return figures
+
+
+def click(visit: Visit, painter: str, x: float, y: float, button: str = "left") -> float:
+    """One click on a picture; milliseconds until its mask is there."""
+    done = f"likewise.{painter}.clicks.length"
+    before = visit.page.evaluate(done)
+    visit.page.mouse.click(*visit.place(painter, x, y), button=button)
+    visit.until(f"{done} === {before + 1} && !likewise.{painter}.busy")
+    return float(visit.page.evaluate(f"Math.round(likewise.{painter}.latency)"))
+
+
 def paint(visit: Visit) -> None:
     """Rename a class; paint the coin; undo and redo; click a region."""
     page = visit.page
     page.once("dialog", lambda dialog: dialog.accept("chess board"))
     page.locator("#classes").get_by_text("board").dblclick()
     visit.until("likewise.state.classes[1].label === 'chess board'")
-    page.get_by_role("radio", name="coin").click()
+    page.get_by_role("radio", name="coin").first.click()
+    page.keyboard.press("b")
     visit.slide("size", 60)
     visit.stroke("painter", spiral(0.5, 0.5, 0.27))
     share = "likewise.painter.labels.reduce((n, k) => n + (k === 1), 0) / (70 * 73)"
@@ -249,7 +343,7 @@ def paint(visit: Visit) -> None:
     region = page.evaluate(share)
     assert region > painted
     page.keyboard.press("Control+z")
-    page.get_by_label("Polygon").click()
+    page.locator(".tools [data-tool=polygon]").click()
     for x, y in ((0.02, 0.02), (0.12, 0.02), (0.02, 0.12)):
         page.mouse.click(*visit.place("painter", x, y))
     visit.shot("polygon")
@@ -282,7 +376,7 @@ def board(visit: Visit) -> None:
 def modes(visit: Visit) -> None:
     """Look at heat and outlines."""
     for key, name in (("2", "outline"), ("3", "heat"), ("4", "original"), ("1", "overlay")):
-        visit.page.keyboard.press(key)
+        visit.page.keyboard.press(f"Shift+Digit{key}")
         assert visit.page.evaluate("likewise.state.mode") == name
         visit.shot(name)
 
@@ -418,7 +512,10 @@ def main() -> None:
     shots = Path(sys.argv[1])
     shots.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(drive(Path(folder) / "project", shots), indent=2, ensure_ascii=False))
+        figures = drive_clicks(Path(folder) / "clicks", shots) | drive(
+            Path(folder) / "project", shots
+        )
+        print(json.dumps(figures, indent=2, ensure_ascii=False))
 
 
 if __name__ == "__main__":

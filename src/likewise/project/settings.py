@@ -21,9 +21,13 @@ from ..refine import DEFAULT_REFINER
 CONFIG = "likewise.toml"
 LIMITS = ("min_area_ratio", "max_area_ratio", "max_components", "min_confidence")
 """What `[quality]` may hold, see ``quality.mask_warnings``."""
-PAGE = {"threshold": float, "granularity": float, "classes": list, "colours": list}
+PAGE: dict[str, type] = {
+    **{"threshold": float, "granularity": float, "classes": list, "colours": list},
+    "learn": bool,
+}
 """What `[page]` may hold: the sliders, see ``score_maps.Sliders``, and the classes of the page with
-their colours (#rrggbb), which need not have a reference yet."""
+their colours (#rrggbb), which need not have a reference yet; whether masks that a person accepted
+or corrected become references."""
 Kind: TypeAlias = "type | tuple[type, ...]"
 
 

@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from page_drive import Visit, drive, lacking, open_card, serving, spiral, state_of
+from page_drive import (
+    Visit,
+    drive,
+    drive_clicks,
+    lacking,
+    open_card,
+    serving,
+    spiral,
+    state_of,
+)
 from scenes import make_scene
 
 SHOTS = os.environ.get("LIKEWISE_SHOTS")
@@ -229,3 +238,98 @@ def test_what_is_missing_and_what_is_removed(scene: Path) -> None:
         page.locator("#remove").click()
         visit.until("likewise.state.pictures.length === 0")
         visit.shot("nothing_left")
+
+
+def test_clicks_with_two_corrections(tmp_path: Path) -> None:
+    if reason := lacking():
+        pytest.skip(reason)
+    figures = drive_clicks(tmp_path / "project", image_size=272)
+    assert figures["… and that four do"] > 0.05
+
+
+def test_the_queue(scene: Path) -> None:
+    with serving(scene / "work") as (address, _), browsing() as context:
+        visit = visiting(context, address, "queue")
+        page = visit.page
+        page.keyboard.press("b")
+        visit.stroke("painter", spiral(0.43, 0.47, 0.2))
+        page.locator("#save").click()
+        for name in ("a.jpg", "b.jpg", "c.jpg"):
+            visit.until(state_of(name, "done"))
+        visit.until("document.getElementById('work').textContent === ''")
+        # The next that nobody judged follows a verdict, in an order that stays.
+        order = page.evaluate("likewise.grid.order")
+        page.locator(".card").first.click()
+        visit.until(f"likewise.viewer.id === {order[0]!r} && likewise.look.picture")
+        page.keyboard.press("a")
+        visit.until(f"likewise.viewer.id === {order[1]!r}")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("x")
+        visit.until(f"likewise.viewer.id === {order[1]!r}")
+        assert page.evaluate("likewise.grid.order") == order
+        # Zoom stays from picture to picture.
+        page.evaluate("likewise.look.zoom(3)")
+        zoomed = page.evaluate("likewise.look.scale / likewise.look.whole")
+        page.keyboard.press("ArrowRight")
+        visit.until(f"likewise.viewer.id === {order[2]!r}")
+        page.wait_for_timeout(300)
+        assert page.evaluate("likewise.look.scale / likewise.look.whole") == pytest.approx(zoomed)
+        page.keyboard.press("Escape")
+        visit.until("!likewise.viewer.id")
+        # Filters and search.
+        page.get_by_role("radio", name="Rejected 1").click()
+        visit.until("document.querySelectorAll('.card').length === 1")
+        page.keyboard.press("ArrowLeft")  # to what was corrected: none
+        visit.until("document.querySelectorAll('.card').length === 0")
+        page.get_by_role("radio", name="All 3").click()
+        page.locator("#search").fill("c.jp")
+        visit.until("document.querySelectorAll('.card').length === 1")
+        page.locator("#search").fill("")
+        visit.until("document.querySelectorAll('.card').length === 3")
+        # One verdict on several; all are judged then.
+        page.locator("#selecting").click()
+        page.locator("#chooseall").click()
+        visit.shot("chosen")
+        page.locator("#acceptall").click()
+        visit.until("likewise.grid.targets.every(t => t.verdict === 'accepted')")
+        visit.until("!document.getElementById('alljudged').hidden")
+        assert "3 accepted" in page.locator("#alljudged").inner_text()
+        visit.shot("all_judged")
+        # A removal is undone in its message.
+        page.locator("#remove").click()
+        visit.until("likewise.state.pictures.length === 0")
+        page.locator("#toasts").get_by_role("button", name="Undo").click()
+        visit.until("likewise.state.pictures.length === 1 && likewise.painter.picture")
+        # An example on any picture.
+        page.locator(".card").first.click()
+        visit.until("likewise.viewer.id && likewise.look.picture")
+        page.locator("#paintexample").click()
+        visit.until("likewise.state.pictures.length === 2 && !likewise.viewer.id")
+        assert visit.wrong == []
+
+
+def test_two_fingers_zoom_and_one_paints(scene: Path) -> None:
+    with serving(scene / "work") as (address, _), browsing() as context:
+        visit = visiting(context, address, "fingers")
+        visit.page.set_viewport_size({"width": 390, "height": 844})
+        visit.page.keyboard.press("b")
+        visit.until("likewise.painter.labels && likewise.painter.canvas.width > 0")
+        send = """([kind, id, x, y]) => likewise.painter.canvas.dispatchEvent(
+          new PointerEvent(kind, {pointerId: id, pointerType: 'touch', clientX: x, clientY: y,
+                                  button: 0, bubbles: true}))"""
+        visit.page.evaluate("likewise.painter.canvas.setPointerCapture = () => {}")
+        x, y = visit.place("painter", 0.5, 0.5)
+        visit.page.evaluate(send, ["pointerdown", 1, x, y])
+        visit.page.evaluate(send, ["pointerdown", 2, x + 40, y])
+        assert painted(visit) == 0  # the stroke that one of them began is taken back
+        before = visit.page.evaluate("likewise.painter.scale")
+        visit.page.evaluate(send, ["pointermove", 2, x + 80, y])
+        assert visit.page.evaluate("likewise.painter.scale") == pytest.approx(2 * before)
+        visit.page.evaluate(send, ["pointerup", 1, x, y])
+        visit.page.evaluate(send, ["pointerup", 2, x + 80, y])
+        visit.page.evaluate(send, ["pointerdown", 3, x, y])
+        visit.page.evaluate(send, ["pointerup", 3, x, y])
+        assert painted(visit) > 0
+        width = "document.documentElement.scrollWidth"
+        assert visit.page.evaluate(width) <= 390
+        assert visit.wrong == []

@@ -11,15 +11,19 @@ from tempfile import TemporaryDirectory
 from ...errors import ImageError, LikewiseError
 from ...export.annotations import Annotation, ImageMaskPair, name_values, named, read_annotation
 from ...export.dataset import ExportSettings, write_dataset
+from ...project.settings import relative
 from .workspace import Workspace
 
 
-def export(workspace: Workspace, kind: str, zipped: bool) -> tuple[bytes | Path, list[str]]:
+def export(
+    workspace: Workspace, kind: str, zipped: bool, judged: bool = False
+) -> tuple[bytes | Path, list[str]]:
     """Make a dataset of all masks that were not rejected, and whose pictures are there.
 
     Args:
         workspace: the project.
         kind: one of ``export.dataset.FORMATS``.
+        judged: only masks that a person accepted or made.
         zipped: give a zip instead of a new folder of the project; its images are in it too.
 
     Returns:
@@ -30,6 +34,12 @@ def export(workspace: Workspace, kind: str, zipped: bool) -> tuple[bytes | Path,
     """
     with workspace.opened() as project:
         found = project.finished()
+        if judged:
+            states = project.states()
+            good = ("accepted", "corrected")
+            found = [f for f in found if states.get(relative(f[0], project.folder)) in good]
+            if not found:
+                raise LikewiseError("no mask is accepted or corrected yet: judge some first.")
         if not found:
             raise LikewiseError("there is no mask to export yet: paint a reference first.")
         names = name_values(project.classes)

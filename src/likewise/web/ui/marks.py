@@ -24,7 +24,9 @@ from ...project.folder import MASKS
 from ...project.project import Project
 from ...project.settings import ProjectReference, relative
 from ...run.jobs import Job
-from .state import NEGATIVE, REFERENCES, allot, check_version, classes
+from .class_list import NEGATIVE, allot, classes
+from .removing import Removal
+from .state import REFERENCES, check_version
 from .workspace import Workspace
 
 WORKING = 1600
@@ -44,8 +46,8 @@ def read_mask_of(workspace: Workspace, wanted: str, side: int = WORKING) -> Labe
         LikewiseError: it has none.
     """
     with workspace.lock, workspace.opened() as project:
-        whole = _read(project, workspace.masked(project, wanted))
-        return _nearest(whole, working_size(whole.shape, side))
+        whole = read_values(project, workspace.masked(project, wanted))
+        return nearest(whole, working_size(whole.shape, side))
 
 
 def correct(
@@ -65,14 +67,14 @@ def correct(
     """
     with workspace.lock, workspace.opened() as project:
         job, _ = workspace.as_seen(project, wanted, version)
-        whole = _read(project, job)
-        before = _nearest(whole, working_size(whole.shape))
+        whole = read_values(project, job)
+        before = nearest(whole, working_size(whole.shape))
         if painted.shape != before.shape:
             raise LikewiseError(f"the mask of {job.target.name} has another size: look again.")
         allot(project, [c["label"] for c in classes(project)])
         _check_numbers(project, painted[painted != before])
-        changed = _nearest((painted != before).astype(np.uint8), whole.shape) > 0
-        whole[changed] = _nearest(painted, whole.shape)[changed]
+        changed = nearest((painted != before).astype(np.uint8), whole.shape) > 0
+        whole[changed] = nearest(painted, whole.shape)[changed]
         project.correct(job.target, whole)
         return workspace.describe(project, job.target)
 
@@ -118,7 +120,7 @@ def read_painted(workspace: Workspace, path: Path) -> LabelMap:
             else:
                 mask = read_mask(workspace.folder / r.mask, size=(height, width), value=r.value)
                 painted[mask] = value
-    return _nearest(painted, working_size(painted.shape))
+    return nearest(painted, working_size(painted.shape))
 
 
 def save_reference(
@@ -163,7 +165,7 @@ def save_reference(
         elif values:
             palette = [(0, 0, 0), *(class_colour(k) for k in range(1, NEGATIVE)), (90, 90, 90)]
             mask.parent.mkdir(exist_ok=True)
-            write_label_map(mask, _nearest(painted, size), palette)
+            write_label_map(mask, nearest(painted, size), palette)
         image = relative(path, workspace.folder)
         new = [
             ProjectReference(image, where, k if where else None, negative=True)
@@ -186,15 +188,15 @@ def save_reference(
         return {"version": workspace.picture_state(project, path)["version"], "note": note}
 
 
-def remove_reference(workspace: Workspace, path: Path) -> None:
+def remove_reference(workspace: Workspace, path: Path, removal: Removal) -> None:
     """Take a picture out of the references; its file goes too if it was uploaded."""
     with workspace.lock, workspace.opened() as project:
         references = project.settings.references
         mask = _mask_file(workspace, path, references)
         workspace.change(references=tuple(r for r in references if not workspace.shows(r, path)))
-        mask.unlink(missing_ok=True)
+        removal.discard(mask)
         if path.resolve().parent == (workspace.folder / REFERENCES).resolve():
-            path.unlink(missing_ok=True)
+            removal.discard(path)
 
 
 def _mask_file(workspace: Workspace, path: Path, references: Sequence[ProjectReference]) -> Path:
@@ -221,7 +223,7 @@ def working_size(size: Sequence[int], side: int = WORKING) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _read(project: Project, job: Job) -> LabelMap:
+def read_values(project: Project, job: Job) -> LabelMap:
     """(H, W) the numbers of classes in a mask of the project; see ``Project.read_mask``."""
     values = project.read_mask(job.target)
     if int(values.max()) >= NEGATIVE:
@@ -245,7 +247,7 @@ def _check_numbers(
             )
 
 
-def _nearest(values: LabelMap, size: Sequence[int]) -> LabelMap:
+def nearest(values: LabelMap, size: Sequence[int]) -> LabelMap:
     if values.shape == tuple(size):
         return values
     return np.asarray(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.NEAREST))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import Body, Depends, FastAPI, Header, Query, Request
@@ -13,7 +13,6 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp
 
 from ...errors import LikewiseError
@@ -24,7 +23,19 @@ from ..errors import RefusedError
 from ..guard import Access
 from ..limits import Limits
 from ..stack import new_app
-from . import datasets, marks
+from . import bundled, datasets, marks
+from .bodies import (
+    ClassBody,
+    ClicksBody,
+    FolderBody,
+    SlidersBody,
+    SwitchBody,
+    VerdictBody,
+    VerdictsBody,
+    VersionBody,
+)
+from .clicks import Click, Clicks
+from .removing import Removals
 from .state import GoneError
 from .worker import PageWorker
 from .workspace import Workspace
@@ -37,52 +48,6 @@ SIDES = (320, 1600)
 """Pictures are sent with at most so many pixels a side."""
 FOREVER = {"cache-control": "private, max-age=604800, immutable"}
 """For what is asked for with its version in the address."""
-
-
-class Strict(BaseModel):
-    """A body: what it does not know, it refuses."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class ClassBody(Strict):
-    """A class of the page."""
-
-    label: str
-    colour: str
-    number: int | None = None
-    """As the page was told; the server knows it."""
-    was: str | None = None
-    """Its name before, if it is renamed."""
-
-
-class FolderBody(Strict):
-    """A folder, file or pattern of images."""
-
-    path: str
-
-
-class SlidersBody(Strict):
-    """See ``score_maps.Sliders``."""
-
-    threshold: Annotated[float, Field(ge=-1000, le=1000)]
-    granularity: Annotated[float, Field(ge=0, le=2)]
-
-
-class VerdictBody(Strict):
-    """What a person says of a target; null takes it back."""
-
-    verdict: Literal["accepted", "rejected"] | None
-    version: str
-    """Of the target as the person saw it …"""
-    sliders: str | None = None
-    """… with these sliders."""
-
-
-class VersionBody(Strict):
-    """A target as the person saw it."""
-
-    version: str
 
 
 def make_app(workspace: Workspace, worker: PageWorker, access: Access) -> ASGIApp:
@@ -106,19 +71,22 @@ def make_app(workspace: Workspace, worker: PageWorker, access: Access) -> ASGIAp
         stop=worker.stop,
         dependencies=[Depends(same_project)],
     )
-    _add_project(app, workspace, worker)
-    _add_references(app, workspace, worker)
-    _add_targets(app, workspace, worker)
+    clicks, removals = Clicks(workspace, worker), Removals(workspace)
+    _add_project(app, workspace, worker, removals)
+    _add_references(app, workspace, worker, clicks, removals)
+    _add_targets(app, workspace, worker, clicks, removals)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     return served
 
 
-def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None:
+def _add_project(
+    app: FastAPI, workspace: Workspace, worker: PageWorker, removals: Removals
+) -> None:
     @app.get("/api/state")
     def state() -> Response:
         return _json(
             workspace.state()
-            | {"work": worker.doing, "failed": worker.failed, "formats": list(FORMATS)}
+            | {"work": worker.said, "failed": worker.failed, "formats": list(FORMATS)}
         )
 
     @app.get("/api/events")
@@ -127,7 +95,7 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None
 
     @app.post("/api/example")
     def example() -> Response:
-        workspace.add_example()
+        bundled.add_example(workspace)
         return changed()
 
     @app.post("/api/folders")
@@ -137,7 +105,24 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None
 
     @app.delete("/api/folders/{wanted}")
     def remove_folder(wanted: str) -> Response:
-        workspace.remove_folder(wanted)
+        with removals.noted() as (name, _):
+            workspace.remove_folder(wanted)
+        worker.changed()
+        return _json({"undo": name})
+
+    @app.post("/api/undo/{name}")
+    def undo(name: str) -> Response:
+        removals.undo(name)
+        return changed()
+
+    @app.put("/api/pause")
+    def pause(body: SwitchBody) -> Response:
+        worker.pause(body.on)
+        return _json({})
+
+    @app.put("/api/learn")
+    def learn(body: SwitchBody) -> Response:
+        workspace.set_page(learn=body.on)
         return changed()
 
     @app.put("/api/uploads")
@@ -151,8 +136,10 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None
         version: str | None = None,
         erase: bool = False,
     ) -> Response:
-        workspace.set_classes([c.model_dump() for c in wanted], version, erase)
-        return changed()
+        with removals.noted() as (name, _):
+            workspace.set_classes([c.model_dump() for c in wanted], version, erase)
+        worker.changed()
+        return _json({"undo": name})
 
     @app.put("/api/sliders")
     def sliders(body: SlidersBody, version: str | None = None) -> Response:
@@ -162,9 +149,9 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None
         return _json(said)
 
     @app.post("/api/export")
-    def export(kind: str, zipped: bool) -> Response:
+    def export(kind: str, zipped: bool, judged: bool = False) -> Response:
         worker.settle()
-        made, left_out = datasets.export(workspace, kind, zipped)
+        made, left_out = datasets.export(workspace, kind, zipped, judged)
         if isinstance(made, Path):
             return _json({"path": str(made.resolve()), "left_out": left_out})
         headers = {
@@ -178,10 +165,17 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None
         return _json({})
 
 
-def _add_references(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None:
+def _add_references(
+    app: FastAPI, workspace: Workspace, worker: PageWorker, clicks: Clicks, removals: Removals
+) -> None:
     def path_of(wanted: str) -> Path:
         with workspace.opened() as project:
             return workspace.picture(project, wanted)
+
+    @app.get("/api/references/{wanted}")
+    def reference(wanted: str) -> Response:
+        with workspace.opened() as project:
+            return _json(workspace.picture_state(project, workspace.picture(project, wanted)))
 
     @app.get("/api/references/{wanted}/picture")
     def picture(wanted: str, side: int) -> Response:
@@ -206,19 +200,31 @@ def _add_references(app: FastAPI, workspace: Workspace, worker: PageWorker) -> N
         worker.changed()
         return _json(said)
 
+    @app.post("/api/references/{wanted}/clicks")
+    def clicked(wanted: str, body: ClicksBody) -> Response:
+        return _raw(clicks.on_reference(wanted, _clicks(body)))
+
     @app.delete("/api/references/{wanted}")
     def remove(wanted: str) -> Response:
-        marks.remove_reference(workspace, path_of(wanted))
+        with removals.noted() as (name, removal):
+            marks.remove_reference(workspace, path_of(wanted), removal)
         worker.changed()
-        return _json({})
+        return _json({"undo": name})
 
 
-def _add_targets(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None:
+def _add_targets(
+    app: FastAPI, workspace: Workspace, worker: PageWorker, clicks: Clicks, removals: Removals
+) -> None:
     def told(target: dict[str, Any]) -> Response:
-        worker.events.add("target", target=target)
-        if not target["verdict"] and target["source"] == "model":
-            worker.wish()  # it may be out of date by now
+        tell(target)
         return _json(target)
+
+    def tell(*targets: dict[str, Any]) -> None:
+        for target in targets:
+            worker.events.add("target", target=target)
+        back = any(not t["verdict"] and t["source"] == "model" for t in targets)
+        if back or workspace.learns:
+            worker.wish()  # masks may be out of date by now, or there is something to learn
 
     @app.get("/api/targets/{wanted}/picture")
     def picture(wanted: str, side: int) -> Response:
@@ -240,9 +246,20 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None
     def mask(wanted: str, side: Annotated[int, Query(ge=1)] = marks.WORKING) -> Response:
         return _raw(marks.read_mask_of(workspace, wanted, side))
 
+    @app.post("/api/targets/{wanted}/clicks")
+    def clicked(wanted: str, body: ClicksBody) -> Response:
+        return _raw(clicks.on_target(wanted, _clicks(body), body.version))
+
     @app.put("/api/targets/{wanted}/verdict")
     def judge(wanted: str, body: VerdictBody) -> Response:
         return told(workspace.judge(wanted, body.verdict, body.version, body.sliders))
+
+    @app.put("/api/verdicts")
+    def judge_many(body: VerdictsBody) -> Response:
+        seen = [(t.id, t.version) for t in body.targets]
+        judged, left = workspace.judge_many(seen, body.verdict, body.sliders)
+        tell(*judged)
+        return _json({"targets": judged, "left": left})
 
     @app.put("/api/targets/{wanted}/mask")
     async def correct(
@@ -263,9 +280,14 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None
 
     @app.delete("/api/targets/{wanted}")
     def remove(wanted: str) -> Response:
-        workspace.remove_target(wanted)
+        with removals.noted() as (name, removal):
+            workspace.remove_target(wanted, removal)
         worker.changed()
-        return _json({})
+        return _json({"undo": name})
+
+
+def _clicks(body: ClicksBody) -> list[Click]:
+    return [Click(**c.model_dump()) for c in body.clicks]
 
 
 def _label_map(content: bytes, width: int, height: int) -> marks.LabelMap:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LikewiseError
-from ...io.draw import class_colour
 from ...project.folder import MASKS, SCORE_MAPS
 from ...project.project import Project
 from ...project.score_maps import Sliders
@@ -25,14 +24,15 @@ from ...run.file_state import file_hash
 from ...run.jobs import Job
 from ...run.targets import IMAGE_SUFFIXES
 from ..errors import RefusedError
+from .class_list import classes, former
 
 IMAGES, REFERENCES = "images", "references"
 """Folders of a project for what is uploaded; painted masks are in ``references/masks``, where no
 upload goes."""
-NEGATIVE = 255
-"""In label maps of references: what none of the classes is."""
-FORMER = "#8a8a8a"
-"""Colour of classes that were removed, in masks that still show them."""
+
+
+LEARNT = f"{REFERENCES}/learnt"
+"""Folder of copies of the masks that were learnt from; see ``learning``."""
 
 
 class GoneError(RefusedError):
@@ -82,6 +82,11 @@ class WorkspaceState:
         finally:
             project.close()
 
+    @property
+    def learns(self) -> bool:
+        """Whether what is accepted or corrected becomes a reference."""
+        return bool(read_settings(self.folder, unfinished=True).page.get("learn"))
+
     def _is_there(self, text: str) -> bool:
         """Whether a folder, file or pattern of the targets stands for any image now."""
         path = Path(os.path.normpath(self.folder / text))
@@ -102,6 +107,10 @@ class WorkspaceState:
             before = read_settings(self.folder, unfinished=True)
             replace_settings(self.folder, dataclasses.replace(before, **fields))
 
+    def forget_targets(self) -> None:
+        """Look for the images anew: some came or went."""
+        self._targets = {}
+
     # --- what there is ---------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
@@ -111,6 +120,7 @@ class WorkspaceState:
             jobs = project.jobs()
             known = classes(project)
             rows = project.facts()
+            found = _found(project)
             return {
                 "project": str(self.folder.resolve()),
                 "id": self.id,
@@ -118,13 +128,14 @@ class WorkspaceState:
                 "former": former(project, known),
                 "classes_version": version_of(known),
                 "labels": project.settings.labels,
+                "learn": self.learns,
                 "sliders": said_of(project.sliders),
                 "pictures": [self.picture_state(project, p) for p in self.pictures(project)],
                 "sources": sources,
                 "targets": [
                     *(
-                        _target(project.key(job), job.target, job.mask, rows.get(project.key(job)))
-                        for job in jobs
+                        _target(key, job.target, job.mask, rows.get(key)) | found.get(key, NONE)
+                        for job, key in ((job, project.key(job)) for job in jobs)
                     ),
                     *self._missing(project, jobs, sources, rows),
                 ],
@@ -205,12 +216,14 @@ class WorkspaceState:
             "changed": str(_changed(path)),
             "version": version_of(marks),
             "missing": not path.is_file(),
+            "learnt": any(is_learnt(self.folder, r) for r in marked),
         }
 
     def describe(self, project: Project, target: Path) -> dict[str, Any]:
         """What a page shows of one target."""
         key = relative(target, self.folder)
-        return _target(key, target, project.mask(target), project.facts(key).get(key))
+        row = project.facts(key).get(key)
+        return _target(key, target, project.mask(target), row) | _found(project, key).get(key, NONE)
 
     def target(self, project: Project, wanted: str) -> Job:
         """By its id, with its picture. Raises GoneError."""
@@ -224,59 +237,19 @@ class WorkspaceState:
         return job
 
     def picture(self, project: Project, wanted: str) -> Path:
-        """A reference picture by its id. Raises GoneError."""
+        """A reference picture, or a target that may become one, by its id. Raises GoneError."""
         for path in self.pictures(project):
             if identity(relative(path, self.folder)) == wanted:
                 return path
-        raise GoneError("this reference is no longer in the project: reload the page.")
+        try:
+            return self.target(project, wanted).target
+        except GoneError as error:
+            text = "this reference is no longer in the project: reload the page."
+            raise GoneError(text) from error
 
     def shows(self, reference: ProjectReference, path: Path) -> bool:
         """Whether a reference marks that picture."""
         return (self.folder / reference.image).resolve() == path.resolve()
-
-
-def allot(project: Project, labels: Sequence[str]) -> None:
-    """Give classes their numbers, which they keep for ever."""
-    project.manifest.folder.mkdir(exist_ok=True)
-    project.manifest.allot(labels, label_maps=True)
-
-
-def classes(project: Project) -> list[dict[str, Any]]:
-    """{"label", "colour", "number"} of the page's classes; those with references are among them.
-
-    The number is what a class is in masks, and in what is painted. Classes that have none yet are
-    shown with that which they will get.
-
-    Raises:
-        LikewiseError: a number is too large for the page.
-    """
-    page = project.settings.page
-    labels = dict.fromkeys([*page.get("classes", []), *project.settings.labels]) or {"object": None}
-    colours = list(page.get("colours", []))
-    numbers = dict(project.manifest.numbers)
-    for label in labels:
-        if label not in numbers:
-            numbers[label] = next(k for k in range(1, 65536) if k not in numbers.values())
-    defaults = [f"#{bytes(class_colour(k)).hex()}" for k in range(1, len(labels) + 1)]
-    if any(numbers[label] >= NEGATIVE for label in labels):
-        raise LikewiseError(
-            f"{project.folder} has more classes than the page can show: use the commands."
-        )
-    return [
-        {"label": label, "colour": colour, "number": numbers[label]}
-        for label, colour in zip(labels, colours + defaults[len(colours) :], strict=False)
-    ]
-
-
-def former(project: Project, known: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """As ``classes``, those that were removed: masks may still show them."""
-    numbers = dict(project.manifest.numbers)
-    labels = {c["label"] for c in known}
-    return [
-        {"label": label, "colour": FORMER, "number": number}
-        for label, number in numbers.items()
-        if label not in labels and number < NEGATIVE
-    ]
 
 
 def said_of(sliders: Sliders) -> dict[str, Any]:
@@ -329,6 +302,26 @@ def _target(key: str, target: Path, mask: Path, known: Mapping[str, Any] | None)
         "mask": changed,
         "changed": str(_changed(target)),
     }
+
+
+def is_learnt(folder: Path, reference: ProjectReference) -> bool:
+    """Whether a reference of a project was made by ``learning.learn``."""
+    if reference.mask is None:
+        return False
+    return (folder / LEARNT).resolve() in (folder / reference.mask).resolve().parents
+
+
+NONE: dict[str, Any] = {"labels": []}
+
+
+def _found(project: Project, key: str | None = None) -> dict[str, dict[str, Any]]:
+    """Of all images or one, "labels": the classes that their masks show."""
+    where, values = ("", ()) if key is None else (" AND path = ?", (key,))
+    query = f"SELECT path, label FROM classes WHERE area > 0{where} ORDER BY path, rowid"
+    found: dict[str, dict[str, Any]] = {}
+    for path, label in project.database.select(query, values):
+        found.setdefault(path, {"labels": []})["labels"].append(label)
+    return found
 
 
 def is_image(name: str) -> bool:

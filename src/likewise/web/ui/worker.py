@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -25,10 +26,14 @@ from ...segmenter import Segmenter
 from ..model_thread import ModelThread
 from .events import Events
 from .keeping import KeepingEncoder
+from .learning import Means, learn
+from .state import is_learnt
 from .workspace import Workspace
 
 AHEAD = 16
 """Pictures that are encoded before anybody asked."""
+HELD = 300.0
+"""Seconds after a click in which nothing but the person changes that mask."""
 SOON = 0.3
 """Seconds that a page is let wait for the regions of a picture."""
 
@@ -56,7 +61,10 @@ class PageWorker:
         self._seen: set[object] = set()
         self._opened: Path | None = None
         self._regions: tuple[object, Future[bytes]] | None = None
-        self.doing = {"doing": "loading", "left": 0, "total": 0}
+        self.doing = {"doing": "loading", "left": 0, "total": 0, "seconds": 0.0}
+        self.paused, self._halted = False, False
+        self._means: Means = {}
+        self._held: dict[Path, float] = {}
         self.failed = ""
         """Why nothing more is done, for pages that come later."""
 
@@ -64,6 +72,32 @@ class PageWorker:
     def idle(self) -> bool:
         """Whether all that was wished is done, or failed."""
         return self.doing["doing"] == "idle" and not self._wished
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What it does, for pages."""
+        return self.doing | {"paused": self.paused}
+
+    def pause(self, on: bool) -> None:
+        """Do nothing after the image in work, or go on; what a person asks for is answered."""
+        self.paused = on
+        self.events.add("work", **self.said)
+        if not on:
+            self.thread.later(self._resume)
+
+    def _resume(self) -> None:
+        if self._halted and not self.paused:
+            self._halted = False
+            self._step(self._steps)
+
+    def hold(self, target: Path) -> None:
+        """Leave the mask of a target as it is for a while: a person corrects it."""
+        self._held[target] = time.monotonic() + HELD
+
+    def release(self, target: Path) -> None:
+        """Its mask may be made anew."""
+        if self._held.pop(target, None) is not None:
+            self.wish()
 
     def wish(self) -> None:
         """Look again what is to be done: something changed."""
@@ -89,11 +123,14 @@ class PageWorker:
     def _begin(self, steps: Generator[None]) -> None:
         """Do these steps from now on, instead of those before."""
         self._steps.close()
-        self._steps = steps
+        self._steps, self._halted = steps, False
         self._step(steps)
 
     def _step(self, steps: Generator[None]) -> None:
         if steps is not self._steps:
+            return
+        if self.paused:
+            self._halted = True
             return
         try:
             next(steps)
@@ -112,9 +149,9 @@ class PageWorker:
         self._say("idle")
         self.events.add("error", text=why)
 
-    def _say(self, doing: str, left: int = 0, total: int = 0) -> None:
-        self.doing = {"doing": doing, "left": left, "total": total}
-        self.events.add("work", **self.doing)
+    def _say(self, doing: str, left: int = 0, total: int = 0, seconds: float = 0.0) -> None:
+        self.doing = {"doing": doing, "left": left, "total": total, "seconds": seconds}
+        self.events.add("work", **self.said)
 
     def _load(self, project: Project) -> tuple[KeepingEncoder, str]:
         wanted = project.settings.backbone, project.settings.image_size
@@ -132,6 +169,12 @@ class PageWorker:
     def _work(self) -> Generator[None]:
         """Segment what the project lacks, then draw what the sliders moved; a step an image."""
         with self.workspace.opened() as project:
+            encoder, _ = self._load(project)
+            learnt = any(is_learnt(project.folder, r) for r in project.settings.references)
+        if (learnt or self.workspace.learns) and learn(self.workspace, encoder, self._means):
+            self.changed()
+            yield
+        with self.workspace.opened() as project:
             encoder, backbone = self._load(project)
             if not project.settings.labels or not project.settings.targets:
                 return
@@ -148,19 +191,30 @@ class PageWorker:
                     and not project.score_maps(job.target).is_file()
                 )
             ]
+            # The most doubtful first, as a person looks at them.
+            left.sort(key=lambda job: -(rows.get(project.key(job), {}).get("doubt") or 0))
             if left:
                 segmenter = self._fit(project, encoder, run)
                 yield
                 project.begin(run, encoder.spec.name, left)
                 outcomes = project.annotate(segmenter, left, run, may_write=self._may_write)
                 self._say("segmenting", len(left), len(left))
+                busy, start = 0.0, time.monotonic()
                 for done, outcome in enumerate(outcomes, 1):
+                    busy += time.monotonic() - start
                     self._tell(project, outcome.target)
-                    self._say("segmenting", len(left) - done, len(left))
+                    rest = len(left) - done
+                    self._say("segmenting", rest, len(left), round(rest * busy / done, 1))
                     yield
+                    start = time.monotonic()
             for outcome in redraw(project, jobs, self._may_write):
                 self._tell(project, outcome.target)
                 yield
+
+    def encoder(self) -> KeepingEncoder:
+        """The project's encoder, for work on the model's thread."""
+        with self.workspace.opened() as project:
+            return self._load(project)[0]
 
     def settle(self) -> None:
         """Wait until all masks that nobody judged are as the sliders say."""
@@ -221,7 +275,7 @@ class PageWorker:
             self.workspace.opened() as project,
             project.may_write(job) as free,
         ):
-            yield free
+            yield free and self._held.get(job.target, 0.0) < time.monotonic()
 
     def _look_ahead(self) -> None:
         """Encode first what belongs to a picture that was opened; other work comes before."""

@@ -22,18 +22,16 @@ from ...project.project import Project
 from ...project.redraw import redraw
 from ...project.score_maps import Sliders
 from ...project.settings import read_settings, relative
-from ...run.file_state import file_hash
 from ...run.jobs import Job
 from ...run.targets import IMAGE_SUFFIXES, find_images
+from .class_list import NEGATIVE, allot, classes
+from .removing import Removal
 from .state import (
     IMAGES,
-    NEGATIVE,
     REFERENCES,
     GoneError,
     WorkspaceState,
-    allot,
     check_version,
-    classes,
     identity,
     said_of,
     version_of,
@@ -100,8 +98,8 @@ class Workspace(WorkspaceState):
                 raise GoneError("this folder is no longer in the project: reload the page.")
             self.change(targets=left)
 
-    def remove_target(self, wanted: str) -> None:
-        """Take one picture out of the targets; the copy of an upload is deleted, masks stay.
+    def remove_target(self, wanted: str, removal: Removal) -> None:
+        """Take one picture out of the targets; the copy of an upload is put away, masks stay.
 
         Raises:
             LikewiseError: it is one of a folder of the person.
@@ -123,9 +121,9 @@ class Workspace(WorkspaceState):
             if left != targets:
                 self.change(targets=left)
             if uploaded:
-                path.unlink(missing_ok=True)
-            project.forget(keys[wanted])
-            self._targets = {}
+                removal.discard(path)
+            removal.forget(project, keys[wanted])
+            self.forget_targets()
 
     def upload(self, name: str, content: bytes, reference: bool) -> None:
         """Keep an uploaded picture as a target or reference, under its own name if that is free.
@@ -148,13 +146,13 @@ class Workspace(WorkspaceState):
                 f"{name} cannot be read as a picture: open it in a viewer and save it as PNG."
             ) from error
         with self.lock:
-            self._keep(f"{stem}{suffix}", content, REFERENCES if reference else IMAGES)
+            self.keep(f"{stem}{suffix}", content, REFERENCES if reference else IMAGES)
             targets = read_settings(self.folder, unfinished=True).targets
             if not reference and not any(map(self._is_uploads, targets)):
                 self.change(targets=(*targets, IMAGES))
-            self._targets = {}
+            self.forget_targets()
 
-    def _keep(self, name: str, content: bytes, folder: str) -> None:
+    def keep(self, name: str, content: bytes, folder: str) -> None:
         """Write a picture under a name that no other has or had: masks are known by it."""
         known = {path.stem for path in (self.folder / folder).iterdir()}
         if folder == IMAGES:
@@ -167,30 +165,6 @@ class Workspace(WorkspaceState):
         while normal(free).casefold() in taken:
             free, count = f"{stem}-{count}", count + 1
         write_whole(self.folder / folder / f"{free}{suffix}", content)
-
-    def add_example(self) -> None:
-        """The bundled pictures: two to paint on, four to find things in.
-
-        Raises:
-            LikewiseError: the project's settings cannot be read or written; nothing is copied then.
-        """
-        from ...example import CONCEPTS, FOLDER
-
-        with self.lock:
-            settings = read_settings(self.folder, unfinished=True)
-            labels = list(dict.fromkeys([*settings.page.get("classes", []), *CONCEPTS]))
-            targets = tuple(dict.fromkeys((*settings.targets, IMAGES)))
-            self.change(targets=targets, page={**settings.page, "classes": labels})
-            for reference, _, pattern in CONCEPTS.values():
-                files = [(FOLDER / reference, REFERENCES)]
-                files += [(path, IMAGES) for path in sorted(FOLDER.glob(pattern))]
-                for path, folder in files:
-                    here = {file_hash(other) for other in (self.folder / folder).iterdir()}
-                    if file_hash(path) not in here:
-                        self._keep(path.name, path.read_bytes(), folder)
-            with self.opened() as project:
-                allot(project, labels)
-            self._targets = {}
 
     def set_classes(
         self, wanted: Sequence[Mapping[str, Any]], version: str | None = None, erase: bool = False
@@ -253,9 +227,14 @@ class Workspace(WorkspaceState):
         """
         with self.lock, self.opened() as project:
             check_version(version, version_of(project.sliders), "the sliders were moved")
-            page = {**project.settings.page, **dataclasses.asdict(sliders)}
-            self.change(page=page)
+            self.set_page(**dataclasses.asdict(sliders))
             return said_of(sliders)
+
+    def set_page(self, **values: Any) -> None:
+        """Keep what is set on the page."""
+        with self.lock:
+            before = read_settings(self.folder, unfinished=True).page
+            self.change(page={**before, **values})
 
     # --- verdicts --------------------------------------------------------------------------------
 
@@ -314,6 +293,22 @@ class Workspace(WorkspaceState):
                 check_version(sliders, version_of(project.sliders), "the sliders were moved")
             project.judge([job.target], verdict)
             return self.describe(project, job.target)
+
+    def judge_many(
+        self, seen: Sequence[tuple[str, str]], verdict: str | None, sliders: str | None = None
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """As ``judge``, of several: ids and versions.
+
+        Returns:
+            The targets that it is noted of, and why it is not of others.
+        """
+        judged, left = [], []
+        for wanted, version in seen:
+            try:
+                judged.append(self.judge(wanted, verdict, version, sliders))
+            except LikewiseError as error:
+                left.append(str(error))
+        return judged, left
 
     def restore(self, wanted: str, version: str) -> dict[str, Any]:
         """Discard a person's mask of a target: the model's comes back.

@@ -1,15 +1,20 @@
 // Talking to the server, and telling the person what went wrong, in one sentence.
 
-export function toast(text, calm = false) {
-  const note = document.createElement("div");
+// `undo`: what a button in it does.
+export function toast(text, calm = false, undo = null) {
+  const note = document.createElement("div"), words = document.createElement("span");
   note.className = calm ? "toast calm" : "toast";
-  note.textContent = text;
+  note.role = calm ? "status" : "alert";
+  words.textContent = text;
+  note.append(words);
+  if (undo) note.append(Object.assign(document.createElement("button"), { textContent: "Undo", onclick: () => { note.remove(); undo(); } }));
+  note.append(Object.assign(document.createElement("button"), { textContent: "✕", ariaLabel: "Dismiss", onclick: () => note.remove() }));
   const box = document.getElementById("toasts");
   box.append(note);
   if (box.children.length > 4) box.firstChild.remove();
   box.hidePopover();
   box.showPopover(); // above dialogs
-  setTimeout(() => note.remove(), calm ? 4000 : 9000);
+  setTimeout(() => note.remove(), undo ? 15000 : calm ? 4000 : 9000);
 }
 
 const KEPT = "What you paint is kept meanwhile.";
@@ -70,9 +75,10 @@ export function send(method, path, body) {
 
 export const settled = () => queue;
 
-// A label map as the server sends it: height, width, bytes.
-export async function labelMap(path) {
-  const data = await binary(path);
+// A label map as the server sends it: height, width, bytes; of a question if there is a body.
+export async function labelMap(path, body = null) {
+  const asked = body && { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } };
+  const data = await (await ask(path, asked ?? {})).arrayBuffer();
   const [height, width] = new Uint32Array(data, 0, 2);
   return { height, width, labels: new Uint8Array(data.slice(8)) };
 }

@@ -3,8 +3,8 @@
 import { binary, labelMap, settled, toast } from "./api.js";
 import { heat, parse, shown } from "./layers.js";
 import { nearest, thermal, tint } from "./view.js";
+import { compare, isOpen, matches, why } from "./review.js";
 
-const RANK = ["missing", "failed", "done", "pending", "corrected", "accepted", "rejected"];
 const PAGE = 300; // cards at first
 const LARGE = 640; // pixels of the longer side of what is drawn over a large picture
 
@@ -15,6 +15,9 @@ export class Grid {
   // `state` is the page's: classes, former, sliders, mode; `onOpen(id)` when a card is chosen.
   constructor(box, more, state, onOpen) {
     Object.assign(this, { box, more, state, onOpen, cards: new Map(), limit: PAGE, focused: null });
+    // `listed`: ids in the order shown, which stays while a person looks (`held`: in the viewer).
+    Object.assign(this, { listed: [], held: false, filter: {}, chosen: new Set(), choosing: false, onChoice: () => {}, onCount: () => {} });
+    for (const kind of ["pointerleave", "focusout"]) box.addEventListener(kind, () => this.arrangeSoon());
     this.watch = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
         const card = this.cards.get(target.dataset.id);
@@ -24,26 +27,55 @@ export class Grid {
     more.onclick = () => { this.limit += PAGE; this.arrange(); };
   }
 
-  get order() { return [...this.cards.values()].sort(compare).map((card) => card.target.id); }
+  get order() { return this.listed.filter((id) => this.cards.has(id)); }
+
+  get targets() { return [...this.cards.values()].map((card) => card.target); }
+
+  // What passes the filter, in its order; while somebody looks, only what is new comes to the end.
+  sort(anew = false) {
+    const found = this.targets.filter((target) => matches(target, this.filter)).sort(compare).map(({ id }) => id);
+    const looked = this.held || this.box.matches(":hover") || this.box.contains(document.activeElement);
+    if (anew || !looked) this.listed = found;
+    else this.listed = [...this.order, ...found.filter((id) => !this.listed.includes(id))];
+  }
+
+  where(filter) {
+    Object.assign(this.filter, filter);
+    this.limit = PAGE;
+    this.sort(true);
+    this.arrange();
+  }
+
+  // The next target after one that nobody judged; undefined if there is none.
+  next(id) {
+    const order = this.order, at = order.indexOf(id);
+    return [...order.slice(at + 1), ...order.slice(0, Math.max(at, 0))].find((other) => isOpen(this.cards.get(other).target));
+  }
+
+  choose(ids, on) {
+    for (const id of ids) this.chosen[on ?? !this.chosen.has(id) ? "add" : "delete"](id);
+    for (const [id, card] of this.cards) card.box.ariaPressed = this.choosing || this.chosen.size ? String(this.chosen.has(id)) : null;
+    this.onChoice();
+  }
 
   replace(targets) {
     const known = new Set(targets.map((target) => target.id));
-    for (const [id, card] of this.cards) if (!known.has(id)) { card.box.remove(); this.cards.delete(id); }
+    for (const [id, card] of this.cards) if (!known.has(id)) { card.box.remove(); this.cards.delete(id); this.chosen.delete(id); }
     for (const target of targets) this.put(target);
     this.arrange();
+    this.onChoice();
   }
 
   // One target is new or changed.
   put(target) {
     const card = this.cards.get(target.id) ?? this.make(target);
     card.target = target;
-    const { status, reasons, doubt, error } = target, unsaved = this.state.unsavedMasks.has(target.id);
+    const { status, error } = target, unsaved = this.state.unsavedMasks.has(target.id);
     card.box.className = `card ${status}`;
     card.badge.className = `badge ${status}`;
-    const why = reasons[0]?.replaceAll("_", " ") ?? `doubt ${(doubt ?? 0).toFixed(2)}`;
-    card.badge.textContent = unsaved ? "not saved" : status === "done" ? why : status;
+    card.badge.textContent = unsaved ? "not saved" : status === "done" ? why(target)[0] : status === "pending" ? "waiting" : status;
     card.box.setAttribute("aria-label", `${target.name}, ${card.badge.textContent}`);
-    card.box.title = error ?? `${target.path}${reasons.length ? `: ${reasons.join(", ")}` : ""}`;
+    card.box.title = error ?? [target.path, ...why(target)].join(": ");
     if (card.visible) this.show(card);
     this.arrangeSoon();
   }
@@ -56,7 +88,14 @@ export class Grid {
     [card.img, card.canvas, card.badge] = ["img", "canvas", ".badge"].map((what) => box.querySelector(what));
     box.querySelector(".name").textContent = target.name;
     card.img.onload = () => this.draw(card);
-    box.onclick = () => this.onOpen(target.id);
+    box.onclick = (event) => {
+      if (event.shiftKey && this.last) {
+        const [from, to] = [this.last, target.id].map((id) => this.order.indexOf(id)).sort((a, b) => a - b);
+        this.choose(this.order.slice(from, to + 1), true);
+      } else if (this.choosing || event.ctrlKey || event.metaKey) this.choose([target.id]);
+      else this.onOpen(target.id);
+      this.last = target.id;
+    };
     box.onfocus = () => { this.focused = target.id; };
     this.cards.set(target.id, card);
     this.watch.observe(box);
@@ -68,8 +107,10 @@ export class Grid {
   arrange() {
     clearTimeout(this.timer);
     this.timer = null;
+    this.sort();
+    this.onCount();
     const boxes = this.order.slice(0, this.limit).map((id) => this.cards.get(id).box);
-    this.more.hidden = this.cards.size <= this.limit;
+    this.more.hidden = this.order.length <= this.limit;
     if (boxes.every((box, k) => this.box.children[k] === box) && boxes.length === this.box.children.length) return;
     const active = document.activeElement;
     this.box.replaceChildren(...boxes);
@@ -118,7 +159,7 @@ export class Grid {
     const { mode, sliders } = this.state, { layers, mask } = card, classes = this.state.colours;
     if (mode === "original" || !mask || ["failed", "missing"].includes(card.target.state)) return null;
     if (mode === "heat" && layers) return thermal(heat(layers, sliders, height, width), height, width);
-    return tint(this.labels(card, height, width), height, width, classes, mode);
+    return tint(this.labels(card, height, width), height, width, classes, mode, this.state.opacity);
   }
 
   // (height, width) numbers of classes: the mask as it is written; where the sliders have moved since, what the
@@ -136,10 +177,6 @@ export class Grid {
   }
 }
 
-function compare({ target: a }, { target: b }) {
-  return RANK.indexOf(a.status) - RANK.indexOf(b.status) || (b.doubt ?? 0) - (a.doubt ?? 0) || a.path.localeCompare(b.path);
-}
-
 export class Viewer {
   constructor(dialog, painter, grid) {
     // `version`: of the target when its correction was begun; `changed`: something is painted.
@@ -150,6 +187,7 @@ export class Viewer {
 
   async open(id) {
     Object.assign(this, { id, editing: false, changed: false });
+    this.grid.held = true;
     if (!this.dialog.open) this.dialog.showModal();
     this.painter.canvas.focus();
     const { target } = this.card, picture = new Image();
@@ -165,6 +203,8 @@ export class Viewer {
       return toast(`${target.name} cannot be shown (${error.message}).`);
     }
     if (this.id === id && !this.editing) { this.painter.open(picture); this.draw(); }
+    // Ready for the first click, and free to be made anew.
+    if (target.state === "done") labelMap(`/api/targets/${id}/clicks`, { clicks: [], version: target.version }).catch(() => {});
   }
 
   draw() {
@@ -178,9 +218,11 @@ export class Viewer {
     const { target } = this.card, $ = (what) => this.dialog.querySelector(what);
     $("#title").textContent = target.name;
     $("#badge").className = `badge ${target.status}`;
-    const sure = target.confidence === null ? "" : `, confidence ${target.confidence.toFixed(2)}`;
     const corrected = target.source === "person" && target.verdict ? " correction" : "";
-    $("#badge").textContent = [target.status + corrected + sure, ...target.reasons].join(", ").replaceAll("_", " ");
+    const word = { done: "not judged", pending: "waiting" }[target.status] ?? target.status;
+    const order = this.grid.order, at = order.indexOf(this.id);
+    $("#badge").textContent = [word + corrected, ...why(target)].join(" · ");
+    $("#count").textContent = at < 0 ? "" : `${at + 1} of ${order.length}`;
     $("#correcting").hidden = !this.editing;
     $("#verdicts").hidden = this.editing;
     for (const button of this.dialog.querySelectorAll("#verdicts button")) button.disabled = target.state !== "done";

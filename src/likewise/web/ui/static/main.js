@@ -5,6 +5,7 @@ import { Drafts } from "./drafts.js";
 import { Grid, Viewer } from "./grid.js";
 import { parse } from "./layers.js";
 import { Painter } from "./paint.js";
+import { STATES, counts, inWords, isOpen, reasonsOf } from "./review.js";
 import { MODES, NEGATIVE } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
@@ -13,10 +14,19 @@ const state = {
   colours: [], // of these, and of classes that were removed
   pictures: [], picture: null, base: null, // the picture that is open, and the version its painting began with
   unsaved: false, unsavedMasks: new Set(), // ids of targets with a draft of a correction
-  sliders: { threshold: 0, granularity: 0 }, mode: "overlay",
+  sliders: { threshold: 0, granularity: 0 }, mode: "overlay", opacity: 120,
+  guests: [], // ids of targets on which an example is to be painted
 };
-const painter = new Painter($("paint"), { onChange: () => painted(), granularity: () => state.sliders.granularity });
-const look = new Painter($("look"), { onChange: () => corrected() });
+const failed = (error) => { toast(error.message); if (error.stale) return renew(); };
+const painter = new Painter($("paint"), {
+  onChange: () => painted(), granularity: () => state.sliders.granularity, fail: failed,
+  ask: async (clicks) => (await labelMap(`/api/references/${state.picture}/clicks`, { clicks })).labels,
+});
+const look = new Painter($("look"), {
+  onChange: () => corrected(), fail: failed, keepsZoom: true, hover: (place) => sayUnder(place),
+  begin: async () => { if (!$("correct").disabled) await viewer.edit(await drafts.get("mask", viewer.id)); },
+  ask: async (clicks) => (await labelMap(`/api/targets/${viewer.id}/clicks`, { clicks, version: viewer.version })).labels,
+});
 const grid = new Grid($("grid"), $("more"), state, (id) => viewer.open(id));
 const viewer = new Viewer($("viewer"), look, grid);
 let drafts = null;
@@ -41,7 +51,12 @@ async function renew() {
   }
   state.unsavedMasks = await drafts.ids("mask");
   const { classes, former, classes_version: classesVersion, pictures, sources, project } = news;
+  const guests = state.guests.filter((id) => !pictures.some((p) => p.id === id));
+  for (const id of guests) {
+    try { pictures.push(await get(`/api/references/${id}`)); } catch { state.guests = state.guests.filter((k) => k !== id); }
+  }
   Object.assign(state, { classes, classesVersion, colours: [...classes, ...former], pictures, sources, project });
+  $("learn").checked = news.learn;
   for (const of of [painter, look]) {
     of.classes = state.colours;
     if (of.value !== NEGATIVE && !classes.some(({ number }) => number === of.value)) of.value = classes[0].number;
@@ -55,6 +70,7 @@ async function renew() {
   grid.replace(news.targets);
   const hint = sources.length ? "None of the images is there now." : "No images yet: add a folder, or drop images here.";
   if (!news.targets.length) $("grid").innerHTML = `<p>${hint}</p>`;
+  showFilters();
   grid.redraw();
   if (viewer.id && !viewer.card) $("viewer").close();
   else if (viewer.id) viewer.tell();
@@ -91,9 +107,14 @@ function trouble(text) {
   $("trouble").textContent = text;
 }
 
-function showWork({ doing, left, total }) {
+function showWork({ doing, left, total, seconds, paused }) {
   const words = { loading: "loading the model…", learning: "learning from the example…" };
-  $("work").textContent = doing === "segmenting" ? `${total - left} of ${total}` : words[doing] ?? "";
+  const time = seconds > 90 ? `, ${Math.round(seconds / 60)} min left` : seconds > 1 ? `, ${Math.round(seconds)} s left` : "";
+  const busy = doing === "segmenting" ? `${total - left} of ${total}${paused ? "" : time}` : words[doing] ?? "";
+  $("work").textContent = paused ? ["paused", busy].filter(Boolean).join(", ") : busy;
+  $("pause").hidden = !paused && doing !== "segmenting";
+  $("pause").ariaPressed = String(Boolean(paused));
+  $("pause").textContent = paused ? "Go on" : "Pause";
   $("progress").hidden = doing !== "segmenting";
   $("progress").value = total ? (total - left) / total : 0;
 }
@@ -114,10 +135,15 @@ function showSources() {
   $("missing").replaceChildren(...state.sources.filter(({ error }) => error).map(line));
 }
 
-const removeFolder = tried(async (id, path) => {
-  if (!confirm(`Take ${path} out of the project? Its pictures stay where they are, and its masks are kept.`)) return;
-  await send("DELETE", `/api/folders/${id}`);
+// Something was taken out: say so, and offer to put it back.
+async function removed(sent, what) {
+  const { undo } = await (await sent).json();
   await renew();
+  toast(`${what} was removed.`, true, tried(async () => { await send("POST", `/api/undo/${undo}`); await renew(); }));
+}
+
+const removeFolder = tried(async (id, path) => {
+  await removed(send("DELETE", `/api/folders/${id}`), path);
 });
 
 // --- references ---------------------------------------------------------------------------------
@@ -128,7 +154,8 @@ function showPictures() {
     button.className = "thumb";
     button.role = "option";
     button.title = picture.name;
-    button.ariaLabel = `Reference ${picture.name}`;
+    button.ariaLabel = `Reference ${picture.name}${picture.learnt ? ", learnt" : ""}`;
+    if (picture.learnt) button.classList.add("learnt");
     button.ariaSelected = String(picture.id === state.picture);
     if (picture.missing) button.textContent = "gone";
     else button.innerHTML = `<img alt="" src="/api/references/${picture.id}/picture?side=320&v=${picture.changed}">`;
@@ -161,9 +188,12 @@ const choose = tried(async (id) => {
   const fits = draft?.width === saved.width && draft.height === saved.height;
   painter.open(picture, saved.labels, fits ? draft.labels : null);
   state.base = found.version;
+  $("remove").disabled = found.learnt;
+  $("remove").title = found.learnt ? "It was learnt: take its verdict back, or switch learning off" : "Take this picture out of the references";
   mark(Boolean(fits));
   if (fits) toast(`What you painted on ${found.name} and did not save is back.`, true);
   if (changed || !painter.tree) takeRegions(found);
+  labelMap(`/api/references/${id}/clicks`, { clicks: [] }).catch(() => {}); // ready for the first click
 });
 
 // It can take long, when the model is still to be loaded: nothing waits for it.
@@ -209,7 +239,9 @@ const save = tried(async () => {
     const { version, note } = await (await send("PUT", path, labels.slice())).json();
     if (state.picture === id) state.base = version;
     if (!state.unsaved) await drafts.drop("example", id);
+    if (state.picture === id) painter.rebase();
     if (note) return toast(note);
+    if (grid.cards.size) useTab("images");
   } catch (error) {
     if (state.picture === id) mark(true);
     if (error.stale) {
@@ -230,6 +262,10 @@ function showClasses() {
   });
   $("classes").replaceChildren(...chips, chip("not it", NEGATIVE, null), add, less);
   $("correctclasses").replaceChildren(...state.classes.map(({ label, number }) => chip(label, number, null, look)));
+  for (const box of [$("classes"), $("correctclasses")]) {
+    state.classes.slice(0, 9).forEach((_, k) => { box.querySelectorAll(".chip")[k].dataset.key = k + 1; });
+    letters(box);
+  }
 }
 
 function chip(label, value, colour, of = painter) {
@@ -242,6 +278,7 @@ function chip(label, value, colour, of = painter) {
   box.onclick = () => {
     of.value = value;
     if (of.tool === "eraser") useTool("brush");
+    if (of.tool === "hole") useTool("polygon");
     for (const other of box.parentNode.querySelectorAll(".chip")) other.ariaChecked = String(other === box);
   };
   if (of === painter && value !== NEGATIVE) box.ondblclick = () => rename(label);
@@ -254,7 +291,9 @@ function chip(label, value, colour, of = painter) {
 }
 
 const setClasses = tried(async (classes, erase = false) => {
-  await send("PUT", `/api/classes?version=${state.classesVersion}&erase=${erase}`, classes);
+  const sent = send("PUT", `/api/classes?version=${state.classesVersion}&erase=${erase}`, classes);
+  if (erase) return removed(sent, "The class");
+  await sent;
   await renew();
 });
 
@@ -273,9 +312,6 @@ async function rename(label) {
 async function removeClass() {
   const gone = chosen();
   if (!gone) return toast("Choose the class that is to be removed first.");
-  const count = state.pictures.filter((p) => p.labels.includes(gone.label)).length;
-  const what = count ? ` and what is painted of it on ${count} ${count === 1 ? "picture" : "pictures"}` : "";
-  if (!confirm(`Remove the class ${gone.label}${what}? Masks that you judged or made keep it.`)) return;
   await setClasses(state.classes.filter((c) => c !== gone), true);
 }
 
@@ -291,6 +327,73 @@ const upload = tried(async (files, reference) => {
   }
   await renew();
 });
+
+// --- the queue ----------------------------------------------------------------------------------
+
+// Key letters on the buttons; screen readers have them as shortcuts.
+function letters(box = document) {
+  for (const button of box.querySelectorAll("[data-key]")) {
+    if (button.querySelector("kbd")) continue;
+    button.setAttribute("aria-keyshortcuts", button.dataset.key.replace("⇧", "Shift+").replace("⏎", "Enter"));
+    button.append(Object.assign(document.createElement("kbd"), { textContent: button.dataset.key, ariaHidden: "true" }));
+  }
+}
+
+function showFilters() {
+  const { filter } = grid, found = counts(grid.targets);
+  // In place, for a person may be about to press one.
+  if (!$("states").children.length) $("states").append(...Object.keys(STATES).map((name) => Object.assign(document.createElement("button"), {
+    role: "radio", onclick: () => { grid.where({ state: name }); showFilters(); },
+  })));
+  Object.entries(STATES).forEach(([name, word], k) => Object.assign($("states").children[k], {
+    textContent: `${word} ${found[name]}`, ariaChecked: String((filter.state ?? "all") === name), hidden: !found[name] && name === "failed",
+  }));
+  const choices = (select, word, pairs, value) => {
+    if (select === document.activeElement) return;
+    select.replaceChildren(new Option(word, ""), ...pairs.map(([code, said]) => new Option(said, code)));
+    select.value = value ?? "";
+    select.hidden = pairs.length < 2 && !value;
+  };
+  choices($("ofclass"), "all classes", state.colours.filter(({ label }) => grid.targets.some((t) => t.labels.includes(label))).map(({ label }) => [label, label]), filter.label);
+  choices($("ofreason"), "all reasons", reasonsOf(grid.targets).map((code) => [code, inWords(code)]), filter.reason);
+  const done = found.all && !found.open;
+  $("alljudged").hidden = !done;
+  $("alljudged").textContent = done ? `All judged: ${found.accepted} accepted, ${found.corrected} corrected, ${found.rejected} rejected. Export has them.` : "";
+  $("exportcounts").textContent = ["open", "accepted", "corrected", "rejected", "failed"].map((name) => `${found[name]} ${STATES[name].toLowerCase()}`).join(", ") + ". The rejected are left out.";
+  $("review").hidden = !found.all;
+}
+
+function showChosen() {
+  const count = grid.chosen.size;
+  $("batch").hidden = !count && !grid.choosing;
+  $("chosen").textContent = `${count} chosen`;
+  $("selecting").ariaPressed = String(grid.choosing);
+  for (const id of ["acceptall", "rejectall", "takebackall"]) $(id).disabled = !count;
+}
+grid.onChoice = showChosen;
+grid.onCount = showFilters;
+
+// One verdict on all that are chosen.
+const judgeChosen = tried(async (verdict) => {
+  const body = () => ({
+    verdict, sliders: state.sliders.version,
+    targets: [...grid.chosen].map((id) => grid.cards.get(id).target).filter((t) => t.state === "done").map(({ id, version }) => ({ id, version })),
+  });
+  const { targets, left } = await (await send("PUT", "/api/verdicts", body)).json();
+  for (const target of targets) grid.put(target);
+  grid.choosing = false;
+  grid.choose([...grid.chosen], false);
+  toast(`${targets.length} ${verdict ?? "taken back"}.`, true);
+  for (const sentence of left.slice(0, 2)) toast(sentence);
+});
+
+function sayUnder(place) {
+  const shown = place && look.isClicking() && look.picture, number = shown ? look.at(place) : 0;
+  $("under").hidden = !shown;
+  const named = (k) => state.colours.find((c) => c.number === k)?.label;
+  const words = look.labels ? `${named(number) ?? "nothing"} here · ` : "";
+  if (shown) $("under").textContent = `${words}left: it is ${named(look.value)} · right: it is not`;
+}
 
 // --- targets ------------------------------------------------------------------------------------
 
@@ -339,19 +442,29 @@ function setMode(mode) {
 const judge = tried(async (verdict) => {
   const open = $("viewer").open, id = open ? viewer.id : document.activeElement.dataset.id, card = grid.cards.get(id);
   if (!card || card.target.state !== "done") return;
-  const order = grid.order, next = order[(order.indexOf(id) + 1) % order.length];
+  const next = grid.next(id);
   if (verdict === "promote") {
     await send("POST", `/api/targets/${id}/promote`, () => ({ version: card.target.version }));
     return toast(`${card.target.name} is an example now.`, true);
   }
   const body = () => ({ verdict, version: card.target.version, sliders: state.sliders.version });
   grid.put(await (await send("PUT", `/api/targets/${id}/verdict`, body)).json());
-  if (!open) grid.cards.get(next)?.box.focus();
-  else if (verdict && $("viewer").open && viewer.id === id) await viewer.open(next);
-  else if (viewer.id === id) await viewer.open(id);
+  await onwards(verdict && next, id, open);
 });
 
-const keepMask = tried(async () => {
+async function onwards(next, id, open = true) {
+  if (!open) return grid.cards.get(next)?.box.focus();
+  if (!$("viewer").open || viewer.id !== id) return;
+  if (next === undefined) {
+    $("viewer").close();
+    const rest = grid.targets.filter(isOpen).length, waiting = grid.targets.filter((t) => t.status === "pending").length;
+    const words = rest ? "All that are shown are judged." : waiting ? `All that are done are judged; ${waiting} are waiting.` : "All judged.";
+    return toast(words, true);
+  }
+  await viewer.open(next || id);
+}
+
+const keepMask = tried(async (accept = false) => {
   const { picture, labels } = look, { id, version } = viewer;
   const path = `/api/targets/${id}/mask?width=${picture.width}&height=${picture.height}&version=${encodeURIComponent(version)}`;
   try {
@@ -364,7 +477,12 @@ const keepMask = tried(async () => {
     throw new Error(`${error.message} Your correction is still here: save again to have it in place of that.`);
   }
   await dropMask(id);
-  await viewer.open(id);
+  if (accept !== true) return viewer.open(id);
+  viewer.editing = false;
+  const next = grid.next(id);
+  const body = () => ({ verdict: "accepted", version: grid.cards.get(id).target.version });
+  grid.put(await (await send("PUT", `/api/targets/${id}/verdict`, body)).json());
+  await onwards(next, id);
 });
 
 // Leave a correction; what is painted stays as a draft.
@@ -389,16 +507,15 @@ const discard = tried(async () => {
 
 const removeTarget = tried(async () => {
   const { target } = viewer.card;
-  const copy = target.path.startsWith("images/") ? " Its copy in the project is deleted; its mask stays there." : "";
-  if (!confirm(`Take ${target.name} out of the project?${copy}`)) return;
-  await send("DELETE", `/api/targets/${target.id}`);
+  const sent = send("DELETE", `/api/targets/${target.id}`);
+  await sent;
   await dropMask(target.id);
   $("viewer").close();
-  await renew();
+  await removed(sent, target.name);
 });
 
 const dataset = tried(async (zipped) => {
-  const kind = $("format").value, answer = await send("POST", `/api/export?kind=${kind}&zipped=${zipped}`);
+  const kind = $("format").value, answer = await send("POST", `/api/export?kind=${kind}&zipped=${zipped}&judged=${$("onlyjudged").checked}`);
   const said = zipped ? { left_out: JSON.parse(answer.headers.get("x-likewise-left-out")) } : await answer.json();
   for (const sentence of said.left_out.slice(0, 3)) toast(`Left out: ${sentence}`);
   if (said.left_out.length > 3) toast(`${said.left_out.length - 3} more were left out.`);
@@ -424,12 +541,30 @@ const clicks = {
     await choose(state.picture);
   }),
   remove: tried(async () => {
-    if (!state.picture || !confirm("Take this picture, and what is painted on it, out of the references?")) return;
+    const picture = state.pictures.find((p) => p.id === state.picture);
+    if (!picture || $("remove").disabled) return;
     mark(false);
-    await drafts.drop("example", state.picture);
-    await send("DELETE", `/api/references/${state.picture}`);
-    await renew();
+    await drafts.drop("example", picture.id);
+    if (state.guests.includes(picture.id) && !picture.labels.length) {
+      state.guests = state.guests.filter((id) => id !== picture.id);
+      return renew();
+    }
+    state.guests = state.guests.filter((id) => id !== picture.id);
+    await removed(send("DELETE", `/api/references/${picture.id}`), picture.name);
   }),
+  paintexample: tried(async () => {
+    const { id } = viewer;
+    if (!state.guests.includes(id)) state.guests.push(id);
+    $("viewer").close();
+    await renew();
+    useTab("example");
+    await choose(id);
+  }),
+  pause: tried(() => send("PUT", "/api/pause", { on: $("pause").ariaPressed !== "true" })),
+  selecting: () => { grid.choosing = !grid.choosing; grid.choose([]); },
+  chooseall: () => grid.choose(grid.order, true), choosenone: () => { grid.choosing = false; grid.choose([...grid.chosen], false); },
+  acceptall: () => judgeChosen("accepted"), rejectall: () => judgeChosen("rejected"), takebackall: () => judgeChosen(null),
+  keepaccept: () => keepMask(true), redocorrect: () => look.redo(),
   zip: () => dataset(true), tofolder: () => dataset(false),
   previous: () => viewer.open(viewer.step(-1)), next: () => viewer.open(viewer.step(1)), close: () => $("viewer").close(),
   accept: () => judge("accepted"), reject: () => judge("rejected"), takeback: () => judge(null),
@@ -438,19 +573,31 @@ const clicks = {
     if (look.tool === "region") useTool("brush");
     await viewer.edit(await drafts.get("mask", viewer.id));
   }),
-  cancel, discard, removetarget: removeTarget, keep: keepMask, undocorrect: () => look.undo(),
+  cancel, discard, removetarget: removeTarget, keep: () => keepMask(), undocorrect: () => look.undo(),
 };
 for (const [id, click] of Object.entries(clicks)) $(id).onclick = click;
 for (const button of document.querySelectorAll("[data-tool]")) button.onclick = () => useTool(button.dataset.tool);
 for (const button of document.querySelectorAll("[data-mode]")) button.onclick = () => setMode(button.dataset.mode);
 for (const id of ["threshold", "granularity"]) { $(id).oninput = slide; $(id).onchange = stored; }
+for (const button of document.querySelectorAll("[data-tab]")) button.onclick = () => useTab(button.dataset.tab);
+$("learn").onchange = tried(async () => { await send("PUT", "/api/learn", { on: $("learn").checked }); });
+for (const [id, name] of [["ofclass", "label"], ["ofreason", "reason"], ["search", "text"]]) {
+  $(id).oninput = () => { grid.where({ [name]: $(id).value }); };
+}
+$("opacity").oninput = () => {
+  state.opacity = painter.opacity = look.opacity = Number($("opacity").value);
+  for (const of of [painter, look]) if (of.labels) of.tinted();
+  viewer.draw();
+  grid.redraw();
+};
 $("size").oninput = () => { painter.size = Number($("size").value); };
 $("correctsize").oninput = () => { look.size = Number($("correctsize").value); };
 $("addreference").onchange = (event) => upload(event.target.files, true);
 $("addtargets").onchange = (event) => { upload(event.target.files, false); $("adding").close(); };
 $("viewer").onclose = () => {
-  viewer.editing = false;
-  viewer.card?.box.focus();
+  viewer.editing = grid.held = false;
+  viewer.card?.box.focus({ preventScroll: true });
+  viewer.card?.box.scrollIntoView({ block: "nearest" });
   viewer.id = null;
 };
 $("viewer").oncancel = (event) => { if (viewer.editing) event.preventDefault(); };
@@ -465,43 +612,76 @@ document.addEventListener("drop", (event) => {
 
 const keys = {
   b: () => useTool("brush"), e: () => useTool("eraser"), p: () => useTool("polygon"),
-  g: () => viewer.editing || useTool("region"),
+  g: () => viewer.id || useTool("region"), h: () => useTool("hole"), "+": () => useTool("plus"), "=": () => useTool("plus"), "-": () => useTool("minus"),
+  z: () => active().undo(), Z: () => active().redo(), v: () => setMode(MODES[(MODES.indexOf(state.mode) + 1) % MODES.length]),
   n: () => viewer.id || (chosen() && rename(chosen().label)),
   0: () => (viewer.id ? look : painter).fit(), "[": () => resize(-4), "]": () => resize(4),
-  a: () => judge("accepted"), x: () => judge("rejected"), u: () => judge(null), r: () => judge("promote"),
+  a: () => (viewer.editing ? keepMask(true) : judge("accepted")), x: () => judge("rejected"), u: () => judge(null), r: () => judge("promote"),
   c: () => viewer.id && !$("correct").disabled && clicks.correct(),
   ArrowLeft: () => move(-1), ArrowRight: () => move(1),
 };
-MODES.forEach((mode, k) => { keys[k + 1] = () => setMode(mode); });
+const active = () => (viewer.id ? look : painter);
+
+// The k-th class, on what is open.
+function useClass(k) {
+  const box = $(viewer.id ? "correctclasses" : "classes").querySelectorAll(".chip")[k];
+  if (k < state.classes.length) box.click();
+}
+
+function useTab(tab) {
+  document.body.dataset.tab = tab;
+  for (const button of document.querySelectorAll("[data-tab]")) if (button !== document.body) button.ariaPressed = String(button.dataset.tab === tab);
+}
 
 function resize(by) {
   for (const id of ["size", "correctsize"]) { $(id).value = Number($(id).value) + by; $(id).oninput(); }
 }
 
 function move(by) {
-  if (viewer.id) return viewer.open(viewer.step(by));
+  if (viewer.id) {
+    if (viewer.changed) return toast("Save this mask first (Enter), or leave it for later (Escape).", true);
+    return viewer.open(viewer.step(by));
+  }
   const order = grid.order, at = order.indexOf(grid.focused);
   grid.cards.get(order[at < 0 ? 0 : (at + by + order.length) % order.length])?.box.focus();
 }
 
 document.addEventListener("keydown", (event) => {
-  const { key, target } = event, active = viewer.editing ? look : painter;
-  if (target.matches("#folder, select, dialog:not(#viewer) *") || (target.type === "range" && key.startsWith("Arrow"))) return;
+  const { key, target } = event, painting = active();
+  if (target.matches("#folder, #search, select, dialog:not(#viewer) *") || (target.type === "range" && key.startsWith("Arrow"))) return;
   if ((event.ctrlKey || event.metaKey) && "zy".includes(key.toLowerCase())) {
     event.preventDefault();
     if (viewer.id && !viewer.editing) return;
-    return key === "y" || event.shiftKey ? active.redo() : active.undo();
+    return key === "y" || event.shiftKey ? painting.redo() : painting.undo();
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (key === "Escape" && (viewer.editing || painter.polygon.length)) {
+  const group = key.startsWith("Arrow") && target.closest('[role="radiogroup"], [role="toolbar"], [role="listbox"]');
+  if (group) {
+    const items = [...group.querySelectorAll("button:not([hidden], :disabled)")], by = ["ArrowLeft", "ArrowUp"].includes(key) ? -1 : 1;
+    const other = items[(items.indexOf(target) + by + items.length) % items.length];
     event.preventDefault();
-    painter.polygon = [];
-    return viewer.editing ? leave() : painter.drawSoon();
+    other.focus();
+    return other.role === "radio" && other.click();
   }
-  if (key === "Enter" && active.polygon.length > 2) return active.closePolygon();
+  if (key === "Escape" && (viewer.editing || painting.polygon.length)) {
+    event.preventDefault();
+    if (!painting.polygon.length) return leave();
+    painting.polygon = [];
+    return painting.drawSoon();
+  }
+  if (key === "Enter" && painting.polygon.length > 2) return painting.closePolygon();
+  if (key === " " && target.matches(".card")) {
+    event.preventDefault();
+    return grid.choose([target.dataset.id]);
+  }
+  const digit = /^Digit([1-9])$/.exec(event.code)?.[1];
+  if (digit && !target.matches("input")) {
+    event.preventDefault();
+    return event.shiftKey ? MODES[digit - 1] && setMode(MODES[digit - 1]) : useClass(digit - 1);
+  }
   if (key === "Enter" && viewer.editing && !target.matches("button")) return keepMask();
   if (key === "Enter" && !viewer.id && !target.matches("button") && state.unsaved) return save();
-  if (viewer.editing && ["a", "x", "u", "r", "c", "ArrowLeft", "ArrowRight"].includes(key)) return;
+  if (viewer.editing && ["x", "u", "r", "c"].includes(key)) return;
   if (keys[key]) { event.preventDefault(); keys[key](); }
 });
 
@@ -509,6 +689,8 @@ window.addEventListener("beforeunload", (event) => {
   if (state.unsaved || (viewer.editing && viewer.changed)) event.preventDefault();
 });
 history.replaceState(null, "", "/");
-useTool("brush");
+useTool("plus");
+useTab("example");
+letters();
 setMode("overlay");
 listen(hear, renew, trouble);

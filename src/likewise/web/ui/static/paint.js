@@ -1,16 +1,21 @@
-// A picture to look at and paint on: zoom, pan, brush, eraser, polygon, regions, undo.
+// A picture to look at and paint on: zoom, pan, clicks, brush, eraser, polygon, regions, undo.
 
 import { clusters, mergesBelow, upsample } from "./layers.js";
 import { tint } from "./view.js";
 
 const STEPS = 40; // of undo
 const REGIONS = 40; // clusters to click on while granularity is off
+const STILL = 5; // pixels of the screen that a click may move
+const NEAR = 10; // pixels of the screen from the first corner at which a polygon closes
 
 export class Painter {
-  // `onChange()` is called after each stroke; `granularity()` says how coarse regions are.
-  constructor(canvas, { onChange = () => {}, granularity = () => 0 } = {}) {
-    Object.assign(this, { canvas, onChange, granularity });
-    this.tool = "brush";
+  // `onChange()` is called after each stroke; `granularity()` says how coarse regions are. `ask(clicks)` gives
+  // the labels that clicks lead to; `begin()` makes the picture paintable, when it is clicked and is not yet;
+  // `hover(place)` says what is under the pointer; `fail(error)` why a click came to nothing.
+  constructor(canvas, { onChange = () => {}, granularity = () => 0, ask, begin, hover = () => {}, fail = () => {}, keepsZoom = false } = {}) {
+    Object.assign(this, { canvas, onChange, granularity, ask, begin, hover, fail, keepsZoom });
+    this.tool = "plus";
+    this.opacity = 120; // of what is painted, 0..255
     this.size = 24; // of the brush, in pixels of the screen
     this.value = 1; // what is painted
     this.classes = [];
@@ -21,23 +26,32 @@ export class Painter {
       canvas.addEventListener(kind, (event) => this[kind](event), { passive: false });
     }
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-    new ResizeObserver(() => this.fit()).observe(canvas);
+    new ResizeObserver(() => this.refit()).observe(canvas);
   }
 
   clear() {
-    Object.assign(this, { picture: null, labels: null, polygon: [], undone: [], done: [], pointer: null });
+    Object.assign(this, { picture: null, labels: null, polygon: [], undone: [], done: [], pointer: null, clicks: [] });
+    Object.assign(this, { drag: null, stroke: null, touches: new Map(), busy: 0 });
     this.drawSoon();
   }
 
   // Show a picture; `labels` (a byte each pixel) makes it paintable. What was painted on it and not
   // saved, `draft`, is one step of undo further.
   open(picture, labels = null, draft = null) {
-    const same = this.picture === picture;
+    const same = this.picture === picture, view = this.keepsZoom ? this.view() : null;
     Object.assign(this, { picture, labels, polygon: [], undone: [], done: [] });
     this.tree = same ? this.tree : null;
-    if (!same) this.fit();
-    if (draft) { this.done.push(this.labels); this.labels = draft; }
+    if (!same) { this.fit(); this.show(view); }
+    this.rebase();
+    if (draft) { this.keep(); this.labels = draft; }
     if (labels) this.tinted(); else this.cover(null);
+  }
+
+  // What is painted is what the server has: clicks count from here.
+  rebase() {
+    this.clicks = [];
+    this.base = this.answered = this.labels && { clicks: this.clicks, labels: this.labels.slice() };
+    for (const step of [...this.done, ...this.undone]) Object.assign(step, { clicks: this.clicks, answered: this.base });
   }
 
   // Lay an image of any size over the picture.
@@ -61,17 +75,44 @@ export class Painter {
     this.canvas.height = Math.round(box.height * ratio);
     if (this.picture) {
       const { width, height } = this.picture;
-      this.scale = Math.min(this.canvas.width / width, this.canvas.height / height) * 0.98;
+      this.scale = this.whole = Math.min(this.canvas.width / width, this.canvas.height / height) * 0.98;
       this.x = (this.canvas.width - width * this.scale) / 2;
       this.y = (this.canvas.height - height * this.scale) / 2;
     }
+    this.zoomed = false;
     this.drawSoon();
+  }
+
+  // Zoom and middle, in shares of the picture; null if all of it is shown.
+  view() {
+    if (!this.picture || !this.zoomed) return null;
+    const { width, height } = this.picture, { scale } = this;
+    return {
+      scale: scale / this.whole,
+      x: (this.canvas.width / 2 - this.x) / scale / width, y: (this.canvas.height / 2 - this.y) / scale / height,
+    };
+  }
+
+  show(view) {
+    if (!view || !this.picture) return;
+    this.scale = this.whole * view.scale;
+    this.x = this.canvas.width / 2 - view.x * this.picture.width * this.scale;
+    this.y = this.canvas.height / 2 - view.y * this.picture.height * this.scale;
+    this.zoomed = true;
+    this.drawSoon();
+  }
+
+  refit() {
+    const view = this.view();
+    this.fit();
+    this.show(view);
   }
 
   zoom(factor, x = this.canvas.width / 2, y = this.canvas.height / 2) {
     this.x = x - (x - this.x) * factor;
     this.y = y - (y - this.y) * factor;
     this.scale *= factor;
+    this.zoomed = true;
     this.drawSoon();
   }
 
@@ -85,7 +126,7 @@ export class Painter {
     pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
     if (!this.picture) return;
     const { width, height } = this.picture;
-    if (this.stale && this.labels) this.cover(tint(this.labels, height, width, this.classes));
+    if (this.stale && this.labels) this.cover(tint(this.labels, height, width, this.classes, "overlay", this.opacity));
     this.stale = false;
     pen.setTransform(this.scale, 0, 0, this.scale, this.x, this.y);
     pen.imageSmoothingEnabled = this.scale < 12;
@@ -105,6 +146,40 @@ export class Painter {
       const path = new Path2D();
       for (const point of [...this.polygon, this.pointer ?? this.polygon[0]]) path.lineTo(...at(point));
       line(path);
+      this.polygon.forEach((point, k) => {
+        pen.beginPath();
+        pen.arc(...at(point), (k ? 3.5 : this.closes(this.pointer) ? 8 : 5) * ratio, 0, 7);
+        pen.fillStyle = this.tool === "hole" ? "#ffb4a2" : "white";
+        pen.fill();
+        pen.strokeStyle = "black";
+        pen.setLineDash([]);
+        pen.stroke();
+      });
+    }
+    for (const { x, y, positive } of this.clicks) {
+      const [cx, cy] = at([x, y]), r = 6 * ratio;
+      pen.beginPath();
+      pen.arc(cx, cy, r, 0, 7);
+      pen.fillStyle = positive ? "#12733c" : "#b3261e";
+      pen.fill();
+      pen.setLineDash([]);
+      pen.lineWidth = 1.8 * ratio;
+      pen.strokeStyle = "white";
+      pen.stroke();
+      pen.beginPath();
+      pen.moveTo(cx - r / 2, cy);
+      pen.lineTo(cx + r / 2, cy);
+      if (positive) { pen.moveTo(cx, cy - r / 2); pen.lineTo(cx, cy + r / 2); }
+      pen.stroke();
+      pen.lineWidth = 1.5 * ratio;
+    }
+    if (this.pointer && this.isClicking() && !this.drag?.moved) {
+      const [px, py] = at(this.pointer), path = new Path2D();
+      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+        path.moveTo(px + 5 * dx * ratio, py + 5 * dy * ratio);
+        path.lineTo(px + 16 * dx * ratio, py + 16 * dy * ratio);
+      }
+      line(path);
     }
     if (this.labels && this.pointer && ["brush", "eraser"].includes(this.tool)) {
       const path = new Path2D();
@@ -118,14 +193,29 @@ export class Painter {
     return [((event.clientX - box.left) * ratio - this.x) / this.scale, ((event.clientY - box.top) * ratio - this.y) / this.scale];
   }
 
+  isClicking() { return this.tool === "plus" || this.tool === "minus"; }
+
+  // Whether a click there ends the polygon.
+  closes(place) {
+    if (!place || this.polygon.length < 3) return false;
+    const [x, y] = this.polygon[0], ratio = window.devicePixelRatio || 1;
+    return Math.hypot(x - place[0], y - place[1]) * this.scale <= NEAR * ratio;
+  }
+
   pointerdown(event) {
     if (!this.picture) return;
     const place = this.place(event);
     this.canvas.setPointerCapture(event.pointerId);
-    if (!this.labels || event.button || event.altKey || event.ctrlKey) {
-      this.drag = { from: [event.clientX, event.clientY], x: this.x, y: this.y };
-    } else if (this.tool === "polygon") {
-      if (!event.detail || event.detail < 2) this.polygon.push(place);
+    if (event.pointerType === "touch") {
+      this.touches.set(event.pointerId, [event.clientX, event.clientY]);
+      if (this.touches.size > 1) return this.pinch();
+    }
+    const clicks = this.isClicking() && event.button !== 1;
+    if (clicks || !this.labels || event.button || event.altKey || event.ctrlKey) {
+      this.drag = { from: [event.clientX, event.clientY], x: this.x, y: this.y, clicks, button: event.button };
+    } else if (this.tool === "polygon" || this.tool === "hole") {
+      if (this.closes(place)) this.closePolygon();
+      else if (!event.detail || event.detail < 2) this.polygon.push(place);
     } else if (this.tool === "region") {
       this.region(place, event.shiftKey);
     } else {
@@ -139,28 +229,104 @@ export class Painter {
 
   pointermove(event) {
     const place = this.place(event);
+    if (this.touches.has(event.pointerId)) {
+      this.touches.set(event.pointerId, [event.clientX, event.clientY]);
+      if (this.touches.size > 1) return this.pinch();
+    }
     if (this.drag) {
-      const ratio = window.devicePixelRatio || 1;
-      this.x = this.drag.x + (event.clientX - this.drag.from[0]) * ratio;
-      this.y = this.drag.y + (event.clientY - this.drag.from[1]) * ratio;
+      const ratio = window.devicePixelRatio || 1, [dx, dy] = [event.clientX - this.drag.from[0], event.clientY - this.drag.from[1]];
+      this.drag.moved ||= !this.drag.clicks || Math.hypot(dx, dy) > STILL;
+      if (this.drag.moved) {
+        this.x = this.drag.x + dx * ratio;
+        this.y = this.drag.y + dy * ratio;
+        this.zoomed = true;
+      }
     } else if (this.stroke) {
       this.brush(this.stroke, place);
       this.stroke = place;
     }
     this.pointer = place;
+    this.hover(place);
     this.drawSoon();
   }
 
-  pointerup() {
+  pointerup(event) {
+    this.touches.delete(event.pointerId);
+    if (!this.touches.size) this.pinched = null;
     if (this.stroke) this.onChange();
+    const { drag } = this;
     this.stroke = this.drag = null;
+    if (drag?.clicks && !drag.moved && event.type === "pointerup") {
+      this.click(this.place(event), (this.tool === "plus") !== (drag.button === 2 || event.shiftKey));
+    }
   }
 
-  pointercancel() { this.pointerup(); }
+  pointercancel(event) { this.pointerup(event); }
 
   pointerleave() {
     this.pointer = null;
+    this.hover(null);
     this.drawSoon();
+  }
+
+  // Two fingers move and zoom; a stroke that one of them began is taken back.
+  pinch() {
+    if (this.stroke) { this.step(this.done, []); this.stroke = null; }
+    this.drag = null;
+    const [[ax, ay], [bx, by]] = this.touches.values(), box = this.canvas.getBoundingClientRect();
+    const ratio = this.canvas.width / box.width;
+    const now = { x: ((ax + bx) / 2 - box.left) * ratio, y: ((ay + by) / 2 - box.top) * ratio, apart: Math.hypot(ax - bx, ay - by) };
+    if (this.pinched) {
+      this.x += now.x - this.pinched.x;
+      this.y += now.y - this.pinched.y;
+      this.zoom(now.apart / Math.max(1, this.pinched.apart), now.x, now.y);
+    }
+    this.pinched = now;
+  }
+
+  // The number of the class at a place; 0 outside and where there is none.
+  at([x, y]) {
+    const { width, height } = this.picture;
+    return this.labels && x >= 0 && y >= 0 && x < width && y < height ? this.labels[Math.floor(y) * width + Math.floor(x)] : 0;
+  }
+
+  // Say that a place is of the class that is chosen, or is not of the class that it shows.
+  async click([x, y], positive) {
+    const { width, height } = this.picture;
+    if (x < 0 || y < 0 || x >= width || y >= height) return;
+    if (!this.labels && this.begin) await this.begin().catch(this.fail);
+    if (!this.labels) return;
+    this.keep();
+    const number = (!positive && this.at([x, y])) || this.value;
+    this.clicks = [...this.clicks, { x, y, positive, number }];
+    this.drawSoon();
+    await this.answer();
+  }
+
+  // Have the labels that all clicks lead to; what they change is changed here, strokes elsewhere stay.
+  async answer() {
+    const { clicks, picture } = this, start = performance.now();
+    let labels;
+    this.canvas.classList.toggle("busy", Boolean(++this.busy));
+    try {
+      labels = clicks.length ? await this.ask(clicks) : this.base.labels;
+    } catch (error) {
+      if (this.picture === picture && this.clicks === clicks) this.step(this.done, []);
+      return this.fail(error);
+    } finally {
+      this.canvas.classList.toggle("busy", Boolean(this.busy = Math.max(0, this.busy - 1)));
+    }
+    if (this.picture !== picture || this.clicks !== clicks || !this.labels) return; // a later one is on its way
+    const was = this.answered.labels, last = clicks.at(-1);
+    for (let i = 0; i < labels.length; i++) if (labels[i] !== was[i]) this.labels[i] = labels[i];
+    if (last) {
+      const i = Math.floor(last.y) * picture.width + Math.floor(last.x);
+      this.labels[i] = labels[i];
+    }
+    this.answered = { clicks, labels };
+    this.latency = performance.now() - start;
+    this.tinted();
+    this.onChange();
   }
 
   dblclick() { this.closePolygon(); }
@@ -173,22 +339,27 @@ export class Painter {
   }
 
   keep() {
-    this.done.push(this.labels.slice());
+    this.done.push({ labels: this.labels.slice(), clicks: this.clicks, answered: this.answered });
     if (this.done.length > STEPS) this.done.shift();
     this.undone = [];
   }
 
   step(from, to) {
     if (!this.labels || !from.length) return;
-    to.push(this.labels);
-    this.labels = from.pop();
+    to.push({ labels: this.labels, clicks: this.clicks, answered: this.answered });
+    Object.assign(this, from.pop());
     this.tinted();
     this.onChange();
+    if (this.clicks !== this.answered.clicks) return this.answer(); // its answer had not come then
   }
 
-  undo() { this.step(this.done, this.undone); }
+  undo() {
+    if (!this.polygon.length) return this.step(this.done, this.undone);
+    this.polygon.pop();
+    this.drawSoon();
+  }
 
-  redo() { this.step(this.undone, this.done); }
+  redo() { return this.step(this.undone, this.done); }
 
   // Everything within half the brush's width of the way from one place to the other.
   brush([x0, y0], [x1, y1]) {
@@ -216,7 +387,7 @@ export class Painter {
     sheet.fill("evenodd");
     const { data } = sheet.getImageData(0, 0, width, height);
     this.polygon = [];
-    this.fill((i) => data[4 * i + 3] > 127, this.value);
+    this.fill((i) => data[4 * i + 3] > 127, this.tool === "hole" ? 0 : this.value);
   }
 
   fill(inside, value) {
