@@ -21,6 +21,7 @@ from .options import (
     FeatureOptions,
     JsonOption,
     MethodOptions,
+    NoCacheOption,
     RefineOption,
     keywords,
     takes_groups,
@@ -78,9 +79,7 @@ def evaluate(
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for a picture of each episode.")
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Compute all features, keep none on disk.")
-    ] = False,
+    no_cache: NoCacheOption = False,
     network: MeasuredFeatureOptions,
     machine: DeviceOptions,
     as_json: JsonOption = False,
