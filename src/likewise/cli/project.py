@@ -192,9 +192,6 @@ def annotate(
     if as_json:
         report: dict[str, Any] = {"done_now": done, "failed_now": failed, "kept": kept}
         report |= {"to_do": len(left), "made_anew": made_anew}
-        report["features"] = dict(
-            zip(("pictures", "bytes"), work.feature_cache.size(), strict=True)
-        )
         print_json({**report, **counts, **notes()})
     elif not json_lines:
         if dry_run:
@@ -206,8 +203,6 @@ def annotate(
             parts += [f"{len(still)} failed before (--retry tries again)"] if still else []
             print(f"{done} of {len(jobs)} images annotated in {work.folder}", *parts, sep=", ")
             _say_why(made_anew, "made anew")
-        if (said := work.features_said()) is not None:
-            print(said)
     work.close()
     if failed or lacking or stopped.reason or (still and not dry_run):
         raise typer.Exit(1)
@@ -245,6 +240,8 @@ def review(
         return
     for row in rows:
         print(_line(row))
+    if (said := work.features_said()) is not None:
+        print(said)
     counts = Counter(row.status for row in work.rows())
     print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "nothing yet")
 

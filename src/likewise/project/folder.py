@@ -259,7 +259,7 @@ class ProjectFolder:
         if not pictures:
             return None
         most = self.settings.feature_cache
-        return f"Features of {pictures} pictures are kept: {size / 1e6:.1f} MB of {most}."
+        return f"Features of {pictures} pictures and views are kept: {size / 1e6:.1f} MB of {most}."
 
     def encoder(self, kind: type[E], **machine: Any) -> tuple[E, str]:
         """Load the backbone of the settings into a CachedEncoder or a class made of it.
