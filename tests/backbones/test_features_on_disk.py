@@ -93,8 +93,10 @@ def test_a_second_pass_of_a_project_encodes_nothing(scene: Path) -> None:
     Path("work/masks/a.png").unlink()
     with NO_ENCODING:  # nothing is read either
         assert "encoded again" in run(["annotate", "work"]).err
-    settings.write_text(settings.read_text("utf-8").replace("cache = 0", 'cache = "a lot"'), "utf-8")
-    assert "feature_cache is \"a lot\", which is no size" in run(["annotate", "work"]).err
+    settings.write_text(
+        settings.read_text("utf-8").replace("cache = 0", 'cache = "a lot"'), "utf-8"
+    )
+    assert 'feature_cache is "a lot", which is no size' in run(["annotate", "work"]).err
 
 
 def test_tune_encodes_once(scene: Path) -> None:

@@ -129,7 +129,7 @@ MOMENTS = {
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_killed_at_any_moment(scene: Path) -> None:
-    """kill -9: what a person made stays, nothing is learnt twice, and in the end all is the same."""
+    """kill -9: what a person made stays, nothing is learnt twice, and the end is the same."""
     source = str(Path(likewise.__file__).parents[1])
     env = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     own = {name: masks()[name] for name in ("0.png", "1.png")}
