@@ -17,6 +17,7 @@ from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.patch_features import PatchFeatures
 from ..io.prefetch import batched, prefetch_map
+from .device import keep_memory
 from .loading import Backbone, load_backbone, patch_tokens
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ class Encoder:
             value by default.
         svd_components: rank of the positional basis, int or fraction of D; the registry's default.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        dtype: ``auto`` (float32), ``float32``, ``bfloat16`` or ``float16``; features are always
-            returned in float32.
+        dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto``: bfloat16 for the embedded
+            backbones on CPUs that are fast at it (AMX, AVX512-BF16), else float32. Features are
+            always returned in float32.
         block: 1-based block to read, the last by default.
         offline: never touch the network.
 
@@ -74,12 +76,14 @@ class Encoder:
                 backbone,
                 block=block,
                 device=device,
-                dtype=torch.float32 if dtype == "auto" else getattr(torch, dtype),
+                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
                 offline=offline,
             )
         self.backbone = backbone
         weights = next(backbone.model.parameters())
         self.device, self.dtype = weights.device, weights.dtype
+        if self.device.type == "cpu":
+            keep_memory()
         self.spec = spec = backbone.spec
         size = spec.image_size if image_size is None else image_size
         try:
