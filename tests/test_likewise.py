@@ -340,7 +340,7 @@ def test_what_is_like_the_surest_patches_gains() -> None:
     torch.testing.assert_close(change.min(), torch.tensor(-1.5))
     assert change.argmax() == cosines.argmax()
     assert THERE[change.argmax()]
-    assert torch.equal(change.argsort(), cosines.argsort())
+    assert change[cosines.argsort()].diff().min() > -1e-5
 
 
 def test_a_target_of_equal_patches_has_no_seed() -> None:
