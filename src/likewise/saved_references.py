@@ -88,7 +88,7 @@ def save_references(
         "format": FORMAT,
         "likewise": __version__,
         **_needed(encoder),
-        "dtype": str(encoder.dtype).removeprefix("torch."),
+        "dtype": encoder.arithmetic.removeprefix("torch."),
         "half": half,
         "method": method,
         "settings": asdict(params),
@@ -122,12 +122,12 @@ def load_references(path: str | Path, encoder: Encoder, method: str) -> Referenc
 
     info, tensors = read_file(Path(path), whole=True)
     _check_same(info, encoder)
-    dtype = str(encoder.dtype).removeprefix("torch.")
+    dtype = encoder.arithmetic.removeprefix("torch.")
     if info.dtype != dtype:
         note(
             str(path),
             f"its features were computed in {info.dtype}, those of targets are in {dtype}: masks "
-            f"may differ a little from those of --dtype {info.dtype}.",
+            f"may differ a little from those in {info.dtype}.",
         )
     _check_tensors(info, tensors, encoder)
     views = get_method(method).VIEWS

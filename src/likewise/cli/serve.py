@@ -17,9 +17,9 @@ from ..refine import DEFAULT_REFINER
 from ..web.listening import address_of, bind, configure
 from .app import app
 from .options import (
-    DeviceOptions,
     FeatureOptions,
     RefineOption,
+    RuntimeOptions,
     TunedMethodOptions,
     keywords,
     takes_groups,
@@ -58,7 +58,7 @@ def serve(
     refine: RefineOption = DEFAULT_REFINER,
     algorithm: TunedMethodOptions,
     network: FeatureOptions,
-    machine: DeviceOptions,
+    machine: RuntimeOptions,
 ) -> None:
     """Answer over HTTP: send references once, then images (docs/server.md)."""
     from ..refine import check_refiner

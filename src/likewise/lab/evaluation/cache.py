@@ -52,7 +52,7 @@ class CachedEncoder(Encoder):
         pixels = hashlib.sha256(self.preprocess([probe]).numpy().tobytes()).hexdigest()
         self._settings = (
             f"{LAYOUT} {self.backbone.identity} {self.backbone.block} {self.input_size} "
-            f"{self.dtype} {self.device.type} {self.spec.mean} {self.spec.std} {pixels}"
+            f"{self.arithmetic} {self.device.type} {self.spec.mean} {self.spec.std} {pixels}"
         )
 
     def _part(
