@@ -54,8 +54,8 @@ def keep_memory() -> None:
     An encoder's maps are some MB each. glibc takes every one of them from the system and gives it
     back; the page faults of that were a tenth to a half of an encoding. Only glibc has this.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(libc, "mallopt"):
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
         trim_threshold, mmap_max = -1, -4
-        libc.mallopt(mmap_max, 0)
-        libc.mallopt(trim_threshold, 1 << 30)
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 1 << 30)

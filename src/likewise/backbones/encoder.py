@@ -105,7 +105,7 @@ class Encoder:
         self._run: Run | None = None
         if exported:
             check_exportable(backbone, runtime)
-            self._runtime_dtype = runtime_dtype(runtime, wanted, spec)
+            self._runtime_dtype = runtime_dtype(runtime, wanted)
             self.arithmetic = f"{runtime} {version(runtime)} {self._runtime_dtype}"
         size = spec.image_size if image_size is None else image_size
         try:

@@ -9,21 +9,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import logging
 import sys
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import BackboneError, needs
-from .device import fast_bfloat16
 from .files import cache_folder
 
 if TYPE_CHECKING:
     import torch
 
     from .loading import Backbone
-    from .spec import BackboneSpec
 
 RUNTIMES = ("torch", "openvino", "onnx")
 SUFFIXES = {"openvino": ".xml", "onnx": ".onnx"}
@@ -50,23 +50,18 @@ def check_exportable(backbone: Backbone, runtime: str) -> None:
         )
 
 
-def runtime_dtype(runtime: str, dtype: str, spec: BackboneSpec) -> str:
-    """What a runtime computes in. ``auto`` is as in torch; ONNX Runtime knows float32 alone.
+def runtime_dtype(runtime: str, dtype: str) -> str:
+    """What a runtime computes in; ``auto`` is float32.
 
     Raises:
         BackboneError: if it cannot compute in the dtype.
     """
-    import torch
-
     known = ("float32", "bfloat16") if runtime == "openvino" else ("float32",)
-    if dtype == "auto":
-        fast = spec.bfloat16 and fast_bfloat16(torch.device("cpu"))
-        return "bfloat16" if fast and "bfloat16" in known else "float32"
-    if dtype not in known:
+    if dtype not in ("auto", *known):
         raise BackboneError(
             f"runtime {runtime} does not compute in {dtype}: use {' or '.join(known)}."
         )
-    return dtype
+    return "float32" if dtype == "auto" else dtype
 
 
 def version(runtime: str) -> str:
@@ -100,7 +95,7 @@ def export(backbone: Backbone, size: tuple[int, int], path: Path) -> None:
     with (
         tempfile.TemporaryDirectory(dir=path.parent) as folder,
         torch.no_grad(),
-        contextlib.redirect_stdout(sys.stderr),  # exporters print there
+        _silent(),
     ):
         made = Path(folder) / path.name
         backbone.model(pixels)  # what it keeps for a size is made before it is traced
@@ -118,6 +113,19 @@ def export(backbone: Backbone, size: tuple[int, int], path: Path) -> None:
                 backbone.model, (pixels,), made, dynamo=True, external_data=False, verbose=False
             )
         made.replace(path)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Without what tracers and exporters print of sizes that are fixed, as is meant here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def open_exported(backbone: Backbone, size: tuple[int, int], runtime: str, dtype: str) -> Run:
