@@ -57,12 +57,12 @@ from likewise.io.masks import read_mask
 from likewise.lab.evaluation.cache import CachedEncoder
 from likewise.methods import get_method
 from likewise.refine import refine
-from likewise.run.jobs import plan
-from likewise.run.runner import segment_files
+from likewise.run.folder import FolderRun
 from likewise.segmenter import Segmenter
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
 REFERENCE, MASK = EXAMPLE / "board_reference.jpg", EXAMPLE / "board_reference_mask.png"
+EDGES = {"likewise": "guided", "insid3": "none"}
 Part = dict[str, float]
 """Seconds: ``median``, ``least`` and ``most``."""
 
@@ -131,9 +131,10 @@ def folder(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
         few = targets[:2]
 
         def run(method: str, files: list[Path]) -> None:
-            segmenter = Segmenter(encoder, method=method).fit((REFERENCE, MASK))
-            jobs = plan(files, place / method, overlay=False)
-            assert all(o.error is None for o in segment_files(segmenter, jobs))
+            examples = [(REFERENCE, MASK)]
+            options = {"backbone": encoder, "method": method, "refiner": EDGES[method]}
+            for outcome in FolderRun(files, place / method, examples, overwrite=True, **options):
+                assert outcome.state == "made", outcome
 
         def pipeline() -> None:
             (place / "reference").mkdir(exist_ok=True)
