@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +14,7 @@ from PIL import Image
 from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.patch_features import PatchFeatures
+from ..io.hashing import fingerprint
 from ..io.prefetch import batched, prefetch_map
 from .device import keep_memory
 from .files import cache_folder, save_quietly
@@ -100,7 +100,7 @@ class Encoder:
         if self.device.type == "cpu":
             keep_memory()
         self.spec = spec = backbone.spec
-        self.runtime, self.arithmetic = runtime, str(self.dtype)
+        self.runtime, self.arithmetic = runtime, str(self.dtype).removeprefix("torch.")
         """What features are computed in: part of every fingerprint."""
         self._run: Run | None = None
         if exported:
@@ -189,22 +189,28 @@ class Encoder:
         return [(weight / sum(weights)) ** 0.5 for weight in weights]
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """All that features depend on, resolved. Only debiased ones depend on ``rank``."""
+        return {
+            "weights": self.backbone.identity,
+            "mean": tuple(self.spec.mean),
+            "std": tuple(self.spec.std),
+            "block": self.backbone.block,
+            "image_size": self.input_size,
+            "rank": self.rank,
+            "dtype": self.arithmetic,
+        }
+
+    @property
     def fingerprint(self) -> str:
-        """32 hex digits of all that features depend on: weights, block, input size, rank, dtype."""
-        settings = f"{self.backbone.identity} {self.backbone.block} {self.input_size} {self.rank} "
-        settings += f"{self.arithmetic} {self.spec.mean} {self.spec.std}"
-        settings += "".join(f" {part.fingerprint}" for part in self.parts)
-        return hashlib.sha256(settings.encode()).hexdigest()[:32]
+        """32 hex digits of ``facts``, and of those of joined backbones."""
+        return fingerprint(self.facts, [part.facts for part in self.parts])
 
     def _cached_basis(self) -> torch.Tensor:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        h, w = self.input_size
-        settings = f"{self.backbone.block} {h}x{w} {self.rank} {self.arithmetic} "
-        settings += f"{self.spec.mean} {self.spec.std}"
-        key = hashlib.sha256(f"{self.backbone.identity} {settings}".encode()).hexdigest()[:32]
-        path = cache_folder() / "bases" / f"{key}.safetensors"
+        path = cache_folder() / "bases" / f"{self.fingerprint}.safetensors"
         with suppress(OSError, SafetensorError, KeyError):  # missing, unreadable, torn: make it
             return load_file(path)["basis"]
         black = np.zeros((*self.input_size, 3), np.uint8)  # *before* normalisation (§3.1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BackboneError
+from ..io.files import whole_file
 from .download import INDEX_SUFFIX, shard_names
 
 if TYPE_CHECKING:
@@ -80,13 +81,9 @@ def cache_folder() -> Path:
 def save_quietly(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Write a file of a cache; one that cannot be written only costs the next run time."""
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path, sync=False) as file:
+            file.write(save({name: t.contiguous() for name, t in tensors.items()}))
