@@ -7,7 +7,6 @@ depend on, and are made again if they are missing.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import logging
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import BackboneError, needs
+from ..io.hashing import fingerprint
 from .files import cache_folder
 
 if TYPE_CHECKING:
@@ -140,8 +140,7 @@ def open_exported(backbone: Backbone, size: tuple[int, int], runtime: str, dtype
     Raises:
         LikewiseError: if the packages are not installed.
     """
-    known = f"{backbone.identity} {backbone.block} {size} {runtime} {version(runtime)}"
-    key = hashlib.sha256(known.encode()).hexdigest()[:32]
+    key = fingerprint(backbone.identity, backbone.block, size, runtime, version(runtime))
     path = cache_folder() / "runtimes" / f"{key}{SUFFIXES[runtime]}"
     if not path.is_file():
         export(backbone, size, path)
