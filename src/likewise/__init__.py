@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .tuning import tune
     from .video import segment_video
     from .vocabulary import read_vocabulary
+    from .volume import segment_volume
 
 __version__ = "0.1.0"
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "match",
     "read_vocabulary",
     "segment_video",
+    "segment_volume",
     "tune",
     "validate_mask_quality",
 ]
@@ -68,6 +70,7 @@ _LAZY = {
     "match": "matching",
     "read_vocabulary": "vocabulary",
     "segment_video": "video",
+    "segment_volume": "volume",
     "tune": "tuning",
     "validate_mask_quality": "quality",
 }

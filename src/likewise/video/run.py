@@ -245,5 +245,6 @@ class ClipRun:
         digest = hashlib.sha256(json.dumps(settings).encode())
         for number, label_map in sorted(self.annotations.frames.items()):
             digest.update(f"{number} {label_map.shape} ".encode() + label_map.tobytes())
-        digest.update(next(clip.read(range(1))).tobytes())
+        first = min(self.annotations.frames)
+        digest.update(next(clip.read(range(first, first + 1))).tobytes())
         return digest.hexdigest()
