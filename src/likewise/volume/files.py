@@ -11,7 +11,6 @@ import numpy as np
 from ..errors import ImageError
 from ..io.files import write_whole
 from ..io.formats import advice
-from ..io.masks import read_label_map
 from . import dicom, nifti, stack
 from .volume import Values, Volume, aligned
 
@@ -65,9 +64,6 @@ def read_label_volume(path: Path, volume: Volume) -> Values:
 
 def check_labels(labels: Values, name: object) -> Values:
     """The labels as integers from 0. Raises ImageError if they are fractions or below 0."""
-    if labels.dtype == np.uint8 and labels.max() == 255:
-        flat = read_label_map(np.ascontiguousarray(labels).reshape(len(labels), -1), name=str(name))
-        labels = flat.reshape(labels.shape)
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all() or (labels != np.rint(labels)).any():
             raise ImageError(

@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ImageError
+import numpy as np
+
+from ..errors import ImageError, note
+from ..io.masks import read_label_map
 from ..io.opening import DAMAGE, RESAVE, opened, why
+from ..video.annotation import MARKED
 from .volume import Values, Volume
 
 SUFFIXES = (".tif", ".tiff")
@@ -49,8 +53,25 @@ def read(path: Path, channel: int | None = None) -> Volume:
 
 
 def read_labels(path: Path) -> tuple[Values, None]:
-    """The labels of a file. Raises as ``read``."""
-    return read(path).values, None
+    """The labels of a file; black and white pages, each in its own way, are 0 and 255.
+
+    Raises:
+        ImageError: as ``read``.
+    """
+    values = read(path).values
+    if values.dtype != np.uint8 or values.max() != MARKED:
+        return values, None
+    pages = [read_label_map(page, name=str(path)) for page in values]
+    held = [set(np.unique(page).tolist()) - {0} for page in pages]
+    marked = [one for one in held if one]
+    if sum(one == {MARKED} for one in marked) <= len(marked) / 2:
+        return np.stack(pages), None
+    for k, one in enumerate(held):
+        if not one <= {MARKED}:
+            threshold = 0 if len(one) == 1 else MARKED // 2
+            pages[k] = np.where(pages[k] > threshold, MARKED, 0)
+            note(path, f"page {k} is not 0 and {MARKED} as others are: above {threshold} is taken.")
+    return np.stack(pages), None
 
 
 def encode(volume: Volume, labels: Values, names: Mapping[int, str]) -> bytes:
