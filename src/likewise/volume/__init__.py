@@ -62,7 +62,7 @@ def segment_volume(
     """Segment a volume of which some slices are annotated.
 
     >>> import likewise
-    >>> found = likewise.segment_volume("ct.nii.gz", "labels.nii.gz", slices=[40, 60])
+    >>> found = likewise.segment_volume("ct.nii.gz", "labels.nii.gz", slices=[12])
     >>> found.labels.shape, [(one.name, one.ml) for one in found.classes]
     >>> found.save("found.nii.gz")
 
