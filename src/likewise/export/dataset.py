@@ -19,7 +19,7 @@ from ..io.opening import is_turned
 from .annotations import Annotation, is_validation, read_bytes
 from .instances import find_instances
 
-FORMATS = ("coco", "yolo", "voc", "labelme", "masks")
+FORMATS = ("coco", "yolo", "voc", "labelme", "qupath", "masks")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ import numpy as np
 from ..errors import ImageError, note
 from ..io.masks import read_label_map
 from ..io.opening import DAMAGE, RESAVE, opened, why
+from ..io.tiff import edges_mm
 from ..video.annotation import MARKED
 from .volume import Values, Volume
 
 SUFFIXES = (".tif", ".tiff")
-MM = {"m": 1e3, "cm": 10.0, "mm": 1.0, "µm": 1e-3, "μm": 1e-3, "um": 1e-3, "micron": 1e-3}
-MM |= {"nm": 1e-6, "\\u00B5m": 1e-3, "pm": 1e-9, "Å": 1e-7}
 
 
 def read(path: Path, channel: int | None = None) -> Volume:
@@ -37,12 +35,13 @@ def read(path: Path, channel: int | None = None) -> Volume:
         with opened(path, str(path)) as file, tifffile.TiffFile(file) as tiff:
             series = tiff.series[0]
             axes, values = series.axes, series.asarray()
-            spacing = _spacing(tiff)
+            edges = edges_mm(tiff)
             ome, imagej = tiff.is_ome, tiff.is_imagej
     except MemoryError as error:
         raise ImageError(f"{path} does not fit in memory: crop or shrink it.") from error
     except (tifffile.TiffFileError, RuntimeError, *DAMAGE) as error:
         raise ImageError(f"{path} is cut short or damaged ({why(error)}): {RESAVE}.") from error
+    spacing = (edges["Z"], edges["Y"], edges["X"]) if len(edges) == 3 else None
     values, axes = _channel(values, axes, channel, path)
     if values.ndim != 3 or axes[-2:] != "YX" or values.dtype.kind not in "biuf":
         raise ImageError(
@@ -116,27 +115,3 @@ def _channel(values: Values, axes: str, channel: int | None, path: Path) -> tupl
         values, axes = values.take(channel or 0, axis=k), axes[:k] + axes[k + 1 :]
     kept = [k for k, n in enumerate(values.shape) if n > 1 or k >= values.ndim - 2]
     return values.reshape([values.shape[k] for k in kept]), "".join(axes[k] for k in kept)
-
-
-def _spacing(tiff: Any) -> tuple[float, float, float] | None:
-    """Edges of a voxel in mm, along Z, Y, X; None where one is unknown."""
-    if tiff.is_ome:
-        head = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", tiff.ome_metadata or "")
-        found = dict(re.findall(r'(PhysicalSize\w+)="([^"]*)"', head[0] if head else ""))
-        edges = []
-        for axis in "ZYX":
-            unit = MM.get(found.get(f"PhysicalSize{axis}Unit", "µm"))
-            size = found.get(f"PhysicalSize{axis}")
-            if unit is None or size is None:
-                return None
-            edges.append(float(size) * unit)
-        return (edges[0], edges[1], edges[2]) if min(edges) > 0 else None
-    if tiff.is_imagej:
-        told = tiff.imagej_metadata or {}
-        unit, depth = MM.get(str(told.get("unit", ""))), told.get("spacing")
-        tags = [tiff.pages[0].tags.get(name) for name in ("YResolution", "XResolution")]
-        if unit is None or depth is None or None in tags:
-            return None
-        y, x = (tag.value[1] / tag.value[0] if tag.value[0] else 0.0 for tag in tags)
-        return (depth * unit, y * unit, x * unit) if min(depth, y, x) > 0 else None
-    return None
