@@ -13,7 +13,7 @@ import tifffile
 
 from helpers import refusal
 from likewise.errors import InputWarning
-from likewise.volume.files import open_volume, read_label_volume, write_labels
+from likewise.volume.files import labels_path, open_volume, read_label_volume, write_labels
 from likewise.volume.volume import Volume, cut_of
 from scans import COUNT, coin, write_nifti, write_series
 
@@ -191,6 +191,53 @@ def test_black_and_white_pages_each_in_their_own_way(tmp_path: Path) -> None:
     many[:, :9], many[:, -9:] = 3, 7
     tifffile.imwrite(tmp_path / "l.tif", many.astype(np.uint8))
     assert (read_label_volume(tmp_path / "l.tif", volume) == many).all()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_ome_zarr_gets_labels(tmp_path: Path, version: int) -> None:
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed: likewise[micro]")
+    values, mask = coin()
+    values = (values + 600).astype(np.uint16)
+    path = tmp_path / "a.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=version)
+    axes = [{"name": "c", "type": "channel"}] + [
+        {"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"
+    ]
+    datasets = []
+    for k, step in enumerate((1, 2)):
+        level = np.stack([values // 2, values])[:, :, ::step, ::step]
+        group.create_array(str(k), data=level, chunks=(1, 1, 64, 64))
+        scale = [1.0, 2.0, 0.5 * step, 0.5 * step]
+        steps = [{"type": "scale", "scale": scale}]
+        datasets.append({"path": str(k), "coordinateTransformations": steps})
+    about = {"multiscales": [{"axes": axes, "datasets": datasets}]}
+    group.attrs.update({"ome": {"version": "0.5", **about}} if version == 3 else about)
+    assert "2 along its axis c: give --channel 0 to 1" in refusal(open_volume, path)
+    volume = open_volume(path, 1)
+    assert (volume.values == values).all()
+    assert volume.spacing == pytest.approx((2e-3, 0.5e-3, 0.5e-3))
+    out = labels_path(volume, tmp_path / "coins")
+    assert out == path / "labels" / "coins"
+    for value in (9, 7):  # the second takes the place of the first
+        write_labels(out, volume, mask * value, {value: "coin", 3: "nowhere"})
+    assert (read_label_volume(out, volume) == mask * 7).all()
+    inner = zarr.open_group(path, mode="r")
+    assert inner["labels/coins/1"].shape == (COUNT, 48, 48)
+    told = [inner[name].attrs for name in ("labels", "labels/coins")]
+    every, one = (a["ome"] if version == 3 else a for a in told)
+    assert every["labels"] == ["coins"]
+    (levels,) = one["multiscales"]
+    assert [axis["name"] for axis in levels["axes"]] == ["z", "y", "x"]
+    assert levels["datasets"][1]["coordinateTransformations"][0]["scale"] == [2.0, 1.0, 1.0]
+    label = one["image-label"]
+    assert label["source"] == {"image": "../../"}
+    assert label["properties"][1] == {"label-value": 7, "class": "coin"}
+    assert [colour["label-value"] for colour in label["colors"]] == [3, 7]
+    assert sorted(p.name for p in out.parent.iterdir() if p.is_dir()) == ["coins"]
+    zarr.open_group(path / "labels" / "theirs", mode="w", zarr_format=version)
+    text = refusal(write_labels, path / "labels" / "theirs", volume, mask * 1, {1: "coin"})
+    assert "theirs is of another program" in text
+    assert "is no image of OME-Zarr" in refusal(open_volume, path / "labels")
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

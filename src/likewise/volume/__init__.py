@@ -1,7 +1,7 @@
 """Volumes: a few slices annotated, the same classes masked in all others.
 
-A volume (``volume.py``, read by ``nifti.py``, ``dicom.py``, ``stack.py``) is cut into slices that
-are the frames of a clip (``clip.py``); annotated slices (``annotation.py``) are its key frames, and
+A volume (``volume.py``) of one of the formats (``files.py``) is cut into slices that are the
+frames of a clip (``clip.py``); annotated slices (``annotation.py``) are its key frames, and
 ``video`` does the rest. What is found goes back into one label volume (``run.py``).
 """
 

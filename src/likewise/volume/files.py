@@ -11,33 +11,40 @@ import numpy as np
 from ..errors import ImageError
 from ..io.files import write_whole
 from ..io.formats import advice
-from . import dicom, nifti, stack
+from . import dicom, nifti, ome_zarr, stack
 from .volume import Values, Volume, aligned
 
-_MODULES: dict[str, ModuleType] = {"nifti": nifti, "dicom": dicom, "stack": stack}
+_MODULES: dict[str, ModuleType] = {
+    "nifti": nifti,
+    "dicom": dicom,
+    "stack": stack,
+    "ome_zarr": ome_zarr,
+}
 SUFFIX = {"nifti": ".nii.gz", "dicom": ".dcm", "stack": ".tif"}
-"""Of the label volume that is written beside a volume of each kind."""
-_KNOWN = "give NIfTI (.nii, .nii.gz), a TIFF stack, or the folder of a DICOM series"
+"""Of the label volume that is written for a volume of each kind but OME-Zarr."""
+CHANNELS = ("stack", "ome_zarr")
+"""Kinds that may have several channels."""
+_KNOWN = "give NIfTI (.nii, .nii.gz), a TIFF stack, OME-Zarr, or the folder of a DICOM series"
 
 
 def open_volume(path: str | Path, channel: int | None = None) -> Volume:
-    """Read a volume: NIfTI, a TIFF stack, or the folder of a DICOM series.
+    """Read a volume: NIfTI, a TIFF stack, OME-Zarr, or the folder of a DICOM series.
 
     Args:
         path: of the file or folder.
-        channel: of a TIFF stack that has several, from 0.
+        channel: of a TIFF stack or OME-Zarr that has several, from 0.
 
     Raises:
         LikewiseError: it is none of these, is damaged, or a package is missing.
     """
     path = Path(path)
-    kind = "dicom" if path.is_dir() else _kind(path)
-    if channel is not None and kind != "stack":
+    kind = _kind(path)
+    if channel is not None and kind not in CHANNELS:
         raise ImageError(f"{path} has no channels: leave out --channel.")
     if kind == "dicom" and not path.is_dir():
         raise ImageError(f"{path} is one file of DICOM: give the folder of its series.")
-    volume = stack.read(path, channel) if kind == "stack" else _MODULES[kind].read(path)
-    found: Volume = volume
+    module = _MODULES[kind]
+    found: Volume = module.read(path, channel) if kind in CHANNELS else module.read(path)
     if min(found.values.shape) < 2:
         shape = " × ".join(map(str, found.values.shape))
         raise ImageError(f"{path} is one picture ({shape}): give it to likewise segment.")
@@ -48,7 +55,8 @@ def read_label_volume(path: Path, volume: Volume) -> Values:
     """The labels of a file, on the voxels of a volume.
 
     Args:
-        path: NIfTI or DICOM segmentation, perhaps with other axes than the volume; TIFF stack.
+        path: NIfTI or DICOM segmentation, perhaps with other axes than the volume; TIFF stack;
+            a group in ``labels/`` of OME-Zarr.
         volume: what they are of.
 
     Returns:
@@ -58,6 +66,8 @@ def read_label_volume(path: Path, volume: Volume) -> Values:
         LikewiseError: it cannot be read, holds no labels, or lies on other voxels.
     """
     kind = _kind(path)
+    if kind == "dicom" and path.is_dir():
+        raise ImageError(f"{path} is a folder: give one file of labels.")
     labels, affine = _MODULES[kind].read_labels(path)
     return check_labels(aligned(labels, affine, volume, path, partly=kind == "dicom"), path)
 
@@ -75,11 +85,18 @@ def check_labels(labels: Values, name: object) -> Values:
     return labels.astype(np.uint8) if labels.dtype == bool else labels
 
 
+def labels_path(volume: Volume, out: Path) -> Path:
+    """Where the labels of a volume go: a file in a folder; of OME-Zarr a group in its image."""
+    if volume.kind == "ome_zarr":
+        return volume.path / "labels" / (out.resolve().name or "likewise")
+    return out / f"labels{SUFFIX[volume.kind]}"
+
+
 def write_labels(path: Path, volume: Volume, labels: Values, names: Mapping[int, str]) -> None:
     """Write a label volume in the format of a volume, on the same voxels.
 
     Args:
-        path: file to write, whole at every moment, old or new.
+        path: file to write, whole at every moment, old or new; see ``labels_path``.
         volume: what it is of.
         labels: (A, B, C) of 0 and classes.
         names: value → class, of all classes.
@@ -89,10 +106,15 @@ def write_labels(path: Path, volume: Volume, labels: Values, names: Mapping[int,
     """
     top = max(names)
     dtype = np.uint8 if top < 256 else np.uint16 if top < 65536 else np.uint32
+    if volume.kind == "ome_zarr":
+        ome_zarr.write(path, volume, labels.astype(dtype), names)
+        return
     write_whole(path, _MODULES[volume.kind].encode(volume, labels.astype(dtype), names))
 
 
 def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "ome_zarr" if ome_zarr.is_group(path) else "dicom"
     name = path.name.lower()
     if name.endswith(nifti.SUFFIXES):
         return "nifti"

@@ -16,7 +16,7 @@ from ..video.annotation import Annotations
 from ..video.run import ClipRun
 from .annotation import check_numbers
 from .clip import Slices
-from .files import SUFFIX, write_labels
+from .files import labels_path, write_labels
 from .volume import Values
 
 SHOWN = 12
@@ -61,9 +61,10 @@ class VolumeRun:
         self.slices, self.annotations = slices, annotations
         self.clip = ClipRun(slices, annotations, out, wanted, inputs)
         """Segments the slices; going on after a stop is its business."""
-        self.labels = out / f"labels{SUFFIX[slices.volume.kind]}"
+        self.labels = labels_path(slices.volume, out)
         self.montage = out / "montage.jpg"
-        results = [(slices.path, file) for file in (self.labels, self.montage)]
+        files = [file for file in (self.labels, self.montage) if file.parent == out]
+        results = [(slices.path, file) for file in files]
         check_outputs(out, results, (*slices.files(), *inputs))
 
     def finish(self) -> list[Measured]:

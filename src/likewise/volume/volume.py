@@ -28,7 +28,7 @@ class Volume:
     values: Values
     """(A, B, C) bool, integers or floats, in the order of axes of its format."""
     kind: str
-    """Name of the module that read it and writes labels for it: nifti, dicom or stack."""
+    """Name of the module that read it and writes labels for it: nifti, dicom, stack or ome_zarr."""
     affine: Affine | None = None
     """(4, 4) from indices to mm, x to the right, y to the front, z to the head; None if unknown."""
     spacing: tuple[float, float, float] | None = None
