@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -182,7 +182,7 @@ def _annotations(
     names: list[str],
 ) -> Annotations:
     """What the options say of annotated slices."""
-    from ..video.annotation import read_annotations
+    from ..video.annotation import MARKED, read_annotations
     from ..volume.annotation import check_numbers, key_slices
     from ..volume.files import read_label_volume
 
@@ -203,4 +203,5 @@ def _annotations(
         )
     check_numbers(numbers, clip)
     annotated = dict(zip(numbers, masks, strict=True))
-    return read_annotations(annotated, clip.size, len(clip), names)
+    found = read_annotations(annotated, clip.size, len(clip), names)
+    return replace(found, values=(1,)) if found.values == (MARKED,) else found

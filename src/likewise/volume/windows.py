@@ -35,7 +35,8 @@ def find_window(values: npt.NDArray[Any], window: str | None, path: Path) -> Ran
     Raises:
         LikewiseError: another ``window``, or one in which all voxels look the same.
     """
-    sample = values.ravel()[:: max(1, values.size // (4 * SAMPLE))]
+    sample = values.ravel(order="K")[:: max(1, values.size // (4 * SAMPLE))]
+    sample = sample.astype(np.uint8) if sample.dtype == bool else sample
     sample = sample[np.isfinite(sample)] if values.dtype.kind == "f" else sample
     if not sample.size or sample.min() == sample.max():
         raise ImageError(f"{path} holds one value everywhere: give another volume.")
