@@ -1,10 +1,10 @@
 """Make a volume to try `likewise volume` on: a phantom of a belly, in the numbers of a CT.
 
     python examples/phantom.py work
-    likewise volume work/ct.nii.gz -l work/labels.nii.gz --slices 12 --window soft -o work/found
+    likewise volume work/ct.nii.gz -l work/labels.nii.gz --window soft -o work/found
 
-A body with a spine, two kidneys and a liver that grow and shrink from slice to slice, with noise.
-Only slice 12 of the labels is annotated; truth.nii.gz has them all.
+A body with a spine, a stomach, two kidneys and a liver that change from slice to slice, with noise.
+Only slices 6 and 17 of the labels are annotated; truth.nii.gz has them all.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     values, labels = phantom()
     given = np.zeros_like(labels)
-    given[..., 12] = labels[..., 12]
+    for k in (6, 17):
+        given[..., k] = labels[..., k]
     for name, array in (("ct", values), ("labels", given), ("truth", labels)):
         nibabel.save(nibabel.Nifti1Image(array, AFFINE), out / f"{name}.nii.gz")
     print(f"{out / 'ct.nii.gz'} and {out / 'labels.nii.gz'} written")
