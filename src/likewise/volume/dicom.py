@@ -22,6 +22,11 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM's axes of the world run to the left and to the back."""
 NO_PICTURE = ("SEG", "SR", "RTSTRUCT", "RTPLAN", "RTDOSE", "PR", "KO", "REG")
 """Modalities that lie beside the slices of a series."""
+NUMBERS = {
+    **{"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2},
+    **{"Rows": 1, "Columns": 1, "RescaleSlope": 1, "RescaleIntercept": 1},
+}
+"""What must be as many numbers, where it is there at all."""
 EVEN = 0.05
 """Share by which distances between slices may differ."""
 
@@ -92,26 +97,32 @@ def encode(volume: Volume, labels: Values, names: Mapping[int, str]) -> bytes:
         )
         for k, name in enumerate((names[value] for value in sorted(names)), 1)
     ]
-    segmentation = highdicom.seg.Segmentation(
-        sources,
-        numbers[labels],
-        "BINARY",
-        segments,
-        series_instance_uid=generate_uid(),
-        series_number=300,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer="likewise",
-        manufacturer_model_name="likewise",
-        software_versions=__version__,
-        device_serial_number="0",
-        content_label="LIKEWISE",
-        series_description="likewise",
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        omit_empty_frames=False,
-    )
     file = io.BytesIO()
-    segmentation.save_as(file)
+    try:
+        segmentation = highdicom.seg.Segmentation(
+            sources,
+            numbers[labels],
+            "BINARY",
+            segments,
+            series_instance_uid=generate_uid(),
+            series_number=300,
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            manufacturer="likewise",
+            manufacturer_model_name="likewise",
+            software_versions=__version__,
+            device_serial_number="0",
+            content_label="LIKEWISE",
+            series_description="likewise",
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            omit_empty_frames=False,
+        )
+        segmentation.save_as(file)
+    except (RuntimeError, AttributeError, *DAMAGE) as error:
+        raise ImageError(
+            f"{volume.path} lacks what a DICOM segmentation must say of it "
+            f"({why(error).splitlines()[0]}): convert it to NIfTI, and --resume."
+        ) from error
     return file.getvalue()
 
 
@@ -119,7 +130,7 @@ def _headers(folder: Path) -> list[tuple[Path, Any]]:
     """The files of slices in a folder, without their pixels."""
     with needs("medical"):
         import pydicom
-        from pydicom.errors import InvalidDicomError
+        from pydicom.errors import BytesLengthException, InvalidDicomError
 
     found, other = [], 0
     for file in sorted(folder.iterdir()):
@@ -127,7 +138,8 @@ def _headers(folder: Path) -> list[tuple[Path, Any]]:
             continue
         try:
             header = pydicom.dcmread(file, stop_before_pixels=True)
-        except (InvalidDicomError, *DAMAGE) as error:
+            _check_numbers(header)
+        except (InvalidDicomError, BytesLengthException, *DAMAGE) as error:
             if file.suffix.lower() in (".dcm", ".dicom", ".ima"):
                 raise ImageError(
                     f"{file} is damaged or no DICOM ({why(error)}): copy or download it again, or "
@@ -158,6 +170,19 @@ def _headers(folder: Path) -> list[tuple[Path, Any]]:
     if other:
         note(folder, f"{other} files in it are no DICOM slices and were left out.")
     return found
+
+
+def _check_numbers(header: Any) -> None:
+    """Raises ValueError for what is no number; elements are only looked into when asked for."""
+    for word, count in NUMBERS.items():
+        value = header.get(word)
+        if value not in (None, ""):
+            numbers = np.atleast_1d(np.array(value, np.float64))
+            wrong = len(numbers) != count or not np.isfinite(numbers).all()
+            if wrong or (word == "PixelSpacing" and numbers.min() <= 0):
+                raise ValueError(f"{word} is {value}")
+    for word in ("Modality", "SeriesInstanceUID", "NumberOfFrames", "SamplesPerPixel"):
+        header.get(word)
 
 
 def _one_series(slices: list[tuple[Path, Any]], folder: Path) -> list[tuple[Path, Any]]:

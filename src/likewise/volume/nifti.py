@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def _load(path: Path) -> tuple[Values, Affine, Any]:
         from nibabel.filebasedimages import ImageFileError
         from nibabel.spatialimages import HeaderDataError
 
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # it mends headers aloud
     with opened(path, str(path)):
         pass
     try:

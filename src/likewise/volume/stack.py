@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def read(path: Path, channel: int | None = None) -> Volume:
     """
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with it is told once
     try:
         with opened(path, str(path)) as file, tifffile.TiffFile(file) as tiff:
             series = tiff.series[0]
