@@ -77,7 +77,7 @@ def test_a_run_goes_on_and_keeps_what_a_person_made(tmp_path: Path, segmenter: S
     steps.close()  # as a kill: what is written stays
     assert not part.labels.exists()
     done = list(start(tmp_path, tmp_path / "b").clip.segment(segmenter, resume=True))
-    assert [frame.kept for frame in done] == [True] * 4 + [False] * 4
+    assert [outcome.state for outcome in done] == ["kept"] * 4 + ["made"] * 4
     part.finish()
     assert part.labels.read_bytes() == whole.labels.read_bytes()
     assert np.asarray(Image.open(part.montage)).shape[2] == 3
@@ -86,7 +86,8 @@ def test_a_run_goes_on_and_keeps_what_a_person_made(tmp_path: Path, segmenter: S
     theirs[:30] = 1
     Image.fromarray(theirs).save(tmp_path / "a" / "masks" / "00006.png")
     again = start(tmp_path, tmp_path / "a")
-    assert [frame.number for frame in again.clip.segment(segmenter) if frame.theirs] == [6]
+    states = {o.mask.name: o.state for o in again.clip.segment(segmenter) if o.mask}
+    assert [name for name, state in states.items() if state == "by_hand"] == ["00006.png"]
     again.finish()
     labels = read_label_volume(again.labels, again.slices.volume)
     assert (again.slices.cut.slices(labels)[6] == theirs * 9).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,8 +24,10 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..run.outcomes import Outcome
     from ..video.annotation import Annotations
     from ..volume.clip import Slices
+    from ..volume.run import Measured
 
 
 def whole_numbers(text: str, option: str) -> list[int]:
@@ -129,17 +132,18 @@ def volume(
     run = VolumeRun(clip, annotations, out, range(first, stop), inputs)
     segmenter = open_segmenter(network, machine, method=params, refiner=refine)
     found = run.clip.segment(segmenter, memory=not no_memory, resume=resume, overwrite=overwrite)
-    total, done, kept, theirs = len(run.clip.order), 0, 0, 0
-    measured = []
+    outcomes: list[Outcome] = []
+    measured: list[Measured] = []
     interrupted = "stopped by Ctrl-C: finished slices are whole, --resume goes on from here."
     with stopping(interrupted) as stopped:
-        with progress(total, "volume") as advance:
-            for frame in found:
-                kept += frame.kept
-                theirs += frame.theirs
-                done += 1
+        with progress(len(run.clip.order), "volume") as advance:
+            for outcome in found:
+                outcomes.append(outcome)
                 advance(None)
         measured = run.finish()
+    states = Counter(outcome.state for outcome in outcomes)
+    total = len(run.clip.order)
+    left = total - len(outcomes)
     if as_json:
         print_json(
             {
@@ -150,20 +154,21 @@ def volume(
                 "window": list(clip.window),
                 "given": sorted(annotations.frames),
                 "classes": [asdict(one) for one in measured],
-                "written": done - kept - theirs,
-                "kept": kept,
-                "kept_of_a_person": theirs,
-                "not_reached": total - done,
+                "written": states["made"],
+                "kept": states["kept"],
+                "kept_of_a_person": states["by_hand"],
+                "not_reached": left,
                 "labels": str(run.labels),
                 "montage": str(run.montage),
                 "masks": str(out / "masks"),
             }
         )
     else:
-        notes = [f"{kept} kept"] if resume else []
-        notes += [f"{total - done} not reached"] if done < total else []
-        notes += [f"{theirs} made or changed by a person kept (--overwrite)"] if theirs else []
-        print(f"{done - kept - theirs} of {total} slices segmented", *notes, sep=", ")
+        notes = [f"{states['kept']} kept"] if resume else []
+        notes += [f"{left} not reached"] if left else []
+        theirs = "made or changed by a person kept (--overwrite)"
+        notes += [f"{states['by_hand']} {theirs}"] if states["by_hand"] else []
+        print(f"{states['made']} of {total} slices segmented", *notes, sep=", ")
         for one in measured:
             size = f"{one.voxels} voxels" + ("" if one.ml is None else f", {one.ml:.4g} mL")
             print(f"{one.name}: {size}")
@@ -182,7 +187,8 @@ def _annotations(
     names: list[str],
 ) -> Annotations:
     """What the options say of annotated slices."""
-    from ..video.annotation import MARKED, read_annotations
+    from ..run.labels import MARKED
+    from ..video.annotation import read_annotations
     from ..volume.annotation import check_numbers, key_slices
     from ..volume.files import read_label_volume
 

@@ -14,7 +14,7 @@ from ..errors import ImageError, note
 from ..io.masks import read_label_map
 from ..io.opening import DAMAGE, RESAVE, opened, why
 from ..io.tiff import edges_mm
-from ..video.annotation import MARKED
+from ..run.labels import MARKED
 from .volume import Values, Volume
 
 SUFFIXES = (".tif", ".tiff")
