@@ -26,7 +26,7 @@ def ellipsoid(x: float, y: float, z: float, *radii: float) -> np.ndarray:
 
 
 def phantom() -> tuple[np.ndarray, np.ndarray]:
-    """(A, B, C) int16 Hounsfield units, and uint8: 1 and 2 the kidneys, 5 the liver."""
+    """(A, B, C) int16 Hounsfield units, and uint8: 2 the kidneys, 5 the liver."""
     random = np.random.default_rng(0)
     values, labels = np.full(SHAPE, -1000.0), np.zeros(SHAPE, np.uint8)
     values[ellipsoid(64, 58, 12, 58, 48, 1e6)] = -90
@@ -39,7 +39,7 @@ def phantom() -> tuple[np.ndarray, np.ndarray]:
     values[ellipsoid(44, 72, 20, 13, 12, 8)] = 30
     for value, found, brightness in (
         (5, ellipsoid(84, 72, 19, 26, 22, 14), 100),
-        (1, ellipsoid(90, 44, 9, 11, 10, 8), 170),
+        (2, ellipsoid(90, 44, 9, 11, 10, 8), 170),
         (2, ellipsoid(38, 45, 12, 11, 10, 9), 170),
     ):
         values[found], labels[found] = brightness, value
