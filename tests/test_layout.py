@@ -12,7 +12,18 @@ LAYERS = (
     *("errors", "io", "features", "backbones", "refine", "instances", "quality", "class_names"),
     *("prompts", "reference", "vocabulary", "methods", "result", "reference_file"),
     *("saved_references", "decision", "segmenter", "session", "agreement", "matching", "tuning"),
-    *("example", "run", "project", "export", "video", "integrations", "web", "lab", "__init__"),
+    *(
+        "example",
+        "run",
+        "project",
+        "export",
+        "video",
+        "volume",
+        "integrations",
+        "web",
+        "lab",
+        "__init__",
+    ),
     *("cli", "__main__"),
 )
 """Packages and modules at the top of likewise: each imports only those before it."""
