@@ -14,7 +14,8 @@ import numpy as np
 from ..features.patch_features import PatchFeatures
 from ..io.hashing import fingerprint
 from ..io.prefetch import batched
-from .encoder import BATCH, Encoder, save_quietly
+from .encoder import BATCH, Encoder
+from .files import save_quietly
 from .loading import Backbone
 
 if TYPE_CHECKING:

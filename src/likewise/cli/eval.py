@@ -17,12 +17,12 @@ from ..refine import DEFAULT_REFINER
 from .app import app
 from .console import progress
 from .options import (
-    DeviceOptions,
     FeatureOptions,
     JsonOption,
     MethodOptions,
     NoCacheOption,
     RefineOption,
+    RuntimeOptions,
     keywords,
     takes_groups,
 )
@@ -81,7 +81,7 @@ def evaluate(
     ] = None,
     no_cache: NoCacheOption = False,
     network: MeasuredFeatureOptions,
-    machine: DeviceOptions,
+    machine: RuntimeOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Measure accuracy and speed on a list of episodes."""

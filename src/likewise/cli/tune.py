@@ -31,8 +31,8 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Choose block, size and setting on your references: each is found from the others."""
-    from ..backbones.encoder import cache_folder
     from ..backbones.feature_cache import LIMIT, CachedEncoder, FeatureCache
+    from ..backbones.files import cache_folder
     from ..segmenter import Segmenter
     from ..tuning import tune as tune_segmenter
     from .references import read_references

@@ -10,8 +10,9 @@ from typing import Any, cast
 import numpy as np
 
 from ...backbones import feature_cache
-from ...backbones.encoder import BATCH, cache_folder
+from ...backbones.encoder import BATCH
 from ...backbones.feature_cache import FeatureCache
+from ...backbones.files import cache_folder
 from ...backbones.loading import Backbone
 from ...features.patch_features import PatchFeatures
 from ...io.prefetch import batched
