@@ -314,8 +314,8 @@ def test_two_fingers_zoom_and_one_paints(scene: Path) -> None:
         visit.page.set_viewport_size({"width": 390, "height": 844})
         visit.page.keyboard.press("b")
         visit.until("likewise.painter.labels && likewise.painter.canvas.width > 0")
-        send = """([kind, id, x, y]) => likewise.painter.canvas.dispatchEvent(new PointerEvent(kind, {
-          pointerId: id, pointerType: 'touch', clientX: x, clientY: y, button: 0, bubbles: true}))"""
+        send = """([kind, pointerId, clientX, clientY]) => likewise.painter.canvas.dispatchEvent(
+          new PointerEvent(kind, {pointerId, pointerType: 'touch', clientX, clientY, button: 0}))"""
         visit.page.evaluate("likewise.painter.canvas.setPointerCapture = () => {}")
         x, y = visit.place("painter", 0.5, 0.5)
         visit.page.evaluate(send, ["pointerdown", 1, x, y])

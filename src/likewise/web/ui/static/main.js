@@ -465,6 +465,7 @@ async function onwards(next, id, open = true) {
 }
 
 const keepMask = tried(async (accept = false) => {
+  if (accept === true && !viewer.changed) { viewer.editing = false; return judge("accepted"); }
   const { picture, labels } = look, { id, version } = viewer;
   const path = `/api/targets/${id}/mask?width=${picture.width}&height=${picture.height}&version=${encodeURIComponent(version)}`;
   try {
