@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import LikewiseError
-from .features.grid import mask_share
+from .features.patch_features import mask_share
 from .features.prompts import MARGIN, NOTHING, PromptSolver
 from .refine import refine
 
