@@ -19,7 +19,7 @@ from PIL import Image
 
 from ...class_names import is_part
 from ...errors import LikewiseError
-from ...features.grid import mask_share
+from ...features.patch_features import mask_share
 from ...features.prompts import MARGIN, PromptSolver, mean_of
 from ...io.images import read_image
 from ...project.corrections import replace_class

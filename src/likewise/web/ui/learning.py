@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...features.grid import mask_share
+from ...features.patch_features import mask_share
 from ...io.files import write_whole
 from ...io.images import read_image
 from ...project.project import Project
