@@ -585,6 +585,7 @@ $("learn").onchange = tried(async () => { await send("PUT", "/api/learn", { on: 
 for (const [id, name] of [["ofclass", "label"], ["ofreason", "reason"], ["search", "text"]]) {
   $(id).oninput = () => { grid.where({ [name]: $(id).value }); };
 }
+$("thumbs").oninput = () => { $("grid").style.setProperty("--thumb", `${$("thumbs").value}px`); };
 $("opacity").oninput = () => {
   state.opacity = painter.opacity = look.opacity = Number($("opacity").value);
   for (const of of [painter, look]) if (of.labels) of.tinted();
