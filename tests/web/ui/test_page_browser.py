@@ -85,6 +85,7 @@ def visiting(context: Any, address: str, name: str = "") -> Visit:
     visit = Visit(context.new_page(), shots)
     visit.page.goto(address)
     visit.until("window.likewise && likewise.state.project && likewise.painter.picture")
+    visit.page.keyboard.press("b")  # most tests paint
     return visit
 
 
@@ -148,6 +149,7 @@ def test_what_is_not_saved_survives(scene: Path) -> None:
             page.keyboard.press("Control+z")  # to what is saved
             assert painted(visit) == 0
             page.keyboard.press("Control+y")
+            page.keyboard.press("b")
             page.locator("#save").click()
             visit.until(state_of("a.jpg", "done"))
             visit.until("document.getElementById('work').textContent === ''")
@@ -251,7 +253,6 @@ def test_the_queue(scene: Path) -> None:
     with serving(scene / "work") as (address, _), browsing() as context:
         visit = visiting(context, address, "queue")
         page = visit.page
-        page.keyboard.press("b")
         visit.stroke("painter", spiral(0.43, 0.47, 0.2))
         page.locator("#save").click()
         for name in ("a.jpg", "b.jpg", "c.jpg"):
@@ -312,11 +313,9 @@ def test_two_fingers_zoom_and_one_paints(scene: Path) -> None:
     with serving(scene / "work") as (address, _), browsing() as context:
         visit = visiting(context, address, "fingers")
         visit.page.set_viewport_size({"width": 390, "height": 844})
-        visit.page.keyboard.press("b")
         visit.until("likewise.painter.labels && likewise.painter.canvas.width > 0")
-        send = """([kind, id, x, y]) => likewise.painter.canvas.dispatchEvent(
-          new PointerEvent(kind, {pointerId: id, pointerType: 'touch', clientX: x, clientY: y,
-                                  button: 0, bubbles: true}))"""
+        send = """([kind, pointerId, clientX, clientY]) => likewise.painter.canvas.dispatchEvent(
+          new PointerEvent(kind, {pointerId, pointerType: 'touch', clientX, clientY, button: 0}))"""
         visit.page.evaluate("likewise.painter.canvas.setPointerCapture = () => {}")
         x, y = visit.place("painter", 0.5, 0.5)
         visit.page.evaluate(send, ["pointerdown", 1, x, y])

@@ -39,7 +39,8 @@ def test_clicks_correct_a_target_and_encode_nothing(
     np.testing.assert_array_equal(written(site, "a.jpg"), before)  # nothing is written yet
     site.correct("a.jpg", added)
     np.testing.assert_array_equal(written(site, "a.jpg"), added)
-    body = {"clicks": [], **seen}
+    click = {"x": 1, "y": 1, "positive": True, "number": 1}
+    body = {"clicks": [click], **seen}
     assert "was changed meanwhile" in site.refused("POST", f"{path}/clicks", body)
     # A person's mask is corrected further: what is far from the click stays.
     now = {"version": site.target("a.jpg")["version"]}

@@ -61,6 +61,14 @@ def test_what_is_accepted_is_learnt_and_unlearnt(site: Site, thing: np.ndarray) 
     site.judge("a.jpg", "accepted")
     site.wait()
     assert len(read_settings(site.folder).references) == 2
+    # A removal is undone though the loop has changed what is learnt meanwhile.
+    undo = site.do("DELETE", f"/api/targets/{site.target('a.jpg')['id']}")["undo"]
+    site.wait()
+    assert len(read_settings(site.folder).references) == 1
+    site.do("POST", f"/api/undo/{undo}")
+    site.wait()
+    assert site.target("a.jpg")["status"] == "accepted"
+    assert len(read_settings(site.folder).references) == 2
     site.do("PUT", "/api/learn", {"on": False})
     site.wait()
     assert len(read_settings(site.folder).references) == 1

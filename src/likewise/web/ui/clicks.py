@@ -106,7 +106,8 @@ class Clicks:
         with self.workspace.opened() as project:
             job = self.workspace.target(project, wanted)
             now = self.workspace.describe(project, job.target)
-            check_version(version, now["version"], f"{job.target.name} was changed")
+            if clicks:
+                check_version(version, now["version"], f"{job.target.name} was changed")
             whole = marks.read_values(project, job)
             base = marks.nearest(whole, marks.working_size(whole.shape))
             numbers, known = numbers_of(project), dict[str, torch.Tensor]()

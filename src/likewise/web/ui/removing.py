@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LikewiseError
+from ...project.learning import is_learnt
 from ...project.project import Project
 from ...project.settings import ProjectSettings, read_settings
 from .state import GoneError, StaleError, WorkspaceState
@@ -89,26 +90,29 @@ class Removals:
                 raise GoneError("this cannot be undone any more: it was undone, or is too old.")
             removal = self._known[name]
             assert removal.after is not None
-            if _fields(self._settings()) != _fields(removal.after):
+            now = self._settings()
+            if self._fields(now) != self._fields(removal.after):
                 raise StaleError("examples, images or classes were changed since: undo that first.")
-            for place, now in removal.files:
-                if place.exists() or not now.exists():
+            for place, kept in removal.files:
+                if place.exists() or not kept.exists():
                     raise LikewiseError(f"{place} cannot be put back: another file is there.")
-            for place, now in removal.files:
-                now.rename(place)
+            for place, kept in removal.files:
+                kept.rename(place)
             for key, values, classes in removal.rows:
                 with project.database.explained(), project.database.transaction():
-                    kept = {column: value for column, value in values.items() if column != "path"}
-                    project.database.note(key, kept, classes)
-            fields = _fields(removal.before)
-            self.workspace.change(**fields | {"page": {**self._settings().page, **fields["page"]}})
+                    known = {column: value for column, value in values.items() if column != "path"}
+                    project.database.note(key, known, classes)
+            fields = self._fields(removal.before)
+            learnt = tuple(r for r in now.references if is_learnt(self.folder, r))
+            fields["references"] += learnt  # which the loop keeps as they should be
+            self.workspace.change(**fields | {"page": {**now.page, **fields["page"]}})
             del self._known[name]
 
     def _settings(self) -> ProjectSettings:
         return read_settings(self.folder, unfinished=True)
 
-
-def _fields(settings: ProjectSettings) -> dict[str, Any]:
-    """What a removal changes."""
-    kept = {k: v for k, v in settings.page.items() if k in ("classes", "colours")}
-    return {"targets": settings.targets, "references": settings.references, "page": kept}
+    def _fields(self, settings: ProjectSettings) -> dict[str, Any]:
+        """What a removal changes."""
+        page = {k: v for k, v in settings.page.items() if k in ("classes", "colours")}
+        own = tuple(r for r in settings.references if not is_learnt(self.folder, r))
+        return {"targets": settings.targets, "references": own, "page": page}

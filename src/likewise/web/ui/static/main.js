@@ -465,6 +465,7 @@ async function onwards(next, id, open = true) {
 }
 
 const keepMask = tried(async (accept = false) => {
+  if (accept === true && !viewer.changed) { viewer.editing = false; return judge("accepted"); }
   const { picture, labels } = look, { id, version } = viewer;
   const path = `/api/targets/${id}/mask?width=${picture.width}&height=${picture.height}&version=${encodeURIComponent(version)}`;
   try {
@@ -584,6 +585,7 @@ $("learn").onchange = tried(async () => { await send("PUT", "/api/learn", { on: 
 for (const [id, name] of [["ofclass", "label"], ["ofreason", "reason"], ["search", "text"]]) {
   $(id).oninput = () => { grid.where({ [name]: $(id).value }); };
 }
+$("thumbs").oninput = () => { $("grid").style.setProperty("--thumb", `${$("thumbs").value}px`); };
 $("opacity").oninput = () => {
   state.opacity = painter.opacity = look.opacity = Number($("opacity").value);
   for (const of of [painter, look]) if (of.labels) of.tinted();
