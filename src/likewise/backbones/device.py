@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from ..errors import BackboneError
@@ -36,3 +37,17 @@ def choose_device(device: str = "auto") -> torch.device:
             f"device {device!r} cannot be used ({reason}); use auto, cpu, cuda or mps."
         ) from error
     return chosen
+
+
+def memory(device: torch.device) -> float | None:
+    """Most GB that were used so far: of the GPU, or of this process; None where nobody tells."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024) / 1e9

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ....backbones.device import memory
 from ....backbones.encoder import Encoder
 from ....io.encoding import write_image
 from ..data.pairs import grid
@@ -72,17 +73,3 @@ def rehearse(config: Config, encoder: Encoder, draw: Draw, all_: Processes) -> d
         "step_s": step,
         "hours": (once + each * config.steps) / 3600,
     }
-
-
-def memory(device: torch.device) -> float | None:
-    """Most GB that were used so far: of the GPU, or of this process; None where nobody tells."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    import sys
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most * (1 if sys.platform == "darwin" else 1024) / 1e9
