@@ -51,8 +51,8 @@ def verify(
             if not as_json:
                 _print(check.kind, check.name, check.value, check.ok)
         summary = verdict(found)
-    whole = {"backbone": backbone, "verdict": summary, **_versions()}
-    whole["checks"] = [dataclasses.asdict(check) for check in found]
+    checks = [dataclasses.asdict(check) for check in found]
+    whole = {"backbone": backbone, "verdict": summary, **_versions(), "checks": checks}
     if report is not None:
         text = markdown(
             backbone, summary, found, ", ".join(f"{k} {v}" for k, v in _versions().items())

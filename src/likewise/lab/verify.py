@@ -238,7 +238,8 @@ def _similarity(
             for debiased, scores in found.items():
                 prototype = reference_prototype([_both(reference)[debiased]], [inside])
                 similarity = (_both(target.encoded)[debiased] @ prototype).cpu().numpy()
-                scores.append(auroc(similarity[truth], similarity[~truth]) or 0.0)
+                ours, others = similarity[truth].tolist(), similarity[~truth].tolist()
+                scores.append(auroc(ours, others) or 0.0)
     before, after = (float(np.mean(scores)) for scores in found.values())
     each = ", ".join(f"{v:.2f}" for v in found[True])
     text = f"mean AUROC {after:.3f} ({each}); {before:.3f} without debiasing"
