@@ -76,20 +76,3 @@ def dry_run_report(config: Config, encoder: Encoder, draw: Draw, all_: Processes
         "step_s": step,
         "hours": (once + each * config.steps) / 3600,
     }
-<<<<<<< HEAD:src/likewise/lab/segic/training/rehearsal.py
-=======
-
-
-def memory(device: torch.device) -> float | None:
-    """Peak memory in GB of the GPU or of this process; None on Windows."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    import sys
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most * (1 if sys.platform == "darwin" else 1024) / 1e9
->>>>>>> main:src/likewise/lab/segic/training/dry_run.py
