@@ -31,6 +31,9 @@ def verify(
     image_size: Annotated[
         int | None, typer.Option(help="Side of the square the backbone sees.")
     ] = None,
+    num_heads: Annotated[
+        int | None, typer.Option(help="Attention heads, where the file does not tell.")
+    ] = None,
     machine: DeviceOptions,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,7 +49,8 @@ def verify(
         summary = "Nothing was loaded and nothing was asked for: this is a dry run."
     else:
         found = []
-        for check in examine(backbone, file, image_size=image_size, **keywords(machine)):
+        options = {"image_size": image_size, "num_heads": num_heads, **keywords(machine)}
+        for check in examine(backbone, file, **options):
             found.append(check)
             if not as_json:
                 _print(check.kind, check.name, check.value, check.ok)

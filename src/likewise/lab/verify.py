@@ -26,9 +26,8 @@ from ..backbones.registry import find_spec, get_spec
 from ..backbones.spec import BackboneSpec
 from ..errors import BackboneError
 from ..example import CONCEPTS, FOLDER
-from ..features.grid import mask_to_grid
-from ..features.patch_features import PatchFeatures
-from ..features.prototypes import reference_prototype
+from ..features.clustering import reference_prototype
+from ..features.patch_features import PatchFeatures, mask_to_grid
 from ..io.images import read_image
 from ..io.masks import read_mask
 from ..methods import get_method
@@ -66,6 +65,7 @@ def examine(
     file: Path | None = None,
     *,
     image_size: int | None = None,
+    num_heads: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
     offline: bool = False,
@@ -77,6 +77,7 @@ def examine(
             of accuracy are made, but have no verdict.
         file: the weights of a backbone that is named, instead of the download.
         image_size: side of the square input; the registry's by default.
+        num_heads: attention heads, where neither the file nor its width tells.
         device, dtype, offline: as for ``Encoder``.
 
     Raises:
@@ -94,7 +95,7 @@ def examine(
         path = file if file is not None else _weights(name, spec, offline)
         if path is not None:
             yield from _file(path, spec, given=file is not None)
-        backbone = _load(path or name, spec, device, dtype, offline)
+        backbone = _load(path or name, spec, num_heads, device, dtype, offline)
     except BackboneError as error:
         yield Check(STRUCTURE, "weights", "cannot be loaded", False, str(error))
         return
@@ -162,20 +163,23 @@ def _file(path: Path, spec: BackboneSpec | None, *, given: bool) -> Iterator[Che
 
 
 def _load(
-    source: Path | str, spec: BackboneSpec | None, device: str, dtype: str, offline: bool
+    source: Path | str,
+    spec: BackboneSpec | None,
+    num_heads: int | None,
+    device: str,
+    dtype: str,
+    offline: bool,
 ) -> Backbone:
     """The backbone; of one that is named with its settings, whatever the file is called."""
     import torch
 
     kind = torch.float32 if dtype == "auto" else getattr(torch, dtype, None)
-    heads = spec.heads if spec is not None and spec.hiera is None else None
-    found = load_backbone(source, device=device, dtype=kind, offline=offline, num_heads=heads)
+    found = load_backbone(source, device=device, dtype=kind, offline=offline, num_heads=num_heads)
     if spec is None:
         return found
     shape = ("family", "patch", "depth", "dim", "heads", "mlp_dim", "gated", "registers")
     for field in shape:
         ours, theirs = getattr(spec, field), getattr(found.spec, field)
-        # The embedded ViT and others of our own have names of their own, and shapes of a registry.
         if ours != theirs:
             raise BackboneError(
                 f"{source} does not hold {spec.name}: its {field} is {theirs}, not {ours}; give "

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ....backbones.device import memory
 from ....backbones.encoder import Encoder
 from ....io.encoding import write_image
