@@ -13,9 +13,8 @@ from PIL import Image
 
 from likewise.backbones.encoder import Encoder
 from likewise.example import FOLDER
-from likewise.features.patch_features import PatchFeatures, mask_to_grid
+from likewise.features.patch_features import mask_to_grid
 from likewise.io.draw import class_colour, contact_sheet, overlay
-from likewise.io.encoding import write_image
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
 from likewise.methods.insid3 import INSID3Params, insid3
@@ -53,40 +52,25 @@ def cross(image: RGB, x: int, y: int) -> RGB:
 def debiasing(encoder: Encoder, point: tuple[float, float]) -> RGB:
     """Where patches are like one patch of the reference, before and after."""
     h, w = encoder.grid
-    row, column = round(point[1] * (h - 1)), round(point[0] * (w - 1))
-    black = np.zeros((480, 640, 3), np.uint8)
-    empty = encoder.encode(black)
+    patch = round(point[1] * (h - 1)) * w + round(point[0] * (w - 1))
+    empty = encoder.encode(np.zeros((480, 640, 3), np.uint8))
+    reference = read_image(FOLDER / "board_reference.jpg")
+    known = encoder.encode(reference)
+    place = round(point[0] * reference.shape[1]), round(point[1] * reference.shape[0])
     rows = []
-    for concept, targets in {"board": ("board_1.jpg", "board_2.jpg")}.items():
-        reference = read_image(FOLDER / f"{concept}_reference.jpg")
-        known = encoder.encode(reference)
-        x, y = round(point[0] * reference.shape[1]), round(point[1] * reference.shape[0])
-        for name in targets:
-            target = read_image(FOLDER / name)
-            found = encoder.encode(target)
-            maps = [
-                (
-                    heat(
-                        similar(known, one, row * w + column, kind, encoder.grid), target.shape[:2]
-                    ),
-                    t,
-                )
-                for one, kind, t in (
-                    (empty, "features", "similar in a black image"),
-                    (found, "features", "similar before debiasing"),
-                    (found, "debiased", "similar after debiasing"),
-                )
-            ]
-            rows.append([(cross(reference, x, y), "one patch"), (target, "target"), *maps])
+    for name in ("board_1.jpg", "board_2.jpg"):
+        target = read_image(FOLDER / name)
+        found = encoder.encode(target)
+        row = [(cross(reference, *place), "one patch"), (target, "target")]
+        for caption, features, one in (
+            ("similar in a black image", empty.features, known.features[patch]),
+            ("similar before debiasing", found.features, known.features[patch]),
+            ("similar after debiasing", found.debiased, known.debiased[patch]),
+        ):
+            similar = (features @ one).reshape(h, w).cpu().numpy()
+            row.append((heat(similar, target.shape[:2]), caption))
+        rows.append(row)
     return contact_sheet(rows, height=170)
-
-
-def similar(
-    known: PatchFeatures, one: PatchFeatures, patch: int, kind: str, grid: tuple[int, int]
-) -> np.ndarray:
-    """(h, w) cosines of a patch of one image to all of another."""
-    values = getattr(one, kind) @ getattr(known, kind)[patch]
-    return values.reshape(grid).cpu().numpy()
 
 
 def steps(encoder: Encoder) -> RGB:
@@ -124,8 +108,10 @@ def main() -> None:
     parser.add_argument("--backbone", default="embedded-vits14")
     args = parser.parse_args()
     encoder = Encoder(args.backbone)
-    write_image(args.out / "concepts-debias.jpg", debiasing(encoder, (0.37, 0.20)))
-    write_image(args.out / "concepts-insid3.jpg", steps(encoder))
+    sheets = {"debias": debiasing(encoder, (0.37, 0.20)), "insid3": steps(encoder)}
+    for name, sheet in sheets.items():
+        file = args.out / f"concepts-{name}.jpg"
+        Image.fromarray(sheet).save(file, quality=72, optimize=True)
 
 
 if __name__ == "__main__":

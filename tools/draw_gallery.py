@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance
 
 from likewise.example import FOLDER
-from likewise.io.draw import contact_sheet, overlay_labels
+from likewise.io.draw import contact_sheet, overlay, overlay_labels
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
 from likewise.reference import Reference
@@ -28,6 +28,8 @@ from likewise.segmenter import Segmenter
 RGB = np.ndarray
 MOST = 60_000
 """Bytes of a picture."""
+CYAN = (0, 215, 255)
+"""Most of the things are red."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def flower() -> Case:
     pixels = dahlia()
     above = pixels[:370]
     mask = drawn(above.shape, [(170, 86), (444, 357)])
-    return Case([Reference(above, mask)], [turned(pixels, 8, 0.85)])
+    return Case([Reference(above, mask)], [turned(pixels, 0, 0.85)])
 
 
 def suit() -> Case:
@@ -180,12 +182,6 @@ def vessels() -> Case:
     dark = gaussian_filter(green, 9) - gaussian_filter(green, 1) > 7
     dark &= gaussian_filter((eye.max(axis=-1) > 60).astype(float), 12) > 0.98
     return Case([Reference(eye[:300], dark[:300])], [eye[300:]])
-
-
-def craters() -> Case:
-    moon = photo("moon")
-    mask = drawn((256, 256), [(100, 62), (146, 110)])
-    return Case([Reference(moon[:256, :256], mask)], [turned(moon, 0, 1.1)])
 
 
 def field(seed: int, roofs: int) -> tuple[RGB, np.ndarray]:
@@ -274,7 +270,6 @@ CASES: dict[str, Callable[[], Case]] = {
     "materials": materials,
     "strip": strip,
     "vessels": vessels,
-    "craters": craters,
 }
 
 
@@ -282,23 +277,27 @@ CASES: dict[str, Callable[[], Case]] = {
 
 
 def row(case: Case, segmenter: Segmenter) -> Iterator[tuple[RGB, str]]:
+    """References, targets and what is found in them, with captions."""
     segmenter.fit(case.references)
     several = len(case.references) > 1
-    for k, reference in enumerate(case.references):
+    for k, reference in enumerate(case.references, start=1):
         image, mask = np.asarray(reference.image), np.asarray(reference.mask)
-        shown = overlay_labels(image, mask.astype(np.uint8) * (k + 1))
-        yield shown, reference.label if several else (case.captions or ("marked by hand",))[0]
+        shown = overlay_labels(image, mask.astype(np.uint8) * k) if several else marked(image, mask)
+        yield shown, reference.label if several else (case.captions or ("marked",))[0]
     for k, target in enumerate(case.targets, start=1):
         result = segmenter.segment(target)
-        found = result.label_map if several else result.mask.astype(np.uint8)
-        caption = (
-            case.captions[k] if case.captions else f"found, confidence {result.confidence:.2f}"
-        )
-        if not found.any():
-            caption = f"not there, confidence {result.confidence:.2f}"
-        if not case.captions and not several:
-            yield target, "another picture"
-        yield overlay_labels(target, found), caption
+        if several:
+            yield overlay_labels(target, result.label_map), "found"
+            continue
+        if not case.captions:
+            yield target, "target"
+        found = "found" if result.present else "not there"
+        yield marked(target, result.mask), case.captions[k] if case.captions else found
+    print(f"  confidence {result.confidence:.2f}")
+
+
+def marked(image: RGB, mask: np.ndarray) -> RGB:
+    return overlay(image, mask, colour=CYAN)
 
 
 def jpeg(sheet: RGB) -> bytes:
