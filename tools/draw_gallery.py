@@ -131,6 +131,12 @@ def eyes() -> Case:
     return Case([Reference(left, mask)], [turned(cat, 6)])
 
 
+def kinds() -> Case:
+    cat = photo("chelsea")
+    mask = drawn(cat.shape, [(138, 86), (202, 142)], [(300, 110), (344, 158)])
+    return Case([Reference(cat, mask)], [photo("astronaut")[20:220, 120:320]])
+
+
 def flower() -> Case:
     pixels = dahlia()
     above = pixels[:370]
@@ -270,6 +276,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "materials": materials,
     "strip": strip,
     "vessels": vessels,
+    "kinds": kinds,
 }
 
 
@@ -287,6 +294,7 @@ def row(case: Case, segmenter: Segmenter) -> Iterator[tuple[RGB, str]]:
     for k, target in enumerate(case.targets, start=1):
         result = segmenter.segment(target)
         if several:
+            yield target, "target"
             yield overlay_labels(target, result.label_map), "found"
             continue
         if not case.captions:

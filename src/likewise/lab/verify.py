@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..backbones.device import memory
-from ..backbones.download import fetch_weights, packaged_path, sha256_of, verify
+from ..backbones.download import fetch_weights, packaged_path, verify
 from ..backbones.encoder import Encoder
 from ..backbones.loading import Backbone, load_backbone
 from ..backbones.registry import find_spec, get_spec
@@ -28,6 +28,7 @@ from ..errors import BackboneError
 from ..example import CONCEPTS, FOLDER
 from ..features.clustering import reference_prototype
 from ..features.patch_features import PatchFeatures, mask_to_grid
+from ..io.hashing import file_sha256
 from ..io.images import read_image
 from ..io.masks import read_mask
 from ..methods import get_method
@@ -152,7 +153,7 @@ def _file(path: Path, spec: BackboneSpec | None, *, given: bool) -> Iterator[Che
         found = verify(spec.name)
         digest, expected, ok = found.sha256, found.expected or "", found.ok
     else:
-        digest = sha256_of(path)
+        digest = file_sha256(path)
         # Meta ends its names with the first digits of the file's sha256.
         digits = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
         expected = digits[1] if digits else ""
