@@ -161,3 +161,20 @@ def test_text_files_say_their_encoding(file: Path) -> None:
             modes += [k.value.value for k in node.keywords if k.arg == "mode"]  # type: ignore[attr-defined]
             if any(isinstance(m, str) and re.fullmatch(r"[rwax]\+?t?", m) for m in modes):
                 assert "encoding" in given, where
+
+
+# --- the container --------------------------------------------------------------------------------
+
+
+def test_the_container_is_unprivileged_and_asks_for_its_health() -> None:
+    """Docker is not asked: only what the file says."""
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    user = re.search(r"^USER (\w+)$", text, re.MULTILINE)
+    assert user is not None
+    assert user[1] != "root"
+    assert "HEALTHCHECK" in text
+    health = re.search(r"http://127\.0\.0\.1:8000(/[\w/]+)", text)
+    assert health is not None
+    assert f'"{health[1]}"' in (ROOT / "src/likewise/web/api/routes.py").read_text("utf-8")
+    for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
+        assert all((ROOT / name).exists() for name in copied.split())
