@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +50,20 @@ def test_the_notebook_is_kept_without_outputs() -> None:
     for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"]:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
+
+
+def test_the_moving_camera_makes_its_clip(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    script = ROOT / "examples" / "moving_camera.py"
+    subprocess.run([sys.executable, script, "work"], cwd=tmp_path, env=environment(), check=True)
+    with av.open(str(tmp_path / "work" / "clip.mp4")) as clip:
+        assert sum(1 for _ in clip.decode(video=0)) == 48
+    with Image.open(tmp_path / "work" / "mask.png") as mask:
+        assert mask.size == (320, 240)
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT / "src")}
 
 
 # --- the site -------------------------------------------------------------------------------------

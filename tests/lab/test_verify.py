@@ -157,3 +157,10 @@ def test_golden_backbones_pass_structure(name: str, tmp_path: Path) -> None:
         found = list(examine(str(GOLDEN / name), image_size=224, num_heads=3))
     assert not [c for c in found if c.ok is False]
     assert verdict(found).startswith("Structure is right.")
+
+
+def test_the_smaller_embedded_backbone_passes_all_checks(tmp_path: Path) -> None:
+    with sandbox(tmp_path):
+        found = list(examine("embedded-small"))
+    assert verdict(found) == "All checks passed."
+    assert [c.ok for c in found if c.kind == ACCURACY] == [True, True, True]
