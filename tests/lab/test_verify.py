@@ -137,6 +137,10 @@ def test_what_cannot_be_verified_is_refused(folder: Path) -> None:
     assert "one by one" in refused(["verify", "embedded+embedded-vits14"])
     assert "ends neither in .md" in refused(["verify", "vits", "--report", "report.txt"])
     assert "is not a backbone" in refused(["verify", "x", "--file", "model.safetensors"])
+    assert "is not a backbone" in refused(["verify", "nothing"])
+    assert "does not exist" in refused(["verify", "vits", "--file", "nothing.pth"])
+    assert "'gpu' cannot be used" in refused(["verify", "model.safetensors", "--device", "gpu"])
+    assert "dtype 'half' is unknown" in refused(["verify", "embedded", "--dtype", "half"])
     with pytest.raises(BackboneError, match="no multiple of the patch"):
         plan("vitl", 100)
 

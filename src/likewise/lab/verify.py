@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..backbones.device import memory
+from ..backbones.device import choose_device, memory
 from ..backbones.download import fetch_weights, packaged_path, verify
-from ..backbones.encoder import Encoder
+from ..backbones.encoder import DTYPES, Encoder
 from ..backbones.loading import Backbone, load_backbone
 from ..backbones.registry import find_spec, get_spec
 from ..backbones.spec import BackboneSpec
@@ -31,8 +31,6 @@ from ..features.patch_features import PatchFeatures, mask_to_grid
 from ..io.hashing import file_sha256
 from ..io.images import read_image
 from ..io.masks import read_mask
-from ..methods import get_method
-from ..reference import Reference, encode_references
 from ..segmenter import Segmenter
 from .evaluation.metrics import auroc
 from .verify_report import (
@@ -82,7 +80,8 @@ def examine(
         device, dtype, offline: as for ``Encoder``.
 
     Raises:
-        BackboneError: if a file is given and the backbone is not named, or options do not fit.
+        BackboneError: if there is no such backbone or file, if a file is given and the backbone is
+            not named, if it cannot be downloaded, or options do not fit.
     """
     import torch
 
@@ -91,13 +90,18 @@ def examine(
         raise BackboneError(f"{name} joins backbones: verify them one by one.")
     if file is not None and spec is None:
         get_spec(name)  # raises, with the closest names
+    if dtype not in DTYPES:
+        raise BackboneError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
+    choose_device(device)  # what a caller can mend is raised; from here on it is the weights
     start = time.perf_counter()
+    path = file if file is not None else _weights(name, spec, offline)
+    if path is not None:
+        yield from _file(path, spec, given=file is not None)
     try:
-        path = file if file is not None else _weights(name, spec, offline)
-        if path is not None:
-            yield from _file(path, spec, given=file is not None)
         backbone = _load(path or name, spec, num_heads, device, dtype, offline)
     except BackboneError as error:
+        if path is None:
+            raise
         yield Check(STRUCTURE, "weights", "cannot be loaded", False, str(error))
         return
     yield Check(STRUCTURE, "shapes", shape_text(backbone.spec, parameters(backbone.model)), True)
@@ -112,20 +116,20 @@ def examine(
     start = time.perf_counter()
     references = list(encoder.encode_many(pictures))
     for concept, (_, _, pattern) in CONCEPTS.items():
-        targets[concept] = [
-            _target(encoder, path)
-            for path in sorted(FOLDER.glob(pattern))
-            if "mask" not in path.stem
-        ]
+        targets[concept] = [_target(encoder, path) for path in sorted(FOLDER.glob(pattern))]
     every = [*references, *(t.encoded for some in targets.values() for t in some)]
     seconds = (time.perf_counter() - start) / len(every)
     yield from _structure(encoder, every, basis)
     known = find_spec(encoder.spec.name) is not None
     yield _similarity(encoder, targets, references, known)
+    deciding = []
     for method in MIN_IOU:
-        yield _masks(encoder, method, targets, known)
+        check, each = _masks(encoder, method, targets, known)
+        deciding.append(f"{method} {each:.2f} s")
+        yield check
     side = "x".join(map(str, encoder.input_size))
     yield Check("", "encoding", f"{seconds:.2f} s an image at {side} px on {encoder.device}")
+    yield Check("", "deciding", f"{', '.join(deciding)} an image")
     most = memory(encoder.device)
     yield Check(
         "", "memory", "unknown on this system" if most is None else f"{most:.2f} GB at most"
@@ -174,7 +178,7 @@ def _load(
     """The backbone; of one that is named with its settings, whatever the file is called."""
     import torch
 
-    kind = torch.float32 if dtype == "auto" else getattr(torch, dtype, None)
+    kind = torch.float32 if dtype == "auto" else getattr(torch, dtype)
     found = load_backbone(source, device=device, dtype=kind, offline=offline, num_heads=num_heads)
     if spec is None:
         return found
@@ -251,19 +255,22 @@ def _similarity(
     return _compared("similarity maps", text, after, MIN_AUROC, "The mean AUROC", known)
 
 
-def _masks(encoder: Encoder, method: str, targets: dict[str, list[Target]], known: bool) -> Check:
-    """The IoU of what a method finds with the truth."""
-    segmenter, found = Segmenter(encoder, method=method), []
+def _masks(
+    encoder: Encoder, method: str, targets: dict[str, list[Target]], known: bool
+) -> tuple[Check, float]:
+    """The IoU of what a method finds with the truth; seconds an image, from features to mask."""
+    segmenter, found, seconds = Segmenter(encoder, method=method), [], 0.0
     for concept, (image, mask, _) in CONCEPTS.items():
-        example = Reference(FOLDER / image, FOLDER / mask)
-        views = get_method(method).VIEWS
-        segmenter.fit_encoded(encode_references(encoder, [example], views))
+        segmenter.fit((FOLDER / image, FOLDER / mask))
         for target in targets[concept]:
+            start = time.perf_counter()
             mine = segmenter.segment_encoded(target.image, target.encoded).mask
+            seconds += time.perf_counter() - start
             found.append(float((mine & target.truth).sum() / (mine | target.truth).sum()))
     mean, each = float(np.mean(found)), ", ".join(f"{v:.2f}" for v in found)
     text, what = f"mean IoU {mean:.3f} ({each})", f"The mean IoU of {method}"
-    return _compared(f"masks, {method}", text, mean, MIN_IOU[method], what, known)
+    check = _compared(f"masks, {method}", text, mean, MIN_IOU[method], what, known)
+    return check, seconds / len(found)
 
 
 def _compared(name: str, text: str, value: float, least: float, what: str, known: bool) -> Check:
