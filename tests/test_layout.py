@@ -10,8 +10,26 @@ TESTS = Path(__file__).resolve().parent
 SOURCE = TESTS.parent / "src"
 LAYERS = (
     *("errors", "io", "features", "backbones", "refine", "instances", "quality", "class_names"),
-    *("reference", "vocabulary", "methods", "result", "reference_file", "saved_references"),
-    *("decision", "segmenter", "matching", "tuning", "example", "run", "project", "export"),
+    *(
+        "prompts",
+        "reference",
+        "vocabulary",
+        "methods",
+        "result",
+        "reference_file",
+        "saved_references",
+    ),
+    *(
+        "decision",
+        "segmenter",
+        "session",
+        "matching",
+        "tuning",
+        "example",
+        "run",
+        "project",
+        "export",
+    ),
     *("video", "integrations", "web", "lab", "__init__", "cli", "__main__"),
 )
 """Packages and modules at the top of likewise: each imports only those before it."""
