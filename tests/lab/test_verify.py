@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -92,6 +93,32 @@ def test_known_weights_that_find_nothing_fail(folder: Path, tiny: Path) -> None:
     assert all(c.ok for c in found if c.kind == STRUCTURE and c.ok is not None)
     assert not all(c.ok for c in found if c.kind == ACCURACY)
     assert "not trained" in verdict(found)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_download_is_compared_with_the_hubs_sha256(
+    damaged: bool, folder: Path, tiny: Path
+) -> None:
+    """As DINOv3 comes: the cache links to a blob that is named by the sha256 that the hub sent."""
+    from likewise.backbones.loading import load_backbone
+
+    whole = (folder / "model.safetensors").read_bytes()
+    cached = folder / ".hf" / "hub" / "models--org--known"
+    snapshot = cached / "snapshots" / ("0" * 40)
+    for place in (snapshot, cached / "refs", cached / "blobs"):
+        place.mkdir(parents=True)
+    (cached / "refs" / "main").write_text("0" * 40)
+    blob = cached / "blobs" / hashlib.sha256(whole).hexdigest()
+    blob.write_bytes(whole[:-4] + b"oops" if damaged else whole)
+    (snapshot / "model.safetensors").symlink_to(blob)
+    spec = replace(
+        load_backbone(tiny).spec, name="known", repo="org/known", filename="model.safetensors"
+    )
+    with mock.patch.dict(registry.BACKBONES, {"known": spec}):
+        found = list(examine("known", image_size=64, offline=True))
+    (digest,) = (c for c in found if c.name == "sha256")
+    assert digest.ok is not damaged
+    assert ("download it again" in verdict(found)) == damaged
 
 
 def test_features_without_unit_length_are_told(folder: Path) -> None:
