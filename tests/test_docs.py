@@ -59,7 +59,11 @@ NOT_RUN = {
     ("bridges.md", "needs a Label Studio server"): 1,
     ("segic.md", "needs several GPUs"): 1,
     ("speed.md", "needs an extra"): 1,
+    ("install.md", "needs the package index"): 1,
     ("speed.md", "takes minutes, and the whole machine"): 1,
+    ("verify.md", "looks at full size"): 1,
+    ("verify.md", "needs a hub"): 1,
+    ("verify.md", "needs the data sets"): 2,
 }
 OPTIONAL = {"supervision"}
 """Packages that the extra ``test`` leaves out: where they are absent, snippets cannot run."""
@@ -67,7 +71,8 @@ OPTIONAL = {"supervision"}
 pytestmark = [
     pytest.mark.docs,
     pytest.mark.skipif(
-        not (shutil.which("bash") and shutil.which("curl")), reason="readers have bash and curl"
+        not (shutil.which("bash") and shutil.which("curl") and hasattr(os, "fork")),
+        reason="readers have bash and curl, and their machine forks",
     ),
 ]
 

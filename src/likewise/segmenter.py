@@ -44,10 +44,10 @@ CONSENSUS_BATCH = 16
 class Segmenter:
     """Segment in every image what is masked in the references, training-free.
 
-    >>> import likewise
-    >>> segmenter = likewise.Segmenter()  # the embedded backbone, on the best device there is
-    >>> segmenter.fit([("coin.jpg", "coin_mask.png")])
-    >>> segmenter.segment("more_coins.jpg").mask  # (H, W) bool
+    Examples:
+        >>> import likewise
+        >>> segmenter = likewise.Segmenter().fit([("coin.jpg", "coin_mask.png")])
+        >>> segmenter.segment("more_coins.jpg").mask  # (H, W) bool
 
     Args:
         backbone: ``embedded``, a name from ``likewise backbones``, a checkpoint file or folder, a
