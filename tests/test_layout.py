@@ -10,8 +10,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 LAYERS = (
     *("errors", "io", "features", "backbones", "refine", "instances", "quality", "class_names"),
     *("reference", "vocabulary", "methods", "result", "reference_file", "saved_references"),
-    *("decision", "segmenter", "matching", "tuning", "example", "run", "project", "export"),
-    *("video", "integrations", "web", "lab", "__init__", "cli", "__main__"),
+    *("decision", "large", "segmenter", "matching", "tuning", "example", "run", "project"),
+    *("export", "geo", "video", "integrations", "web", "lab", "__init__", "cli", "__main__"),
 )
 """Packages and modules at the top of likewise: each imports only those before it."""
 LONGEST = 350

@@ -136,7 +136,13 @@ class ReferenceSet:
 
         The side is the square root of the area of a connected component of a mask.
         """
-        return self.cached("object_side", lambda: _object_side(self.positives))
+        sides = [side for of_class in self.object_sides.values() for side in of_class]
+        return float(np.median(sides)) if sides else None
+
+    @property
+    def object_sides(self) -> dict[str, list[float]]:
+        """Class → side of each of its marked objects in pixels, where that is known."""
+        return self.cached("object_sides", lambda: _object_sides(self.positives))
 
     def only(self, labels: Sequence[str]) -> ReferenceSet:
         """The references of some classes, and the negative ones.
@@ -168,17 +174,17 @@ class ReferenceSet:
         )
 
 
-def _object_side(shots: Sequence[EncodedReference]) -> float | None:
+def _object_sides(shots: Sequence[EncodedReference]) -> dict[str, list[float]]:
     from scipy.ndimage import label
 
-    sides: list[float] = []
+    sides: dict[str, list[float]] = {}
     for shot in shots:
         if shot.thumbnail is not None:
             mask = shot.thumbnail[1]
             scale = shot.encoded.size[0] / mask.shape[0]
             areas = np.bincount(label(mask)[0].ravel())[1:]
-            sides += (np.sqrt(areas[areas > 0]) * scale).tolist()
-    return float(np.median(sides)) if sides else None
+            sides.setdefault(shot.label, []).extend((np.sqrt(areas[areas > 0]) * scale).tolist())
+    return {name: found for name, found in sides.items() if found}
 
 
 Example: TypeAlias = "Reference | tuple[ImageLike, MaskLike]"
