@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,8 @@ def read_references(
     label: Sequence[str],
     negative: Sequence[Path],
     negative_mask: Sequence[Path],
+    *,
+    read: Callable[..., Reference] = reference_from_files,
 ) -> list[Reference]:
     """The references of a command, read and checked.
 
@@ -79,6 +81,7 @@ def read_references(
         label: none, or one for each image.
         negative: images.
         negative_mask: none, or one for each of them.
+        read: reads one, as ``reference_from_files``.
 
     Raises:
         LikewiseError: if there are too many or too few of one, or a file cannot be used.
@@ -93,13 +96,9 @@ def read_references(
     parsed = [parse_value(str(value), "--mask-value") for value in mask_value]
     each = parsed if len(parsed) > 1 else [parsed[0] if parsed else None] * len(reference)
     names = label or [LABEL] * len(reference)
-    references = [
-        reference_from_files(*files) for files in zip(reference, mask, each, names, strict=True)
-    ]
+    references = [read(*files) for files in zip(reference, mask, each, names, strict=True)]
     wrong: Sequence[Path | None] = negative_mask or [None] * len(negative)
-    references += [
-        reference_from_files(*files, negative=True) for files in zip(negative, wrong, strict=True)
-    ]
+    references += [read(*files, negative=True) for files in zip(negative, wrong, strict=True)]
     return references
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ImageError, LikewiseError
+from ..io.annotations.shapes import LABEL
 from ..io.draw import class_palette
+from ..io.masks import MaskValue
 from ..large.image import Block, refine_blocks, score_tiles
 from ..methods import DEFAULT
 from ..reference import Reference
 from ..segmenter import Segmenter
 from .raster import Raster, drawn, gdal
-from .vectors import Polygon, is_vector, polygons, read_vectors, window_of
+from .vectors import Polygon, is_vector, polygons, read_vectors, window_of, write_polygons
 
 BLOCK = 512
 """Side of the blocks of the files that are written, in pixels."""
 REFERENCE_SIDE = 4096
 """Of a larger reference only a part of so many pixels a side is read, around what is marked."""
+ROOM = "give a folder that can be written to, with free space"
 RUN = "LIKEWISE_RUN"
 """Tag of a file of labels: what it was made of, for ``resume``."""
 
@@ -56,36 +59,42 @@ class RasterResult:
     """That it was read in; 1 if at once, 0 if it was kept."""
 
 
-def read_georeferenced(reference: Reference, bands: Sequence[int]) -> Reference:
-    """A reference whose image is a raster and whose mask may be a vector file, in memory.
+def read_georeferenced(
+    image: Path,
+    mask: Path | None,
+    value: MaskValue | None = None,
+    label: str = LABEL,
+    negative: bool = False,
+    *,
+    bands: Sequence[int] = (),
+) -> Reference:
+    """A reference whose image is a raster, in memory; its mask may be a vector file.
 
-    Of a raster beyond ``REFERENCE_SIDE`` the part around the first marked pixels is read.
+    Of a raster beyond ``REFERENCE_SIDE`` the part around the marked polygons is read.
+
+    Args:
+        image, mask, value, label, negative: as for ``Reference``.
+        bands: see ``Raster``.
 
     Raises:
         ImageError: if one of them cannot be used.
     """
-    raster = Raster(str(reference.image), bands)
+    raster = Raster(image, bands)
     rows, columns = slice(0, raster.size[0]), slice(0, raster.size[1])
-    if not is_vector(reference.mask):
+    if not is_vector(mask):
         if max(raster.size) > REFERENCE_SIDE:
             raise ImageError(
-                f"{raster.name} is over {REFERENCE_SIDE} pixels a side: as a reference, give its "
-                "mask as a vector file, or cut out a part of both."
+                f"{image} is over {REFERENCE_SIDE} pixels a side: as a reference, give its mask as "
+                "a vector file, or cut out a part of both."
             )
-        picture = raster.read(rows, columns)
-        return Reference(
-            picture, reference.mask, reference.mask_value, reference.label, reference.negative
-        )
-    geometries = read_vectors(Path(str(reference.mask)), raster)
+        return Reference(raster.read(rows, columns), mask, value, label, negative)
+    geometries = read_vectors(Path(str(mask)), raster)
     marked = window_of(geometries, raster)
-    rows, columns = (_around(one, length) for one, length in zip(marked, raster.size, strict=True))
-    mask = drawn(geometries, raster, rows, columns)
-    if not mask.any():
-        raise ImageError(
-            f"{reference.mask} marks no pixel of {raster.name}: check that both show one place."
-        )
-    picture = raster.read(rows, columns)
-    return Reference(picture, mask, None, reference.label, reference.negative)
+    rows, columns = (_around(*pair) for pair in zip(marked, raster.size, strict=True))
+    pixels = drawn(geometries, raster, rows, columns)
+    if not pixels.any():
+        raise ImageError(f"{mask} marks no pixel of {image}: check that both show one place.")
+    return Reference(raster.read(rows, columns), pixels, None, label, negative)
 
 
 def _around(marked: slice, length: int) -> slice:
@@ -144,12 +153,12 @@ def segment_raster(
     made_of = _made_of(segmenter, path, options)
     part = labels.with_name(f".likewise-{labels.name}")
     try:
-        with gdal(str(labels), "give a folder that can be written to, with free space"):
+        with gdal(str(labels), ROOM):
             if resume and labels.exists() and (kept := _kept(raster, labels, made_of)) is not None:
                 return kept
         scores, cell, confidences, blocks, tiles = _decided(segmenter, raster)
         _write_labels(part, raster, blocks, made_of)
-        with gdal(str(labels), "give a folder that can be written to, with free space") as rasterio:
+        with gdal(str(labels), ROOM) as rasterio:
             with rasterio.open(part, "r+") as file:
                 found = _large_enough(file, polygons(file, scores, cell, confidences), options)
             if options.save_scores:
@@ -178,9 +187,9 @@ def _decided(segmenter: Segmenter, raster: Raster) -> tuple[Any, ...]:
         scores = [c.scores for c in result.classes.values()]
         confidences = [c.confidence for c in result.classes.values()]
         masks = {label: c.mask for label, c in result.classes.items()}
-        whole = Block(slice(0, H), slice(0, W), result.label_map, masks)
+        block = Block(slice(0, H), slice(0, W), result.label_map, masks)
         h, w = scores[0].shape
-        return scores, (H / h, W / w), confidences, [whole], 1
+        return scores, (H / h, W / w), confidences, [block], 1
     models = segmenter.tiles.models(plan, encoder, whole, segmenter.models)
     found = score_tiles(raster, plan, encoder, models)
     core = BLOCK * max(1, round(plan.tile / BLOCK))
@@ -191,24 +200,22 @@ def _decided(segmenter: Segmenter, raster: Raster) -> tuple[Any, ...]:
 
 
 def _write_labels(part: Path, raster: Raster, blocks: Iterable[Block], made_of: str) -> None:
-    blocks = iter(blocks)
-    with gdal(str(part), "give a folder that can be written to, with free space") as rasterio:
+    from rasterio.windows import Window
+
+    with gdal(str(part), ROOM) as rasterio:
         file = rasterio.open(part, "w", **_profile(raster, "uint8", 1), sparse_ok=True)
     with file:
-        palette = class_palette(255)
-        file.write_colormap(1, {k: tuple(palette[3 * k : 3 * k + 3]) for k in range(256)})
+        file.write_colormap(1, dict(enumerate(class_palette(255))))
         file.update_tags(**{RUN: made_of})
         for block in blocks:  # an error of theirs is of the raster that is read
             rows, columns = block.rows, block.columns
             shape = rows.stop - rows.start, columns.stop - columns.start
-            from rasterio.windows import Window
-
             window = Window(columns.start, rows.start, shape[1], shape[0])
-            with gdal(str(part), "free some space on its disk"):
+            with gdal(str(part), ROOM):
                 file.write(block.label_map.astype(np.uint8), 1, window=window)
 
 
-def _profile(raster: Raster, dtype: str, count: int, cell: float = 1.0) -> dict[str, Any]:
+def _profile(raster: Raster, dtype: str, count: int) -> dict[str, Any]:
     H, W = raster.size
     return {
         "driver": "GTiff",
@@ -265,7 +272,7 @@ def _large_enough(
     """Pieces of ``min_area``, the largest first; the others are taken out of the labels."""
     from rasterio.features import geometry_window, rasterize
 
-    kept, small = [], []
+    kept, small = list[Polygon](), list[Polygon]()
     for polygon in found:
         is_small = polygon.area is not None and polygon.area < options.min_area
         (small if is_small else kept).append(polygon)
@@ -302,6 +309,29 @@ def _kept(raster: Raster, labels: Path, made_of: str) -> RasterResult | None:
     pixel = abs(raster.transform.determinant)
     path = Path(raster.name)
     return RasterResult(path, labels, found, raster.crs, _covered(found, pixel) / (H * W), 0)
+
+
+def write_found(path: Path, done: Sequence[RasterResult], labels: Sequence[str]) -> None:
+    """The polygons of all rasters in one file, in the coordinates of the first.
+
+    Raises:
+        ImageError: if it cannot be written, or only some have a coordinate reference system.
+    """
+    from rasterio.warp import transform_geom
+
+    crs, found = done[0].crs, []
+    for result in done:
+        if (result.crs is None) != (crs is None):
+            raise ImageError(
+                f"{result.path} and {done[0].path} cannot share {path}: only one of them has a "
+                "coordinate reference system."
+            )
+        for polygon in result.polygons:
+            if result.crs != crs:
+                moved = transform_geom(result.crs, crs, polygon.geometry)
+                polygon = replace(polygon, geometry=moved)
+            found.append((result.path.name, polygon))
+    write_polygons(path, found, labels, crs)
 
 
 def numbers_of(segmenter: Segmenter) -> Mapping[str, int]:

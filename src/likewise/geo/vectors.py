@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..errors import ImageError, LikewiseError, needs
 from .raster import Raster
 
-READ = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".kml")
+READ = (".gpkg", ".geojson", ".shp", ".fgb", ".kml")
 """Suffixes of vector files that are read."""
 DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
 """Suffixes of vector files that are written."""

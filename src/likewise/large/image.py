@@ -104,10 +104,10 @@ def score_tiles(
             picture = read_padded(source, *window)
             if is_flat(picture.pixels, picture.valid):
                 continue
-            shown = None
+            shown: npt.NDArray[np.bool_] | None = None
             if picture.valid is not None:
                 by_patch = picture.valid.reshape(plan.side, plan.patch, plan.side, plan.patch)
-                shown = by_patch.any(axis=(1, 3))
+                shown = np.asarray(by_patch.any(axis=(1, 3)))
             taken.append(((row, column), shown))
             yield picture.pixels
 

@@ -131,14 +131,15 @@ def cut_references(
         cuts = []
         for row, column in own.tiles:
             rows, columns = (slice(n * own.patch, n * own.patch + own.tile) for n in (row, column))
-            part = padded(image[rows, columns], own.tile), padded(mask[rows, columns], own.tile)
-            cuts.append((int(part[1].sum()), part))
-        marked = sorted((c for c in cuts if c[0]), key=lambda c: -c[0])[: CROPS[0]]
+            marked = padded(mask[rows, columns], own.tile)
+            cuts.append((int(marked.sum()), padded(image[rows, columns], own.tile), marked))
+        kept = sorted((c for c in cuts if c[0]), key=lambda c: -c[0])[: CROPS[0]]
         empty = [c for c in cuts if not c[0]]
-        empty = [] if reference.negative else empty[:: -(-len(empty) // CROPS[1]) or 1]
-        for area, (pixels, seen) in [*marked, *empty]:
-            kind = {"mask": seen, "mask_value": None} if area else {"mask": None, "negative": True}
-            parts.append(replace(reference, image=pixels, **kind))
+        if not reference.negative:
+            kept += empty[:: -(-len(empty) // CROPS[1]) or 1]
+        for area, pixels, marked in kept:
+            changed = replace(reference, image=pixels, mask=marked, mask_value=None)
+            parts.append(changed if area else replace(changed, mask=None, negative=True))
             bare.append(not area)
     found = encode_references(encoder, parts, views)
     shots = []
