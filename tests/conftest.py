@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from bad_inputs import make_tiny
-from bad_inputs import one_thread as with_one_thread
+from scenes import make_tiny
+from scenes import one_thread as with_one_thread
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import re
 import socket
@@ -13,6 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from likewise.cli.serve import make_server
 from likewise.segmenter import Segmenter
@@ -133,3 +137,17 @@ def serving(make: Callable[[], Segmenter], **settings: Any) -> Iterator[Live]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+NOBODY = "0" * 32
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def head(route: str, *more: str) -> bytes:
+    lines = [f"POST /v1/{route} HTTP/1.1", "Host: localhost", *more]
+    return "\r\n".join([*lines, "", ""]).encode()

@@ -90,3 +90,13 @@ def meaning(mask: Path, out: Path) -> np.ndarray:
     for value in np.unique(values).tolist():
         names[values == value] = named[value]
     return names
+
+
+def states(out: Path, images: Sequence[Path], labels: Sequence[str], **how: object) -> list[str]:
+    return [outcome.state for outcome in annotate(out, images, labels, **how)]
+
+
+def shots(folder: Path, *names: str) -> list[Path]:
+    for seed, name in enumerate(names):
+        paint(folder / name, CLASSES, seed)
+    return [folder / name for name in names]

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from likewise.lab.evaluation.datasets import get_benchmark, make_manifest
+from likewise.lab.evaluation.manifest import BenchmarkManifest
+
 SIZE = (40, 48)  # height, width
 Box = tuple[int, int, int, int]
 
@@ -303,3 +306,12 @@ REPLICAS: dict[str, Callable[[Path], None]] = {
     **{"davis2016": davis, "davis2017": davis, "spair": spair},
     **{"ade20k": ade20k, "coco-stuff": coco_stuff},
 }
+
+
+FEWER = {"lvis92i": 3, "paco_part": 12, "coco20i": 15}
+"""Episodes a fold, where the protocol's many would only take time."""
+
+
+def drawn(name: str, root: Path, shots: int = 1) -> BenchmarkManifest:
+    REPLICAS[name](root)
+    return make_manifest(get_benchmark(name), root, shots)

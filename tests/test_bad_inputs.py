@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bad_inputs import ROWS, Row, judge, make_scene, table
+from bad_inputs import ROWS, Row, judge, table
+from scenes import make_scene
 
 
 @pytest.mark.parametrize("case", ROWS, ids=lambda case: case.name)

@@ -35,8 +35,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bad_inputs import make_tiny
 from docs_machine import Machine, machine, small_backbones
+from scenes import make_tiny
 
 try:
     import tomllib

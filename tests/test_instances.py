@@ -14,7 +14,6 @@ from PIL import Image
 from scipy import ndimage
 
 import likewise
-from bad_inputs import full_disk, make_scene, run, sandbox, segment
 from helpers import refusal
 from likewise.export.annotations import find_pairs
 from likewise.instances import CELLS, Instance, draw, find_objects
@@ -24,6 +23,7 @@ from likewise.run.instance_file import encode_instances, instances_path, read_in
 from likewise.run.jobs import Job, plan
 from likewise.run.manifest import LABELS, MANIFEST, Manifest
 from likewise.run.targets import find_images
+from scenes import full_disk, make_scene, run, sandbox, segment
 
 SURE = np.full((9, 9), 0.9, np.float32)
 

@@ -1,4 +1,4 @@
-"""The package keeps its layout: imports run one way, without circles, and files stay short."""
+"""The package and its tests keep their layout: one way, without circles, in short files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
+TESTS = Path(__file__).resolve().parent
+SOURCE = TESTS.parent / "src"
 LAYERS = (
     *("errors", "io", "features", "backbones", "refine", "instances", "quality", "class_names"),
     *("reference", "vocabulary", "methods", "result", "reference_file", "saved_references"),
@@ -78,3 +79,20 @@ def test_files_are_short() -> None:
         if len(file.read_text("utf-8").splitlines()) > LONGEST
     }
     assert long == LONGER
+
+
+def test_test_files_are_short() -> None:
+    files = TESTS.rglob("*.py")
+    assert [f.name for f in files if len(f.read_text("utf-8").splitlines()) > 600] == []
+
+
+def test_test_files_have_different_names() -> None:
+    """They are imported by their bare names; see pytest's import mode "prepend"."""
+    names = sorted(file.name for file in TESTS.rglob("test_*.py"))
+    assert names == sorted(set(names))
+
+
+def test_folders_of_tests_are_those_of_the_package() -> None:
+    package = {folder.name for folder in (SOURCE / "likewise").iterdir() if folder.is_dir()}
+    tests = {file.relative_to(TESTS).parts[0] for file in TESTS.glob("*/**/test_*.py")}
+    assert tests - package == {"segmenter"}  # a file of the package, with several of tests

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from bad_inputs import SIZE, TINY, Ran, full_disk, make_scene, run, sandbox, segment
 from helpers import refusal
 from likewise import INSID3Params, NearestParams, Reference, SegICParams, Segmenter
 from likewise.backbones.cut import cut_backbone
@@ -28,6 +27,7 @@ from likewise.methods.segic.files import Trained, save_decoder
 from likewise.reference import THUMBNAIL, thumbnail
 from likewise.reference_file import ENTRY, FORMAT, digest_of, read_info, read_thumbnails
 from likewise.result import Result
+from scenes import SIZE, TINY, Ran, full_disk, make_scene, run, sandbox, segment
 
 FILE = "r.safetensors"
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 import likewise.tuning as module
-from bad_inputs import TINY, make_scene, run, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter, tune
 from likewise.backbones.cut import cut_backbone
@@ -23,6 +22,7 @@ from likewise.methods import make_params
 from likewise.reference import encode_references
 from likewise.refine import refine
 from likewise.tuning import GAIN, Bench, Tried, Tuning
+from scenes import TINY, make_scene, run, sandbox
 
 SHAPE, SIDE = (96, 128), 128
 Box = tuple[int, int, int, int]

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 import likewise
-from bad_inputs import SIZE, TINY, make_scene, run, sandbox
 from helpers import refusal
 from likewise import Reference, Segmenter, read_vocabulary
 from likewise.errors import InputWarning
 from likewise.io.draw import class_colour, with_legend
 from likewise.reference import read_reference
 from likewise.run.targets import IMAGE_SUFFIXES
+from scenes import SIZE, TINY, make_scene, run, sandbox
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
 
