@@ -278,8 +278,7 @@ class Segmenter:
         """
         if consensus:
             check_consensus(self.method)
-        references = self.fitted()
-        known = self.encoder, references, self.models, self.refiner
+        known = self.encoder, (references := self.fitted()), self.models, self.refiner
         results = {} if consensus else self.tiles.segment(images, *known)
         whole = [image for n, image in enumerate(images) if n not in results]
         encoded = list(self.encoder.encode_many([pixels_of(image) for image in whole]))

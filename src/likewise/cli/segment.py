@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import LikewiseError
 from ..refine import DEFAULT_REFINER
 from .app import app
 from .console import SHOWN, json_ready, notes, print_error, print_json, progress, stopping
@@ -69,6 +70,8 @@ def segment(
     from .references import check_one_source, choose_references
 
     check_one_source(examples, classes, references_file)
+    if consensus and tile not in ("auto", "off"):
+        raise LikewiseError("--consensus sees whole images: leave out --tile or --consensus.")
     chosen = given(context, algorithm, network)
     settings = {name: chosen.pop(name) for name in algorithm.settings() if name in chosen}
     run = FolderRun(

@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bad_inputs import run
 from helpers import refusal
 
 pytest.importorskip("rasterio")
 pytest.importorskip("pyogrio")
-import pyogrio  # noqa: E402
-import rasterio  # noqa: E402
-import shapely  # noqa: E402
-from rasterio.transform import from_origin  # noqa: E402
+import pyogrio
+import rasterio
+import shapely
+from rasterio.transform import from_origin
 
-from likewise import Segmenter  # noqa: E402
-from likewise.errors import ImageError  # noqa: E402
-from likewise.geo.raster import Raster  # noqa: E402
-from likewise.geo.run import RasterOptions, read_georeferenced, segment_raster  # noqa: E402
-from likewise.geo.vectors import read_vectors, square_metres  # noqa: E402
+from likewise import Segmenter
+from likewise.errors import ImageError
+from likewise.geo.raster import Raster
+from likewise.geo.run import RasterOptions, read_georeferenced, segment_raster
+from likewise.geo.vectors import read_vectors, square_metres
+from scenes import run
 
 METRE = 2.0
 """Side of a pixel."""
@@ -77,7 +77,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rasters")
     write(folder / "ref.tif", scene((120, 160), [(40, 50, 40, 60)])[0])
     write_vector(folder / "ref.gpkg", [box(40, 50, 40, 60)], "EPSG:32633")
-    write(folder / "land.tif", scene((300, 400), FIELDS)[0], tiled=True, blockxsize=64, blockysize=64)
+    write(
+        folder / "land.tif", scene((300, 400), FIELDS)[0], tiled=True, blockxsize=64, blockysize=64
+    )
     return folder
 
 
@@ -156,7 +158,9 @@ def test_a_run_goes_on_with_what_is_whole(
     kept = segment_raster(segmenter, place / "land.tif", out, options, resume=True)
     assert (kept.tiles, len(kept.polygons)) == (0, len(first.polygons))
     assert out.read_bytes() == before
-    anew = segment_raster(segmenter, place / "land.tif", out, RasterOptions(min_area=1), resume=True)
+    anew = segment_raster(
+        segmenter, place / "land.tif", out, RasterOptions(min_area=1), resume=True
+    )
     assert anew.tiles > 1
 
 
