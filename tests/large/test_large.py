@@ -43,7 +43,7 @@ def test_all_objects_are_found_and_joined_across_seams(segmenter: Segmenter) -> 
     image, truth = coins((270, 450))
     with noting() as notes:
         result = segmenter.segment(image)
-    assert "read in 84 tiles of 56 pixels" in notes[0]
+    assert "read in 77 tiles of 56 pixels" in notes[0]
     assert len(result.instances()) == 15
     assert iou(result.mask, truth) > 0.95
     assert result.scores.shape == (68, 113)  # patches of 4 pixels
