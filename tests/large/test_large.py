@@ -142,9 +142,10 @@ def test_auto_reads_tiles_only_where_squashing_would_lose_something(tiny: Path) 
     assert panorama is not None
     assert panorama.starts(0) == [0]  # one row of tiles
     assert plans(tiny, (400, 16000), 50, "off") is None
-    wide = plans(tiny, (400, 2000), 300)
-    assert wide is not None
-    assert wide.tile == 432
+    assert plans(tiny, (400, 2000), 300) is None
+    unknown = plans(tiny, (400, 2000), 0)
+    assert unknown is not None
+    assert unknown.tile == 432
     assert plans(tiny, (480, 640), 60, 384).patch == 8
 
 

@@ -31,7 +31,7 @@ WANTED = 5.0
 MOST = 16.0
 """Patches of an object above which a reference is not cut out to the scale of the tiles."""
 WIDE = 3.0
-"""Aspect from which on an image is read in tiles."""
+"""Aspect from which on an image is read in tiles if nothing is known of its objects."""
 LARGE = 8
 """And side, in multiples of the encoder's input."""
 CROPS = 4, 4
@@ -72,9 +72,9 @@ def choose_plan(
     Raises:
         LikewiseError: if tiles are asked for and the encoder's input is not square.
 
-    ``auto`` reads tiles if an object would be under ``LEAST`` patches otherwise, if the aspect is
-    above ``WIDE`` or the image is very large. Tiles are chosen so that objects measure ``WANTED``
-    patches, but are no larger than the image is wide or high.
+    ``auto`` reads tiles if an object would be under ``LEAST`` patches otherwise or, where its size
+    is unknown, if the aspect is above ``WIDE`` or the image is very large. Tiles are chosen so that
+    objects measure ``WANTED`` patches, but are no larger than the image is wide or high.
     """
     side = encoder.grid[0]
     if tile == "off" or (tile == "auto" and side != encoder.grid[1]):
@@ -85,8 +85,9 @@ def choose_plan(
     middle, largest = object_sides(references)
     if isinstance(tile, int):
         return plan_tiles(size, max(1, round(tile / side)), side, largest)
-    lost = 0 < middle < LEAST * longer / side
-    if not (lost or longer > WIDE * shorter or longer > LARGE * max(encoder.input_size)):
+    lost = middle < LEAST * longer / side
+    large = longer > WIDE * shorter or longer > LARGE * max(encoder.input_size)
+    if not (lost if middle else large):
         return None
     patch = round(middle / WANTED) if middle else encoder.spec.patch
     # One row of tiles that are a little larger is worth more than two of the size that is wanted.
