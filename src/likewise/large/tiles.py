@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 Tile: TypeAlias = "str | int"
 """``auto``, ``off``, or the side of a tile in pixels."""
 LEAST = 3.0
-"""Patches that an object measures at least if its image is not read in tiles."""
+"""Patches that an object measures at least if its image is not read in tiles; in proportion fewer
+of an encoder that sees less than ``SIDE`` patches a side."""
 WANTED = 5.0
-"""Patches that an object measures where it is."""
+"""Patches that an object measures where it is, likewise."""
+SIDE = 48
 MOST = 16.0
 """Patches of an object above which a reference is not cut out to the scale of the tiles."""
 WIDE = 3.0
@@ -85,11 +87,12 @@ def choose_plan(
     middle, largest = object_sides(references)
     if isinstance(tile, int):
         return plan_tiles(size, max(1, round(tile / side)), side, largest)
-    lost = middle < LEAST * longer / side
+    coarse = min(1.0, side / SIDE)
+    lost = middle < LEAST * coarse * longer / side
     large = longer > WIDE * shorter or longer > LARGE * max(encoder.input_size)
     if not (lost if middle else large):
         return None
-    patch = round(middle / WANTED) if middle else encoder.spec.patch
+    patch = round(middle / (WANTED * coarse)) if middle else encoder.spec.patch
     # One row of tiles that are a little larger is worth more than two of the size that is wanted.
     across = -(-shorter // side)
     patch = across if patch > 0.8 * across else max(1, patch)
