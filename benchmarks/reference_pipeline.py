@@ -13,7 +13,7 @@ from sklearn.cluster import AgglomerativeClustering
 from torch.nn.functional import interpolate, normalize
 
 from likewise.backbones.encoder import Encoder
-from likewise.features.grid import mask_to_grid
+from likewise.features.patch_features import mask_to_grid
 
 
 def segment(

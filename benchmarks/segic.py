@@ -26,7 +26,7 @@ from likewise.lab.evaluation.reading import read_marked
 from likewise.lab.segic.data.pairs import TrainingPair
 from likewise.lab.segic.data.sources import open_data
 from likewise.lab.segic.training.config import BackboneSettings, Config, Validation, read_config
-from likewise.lab.segic.training.curve import HistoryRow
+from likewise.lab.segic.training.history import HistoryRow
 from likewise.lab.segic.training.processes import Processes
 from likewise.lab.segic.training.train import open_encoder, train
 from likewise.methods.segic.decoder import INSTRUCTIONS

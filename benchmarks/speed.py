@@ -40,8 +40,7 @@ from likewise.backbones.spec import ModelShape
 from likewise.backbones.vit import ViT
 from likewise.features.clustering import MergeTree, average_linkage, reciprocal_merges
 from likewise.features.debias import debias
-from likewise.features.grid import mask_to_grid
-from likewise.features.patch_features import PatchFeatures
+from likewise.features.patch_features import PatchFeatures, mask_to_grid
 from likewise.features.target_cache import TargetCache
 from likewise.io.encoding import write_mask
 from likewise.io.images import read_image

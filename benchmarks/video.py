@@ -27,7 +27,7 @@ import numpy as np
 from likewise import Segmenter
 from likewise.io.masks import read_mask
 from likewise.lab.evaluation.cache import CachedEncoder
-from likewise.lab.evaluation.contours import contour_f
+from likewise.lab.evaluation.metrics import contour_f
 from likewise.methods import get_method, make_params
 from likewise.video.annotation import read_annotations
 from likewise.video.frames import open_clip

@@ -308,7 +308,7 @@ REPLICAS: dict[str, Callable[[Path], None]] = {
 }
 
 
-FEWER = {"lvis92i": 3, "paco_part": 12, "coco20i": 15}
+FEWER = {"folds.LVIS_EPISODES": 3, "parts.PACO_EPISODES": 12, "folds.COCO_EPISODES": 15}
 """Episodes a fold, where the protocol's many would only take time."""
 
 

@@ -1,4 +1,4 @@
-"""Objects of a class: the pieces of its mask, cut where they only just touch.
+"""Objects of a class: the connected components of its mask, split where objects touch.
 
 The distance to the edge has a peak in the middle of every thick part of a piece. Where the way from
 one peak to another leads through a neck much thinner than both, and both parts are round enough to
@@ -21,7 +21,7 @@ ROUND = 0.45
 SHARE = 0.1
 """And if the smaller one has this share of the larger one's area."""
 CELLS = 256
-"""Larger pieces are looked at in so many cells a side."""
+"""Cells along the longer side at which a larger component is processed."""
 SAMPLES = 4096
 """Pixels of an instance whose scores are looked at, at least, if it has so many."""
 SHORTEST = 7
@@ -81,7 +81,7 @@ def find_objects(
     from scipy import ndimage
 
     found = []
-    for left, top, piece in pieces(mask):
+    for left, top, piece in connected_components(mask):
         parts = _split(piece) if max(piece.shape) >= SHORTEST else piece.astype(np.int64)
         for part, (rows, columns) in enumerate(ndimage.find_objects(parts), 1):
             shape = parts[rows, columns] == part
@@ -91,8 +91,10 @@ def find_objects(
     return found
 
 
-def pieces(mask: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int, npt.NDArray[np.bool_]]]:
-    """Left, top and cut-out of every 8-connected piece, from top to bottom."""
+def connected_components(
+    mask: npt.NDArray[np.bool_],
+) -> Iterator[tuple[int, int, npt.NDArray[np.bool_]]]:
+    """Left, top and (h, w) bool of every 8-connected component, from top to bottom."""
     from scipy import ndimage
 
     labels, _ = ndimage.label(mask, structure=CORNERS)

@@ -14,8 +14,7 @@ from PIL import Image
 
 from .class_names import check_classes, is_part
 from .errors import ImageError
-from .features.grid import mask_share, mask_to_grid
-from .features.patch_features import PatchFeatures
+from .features.patch_features import PatchFeatures, mask_share, mask_to_grid
 from .features.views import make_views
 from .io.annotations.shapes import LABEL
 from .io.decoding import PATH

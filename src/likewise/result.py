@@ -151,19 +151,19 @@ class Result:
         """
         with needs("supervision"):
             import supervision
-        pieces = [p for p in self.instances() if p.area >= min_area]
-        masks = np.zeros((len(pieces), *self.mask.shape), bool)
-        boxes = np.zeros((len(pieces), 4), np.float32)
-        for mask, box, piece in zip(masks, boxes, pieces, strict=True):
-            left, top, right, bottom = piece.box_xyxy
+        objects = [i for i in self.instances() if i.area >= min_area]
+        masks = np.zeros((len(objects), *self.mask.shape), bool)
+        boxes = np.zeros((len(objects), 4), np.float32)
+        for mask, box, instance in zip(masks, boxes, objects, strict=True):
+            left, top, right, bottom = instance.box_xyxy
             box[:] = left, top, right, bottom
-            mask[top:bottom, left:right] = piece.mask
+            mask[top:bottom, left:right] = instance.mask
         return supervision.Detections(
             xyxy=boxes,
             mask=masks,
-            confidence=np.array([piece.score for piece in pieces], np.float32),
-            class_id=np.array([piece.number - 1 for piece in pieces], np.int64),
-            data={"class_name": np.array([piece.label for piece in pieces], str)},
+            confidence=np.array([instance.score for instance in objects], np.float32),
+            class_id=np.array([instance.number - 1 for instance in objects], np.int64),
+            data={"class_name": np.array([instance.label for instance in objects], str)},
         )
 
     def _repr_png_(self) -> bytes:

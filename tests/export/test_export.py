@@ -16,6 +16,7 @@ from label_maps import HAND_MADE, RING, annotation, exported
 from likewise.export.annotations import (
     ImageMaskPair,
     Names,
+    find_instances,
     find_pairs,
     is_validation,
     read_annotation,
@@ -23,7 +24,6 @@ from likewise.export.annotations import (
     read_scores,
 )
 from likewise.export.dataset import FORMATS, ExportSettings, find_writer, write_dataset
-from likewise.export.instances import find_instances
 from likewise.io.encoding import write_label_map, write_mask
 from scenes import Ran, full_disk, run
 

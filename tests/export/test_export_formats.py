@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from label_maps import HAND_MADE, STEMS, alone, annotation, exported, iou, picture, rasterised
-from likewise.export.annotations import Annotation
+from likewise.export.annotations import Annotation, find_instances
 from likewise.export.dataset import ExportSettings, write_dataset
-from likewise.export.instances import find_instances
 from likewise.export.outlines import MIN_IOU
 from likewise.export.voc import voc_colour
 from likewise.io.draw import class_colour

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from label_maps import HAND_MADE, alone, annotation, iou, picture, rasterised
-from likewise.export.annotations import Annotation
-from likewise.export.instances import find_instances
+from likewise.export.annotations import Annotation, find_instances
 from likewise.export.outlines import MIN_IOU, outline
 from likewise.instances import draw
 from likewise.io.coco_masks import encode_runs

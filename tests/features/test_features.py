@@ -13,9 +13,9 @@ from helpers import refusal
 from likewise.backbones.encoder import Encoder
 from likewise.errors import BackboneError
 from likewise.features import correspondence
+from likewise.features.clustering import cluster_means, cluster_prototypes, reference_prototype
 from likewise.features.debias import debias, positional_basis, resolve_rank
-from likewise.features.grid import mask_to_grid
-from likewise.features.prototypes import cluster_means, cluster_prototypes, reference_prototype
+from likewise.features.patch_features import mask_to_grid
 from tiny import make_backbone
 
 

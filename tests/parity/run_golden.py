@@ -23,11 +23,9 @@ import torch
 from report import report, verdict
 
 from likewise.errors import LikewiseError
-from likewise.features.clustering import MergeTree
+from likewise.features.clustering import MergeTree, cluster_prototypes
 from likewise.features.debias import debias, positional_basis, resolve_rank
-from likewise.features.grid import mask_to_grid
-from likewise.features.patch_features import PatchFeatures
-from likewise.features.prototypes import cluster_prototypes
+from likewise.features.patch_features import PatchFeatures, mask_to_grid
 from likewise.methods.insid3 import INSID3Params, INSID3Trace, insid3
 from likewise.methods.keypoints import match_keypoints
 from likewise.refine import refine

@@ -15,7 +15,7 @@ from helpers import refusal
 from likewise import Segmenter, match
 from likewise.backbones.encoder import Encoder
 from likewise.errors import InputWarning
-from likewise.features.grid import mask_to_grid
+from likewise.features.patch_features import mask_to_grid
 from likewise.io.images import Picture, read_image
 from likewise.io.masks import read_mask
 from likewise.methods.keypoints import match_keypoints

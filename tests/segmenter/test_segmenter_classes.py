@@ -15,7 +15,7 @@ from likewise import Reference, Segmenter
 from likewise.backbones.encoder import Encoder
 from likewise.class_names import wholes_of
 from likewise.features import target_cache
-from likewise.features.grid import mask_to_grid
+from likewise.features.patch_features import mask_to_grid
 from likewise.methods import get_method
 from likewise.refine import compete, compete_inside, refine
 

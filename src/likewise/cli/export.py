@@ -37,7 +37,9 @@ def export(
     scores: Annotated[
         Path | None, typer.Option(help="What `likewise segment --json` printed: confidences.")
     ] = None,
-    min_area: Annotated[int, typer.Option(help="Leave out pieces of fewer pixels.")] = 1,
+    min_area: Annotated[
+        int, typer.Option(help="Leave out connected components of fewer pixels.")
+    ] = 1,
     simplify: Annotated[
         float, typer.Option(help="Pixels that polygons may stray, at IoU 0.98; 0 is exact.")
     ] = 1.0,

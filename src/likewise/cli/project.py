@@ -266,7 +266,7 @@ def report(
         Path | None, typer.Option("--out", "-o", help="Page to write; PROJECT/report.html.")
     ] = None,
 ) -> None:
-    """Write one HTML page: counts, histograms, the surest masks and the most doubtful."""
+    """Write one HTML page: counts, histograms, the surest masks and those most likely wrong."""
     from ..project.project import Project
     from ..project.report import write_report
 

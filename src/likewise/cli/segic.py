@@ -16,7 +16,7 @@ from .options import JsonOption
 
 if TYPE_CHECKING:
     from ..lab.segic.training.config import Config
-    from ..lab.segic.training.curve import HistoryRow
+    from ..lab.segic.training.history import HistoryRow
 
 segic_app = typer.Typer(help="Train the decoder of method segic, and see what it is trained on.")
 app.add_typer(segic_app, name="segic")
@@ -51,9 +51,9 @@ def train(
         encoder = open_encoder(settings, group)
         mixture = open_data(settings, encoder.input_size[0])
         if dry_run:
-            from ..lab.segic.training.rehearsal import rehearse
+            from ..lab.segic.training.dry_run import dry_run_report
 
-            report = rehearse(settings, encoder, mixture.pair, group)
+            report = dry_run_report(settings, encoder, mixture.pair, group)
         else:
             with _training_progress(settings, group.rank == 0) as (advance, say):
                 report = train(settings, encoder, mixture.pair, group, advance, say)
@@ -88,7 +88,7 @@ def show(
 
     from ..lab.segic.data.pairs import grid
     from ..lab.segic.data.sources import open_data
-    from ..lab.segic.training.feed import order
+    from ..lab.segic.training.batches import order
 
     mixture = open_data(settings, settings.backbone.image_size or 448)
     numbers = [n for step in range(-(-count // settings.batch)) for n in order(settings, step)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..class_names import is_part
 from ..errors import ImageError, LikewiseError, note
-from ..instances import Instance
+from ..instances import Instance, connected_components
 from ..io.annotations.shapes import LABEL
 from ..io.decoding import picture_size
 from ..io.opening import why
@@ -319,3 +319,21 @@ def read_bytes(image: Path) -> bytes:
         return image.read_bytes()
     except OSError as error:
         raise ImageError(f"{image} cannot be read ({why(error)}): check the file.") from error
+
+
+def find_instances(annotation: Annotation, min_area: int = 1) -> Iterator[Instance]:
+    """The annotation's own instances, or the 8-connected components of each class, class by class.
+
+    Args:
+        annotation: of one image.
+        min_area: instances of fewer pixels are specks and are left out.
+    """
+    found = _components(annotation) if annotation.instances is None else annotation.instances
+    return (instance for instance in found if instance.area >= min_area)
+
+
+def _components(annotation: Annotation) -> Iterator[Instance]:
+    for number, name in enumerate(annotation.classes, 1):
+        score = annotation.scores.get(name, 1.0)
+        for left, top, mask in connected_components(annotation.mask_of(number)):
+            yield Instance(number, name, score, left, top, mask)

@@ -16,8 +16,7 @@ from ..io.encoding import write_image
 from ..io.files import write_whole
 from ..io.images import read_image
 from ..io.opening import is_turned
-from .annotations import Annotation, is_validation, read_bytes
-from .instances import find_instances
+from .annotations import Annotation, find_instances, is_validation, read_bytes
 
 FORMATS = ("coco", "yolo", "voc", "labelme", "masks")
 

@@ -39,9 +39,9 @@ def create(
     Args:
         references: what ``likewise references save`` wrote: classes, backbone, method, settings.
         shape: ``mask`` or ``polygon``, one for every object; CVAT may ask for polygons anyway.
-        conf_threshold: 0..1, the least confidence of a class where CVAT gives none. The method's
+        conf_threshold: 0..1, minimum confidence of a class where CVAT gives none. The method's
             own limit (``presence``, 0.5 as a rule) counts as well.
-        min_area: leave out pieces of fewer pixels.
+        min_area: leave out connected components of fewer pixels.
         simplify: pixels that polygons may stray, at an IoU of 0.98 or more; 0 is exact.
         backbone: its file or folder, where likewise does not know it by name.
         refine: edges: ``none``, ``guided`` or ``crf``.
@@ -104,21 +104,21 @@ class Detector:
         from cvat_sdk import auto_annotation, masks
 
         result = self.segmenter.segment(image)
-        least = context.conf_threshold
-        least = self.conf_threshold if least is None else least
+        given = context.conf_threshold
+        min_confidence = self.conf_threshold if given is None else given
         shapes = []
-        for piece in find_pieces(result, self.min_area):
-            if result.classes[piece.label].confidence < least:
+        for instance in find_pieces(result, self.min_area):
+            if result.classes[instance.label].confidence < min_confidence:
                 continue
             if self.shape == "polygon" or context.conv_mask_to_poly:
-                points = outline(piece, self.simplify).ravel().astype(float).tolist()
-                shapes.append(auto_annotation.polygon(piece.number, points))
+                points = outline(instance, self.simplify).ravel().astype(float).tolist()
+                shapes.append(auto_annotation.polygon(instance.number, points))
             else:
                 # Encoded as small as it is, then moved to its place: the last four are its corners.
                 *runs, _, _, right, bottom = masks.encode_mask(
-                    piece.mask, (0, 0, *piece.mask.shape[::-1])
+                    instance.mask, (0, 0, *instance.mask.shape[::-1])
                 )
-                left, top = piece.left, piece.top
+                left, top = instance.left, instance.top
                 box = [left, top, right + left, bottom + top]
-                shapes.append(auto_annotation.mask(piece.number, runs + box))
+                shapes.append(auto_annotation.mask(instance.number, runs + box))
         return shapes

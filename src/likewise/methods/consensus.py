@@ -1,12 +1,12 @@
-"""Batch consensus: unlabelled targets of one concept become further references of each other.
+"""Batch consensus: targets of a batch become pseudo-references of each other (transductive).
 
-Transductive: the masks predicted in the images of a batch are used as pseudo-references, if they
-are reliable. A mask is reliable if, as the only reference, it finds the masks of the true
-references again; a mask in an image without the concept does not.
-
-The joint result of references and pseudo-references replaces that of the references alone only if
-the two masks agree. The confidence (is the concept there at all?) is that of the references alone:
-images of the same kind would make any content similar to the references.
+1. Every target is segmented with the references alone.
+2. Reliability of each predicted mask: mean IoU of the references' masks with what is found in them
+   with the predicted mask as the only reference. It is low in images without the concept.
+3. Every target is segmented with the references and the reliable masks of the other targets.
+4. The mask of step 3 replaces that of step 1 if the two agree (IoU above AGREES); otherwise the
+   target is disputed. The confidence is that of step 1: images of one kind are similar to each
+   other whether they show the concept or not.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 ROUNDS = 1
 RELIABLE = 0.5
-"""IoU with the masks of the true references above which a pseudo-reference is used."""
+"""Reliability, 0..1, above which a predicted mask is a pseudo-reference."""
 AGREES = 0.5
-"""IoU of the joint mask with that of the references alone above which the joint one is taken."""
+"""IoU of the masks of steps 1 and 3 above which that of step 3 is taken."""
 MARGIN = 0.1
-"""Patches whose score, 0..1, is nearer to ½ (2 nats) are in no pseudo-reference."""
+"""Patches whose score, 0..1, is nearer to ½ than this (2 nats) are left out of step 3."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +38,9 @@ class PseudoReference:
     """A target with its predicted mask, used as a reference."""
 
     patches: tuple[torch.Tensor, torch.Tensor]
-    """(m, D) debiased patches, those near ½ left out, and (m,) bool: which show the concept."""
+    """(m, D) float32 debiased patches and (m,) bool, which of them show the concept."""
     reliability: float
-    """Mean IoU, 0..1, of the true references found from it alone."""
+    """0..1, see step 2."""
 
 
 def consensus(
@@ -50,23 +50,24 @@ def consensus(
     rounds: int = ROUNDS,
     classes: int = 1,
 ) -> list[Scores]:
-    """Scores of P targets that are pseudo-references of each other.
+    """Scores of P targets after consensus.
 
     Args:
-        references: with masks given by a person.
+        references: with given masks.
         model: fitted to them.
         targets: P encoded targets, of one grid.
-        rounds: how often the targets are segmented with pseudo-references of the round before.
+        rounds: how often steps 2 to 4 are done, each time with the masks of the round before.
         classes: number of classes that compete in a target.
 
     Returns:
-        P scores, in order. A target is no pseudo-reference of itself; its confidence is that of the
-        references alone.
+        P scores, in order.
     """
+    # 1. The references alone.
     single = [likewise.score(model, t, TargetCache(t, classes)) for t in targets]
     open_model = replace(model, params=replace(model.params, presence=0.0))
     scores = single
     for _ in range(rounds):
+        # 2. Reliability.
         found = [
             _as_reference(references, model.params, target, result)
             for target, result in zip(targets, scores, strict=True)
@@ -74,6 +75,7 @@ def consensus(
         chosen = _reliable(found)
         if not chosen:
             break
+        # 3. and 4. With the reliable masks of the other targets.
         scores = []
         for number, (target, own) in enumerate(zip(targets, single, strict=True)):
             others = [f.patches for i, f in chosen.items() if i != number]
@@ -106,7 +108,7 @@ def consensus_of_classes(
 
 
 def _settled(own: Scores, joint: Scores) -> Scores:
-    """The joint result if it agrees with that of the references alone, else that one, disputed."""
+    """Step 4: the joint result if both agree, else that of the references alone, disputed."""
     alone, together = own.patches > 0.5, joint.patches > 0.5
     if alone.any() and likewise.iou(alone, together) <= AGREES:
         return replace(own, disputed=True)
@@ -116,7 +118,7 @@ def _settled(own: Scores, joint: Scores) -> Scores:
 def _as_reference(
     references: ReferenceSet, params: likewise.Params, target: PatchFeatures, result: Scores
 ) -> PseudoReference | None:
-    """One target as pseudo-reference; None if its mask is empty or full."""
+    """Step 2 for one target; None if its mask is empty or full."""
     from ..reference import EncodedReference, ReferenceSet
 
     mask = result.patches > 0.5
@@ -133,7 +135,7 @@ def _as_reference(
 
 
 def _reliable(found: list[PseudoReference | None]) -> dict[int, PseudoReference]:
-    """Index → the reliable pseudo-references, at most the better half of all."""
+    """Index → pseudo-references of reliability above RELIABLE, at most the better half of all."""
     known = {i: f for i, f in enumerate(found) if f is not None and f.reliability > RELIABLE}
     ranked = sorted(known, key=lambda i: -known[i].reliability)
     return {i: known[i] for i in ranked[: (len(found) + 1) // 2]}

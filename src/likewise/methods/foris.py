@@ -1,23 +1,21 @@
-"""FoRIS (arXiv 2609.03384), from its description: one continuous score, corrected in four steps.
+"""FoRIS (arXiv 2609.03384), implemented from the paper: one continuous score in four steps.
 
-Matching (adaptive debias), purification (several foreground prototypes against the hardest
-background), localisation (votes and the prior of a seed cluster), consolidation (less where the
-cues disagree, more for whole clusters that are rather foreground).
+1. Adaptive debias: the target decides whether original or debiased features are compared.
+2. Purification: soft maximum of the cosines to the foreground prototypes, minus the cosine to the
+   background tokens that are most similar to the foreground.
+3. Localisation: adds backward votes and a prior, the similarity of a token's cluster to a seed.
+4. Consolidation: lowers tokens on which the cues disagree; raises or lowers whole clusters.
 
-Flaws of its release that are mended here:
+Differences from the released code: the debias test takes the mean over all references, not the
+last one; a candidate needs more than half of the votes, not half; step 4 uses the clustering that
+is cached for all classes. Min-max normalisation gives every target a patch of score 1, so no mask
+is ever empty; the confidence is therefore absolute: mean cosine of the mask to the foreground.
 
-- its debias test sees only the last reference: here the mean over all of them;
-- with an even number of references half the votes made a candidate: here it takes more than half;
-- it clusters the target twice anew: here the consolidation uses the tree that other methods share;
-- min-max makes something the best of every target, so it can never answer "absent". That is its
-  decision rule and stays, but the confidence is absolute: the mean cosine of the patches found to
-  the foreground mean.
-
-What the description leaves open is read so: the foreground mean of the debias test has its own
-length, as in the formula; candidates are densified where grid tokens touch them; cues disagree by
-the range of matching, vote and prior; uncertainty is 1 at the middle of the score's range and 0 at
-its ends; consolidation compares min-maxed foreground and background similarities. Cosine clusters
-do not change when a token is scaled by its gate; their means do, which the gate weighs.
+Where the paper is not explicit: the foreground mean of the debias test is not normalised;
+candidates are made dense next to candidates on the grid; disagreement is the range (maximum -
+minimum) of matching, votes and prior; uncertainty is 1 at the middle of the score's range, 0 at its
+ends; foreground and background similarities are min-max normalised in step 4. A gate scales tokens:
+that changes the means of clusters, which it weights, but not the cosines that clusters are made of.
 """
 
 from __future__ import annotations
@@ -27,10 +25,15 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
-from ..features.clustering import MergeTree, average_linkage
+from ..features.clustering import (
+    MergeTree,
+    average_linkage,
+    cluster_means,
+    cluster_prototypes,
+    reference_prototype,
+)
 from ..features.correspondence import nearest
 from ..features.patch_features import PatchFeatures
-from ..features.prototypes import cluster_means, cluster_prototypes, reference_prototype
 from ..features.target_cache import TargetCache
 from . import TAU, Abilities, MethodParams, Scores
 
@@ -42,38 +45,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoRISParams(MethodParams):
-    """Hyperparameters with the paper's defaults."""
+    """Hyperparameters with the paper's defaults; similarities are cosines."""
 
     method: ClassVar[str] = "foris"
     tau: float | None = None
-    """Cosine similarity, -1..1, at which clustering the target stops; None takes the one calibrated
-    for the backbone, and the paper's 0.6 where there is none."""
+    """-1..1: target clusters merge down to this similarity; None: the value calibrated for the
+    backbone, or the paper's 0.6."""
     foreground_tau: float = 0.6
-    """The same for the reference foreground, whose clusters are the prototypes."""
+    """-1..1: the same for the reference foreground, whose cluster means are the prototypes."""
     debias_below: float = 0.8
-    """Features are debiased if the target is less similar than that to the foreground mean."""
+    """Debiased features are used if target and foreground mean are less similar than this."""
     temperature: float = 0.07
-    """Of the log-sum-exp over the prototypes."""
+    """T in T·logsumexp(cosines / T) over the prototypes, above 0."""
     hardest: float = 0.2
-    """Share of the background tokens, those most like the foreground, that stand for it."""
-    background_weight: float = 0.55
-    vote_weight: float = 0.2
-    prior_weight: float = 0.25
-    colour_weight: float = 0.35
-    """Of RGB beside unit features, for the clusters of the prior."""
-    position_weight: float = 0.2
-    """Of x and y in 0..1."""
-    disagreement_weight: float = 0.08
-    ambiguity_weight: float = 0.05
-    uncertainty_power: float = 1.5
-    highest_penalty: float = 0.22
-    gate_slope: float = 12.0
-    gate_floor: float = 0.1
-    reward: float = 0.2
-    """Of a cluster, times foreground above background similarity."""
-    reduction: float = 0.18
-    """Of a cluster, times the smaller of both similarities."""
-    lowest_change: float = -0.12
+    """Share, 0..1, of the background tokens that is averaged: those most similar to foreground."""
+    background_weight: float = 0.55  # of the background similarity, subtracted in step 2
+    vote_weight: float = 0.2  # of votes - 0.5 in step 3
+    prior_weight: float = 0.25  # of prior - 0.5 in step 3
+    colour_weight: float = 0.35  # of RGB in 0..1 beside unit features, clusters of the prior
+    position_weight: float = 0.2  # of x and y in 0..1, the same
+    disagreement_weight: float = 0.08  # of the range of the cues, penalty of step 4
+    ambiguity_weight: float = 0.05  # of min(foreground, background), the same
+    uncertainty_power: float = 1.5  # exponent of the uncertainty that multiplies the penalty
+    highest_penalty: float = 0.22  # upper limit of the penalty
+    gate_slope: float = 12.0  # of the sigmoid that weights tokens in cluster means
+    gate_floor: float = 0.1  # lower limit of those weights
+    reward: float = 0.2  # of a cluster: times max(foreground - background, 0)
+    reduction: float = 0.18  # of a cluster: times min(foreground, background)
+    lowest_change: float = -0.12  # lower limit of reward - reduction
 
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self)):
@@ -99,55 +98,55 @@ CAN = Abilities()
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """K references in one kind of features, original or debiased; P prototypes."""
+    """K references of N tokens in original or in debiased features; P prototypes."""
 
     tokens: tuple[torch.Tensor, ...]
     """K tensors (N, D) float32, unit rows."""
     masks: tuple[torch.Tensor, ...]
     """K tensors (N,) bool."""
     negative: torch.Tensor
-    """(M, D) float32, unit rows: the masked tokens of negative references; M may be 0."""
+    """(M, D) float32, unit rows: masked tokens of the negative references; M may be 0."""
     mean: torch.Tensor
-    """(D,) unit length: the foreground."""
+    """(D,) float32, unit length: mean of the foreground tokens."""
     prototypes: torch.Tensor
-    """(P, D) float32, unit rows: the clusters of the foreground."""
+    """(P, D) float32, unit rows: means of the clusters of the foreground."""
     background: torch.Tensor
-    """(D,) unit length and orthogonal to ``mean``; 0 where there is no background."""
+    """(D,) float32, unit length, orthogonal to ``mean``; all 0 if there is no background."""
 
 
 @dataclass(frozen=True, eq=False)
 class FoRISModel:
-    """What depends on the references alone, for either answer to the debias test."""
+    """The references in both kinds of features; each target chooses one."""
 
     original: Appearance
     debiased: Appearance
     centre: torch.Tensor
-    """(D,) mean of the references' original foreground means, not normalised."""
+    """(D,) float32: mean of the references' original foreground means, not normalised."""
     params: FoRISParams
 
 
 @dataclass(frozen=True, eq=False)
 class FoRISTrace:
-    """The score after every step. N patches; float32 unless said otherwise."""
+    """The score after every step; N patches, float32."""
 
     debiased: bool
     """Whether the debias test chose debiased features."""
     purified: torch.Tensor
-    """(N,) score 1: foreground minus background similarity."""
+    """(N,) score of step 2: foreground minus weighted background similarity."""
     votes: torch.Tensor
     """(N,) in 0..1: share of references whose nearest token is masked."""
     prior: torch.Tensor
-    """(N,) in 0..1: belongs to the seed cluster or to one like it."""
+    """(N,) in 0..1: similarity of the patch's cluster to the seed cluster, min-max normalised."""
     localised: torch.Tensor
-    """(N,) score 2: score 1 with votes and prior."""
+    """(N,) score of step 3: with votes and prior."""
     consolidated: torch.Tensor
-    """(N,) score 3, whose min-max is the answer."""
+    """(N,) score of step 4; min-max normalised it is the result."""
     tree: MergeTree
-    """The clustering of the target's features, for the next class."""
+    """Clustering of the target's features."""
 
 
 def normalise(values: torch.Tensor) -> torch.Tensor:
-    """Min-max to 0..1; all 0 where nothing but rounding tells the values apart."""
+    """Min-max normalisation to 0..1; all 0 if the range is within rounding (1e-5)."""
     import torch
 
     low, high = values.min(), values.max()
@@ -160,9 +159,9 @@ def describe(
     negative: torch.Tensor,
     params: FoRISParams,
 ) -> Appearance:
-    """Purification's view of the references: foreground prototypes and hardest background.
+    """Foreground prototypes and the background direction of the references, for step 2.
 
-    Clusters are made in each reference, so that memory does not grow with K².
+    Each reference is clustered alone: memory does not grow with K².
     """
     import torch
 
@@ -182,9 +181,9 @@ def describe(
 
 
 def vote(references: Appearance, target: torch.Tensor) -> torch.Tensor:
-    """(N,) in 0..1: share of the K references whose nearest token to a target token is masked.
+    """(N,) float32 in 0..1: share of the K references whose nearest token is masked.
 
-    A negative reference's token that is nearer than a reference's takes its vote away.
+    There is no vote of a reference if a token of a negative reference is nearer.
     """
     import torch
 
@@ -199,7 +198,7 @@ def vote(references: Appearance, target: torch.Tensor) -> torch.Tensor:
 
 
 def densify(candidates: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """(N,) bool: also the tokens of every second row and column that touch a candidate."""
+    """(N,) bool: the candidates, and their 8 neighbours in even rows and columns of the grid."""
     import torch
 
     plane = candidates.reshape(1, 1, *grid)
@@ -210,7 +209,7 @@ def densify(candidates: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
 
 
 def layout_tree(target: PatchFeatures, params: FoRISParams) -> MergeTree:
-    """Clustering of features, colour and place: neighbours of one colour belong together."""
+    """Average-linkage clustering of unit features, weighted colour and weighted position."""
     import torch
 
     h, w = target.grid
@@ -229,17 +228,17 @@ def seed_prior(
     votes: torch.Tensor,
     params: FoRISParams,
 ) -> torch.Tensor:
-    """P: how much each token's cluster is like the seed cluster, INSID3's Eq. 10-13 as a prior.
+    """P: cross · intra · area of each token's cluster (INSID3 Eq. 10-13), min-max normalised.
 
     Args:
-        target: for its original features, colour and grid.
-        matched: (N, D) the target in the features that the references are compared in.
-        mean: (D,) the foreground in them.
-        votes: (N,) in 0..1.
-        params: tau and the weights of colour and place.
+        target: gives original features, colour and grid.
+        matched: (N, D) float32, the target in the features chosen in step 1.
+        mean: (D,) float32, the foreground mean in the same features.
+        votes: (N,) float32 in 0..1.
+        params: tau and the weights of colour and position.
 
     Returns:
-        (N,) in 0..1; all 0 without a candidate.
+        (N,) float32 in 0..1; all 0 if there is no candidate.
     """
     import torch
 
@@ -262,7 +261,7 @@ def seed_prior(
 
 
 def fit(references: ReferenceSet, params: FoRISParams) -> FoRISModel:
-    """Describe the references in original and in debiased features; the target decides later."""
+    """Prototypes and background of the references in original and in debiased features."""
     import torch
 
     shots, negatives = references.positives, references.negatives
@@ -278,29 +277,29 @@ def fit(references: ReferenceSet, params: FoRISParams) -> FoRISModel:
 
 
 def score(model: FoRISModel, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
-    """All steps; ``cache`` has the clustering of ``target.features``, for the consolidation."""
+    """Scores of one target; ``cache`` holds the clustering of ``target.features`` (step 4)."""
     import torch
 
     p = model.params
-    # Adaptive debias: a target that looks like the foreground everywhere (an X-ray) is told apart
-    # by position rather than by content, so that its positional directions stay.
+    # 1. Adaptive debias. If the whole target is similar to the foreground (an X-ray), position
+    # separates better than content, so the features keep it.
     overall = torch.nn.functional.normalize(target.features.mean(dim=0), dim=0)
     debiased = bool(model.centre @ overall < p.debias_below)
     references = model.debiased if debiased else model.original
     matched = target.debiased if debiased else target.features
 
-    # Purification.
+    # 2. Purification.
     logits = matched @ references.prototypes.T / p.temperature
     foreground = p.temperature * logits.logsumexp(dim=1)
     background = matched @ references.background
     purified = foreground - p.background_weight * background
 
-    # Localisation.
+    # 3. Localisation.
     votes = vote(references, matched)
     prior = seed_prior(target, matched, references.mean, votes, p)
     localised = purified + p.vote_weight * (votes - 0.5) + p.prior_weight * (prior - 0.5)
 
-    # Consolidation: less for tokens on which the cues disagree, then more or less for clusters.
+    # 4. Consolidation: a penalty for each token, then a change for each cluster.
     fg, bg = normalise(foreground), normalise(background)
     cues = torch.stack([normalise(purified), votes, prior])
     disagreement = cues.amax(dim=0) - cues.amin(dim=0)
@@ -326,17 +325,17 @@ def cluster_change(
     labels: torch.Tensor,
     params: FoRISParams,
 ) -> torch.Tensor:
-    """Reward of clusters that are rather foreground, reduction of those that are both.
+    """Reward of clusters that are more foreground than background, reduction of ambiguous ones.
 
     Args:
-        contrast: (N,) foreground minus background similarity; above its mean a token's gate opens.
-        foreground: (N,) in 0..1.
-        background: (N,) in 0..1.
+        contrast: (N,) foreground minus background cosine; its sigmoid around the mean is the gate.
+        foreground: (N,) min-max normalised foreground similarity.
+        background: (N,) min-max normalised background similarity.
         labels: (N,) int64 cluster of each token.
-        params: gate, reward, reduction and the lowest change.
+        params: gate, reward, reduction and lowest change.
 
     Returns:
-        (N,): the same for all tokens of a cluster.
+        (N,) float32 to add to the score; equal in each cluster.
     """
     import torch
 

@@ -1,4 +1,10 @@
-"""INSID3 (CVPR 2026), as its released code does it: candidates, clusters, seed, aggregation."""
+"""INSID3 (CVPR 2026), as its released code does it.
+
+1. Candidates: patches that match the references forward and backward (§3.3).
+2. Clusters of the target's patches (§3.2).
+3. Seed: the cluster with candidates that is most similar to the prototype (§3.3).
+4. Aggregation: clusters whose combined score is above alpha join the seed (§3.4).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
-from ..features.clustering import MergeTree
+from ..features.clustering import MergeTree, cluster_means, cluster_prototypes, reference_prototype
 from ..features.correspondence import nearest
 from ..features.patch_features import PatchFeatures
-from ..features.prototypes import cluster_means, cluster_prototypes, reference_prototype
 from ..features.target_cache import TargetCache
 from . import TAU, Abilities, MethodParams, Scores
 
@@ -27,8 +32,8 @@ class INSID3Params(MethodParams):
 
     method: ClassVar[str] = "insid3"
     tau: float | None = None
-    """Cosine similarity, -1..1, at which clustering stops (§3.2); None takes the one calibrated for
-    the backbone, and the paper's 0.6 where ``insid3`` is called without one."""
+    """-1..1: clusters merge down to this cosine similarity (§3.2); None: the value calibrated for
+    the backbone, or the paper's 0.6 where ``insid3`` is called directly."""
     alpha: float = 0.2
     """Clusters with a combined score above it join the seed (§3.4)."""
 
@@ -48,24 +53,24 @@ CAN = Abilities(negatives=False)
 
 @dataclass(frozen=True, eq=False)
 class INSID3Trace:
-    """Every intermediate of one run, for people who want to look inside. N patches, C clusters."""
+    """Intermediate results of one target of N patches and C clusters."""
 
     prototype: torch.Tensor
-    """(D,) unit length, of the references, debiased."""
+    """(D,) float32, unit length: debiased prototype of the references (Eq. 2)."""
     similarity: torch.Tensor
-    """(N,) cosine of each target patch to the prototype."""
+    """(N,) float32 cosine of each target patch to the prototype."""
     candidates: torch.Tensor
     """(N,) bool: patches that match forward and backward."""
     tree: MergeTree | None = field(default=None)
-    """The clustering; None when there was no candidate and none was needed."""
+    """The clustering; None if there is no candidate."""
     labels: torch.Tensor | None = None
     """(N,) int64 cluster of each patch."""
     seed: int | None = None
     """Id of the seed cluster."""
     cluster_scores: torch.Tensor | None = None
-    """(C,) cross · intra · area of each cluster."""
+    """(C,) float32: cross · intra · area of each cluster (Eq. 12-13)."""
     scores: torch.Tensor = field(kw_only=True)
-    """(N,) float32, the answer: 1 in kept clusters, else 0 (INSID3 decides on patches)."""
+    """(N,) float32: 1 in the seed and the clusters that join it, else 0."""
 
 
 def candidate_patches(
@@ -74,7 +79,10 @@ def candidate_patches(
     target: PatchFeatures,
     similarity: torch.Tensor,
 ) -> torch.Tensor:
-    """Patches that are similar to the prototype and whose nearest reference patch is masked (§3.3).
+    """Patches with forward and backward matches (§3.3).
+
+    Forward: cosine to the prototype above 0; if there is none, the highest tenth. Backward: the
+    nearest patch is masked in at least half of the references.
 
     Returns:
         (N,) bool.
@@ -85,7 +93,7 @@ def candidate_patches(
     if not forward.any():
         top = max(1, len(similarity) // 10)
         forward[similarity.topk(top).indices] = True
-    patches = target.debiased[forward]  # the others need no vote
+    patches = target.debiased[forward]
     votes = torch.zeros(len(patches), dtype=torch.int64, device=patches.device)
     for reference, mask in zip(references, masks, strict=True):
         votes += nearest_is_masked(patches, reference.debiased, mask)
@@ -99,8 +107,8 @@ def nearest_is_masked(
 ) -> torch.Tensor:
     """Whether the most similar key of each query is a masked one: (N,) bool.
 
-    As ``mask[nearest(queries, keys)[1]]``, at less than half the cost: for most queries a quarter
-    of the unmasked keys already holds one that is more similar than all masked ones.
+    Equal to ``mask[nearest(queries, keys)[1]]`` at less than half the cost: most queries have a
+    key in a quarter of the unmasked ones that is more similar than all masked keys.
 
     Args:
         queries: (N, D) float32, unit rows.
@@ -113,7 +121,7 @@ def nearest_is_masked(
     inside, some = keys[mask], keys[~mask][::4]
     undecided = torch.ones_like(found)
     if len(inside) and len(some):
-        # Rounding may differ between products of different sizes; what is that near is looked at.
+        # 1e-6: products of different sizes may round differently; near ties are computed in full.
         undecided = nearest(queries, inside)[0] >= nearest(queries, some)[0] - 1e-6
     found[undecided] = mask[nearest(queries[undecided], keys)[1]]
     return found
@@ -133,31 +141,32 @@ def insid3(
         masks: K tensors (N,) bool on the features' device, none empty: the references' grid masks.
         target: the encoded target.
         params: tau and alpha.
-        cache: what was computed of ``target`` already; saves clustering it again.
+        cache: holds the clustering of ``target``.
 
     Returns:
-        A trace whose ``scores`` (N,) are 1 on the kept patches and 0 elsewhere; all 0 when no patch
-        is a candidate.
+        Trace; its ``scores`` are all 0 if no patch is a candidate.
     """
     import torch
 
+    # 1. Candidates.
     prototype = reference_prototype([r.debiased for r in references], masks)
     similarity = target.debiased @ prototype
     candidates = candidate_patches(references, masks, target, similarity)
     if not candidates.any():
         return INSID3Trace(prototype, similarity, candidates, scores=torch.zeros_like(similarity))
 
+    # 2. Clusters.
     tree = (cache or TargetCache(target)).tree
     tau = TAU if params.tau is None else params.tau
     labels = torch.from_numpy(tree.cut(tau)).to(similarity.device)
     count = int(labels.max()) + 1
 
-    # Seed: the cluster with a candidate whose prototype is closest to the reference's (Eq. 10-11).
+    # 3. Seed: of the clusters with candidates the one closest to the prototype (Eq. 10-11).
     area = cluster_means(candidates.float(), labels, count)
     closeness = cluster_prototypes(target.debiased, labels, count) @ prototype
     seed = int(closeness.masked_fill(area == 0, -torch.inf).argmax())
 
-    # Aggregation (Eq. 12-13). The area factor is the released code's, not the paper's.
+    # 4. Aggregation (Eq. 12-13). The area factor is in the released code, not in the paper.
     original = cluster_prototypes(target.features, labels, count)
     area[seed] = 1
     cluster_scores = cluster_means(similarity, labels, count) * (original @ original[seed]) * area
@@ -176,7 +185,7 @@ def insid3(
 
 
 def fit(references: ReferenceSet, params: INSID3Params) -> tuple[ReferenceSet, INSID3Params]:
-    """Nothing to prepare: INSID3 knows positive references only."""
+    """References and parameters: nothing is fitted."""
     return references, params
 
 
@@ -185,7 +194,7 @@ def score(
     target: PatchFeatures,
     cache: TargetCache | None = None,
 ) -> Scores:
-    """``insid3`` as a method; its confidence is the seed's mean similarity to the prototype."""
+    """Scores of one target; confidence: mean cosine of the seed cluster to the prototype, 0..1."""
     shots = model[0].positives
     references, masks = [s.encoded for s in shots], [s.mask for s in shots]
     trace = insid3(references, masks, target, model[1], cache)

@@ -1,6 +1,7 @@
-"""Nearest-token label transfer: every target patch asks the reference patches most like it.
+"""k-nearest-neighbour label transfer from reference patches to target patches: a baseline.
 
-The plainest baseline (Matcher and many others start from it): no prototype, no clustering.
+A patch's score is the share of masked patches among its k nearest reference patches by cosine of
+debiased features.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NearestParams(MethodParams):
-    """How many reference patches vote."""
+    """k of the nearest neighbours."""
 
     method: ClassVar[str] = "nearest"
     neighbours: int = 5
-    """Votes for each target patch; 1 is plain label transfer."""
+    """Reference patches that vote for each target patch, 1 or more."""
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or self.neighbours % 1 != 0:
@@ -48,19 +49,19 @@ class NearestModel:
     tokens: torch.Tensor
     """(M, D) float32, unit rows, debiased."""
     masked: torch.Tensor
-    """(M,) bool: shows the concept."""
+    """(M,) bool: foreground."""
     params: NearestParams
 
 
 def closeness(patches: torch.Tensor, foreground: torch.Tensor) -> float:
-    """How alike the patches found are to the concept: an absolute number, unlike any vote.
+    """Absolute confidence of methods whose scores are relative votes or ratios.
 
     Args:
-        patches: (n, D) float32, unit rows; n may be 0.
-        foreground: (M, D) float32, unit rows: the concept in the references.
+        patches: (n, D) float32, unit rows: foreground of the target; n may be 0.
+        foreground: (M, D) float32, unit rows: foreground patches of the references.
 
     Returns:
-        0..1: mean cosine to the most similar foreground token; 0 when nothing was found.
+        0..1: mean over the patches of the cosine to the most similar foreground patch; 0 if n = 0.
     """
     if len(patches) == 0:
         return 0.0
@@ -68,7 +69,7 @@ def closeness(patches: torch.Tensor, foreground: torch.Tensor) -> float:
 
 
 def fit(references: ReferenceSet, params: NearestParams) -> NearestModel:
-    """All patches of all references, each with its label."""
+    """Patches of all references with their labels."""
     import torch
 
     parts = [known_patches(s.encoded, s.mask, s.negative) for s in references.shots]
@@ -77,7 +78,7 @@ def fit(references: ReferenceSet, params: NearestParams) -> NearestModel:
 
 
 def score(model: NearestModel, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
-    """The share of masked ones among the nearest reference patches; ``cache`` is not needed."""
+    """Scores of one target; ``cache`` is not used."""
     _, index = nearest_k(target.debiased, model.tokens, int(model.params.neighbours))
     votes = model.masked[index].float().mean(dim=1)
     confidence = closeness(target.debiased[votes > 0.5], model.tokens[model.masked])

@@ -13,9 +13,9 @@ if TYPE_CHECKING:  # numpy, PIL and torch only where they are needed: commands r
 
 REFINERS = ("none", "guided", "crf")
 DEFAULT_REFINER = "guided"
-"""1.4 mIoU and 2.6 of boundary IoU for 0.035 s at 768 px: see benchmarks/NOTES.md."""
+"""+1.4 mIoU and +2.6 boundary IoU for 0.035 s at 768 px: see benchmarks/NOTES.md."""
 GUIDED_STEP = 4
-"""14 times as fast as 1 at 768 px, and no less accurate: see benchmarks/NOTES.md."""
+"""``step`` of ``guided_filter``: 14 times as fast as 1 at 768 px, no less accurate."""
 
 
 def check_refiner(name: str) -> None:
@@ -27,13 +27,14 @@ def check_refiner(name: str) -> None:
 def refine(
     scores: torch.Tensor, image: np.ndarray, input_size: tuple[int, int], refiner: str = "none"
 ) -> np.ndarray:
-    """Decide a pixel mask from patch scores (INSID3 §4, implementation details).
+    """Pixel mask of patch scores (INSID3 §4, implementation details).
 
-    Scores go bilinearly to the encoder's input size, are refined there against the image at that
-    size, and go bilinearly to the image's own size; above 0.5 is foreground.
+    1. Bilinear upsampling to the encoder's input size.
+    2. Refinement there, guided by the image at that size.
+    3. Bilinear resizing to the image's size, then threshold 0.5.
 
     Args:
-        scores: (h, w) float32 in 0..1, 0.5 is the decision; any device.
+        scores: (h, w) float32 in 0..1, on any device.
         image: (H, W, 3) uint8 RGB, the original target.
         input_size: (H', W') of the encoder's input.
         refiner: ``none``, ``guided`` or ``crf``.
@@ -44,7 +45,7 @@ def refine(
     import numpy as np
 
     check_refiner(refiner)
-    if not scores.gt(0.5).any():  # absent; untouched zeros take no memory
+    if not scores.gt(0.5).any():  # empty; zeros take no memory until written
         return np.zeros(image.shape[:2], dtype=bool)
     fine = at_input_size(scores, image, input_size, refiner)
     mask: np.ndarray = (resize(fine, image.shape[:2]) > 0.5).cpu().numpy()
@@ -54,7 +55,7 @@ def refine(
 def at_input_size(
     scores: torch.Tensor, image: np.ndarray, input_size: tuple[int, int], refiner: str = "none"
 ) -> torch.Tensor:
-    """The first half of ``refine``, same arguments: without resizing to the size of the image.
+    """Steps 1 and 2 of ``refine``, with the same arguments.
 
     Returns:
         (H', W') float32; above 0.5 is foreground.
@@ -64,7 +65,7 @@ def at_input_size(
     from PIL import Image
 
     check_refiner(refiner)
-    if not scores.gt(0.5).any():  # interpolation exceeds no patch
+    if not scores.gt(0.5).any():  # interpolation never exceeds its inputs
         return scores.new_zeros(input_size)
     upsampled = resize(scores, input_size)
     if refiner == "none" or not upsampled.gt(0.5).any():
@@ -77,19 +78,19 @@ def at_input_size(
         return rooted(guided_filter(guide, upsampled, step=GUIDED_STEP), upsampled)
     from .crf import dense_crf
 
-    # On the CPU where the device has no float64 or sparse matrices (Apple's).
+    # mps has neither float64 nor sparse matrices.
     device = "cpu" if guide.device.type == "mps" else guide.device
     return dense_crf(guide.to(device), upsampled.to(device) > 0.5).float()
 
 
 def rooted(refined: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
-    """Drop the connected components of a refined mask that do not overlap the unrefined mask.
+    """Remove connected components of the refined mask that do not overlap the unrefined mask.
 
-    They are specks beside the object that have its colour.
+    Such components are specks of the object's colour beside it.
 
     Args:
         refined: (H, W) float32 in 0..1; above 0.5 is foreground.
-        plain: (H, W) float32, the scores that were refined.
+        plain: (H, W) float32, the scores before refinement.
 
     Returns:
         (H, W) float32 on the same device.
@@ -98,11 +99,11 @@ def rooted(refined: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
     import torch
     from scipy.ndimage import label
 
-    pieces, count = label((refined > 0.5).cpu().numpy())
-    kept = np.zeros(count + 1, dtype=bool)
-    kept[pieces[(plain > 0.5).cpu().numpy()]] = True
-    kept[0] = True  # background stays as it is
-    return torch.where(torch.from_numpy(kept[pieces]).to(refined.device), refined, 0.0)
+    components, count = label((refined > 0.5).cpu().numpy())
+    overlaps = np.zeros(count + 1, dtype=bool)
+    overlaps[components[(plain > 0.5).cpu().numpy()]] = True
+    overlaps[0] = True  # background stays as it is
+    return torch.where(torch.from_numpy(overlaps[components]).to(refined.device), refined, 0.0)
 
 
 def compete(
@@ -111,15 +112,14 @@ def compete(
     confidences: Sequence[float],
     input_size: tuple[int, int],
 ) -> np.ndarray:
-    """Give every pixel to one class: where masks overlap, to the highest upsampled score.
+    """Label map of overlapping masks: each pixel gets the class of the highest upsampled score.
 
-    Equal scores (those of INSID3 are 0 or 1) go to the class of higher confidence, then to the
-    earlier one.
+    Of equal scores (INSID3's are 0 or 1) the class of higher confidence is taken, then the earlier.
 
     Args:
         masks: C ≥ 1 of (H, W) bool, from ``refine``.
-        scores: C of (h, w) float32 in 0..1, what the masks were made of.
-        confidences: C numbers.
+        scores: C of (h, w) float32 in 0..1, of which the masks were made.
+        confidences: C numbers in 0..1.
         input_size: (H', W') of the encoder's input.
 
     Returns:
@@ -146,15 +146,15 @@ def compete_inside(
     wholes: Sequence[int | None],
     input_size: tuple[int, int],
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """``compete`` if classes may be parts of others: parts of one whole compete inside it.
+    """``compete`` with classes that are parts of others: parts compete inside their whole only.
 
     Args:
-        masks, scores, confidences, input_size: of ``compete``.
+        masks, scores, confidences, input_size: as for ``compete``.
         wholes: for each class the index, from 0, of the class it is a part of, or None.
 
     Returns:
-        The label map, in which a part lies over its whole, and C of (H, W) bool: every class, with
-        its parts.
+        (H, W) label map in which a part replaces its whole, and C of (H, W) bool: every class
+        including its parts.
     """
     import numpy as np
 
@@ -179,7 +179,7 @@ def compete_inside(
 
 
 def resize(values: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
-    """Bilinear (h, w) → (H, W), aligned at pixel areas (not corners)."""
+    """Bilinear (h, w) → (H, W) float32, ``align_corners=False``."""
     import torch
 
     return torch.nn.functional.interpolate(

@@ -13,38 +13,41 @@ from scipy.ndimage import distance_transform_edt
 if TYPE_CHECKING:
     import torch
 
-_MAX_PAIRS = 1 << 26  # (band pixel, neighbour) pairs looked at; more makes the sampling coarser
-_CHUNK = 1 << 22
+_MAX_PAIRS = 1 << 26  # limit of (band pixel, neighbour) pairs; above it the lattice is made coarser
+_CHUNK = 1 << 22  # pairs that are computed at a time
 
 
 @dataclass(frozen=True)
 class CRFParams:
-    """The released code's values; widths in pixels are for a side of 512 and grow with it."""
+    """Parameters with the released code's values.
+
+    Widths are standard deviations of Gaussians, in pixels at a side of 512; they scale with it.
+    """
 
     band: int = 5
-    """Erosion and dilation radius in pixels, at every size."""
+    """Radius in pixels, at every image size, of the band around the boundary."""
     core_probability: float = 0.95
-    """Foreground probability of the core; the background's is 1 minus it, the band's 0.5."""
+    """Foreground probability inside the mask; outside 1 minus it, in the band 0.5."""
     spatial_weight: float = 3.0
     spatial_width: float = 4.0
     bilateral_weight: float = 20.0
     bilateral_width: float = 12.0
     colour_width: float = 0.03
-    """In units of colour 0..1."""
+    """Of the bilateral kernel, in RGB of 0..1."""
     iterations: int = 10
     samples_per_width: float = 3.0
-    """Bilateral neighbours lie on a lattice with this many steps per width; a step is never finer
-    than a pixel, so small images are computed exactly."""
+    """Bilateral neighbours are sampled on a lattice, so many per width but at most one a pixel:
+    small images are exact."""
 
 
 def dense_crf(
     image: torch.Tensor, mask: torch.Tensor, params: CRFParams = CRFParams()
 ) -> torch.Tensor:
-    """Redraw the boundary of ``mask`` where colours change; only the band around it may change.
+    """Move the boundary of ``mask`` to edges of colour, within a band around it.
 
-    Mean field of a fully connected Potts model. Messages are weighted means over the neighbours
-    (kernels normalised per pixel, the pixel itself left out). The spatial kernel is a plain blur;
-    the bilateral one is a sparse matrix between band pixels, made once, since the core is fixed.
+    Mean-field inference of a fully connected Potts model; the pixels outside the band are fixed.
+    Kernels are normalised for each pixel and exclude it. The spatial kernel is a blur; the
+    bilateral one a sparse matrix between band pixels, computed once.
 
     Args:
         image: (H, W, 3) float32 in 0..1.
@@ -63,9 +66,9 @@ def dense_crf(
     band = torch.from_numpy(band_np).to(image.device)
     scale = math.sqrt(inside.size) / 512
 
-    # Potts with two labels: logit_i = Σ_j w_ij v_j with v = 2·probability - 1. The band's unary is
-    # even and drops out; v starts at 0 there and never changes in the core.
-    # (float64: the blur's middle tap is taken out again, and may be nearly all of it)
+    # Potts with two labels: logit_i = Σ_j w_ij v_j with v = 2·probability - 1. In the band the
+    # unary term is 0 (probability 0.5) and v starts at 0; outside v is constant.
+    # float64, because subtracting the blur's middle tap may cancel most digits.
     v = torch.where(mask, 1.0, -1.0).double() * (2 * params.core_probability - 1)
     v[band] = 0
     width = params.bilateral_width * scale
@@ -81,7 +84,7 @@ def dense_crf(
 
 
 def boundary_band(mask: np.ndarray, radius: int) -> np.ndarray:
-    """(H, W) bool: within ``radius`` of the other side (disc dilation minus disc erosion)."""
+    """(H, W) bool: pixels within ``radius`` of the boundary (disc dilation minus disc erosion)."""
     if mask.all() or not mask.any():
         return np.zeros_like(mask)
     band: np.ndarray = np.maximum(distance_transform_edt(mask), distance_transform_edt(~mask))
@@ -89,7 +92,7 @@ def boundary_band(mask: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _gaussian(width: float) -> torch.Tensor:
-    """(2r+1,) float64 unnormalised Gaussian, 1 in the middle, r = 3 widths."""
+    """(2r+1,) float64 Gaussian, not normalised, 1 in the middle; r = 3 widths."""
     import torch
 
     reach = max(1, math.ceil(3 * width))
@@ -110,11 +113,18 @@ def _blur(values: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
 def _bilateral(
     image: torch.Tensor, band: torch.Tensor, core: torch.Tensor, width: float, params: CRFParams
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The normalised bilateral kernel from all pixels to the M band pixels.
+    """The normalised bilateral kernel of the M band pixels.
+
+    Args:
+        image: (H, W, 3) float32 in 0..1.
+        band: (H, W) bool.
+        core: (H, W) float32, v outside the band, 0 in it.
+        width: spatial width in pixels.
+        params: colour width and sampling.
 
     Returns:
-        ``(weights, share)``: sparse (M, M) weights between band pixels, and (M,) the sum of the
-        fixed ``core`` values (0 in the band) already weighted.
+        ``(weights, share)``: sparse (M, M) float32 weights between band pixels, and (M,) float32
+        weighted sum of ``core``.
     """
     import torch
 
@@ -144,13 +154,13 @@ def _bilateral(
         kernel = exponent.exp() * valid
         kernel /= kernel.sum(dim=1, keepdim=True).clamp_min(1e-12)
         share[chunk] = (kernel * fixed.take(flat)).sum(dim=1)
-        # Weights under 1e-6 of the total cannot move a decision and would only cost memory.
+        # Weights below 1e-6 of the total do not change a decision; they are dropped for memory.
         other = number.take(flat)
-        kept = (other >= 0) & (kernel > 1e-6)
-        lengths[chunk] = kept.sum(dim=1)
-        targets.append(other[kept])
-        values.append(kernel[kept])
-    # Offsets ascend in raster order, as band pixels are numbered: rows come out sorted.
+        near = (other >= 0) & (kernel > 1e-6)
+        lengths[chunk] = near.sum(dim=1)
+        targets.append(other[near])
+        values.append(kernel[near])
+    # Offsets and band pixels are both in raster order, so the columns of each row are sorted.
     starts = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
@@ -161,7 +171,7 @@ def _bilateral(
 
 
 def _lattice(width: float, samples_per_width: float, pixels: int) -> torch.Tensor:
-    """(n, 2) int64 (dy, dx) within 3 widths, without (0, 0), thinned to the pair budget."""
+    """(n, 2) int64 (dy, dx) within 3 widths, without (0, 0), coarser if over _MAX_PAIRS."""
     import torch
 
     reach = max(1, math.ceil(3 * width))

@@ -1,4 +1,4 @@
-"""What is remembered of a clip: annotated frames, the last ones, and a few that were sure."""
+"""Memory of a clip: annotated frames, the last frames, and a few reliable, dissimilar frames."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ if TYPE_CHECKING:
     from ..segmenter import Segmenter
 
 Numbers = Mapping[str, Sequence[int]]
-"""Which frames are remembered as what: all that it takes to build a memory again."""
+"""Kind, ``recent`` or ``diverse`` → frame numbers; enough to rebuild a memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """One frame whose objects are known, or believed to be."""
+    """One frame with the labels of its patches, annotated or predicted."""
 
     number: int
+    """Of the frame, from 0."""
     encoded: PatchFeatures
     labels: torch.Tensor
-    """(K, N) float32 in 0..1: the share of every patch that is of the k-th object."""
+    """(K, N) float32 in 0..1: share of each patch that the k-th object covers."""
 
     def descriptor(self) -> torch.Tensor:
-        """(D,) unit: the mean of the objects' features, to tell frames apart by their looks."""
+        """(D,) float32, unit length: mean of the objects' debiased features, to compare frames."""
         import torch
 
         weight = self.labels.sum(dim=0)
@@ -38,12 +39,13 @@ class Known:
 
 
 class Memory:
-    """Bounded, whatever the length of the clip.
+    """Frames that later frames are segmented from; its size does not depend on the clip's length.
 
     Args:
-        annotated: kept for good.
-        recent: how many of the last frames are kept, sure or not.
-        diverse: how many sure frames that look least like each other and like the annotated.
+        annotated: frames that stay.
+        recent: number of last frames to hold.
+        diverse: number of reliable frames to hold, those least similar to each other and to the
+            annotated ones.
     """
 
     def __init__(self, annotated: Sequence[Known], recent: int, diverse: int) -> None:
@@ -53,19 +55,19 @@ class Memory:
         self._sizes = recent, diverse
 
     def add(self, frame: Known, sure: bool) -> None:
-        """The next frame of the pass."""
+        """Add the next frame; ``sure``: reliable enough for ``diverse``."""
         recent, diverse = self._sizes
         self.recent = [*self.recent, frame][-recent:] if recent else []
         if sure:
             self.diverse = self._farthest([*self.diverse, frame], diverse)
 
     def numbers(self) -> dict[str, list[int]]:
-        """See ``Numbers``."""
+        """The numbers of the recent and diverse frames."""
         kinds = {"recent": self.recent, "diverse": self.diverse}
         return {kind: [frame.number for frame in frames] for kind, frames in kinds.items()}
 
     def restore(self, numbers: Numbers, know: Callable[[int], Known]) -> None:
-        """As it was when ``numbers`` was said; ``know`` makes a frame again."""
+        """Rebuild the memory from ``numbers()``; ``know`` makes the frame of a number."""
         frames = {
             number: know(number) for number in sorted({n for k in numbers.values() for n in k})
         }
@@ -74,7 +76,7 @@ class Memory:
         )
 
     def _farthest(self, frames: list[Known], count: int) -> list[Known]:
-        """At most so many: the one that is most like another, or like an annotated one, goes."""
+        """At most ``count``; the frame most similar to another or an annotated one is removed."""
         import torch
 
         if len(frames) <= count:
@@ -82,26 +84,26 @@ class Memory:
         looks = torch.stack([f.descriptor() for f in (*frames, *self.annotated)]).cpu()
         alike = looks[: len(frames)] @ looks.T
         alike[torch.arange(len(frames)), torch.arange(len(frames))] = -1
-        # Of two that are most like each other the later one goes.
+        # Of the two most similar frames the later one is removed.
         worst = int(torch.argmax(alike.amax(dim=1) + 1e-6 * torch.arange(len(frames))))
         return [f for k, f in enumerate(frames) if k != worst][-count:] if count else []
 
 
-def taught(
+def extend_segmenter(
     segmenter: Segmenter,
     frames: Sequence[tuple[PatchFeatures, Mapping[str, torch.Tensor]]],
     pure: float,
 ) -> Segmenter:
-    """A copy of a segmenter that also knows what was found in further images.
+    """A copy of a segmenter, fitted to its references and to further images with predicted labels.
 
-    A method that can ``extend`` its models takes the patches that are of one kind; for others
-    every image becomes a reference.
+    A method with ``extend`` gets the patches that are covered almost fully or hardly at all; for
+    other methods every image becomes a reference.
 
     Args:
-        segmenter: fitted; it stays as it is.
-        frames: each an image and label → (N,) float32 in 0..1, the share of every patch that
-            shows it.
-        pure: 0.5..1, the share from which a patch is of one kind.
+        segmenter: fitted; it is not changed.
+        frames: for each image its features and label → (N,) float32 in 0..1, share of each patch
+            that the label covers.
+        pure: 0.5..1; patches with a share of ``pure`` or more, or 1 - ``pure`` or less, are used.
 
     Raises:
         LikewiseError: if there is no reference yet.

@@ -15,7 +15,7 @@ from ..features.patch_features import PatchFeatures
 from ..methods import get_method
 from ..refine import compete, refine
 from .label_propagation import carry, neighbourhood
-from .memory import Known, Memory, Numbers, taught
+from .memory import Known, Memory, Numbers, extend_segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,9 +63,9 @@ class Params:
         for name in ("radius", "temperature"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise LikewiseError(f"{name} {getattr(self, name)} must be a number above 0.")
-        for name, least in (("recent", 0), ("neighbours", 1), ("diverse", 0)):
-            if getattr(self, name) < least:
-                raise LikewiseError(f"{name} {getattr(self, name)} must be {least} or more.")
+        for name, minimum in (("recent", 0), ("neighbours", 1), ("diverse", 0)):
+            if getattr(self, name) < minimum:
+                raise LikewiseError(f"{name} {getattr(self, name)} must be {minimum} or more.")
         if self.every < 1:
             raise LikewiseError(f"every {self.every} must be 1 or more.")
 
@@ -113,8 +113,8 @@ class Tracker:
         """Forget everything but the annotated frames."""
         p = self.params
         self._memory = Memory(self._annotated, p.recent, p.diverse)
-        self._taught: tuple[int, ...] = ()
-        self._pupil = self.segmenter
+        self._extended_with: tuple[int, ...] = ()
+        self._extended = self.segmenter
 
     def restore(self, numbers: Numbers, know: Callable[[int], Known]) -> None:
         """Go on from what ``remembered`` said."""
@@ -144,7 +144,7 @@ class Tracker:
 
         p, memory = self.params, self._memory
         self._learn()
-        found = list(self._pupil.score_encoded(encoded).values())
+        found = list(self._extended.score_encoded(encoded).values())
         own = torch.stack([scores.on(encoded.grid) for scores in found])
         carried = carry(
             *(encoded, memory.annotated, memory.recent, self._window),
@@ -189,11 +189,11 @@ class Tracker:
         """Make the sure frames references of the method, where they changed."""
         frames = self._memory.diverse
         numbers = tuple(frame.number for frame in frames)
-        if numbers != self._taught:
-            self._taught = numbers
+        if numbers != self._extended_with:
+            self._extended_with = numbers
             names = self.segmenter.fitted().labels
             found = [(f.encoded, dict(zip(names, f.labels, strict=True))) for f in frames]
-            self._pupil = taught(self.segmenter, found, self.params.pure)
+            self._extended = extend_segmenter(self.segmenter, found, self.params.pure)
 
 
 def shares(label_map: LabelMap, count: int, encoded: PatchFeatures) -> torch.Tensor:

@@ -9,5 +9,5 @@ from replicas import FEWER
 
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, count in FEWER.items():
-        monkeypatch.setattr(f"likewise.lab.evaluation.datasets.{module}.EPISODES", count)
+    for name, count in FEWER.items():
+        monkeypatch.setattr(f"likewise.lab.evaluation.datasets.{name}", count)

@@ -17,10 +17,9 @@ from PIL import Image
 from helpers import refusal
 from likewise.io.images import read_image
 from likewise.lab.evaluation import benchmark as blocks
-from likewise.lab.evaluation.ablations import ABLATIONS
 from likewise.lab.evaluation.benchmark import Shard, choose_numbers
 from likewise.lab.evaluation.benchmark_report import bars
-from likewise.lab.evaluation.benchmark_run import Options
+from likewise.lab.evaluation.benchmark_run import ABLATIONS, Options
 from likewise.lab.evaluation.datasets import BENCHMARKS, get_benchmark, make_manifest
 from likewise.lab.evaluation.datasets.pickles import read_object_array, read_pickle
 from likewise.lab.evaluation.figures import figures

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from likewise.lab.evaluation.contours import contour_f
+from likewise.lab.evaluation.metrics import contour_f
 from likewise.segmenter import Segmenter
 from scenes import run, sandbox
 
@@ -78,7 +78,7 @@ def test_davis_videos(tmp_path: Path) -> None:
 
 
 def test_suim_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("likewise.lab.evaluation.datasets.suim.CLASSES", tuple(SUIM))
+    monkeypatch.setattr("likewise.lab.evaluation.datasets.folders.SUIM_CLASSES", tuple(SUIM))
     lay_out_suim(tmp_path / "data")
     with sandbox(tmp_path):
         ran = run(["benchmark", "suim", "--size", "144", "--episodes", "6", "--json"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from likewise.lab.evaluation.contours import contour, contour_f
 from likewise.lab.evaluation.figures import figures
+from likewise.lab.evaluation.metrics import contour, contour_f
 from likewise.lab.evaluation.tasks import correct_keypoints
 
 

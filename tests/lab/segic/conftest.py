@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from likewise.lab.segic.data.photos import Photos
+from likewise.lab.segic.data.compose import Photos
 from pairs import seeded
 
 

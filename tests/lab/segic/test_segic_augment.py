@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from likewise.lab.segic.data.augment import (
-    LEAST,
+    MIN_SHARE,
     PADDING,
     View,
     degrade,
@@ -22,8 +22,7 @@ from likewise.lab.segic.data.augment import (
     random_crop,
     whole,
 )
-from likewise.lab.segic.data.compose import Pasting, compose
-from likewise.lab.segic.data.photos import Photos
+from likewise.lab.segic.data.compose import Pasting, Photos, compose
 from likewise.lab.segic.data.stamps import TUXPAINT, Stamps, class_names
 from pairs import BLUE, GREEN, RED, SIZE, agree, check, cut_out, is_red, seeded, write_stamps
 
@@ -56,7 +55,7 @@ def test_what_is_marked_moves_with_the_picture(look) -> None:
         if seed % 2:
             seen = flip(seen)
         assert seen.image.shape == (SIZE, SIZE, 3)
-        assert seen.mask.mean() >= LEAST
+        assert seen.mask.mean() >= MIN_SHARE
         assert agree(seen.mask, is_red(seen.image)) > 0.75
         green = (seen.image[..., 1] > 1.5 * seen.image[..., 0].astype(int)) & seen.valid
         assert agree(seen.others.any(axis=0), green) > 0.6 or green.sum() < 60
@@ -235,6 +234,6 @@ def test_real_stamps(photos: Photos) -> None:
         pair = source.sample(seeded(seed), 160)
         check(pair, 160)
         shares.append(pair.target_mask.mean())
-    assert min(shares) >= LEAST
+    assert min(shares) >= MIN_SHARE
     kinds = Stamps(TUXPAINT / "animals", photos, by_folder=("birds", "fish"))
     assert set(kinds.classes) == {"birds", "fish"}

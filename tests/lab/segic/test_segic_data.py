@@ -17,11 +17,10 @@ from PIL import Image
 from helpers import refusal
 from likewise.lab.segic.data.augment import PADDING
 from likewise.lab.segic.data.coco import Coco
+from likewise.lab.segic.data.compose import Photos
 from likewise.lab.segic.data.folders import read_folder, read_sets
-from likewise.lab.segic.data.kept import ReadCache
-from likewise.lab.segic.data.marked import Augmentation
+from likewise.lab.segic.data.marked import Augmentation, ReadCache
 from likewise.lab.segic.data.pairs import Mixture, Source, TrainingPair, grid
-from likewise.lab.segic.data.photos import Photos
 from likewise.lab.segic.data.stamps import Stamps
 from pairs import GREEN, GREY, RED, SIZE, agree, check, is_red, seeded, write_stamps
 
@@ -86,7 +85,7 @@ def test_the_two_pictures_of_a_pair_differ(tmp_path: Path) -> None:
 
 def test_pieces_of_a_value_are_objects(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "set")
-    pieces, values = (open_folder(folder, entities=e) for e in ("pieces", "values"))
+    pieces, values = (open_folder(folder, entities=e) for e in ("components", "values"))
     whole_areas, halves = [], []
     for seed in range(40):
         for source, areas in ((values, whole_areas), (pieces, halves)):
@@ -316,7 +315,7 @@ def make_mixture(folder: Path, photos: Photos) -> Mixture:
     sources: list[Source] = [
         Stamps(write_stamps(folder / "stamps"), photos, length=10),
         open_folder(write_folder(folder / "set"), augmentation=Augmentation(wear=0.5)),
-        open_folder(folder / "set", entities="pieces"),
+        open_folder(folder / "set", entities="components"),
     ]
     return Mixture(sources, SIZE)
 

@@ -22,11 +22,11 @@ from likewise import Reference, SegICParams, Segmenter
 from likewise.errors import LikewiseError
 from likewise.lab.segic.data.pairs import Mixture, TrainingPair
 from likewise.lab.segic.data.sources import KINDS, open_data
+from likewise.lab.segic.training.batches import batches, order
 from likewise.lab.segic.training.config import Config, Validation, read_config, shape_of
-from likewise.lab.segic.training.curve import HistoryRow
-from likewise.lab.segic.training.feed import feed, order
+from likewise.lab.segic.training.dry_run import dry_run_report
+from likewise.lab.segic.training.history import HistoryRow
 from likewise.lab.segic.training.processes import Processes
-from likewise.lab.segic.training.rehearsal import rehearse
 from likewise.lab.segic.training.samples import SamplePool, Samples, encode_pairs
 from likewise.lab.segic.training.step import Mixed, ask, covered
 from likewise.lab.segic.training.train import Trainer, chances, open_encoder, train
@@ -339,10 +339,10 @@ def test_new_pairs_leave_nothing_on_disk(
 def test_new_pairs_are_the_same_in_workers(here: Path, workers: int) -> None:
     config = replace(read_config(here / "config.toml"), pairs=0, steps=3, workers=workers)
     encoder, draw = open_encoder(config, ALONE), open_data(config, SIZE).pair
-    batches = list(feed(config, draw, encoder, 1, slice(0, 2)))
-    assert len(batches) == 2
+    found = list(batches(config, draw, encoder, 1, slice(0, 2)))
+    assert len(found) == 2
     expected = encode_pairs(encoder, [draw(0, 8), draw(0, 9)])
-    assert torch.equal(batches[1].features, expected.features)
+    assert torch.equal(found[1].features, expected.features)
 
 
 def broken(_: int, number: int) -> TrainingPair:
@@ -352,7 +352,7 @@ def broken(_: int, number: int) -> TrainingPair:
 def test_an_error_of_a_worker_stays_one_sentence(here: Path) -> None:
     config = replace(read_config(here / "config.toml"), pairs=0, workers=1)
     encoder = open_encoder(config, ALONE)
-    assert refusal(list, feed(config, broken, encoder, 0, slice(0, 4))) == "picture 0 is gone."
+    assert refusal(list, batches(config, broken, encoder, 0, slice(0, 4))) == "picture 0 is gone."
 
 
 # Going on
@@ -441,7 +441,7 @@ def test_a_dry_run_keeps_only_a_picture(here: Path) -> None:
     config = read_config(here / "config.toml")
     encoder, draw = open_encoder(config, ALONE), open_data(config, SIZE).pair
     config.path("run").mkdir()
-    found = rehearse(config, encoder, draw, ALONE)
+    found = dry_run_report(config, encoder, draw, ALONE)
     assert [p.name for p in config.path("run").iterdir()] == ["pairs.jpg"]
     assert found["parameters"]["trained"] == sum(
         p.numel() for p in Trainer(config, encoder, ALONE).state.decoder.parameters()

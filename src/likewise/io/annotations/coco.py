@@ -24,7 +24,7 @@ from .shapes import (
     path_parts,
 )
 
-LEAST_SCORE = 0.5
+MIN_SCORE = 0.5
 """Results below are left out: a detector lists everything that it can imagine."""
 
 
@@ -74,13 +74,13 @@ def read_results(content: list[Any], file: Path, image: Path, size: Size) -> lis
     sure = [r for r in content if not _unsure(r)]
     if len(sure) < len(content):
         left = len(content) - len(sure)
-        note(file, f"{left} results with a score below {LEAST_SCORE} are left out.")
+        note(file, f"{left} results with a score below {MIN_SCORE} are left out.")
     return collect("result", sure, partial(_annotation, of, {}, size))
 
 
 def _unsure(result: Any) -> bool:
     score = result.get("score") if isinstance(result, Mapping) else None
-    return isinstance(score, int | float) and score < LEAST_SCORE
+    return isinstance(score, int | float) and score < MIN_SCORE
 
 
 def _file_name(entry: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Running a benchmark in blocks of episodes that a crash, or another machine, does not undo."""
+"""Running a benchmark in blocks of episodes: unit of resuming and of shards."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ...io.files import write_json
 from .tasks import BenchmarkTask, Record
 
 BLOCK = 32
-"""Episodes that are kept, and given to a shard, together: what is encoded beside what does not hang
-on how the work is divided, so that no last bit does."""
+"""Episodes of a block. The blocks do not depend on the number of shards, so that images are always
+encoded in the same batches and results are equal to the last bit."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Shard:
 
 
 def choose_numbers(total: int, limit: int | None) -> list[int]:
-    """The episodes to run: all, or so many spread evenly over the list (and so over the folds)."""
+    """Numbers of the episodes to run: all, or ``limit`` of them, evenly spaced in the list."""
     if limit is None or limit >= total:
         return list(range(total))
     if limit < 1:
@@ -51,13 +51,13 @@ def choose_numbers(total: int, limit: int | None) -> list[int]:
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
-    """16 hex digits of everything that a result depends on."""
+    """16 hex digits of the settings, which must hold all that a result depends on."""
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def code_digest() -> str:
-    """16 hex digits of this package's Python files, so that no run goes on with other code."""
+    """16 hex digits of this package's Python files: a run is not resumed with other code."""
     digest, package = hashlib.sha256(), Path(__file__).resolve().parents[2]
     for file in sorted(package.rglob("*.py")):
         digest.update(f"{file.relative_to(package).as_posix()}\n".encode() + file.read_bytes())
@@ -72,15 +72,18 @@ def run_blocks(
     shard: Shard,
     advance: Callable[[int], None],
 ) -> tuple[list[Record], float]:
-    """Records of a shard's blocks, and the seconds that they took; what is on disk is not run.
+    """Run the blocks of a shard; blocks on disk are read instead.
 
     Args:
-        task: what runs them.
-        numbers: of all shards.
+        task: runs the episodes.
+        numbers: of the episodes of all shards.
         folder: gets a file for each block.
         run: from ``fingerprint``.
         shard: whose blocks to run.
         advance: called with the number of episodes after each block.
+
+    Returns:
+        Records of the episodes, and the seconds that all blocks took.
 
     Raises:
         LikewiseError: if the folder holds blocks of another run, or as for ``BenchmarkTask.run``.
@@ -114,7 +117,7 @@ def run_blocks(
 
 
 def _read_block(file: Path, run: str) -> dict[str, Any] | None:
-    """None where it is still to be run."""
+    """A block on disk; None if there is none."""
     if not file.exists():
         return None
     try:

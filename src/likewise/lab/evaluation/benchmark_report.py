@@ -1,4 +1,4 @@
-"""The report of a benchmark: what was found beside what was published."""
+"""The report of a benchmark: measured and published figures."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def make_benchmark_report(
     what: Mapping[str, Any],
     seconds: float,
 ) -> dict[str, Any]:
-    """Figures, papers, and everything that it takes to tell two runs apart.
+    """Figures of a run, published figures, and the settings of the run.
 
     Args:
-        benchmark: what was run.
+        benchmark: which.
         records: of all its episodes, or of one shard.
         what: ``run``, ``settings``, ``manifest``, ``protocol``, ``numbers`` (of episodes of the
             whole run), ``total`` (of the manifest), ``shards``, ``machines``.
-        seconds: that the episodes took, without loading the backbone.
+        seconds: of all episodes, without loading the backbone.
     """
     found = figures(records)
     shots = int(what["protocol"].get("shots", 1))
@@ -58,7 +58,8 @@ def merge_reports(files: Sequence[Path]) -> dict[str, Any]:
     """One report from those of all shards.
 
     Raises:
-        LikewiseError: if a file is none, they are not of one run, or episodes are missing or twice.
+        LikewiseError: if a file is no report, the reports are of different runs, or an episode is
+            missing or there twice.
     """
     reports = [_read_report(file) for file in files]
     first = reports[0]
@@ -77,8 +78,8 @@ def merge_reports(files: Sequence[Path]) -> dict[str, Any]:
             f"of the run's {len(first['numbers'])} episodes the reports lack {missing} and hold "
             f"{twice} twice: give the report of each shard once."
         )
-    kept = ("run", "settings", "manifest", "protocol", "numbers", "total")
-    what = {name: first[name] for name in kept}
+    names = ("run", "settings", "manifest", "protocol", "numbers", "total")
+    what = {name: first[name] for name in names}
     what["shards"] = [shard for report in reports for shard in report["shards"]]
     what["machines"] = [machine for report in reports for machine in report["machines"]]
     seconds = sum(float(report["seconds"]) for report in reports)
@@ -119,7 +120,7 @@ def write_report(folder: Path, report: Mapping[str, Any]) -> Path:
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The table for people."""
+    """The report as Markdown."""
     settings, headline = report["settings"], report["headline"]
     measures = list(report["mean"])
     params = "".join(f", {name} {value}" for name, value in settings["params"].items())
@@ -158,7 +159,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def warnings(report: Mapping[str, Any]) -> list[str]:
-    """What makes the figures other than those of the protocol."""
+    """Markdown lines that say in what the run differs from the protocol; none if it does not."""
     said = []
     if len(report["numbers"]) < report["total"]:
         said.append(
@@ -174,7 +175,7 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Lines of a Markdown table; numbers with two places."""
+    """Lines of a Markdown table; floats with two decimals."""
     cells = [[f"{v:.2f}" if isinstance(v, float) else str(v) for v in row] for row in rows]
     wide = [max(len(line[k]) for line in [list(head), *cells]) for k in range(len(head))]
 
@@ -209,7 +210,7 @@ def bars(report: Mapping[str, Any]) -> RGB:
 
 
 def describe_machine(device: str) -> dict[str, Any]:
-    """What the run is timed on."""
+    """Device, processor, cores, threads and system of the timings."""
     import torch
 
     return {
@@ -222,7 +223,7 @@ def describe_machine(device: str) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Of the checkout that this code runs from, with + if it was changed; None without one."""
+    """Hash of the checkout's commit, with + if files were changed; None without a checkout."""
     root = Path(__file__).resolve().parents[4]
     if not (root / ".git").exists():
         return None
@@ -238,7 +239,7 @@ def commit() -> str | None:
 
 
 def _brief(value: Any) -> str:
-    """Of a long list only how long it is; the manifest has all of it."""
+    """Text of a value; of lists over 8 entries the length only."""
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) if len(value) <= 8 else str(len(value))
     return str(value)

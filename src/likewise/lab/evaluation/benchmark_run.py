@@ -14,7 +14,6 @@ from ...methods import make_params
 from ...refine import check_refiner
 from ...run.jobs import check_outputs
 from ...segmenter import Segmenter
-from .ablations import get_ablation
 from .benchmark import Shard, choose_numbers, code_digest, fingerprint, run_blocks
 from .benchmark_report import (
     commit,
@@ -32,10 +31,55 @@ from .report import describe
 from .stopwatch import Stopwatch
 from .tasks import BenchmarkTask
 
+Change = Mapping[str, Any]
+"""Options of ``likewise benchmark`` to replace; ``set``: settings of the method."""
+
+ABLATIONS: Mapping[str, Mapping[str, Change]] = {
+    "debias": {"on": {}, "off": {"svd_components": 0}},
+    "rank": {
+        f"{share:g}": {"svd_components": share} for share in (0.02, 0.05, 0.1, 0.25, 0.5, 0.75)
+    },
+    "tau": {f"{tau:g}": {"set": {"tau": tau}} for tau in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)},
+    "alpha": {
+        f"{alpha:g}": {"method": "insid3", "set": {"alpha": alpha}}
+        for alpha in (0.0, 0.1, 0.2, 0.3, 0.4)
+    },
+    # FoRIS, from matching alone to all of it.
+    "foris": {
+        "matching": {
+            "method": "foris",
+            "set": {"vote_weight": 0.0, "prior_weight": 0.0, "reward": 0.0, "reduction": 0.0}
+            | {"disagreement_weight": 0.0, "ambiguity_weight": 0.0, "background_weight": 0.0},
+        },
+        "+ localisation": {
+            "method": "foris",
+            "set": {"reward": 0.0, "reduction": 0.0, "background_weight": 0.0}
+            | {"disagreement_weight": 0.0, "ambiguity_weight": 0.0},
+        },
+        "+ purification": {
+            "method": "foris",
+            "set": {"reward": 0.0, "reduction": 0.0}
+            | {"disagreement_weight": 0.0, "ambiguity_weight": 0.0},
+        },
+        "+ consolidation": {"method": "foris"},
+    },
+    "backbone": {name: {"backbone": name} for name in ("vits", "vitb", "vitl", "dinov2-vitl14")},
+    "size": {str(size): {"image_size": size} for size in (512, 768, 1024)},
+    "shots": {"1": {"shots": 1}, "5": {"shots": 5}},
+    "refine": {name: {"refine": name} for name in ("none", "guided", "crf")},
+}
+
+
+def get_ablation(name: str) -> Mapping[str, Change]:
+    """The variants of an ablation by name. Raises LikewiseError if there is none of that name."""
+    if name not in ABLATIONS:
+        raise LikewiseError(f"ablation {name!r} is unknown; use one of {', '.join(ABLATIONS)}.")
+    return ABLATIONS[name]
+
 
 @dataclass(frozen=True)
 class Options:
-    """Those of ``likewise benchmark``; an ablation replaces some."""
+    """Options of ``likewise benchmark``."""
 
     data_root: Path
     out: Path
@@ -55,16 +99,16 @@ class Options:
     dtype: str
     offline: bool
     progress: Callable[[int, str], AbstractContextManager[Callable[[str | None], None]]]
-    """Total and title → what to call after each episode."""
+    """Total and title → a context whose function is called after each episode."""
 
 
 def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, Any]:
     """Run one benchmark and write its report below ``o.out``.
 
     Args:
-        b: which.
+        b: the benchmark.
         o: the options.
-        variant: of an ablation: the folder that its report goes to.
+        variant: of an ablation; the name of the folder for its report.
 
     Returns:
         The report as ``json`` and as ``text`` (Markdown).
@@ -94,7 +138,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
         offline=o.offline,
     )
     segmenter = Segmenter(encoder, method=params, refiner="none")
-    _ = encoder.basis  # made or read now: it is no part of encoding the first image
+    _ = encoder.basis  # computed here, so that it is not timed with the first image
     settings = describe(segmenter, refine=o.refine, cache=o.cache)
     asked = {k: v for k, v in settings.items() if k not in ("versions", "device")}
     asked |= {"manifest": manifest.digest, "numbers": numbers, "code": code_digest()}
@@ -148,7 +192,7 @@ def run_ablation(b: Benchmark, o: Options, name: str) -> dict[str, Any]:
 
 
 def get_manifest(b: Benchmark, o: Options, folder: Path) -> BenchmarkManifest:
-    """The given one, that of an earlier run in the folder, or a new one, which is written there."""
+    """The manifest given, else that in the folder, else a new one, which is written there."""
     own = folder / f"manifest-{o.shots}-shot.json"
     file = o.manifest or own
     if o.manifest is None and not own.exists():

@@ -1,4 +1,4 @@
-"""Features on disk by content, so that every further run on the same images is quick."""
+"""Cache of features on disk, by the hash of the pixels and of all that encoding depends on."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .stopwatch import Stopwatch
 if TYPE_CHECKING:
     import torch
 
-LAYOUT = 1  # of the files; another number makes all of them anew
+LAYOUT = 1  # version of the files; files of other versions are not read
 
 
 class CachedEncoder(Encoder):
-    """An Encoder that keeps features on disk and takes the time of what it does.
+    """An Encoder that caches features on disk and measures its time.
 
-    Features are rounded to float16 also when they are made anew, so that the first run and every
-    later one give the same results. Debiasing is done afterwards: files serve every rank.
+    Features are rounded to float16 also when they are computed, so that the first run and all later
+    ones give equal results. Files hold original features, debiased after reading for any rank.
 
     Args:
         backbone: as for Encoder, as are ``options``.
-        keep: False computes everything, rounds nothing and touches no file of features.
+        keep: False: no rounding, and features are neither read nor written.
         watch: gets the seconds of ``encode`` (computed) and ``cached`` (read).
     """
 
@@ -44,10 +44,10 @@ class CachedEncoder(Encoder):
     ) -> None:
         self.keep = keep
         self.watch = watch or Stopwatch()
-        self._counted = True  # a part of a joined encoder counts no images: the whole does
+        self._counted = True  # False for parts of a joined encoder: the whole counts images
         super().__init__(backbone, **options)
         self.watch.device = self.device
-        # A fixed picture tells of everything that is done to images before the backbone.
+        # The hash of a preprocessed test image stands for the preprocessing.
         probe = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
         pixels = hashlib.sha256(self.preprocess([probe]).numpy().tobytes()).hexdigest()
         self._settings = (
@@ -69,8 +69,8 @@ class CachedEncoder(Encoder):
     ) -> Iterator[PatchFeatures]:
         """As ``Encoder.encode_many``: one ``PatchFeatures`` for each image, in order.
 
-        Of joined backbones each keeps its own features; an image of which one lacks them counts as
-        computed.
+        Joined backbones cache their features separately; an image counts as computed if one of them
+        has to compute it.
         """
         for batch in batched(images, batch_size or BATCH):
             if self.parts:
@@ -90,7 +90,7 @@ class CachedEncoder(Encoder):
                 yield from encoded
 
     def lacks(self, image: np.ndarray) -> bool:
-        """Whether (H, W, 3) uint8 pixels have to be encoded."""
+        """Whether (H, W, 3) uint8 pixels are not cached."""
         return not self.keep or not self._path(self.key(image)).is_file()
 
     def _count(self, **images: int) -> None:
@@ -123,8 +123,8 @@ class CachedEncoder(Encoder):
                 save_quietly(stored[key], self._path(key))
         for key, image in zip(keys, batch, strict=True):
             with self.watch.stage("encode" if key in missing else "cached", 0):
-                size, kept = (image.shape[0], image.shape[1]), stored[key]
-                encoded = self.restore(kept["features"], size, kept.get("colour"))
+                size, cached = (image.shape[0], image.shape[1]), stored[key]
+                encoded = self.restore(cached["features"], size, cached.get("colour"))
             yield encoded
 
     def key(self, image: np.ndarray) -> str:
@@ -137,7 +137,7 @@ class CachedEncoder(Encoder):
         return cache_folder() / "features" / key[:2] / f"{key}.safetensors"
 
     def _load(self, key: str) -> dict[str, torch.Tensor] | None:
-        """None where there is no file, or none that is whole."""
+        """Cached tensors; None if there is no file or it is damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""Two runs of the same episodes: what the second changes, and where."""
+"""Comparison of two runs of the same episodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .episodes import MaskedImage
 from .grid import CELL, cell, iou_text, marked_cell
 from .metrics import Counts, mean_miou, paired_intervals, set_miou
 
-SHOWN = 6  # best and worst differences in the grid, each
+SHOWN = 6  # rows of the grid for improvements, and for losses
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class EvaluationReport:
     file: Path
     report: Mapping[str, Any]
     episodes: Mapping[str, Mapping[str, Any]]
-    """By what was asked: set, class, references and target."""
+    """JSON of set, class, references and target, with a counter → entry of the episode."""
 
 
 def read_run(file: Path) -> EvaluationReport:
@@ -50,7 +50,7 @@ def read_run(file: Path) -> EvaluationReport:
         for e in report["episodes"]:
             refs = [[r["image"], r["mask"], r["value"]] for r in e["refs"]]
             key = json.dumps([e["set"], e["cls"], refs, e["tgt"]])
-            times[key] += 1  # lists may ask the same more than once
+            times[key] += 1  # an episode may be in a list more than once
             episodes[f"{key} {times[key]}"] = e
             counts_of(e), counts_of(e, "boundary_"), e["absent"], e["mask"]
     except (KeyError, TypeError) as error:
@@ -63,7 +63,7 @@ def read_run(file: Path) -> EvaluationReport:
 def pair(
     a: EvaluationReport, b: EvaluationReport
 ) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """The same episodes of both runs, without those whose concept is absent.
+    """Entries of the same episodes in both runs, without episodes of absent concepts.
 
     Raises:
         LikewiseError: if an episode of one is not in the other, or none is left.
@@ -82,7 +82,7 @@ def pair(
 
 
 def compare(a: EvaluationReport, b: EvaluationReport) -> dict[str, Any]:
-    """Paired difference second minus first, in points, with 95 % intervals.
+    """mIoU of the second run minus the first, in points, with paired 95 % intervals.
 
     Raises:
         LikewiseError: as for ``pair``.
@@ -118,7 +118,7 @@ def compare(a: EvaluationReport, b: EvaluationReport) -> dict[str, Any]:
 
 
 def comparison_text(result: Mapping[str, Any]) -> str:
-    """The table for people."""
+    """The comparison as a text table."""
     wide = max(24, *(len(name) for name in result["sets"]))
     lines = [
         f"A  {_title(result['first'])}",
@@ -146,11 +146,11 @@ def comparison_text(result: Mapping[str, Any]) -> str:
 
 
 def draw_grid(a: EvaluationReport, b: EvaluationReport, root: Path | None = None) -> RGB:
-    """The episodes that B improves most and those that it harms most, each at most ``SHOWN``.
+    """The ``SHOWN`` episodes of largest gains from A to B, and those of largest losses.
 
     Args:
         a: run with predicted masks.
-        b: likewise.
+        b: another.
         root: folder of the images; the one in the first report by default.
 
     Returns:
@@ -199,21 +199,21 @@ def _row(
 
 
 def counts_of(entry: Mapping[str, Any], kind: str = "") -> Counts:
-    """Of an episode of a report; ``kind`` "boundary_": those of its boundary."""
+    """Intersection and union of an entry; ``kind`` "boundary_": of the boundary."""
     numbers = entry[f"{kind}intersection"], entry[f"{kind}union"]
     return Counts(entry["set"], entry["cls"], *numbers)
 
 
 def _change(pair: Sequence[Mapping[str, Any]]) -> float:
-    """IoU of the second less that of the first, in points; nothing to find and found is none."""
+    """IoU of the second minus the first, in points; 100 if mask and truth are both empty."""
     first, second = (100.0 if e["iou"] is None else float(e["iou"]) for e in pair)
     return float(np.round(second - first, 9))
 
 
 def _what(run: EvaluationReport) -> dict[str, Any]:
     settings = run.report["settings"]
-    kept = ("method", "params", "refine", "backbone", "block", "rank", "input_size", "shots")
-    return {name: settings.get(name) for name in kept}
+    names = ("method", "params", "refine", "backbone", "block", "rank", "input_size", "shots")
+    return {name: settings.get(name) for name in names}
 
 
 def _title(what: Mapping[str, Any]) -> str:

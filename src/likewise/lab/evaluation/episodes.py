@@ -15,7 +15,7 @@ from ...io.text_files import read_json
 
 @dataclass(frozen=True)
 class RunLengths:
-    """A mask without a file: COCO's compressed run lengths."""
+    """A mask as COCO's compressed run lengths."""
 
     size: tuple[int, int]
     """(H, W)."""
@@ -24,24 +24,24 @@ class RunLengths:
 
 @dataclass(frozen=True)
 class MaskedImage:
-    """An image file and the mask in which ``value`` (None: see ``read_mask``) is the thing."""
+    """An image file and its mask, in which ``value`` is foreground (None: see ``read_mask``)."""
 
     image: Path
     mask: Path | RunLengths
     value: int | None
-    least: int | None = None
-    """Grey from which on a mask is foreground, instead of ``value``."""
+    min_value: int | None = None
+    """Grey value from which a pixel of the mask is foreground; then ``value`` is not used."""
     void: int | None = None
-    """Value of pixels that count neither way."""
+    """Value of pixels that are ignored."""
     box: tuple[int, int, int, int] | None = None
-    """Left, top, right and bottom (the last two excluded) of the part of both that is used."""
+    """Crop of image and mask: left, top, right and bottom in pixels, the last two excluded."""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """Find in ``target`` what ``reference_mask`` marks in ``reference``.
+    """One reference and one target of a class.
 
-    ``value`` is the value that means foreground in both masks; all others are background.
+    ``value`` is foreground in both masks; all other values are background.
     """
 
     dataset: str
@@ -51,13 +51,13 @@ class Episode:
     reference_mask: Path | RunLengths
     target: Path
     target_mask: Path | RunLengths | None
-    """None where ``absent``."""
+    """None if ``absent``."""
     absent: bool = False
-    """The target does not show the concept: nothing is to be found."""
+    """The target does not show the concept: the true mask is empty."""
     index: int = 0
-    """Place in the list, or in several one after the other, from 0."""
+    """From 0 in the list, or in all lists one after the other."""
     id: str = "0"
-    """What the list calls it; its place where it has no name."""
+    """Name in the list; default: its index."""
 
     def __str__(self) -> str:
         return f"episode {self.id} of {self.dataset}"
@@ -65,16 +65,16 @@ class Episode:
 
 @dataclass(frozen=True)
 class Trial:
-    """An episode with the references it is given, its own first."""
+    """An episode with its references; the first is its own."""
 
     episode: Episode
     references: tuple[MaskedImage, ...]
     target: MaskedImage | None = None
-    """Where the episode alone does not say how to read its target: a crop, void pixels."""
+    """How the target is read, if it has a crop or ignored pixels."""
 
     @property
     def asked(self) -> MaskedImage | None:
-        """The target with its truth; None where nothing is to be found in it."""
+        """The target with its true mask; None if the concept is absent."""
         e = self.episode
         if self.target is not None or e.target_mask is None:
             return self.target
@@ -142,16 +142,16 @@ def choose(
 ) -> list[Trial]:
     """The episodes to run, each with its references.
 
-    Further references come from the other episodes of the same set and class: their references
-    and targets, in the order of the list from this episode on, and around. The target itself and
-    images that are there already are left out, also under another file name.
+    Further references are references and targets of other episodes of the same set and class, in
+    the order of the list, starting after this episode and wrapping around. The target and images
+    already chosen are left out; images are compared by content.
 
     Args:
         episodes: the whole list.
         shots: references wanted; an episode with fewer gets what there is.
         only_full_shots: leave out episodes with fewer.
         exclude: sets to leave out.
-        limit: run so many, spread evenly over the list.
+        limit: number of episodes, evenly spaced in the list.
 
     Raises:
         LikewiseError: if a number is below 1, a set is unknown, a file of a further reference is
@@ -164,18 +164,18 @@ def choose(
     for name in exclude:
         if name not in names:
             raise LikewiseError(f"--exclude {name}: the episodes are of {', '.join(names)}.")
-    kept = [e for e in episodes if e.dataset not in exclude]
+    selected = [e for e in episodes if e.dataset not in exclude]
     digest = cache(_digest)
     if only_full_shots and shots > 1:
-        kept = [e for e in kept if len(_references(e, episodes, shots, digest)) == shots]
-    if not kept:
+        selected = [e for e in selected if len(_references(e, episodes, shots, digest)) == shots]
+    if not selected:
         raise LikewiseError(
             f"no episode is left to measure: of {len(episodes)} none has {shots} references and "
             "is not excluded."
         )
-    if limit is not None and limit < len(kept):
-        kept = [kept[i * len(kept) // limit] for i in range(limit)]
-    return [Trial(e, _references(e, episodes, shots, digest)) for e in kept]
+    if limit is not None and limit < len(selected):
+        selected = [selected[i * len(selected) // limit] for i in range(limit)]
+    return [Trial(e, _references(e, episodes, shots, digest)) for e in selected]
 
 
 def _references(
@@ -186,7 +186,7 @@ def _references(
         return tuple(chosen)
 
     def content(owner: Episode, path: Path) -> str:
-        """The same for every copy of a file."""
+        """Hash of the file: equal for copies."""
         try:
             return digest(path)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""From the records of a benchmark's episodes to its figures, with intervals."""
+"""Figures of a benchmark from the records of its episodes, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from .tasks import ALPHAS
 
 Weights = npt.NDArray[np.float64]
 Measure = Callable[[Weights], float]
-"""From how often each unit (episode, video, image) counts to a figure in points 0..100."""
+"""(U,) weights of the units (episode, video or image) → figure in points 0..100."""
 ROUNDS = 1000
+"""Of the bootstrap."""
 
 
 def figures(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Figures of every set (fold), their mean over sets, and 95 % intervals of that mean.
 
-    Intervals draw units with replacement within each set: episodes, or whole videos, whose frames
-    are much alike.
+    The bootstrap draws units with replacement within each set. A unit is an episode, or a whole
+    video, since its frames are not independent.
 
     Args:
         records: of ``BenchmarkTask``, in any order, at least one.
@@ -53,7 +54,7 @@ def figures(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _measures(records: Sequence[Mapping[str, Any]]) -> dict[str, Measure]:
-    """What can be measured on the records of one set; units are in order of their appearance."""
+    """Measures of the records of one set; units are numbered by first appearance."""
     units = {unit: k for k, unit in enumerate(dict.fromkeys(r["unit"] for r in records))}
     of = np.array([units[r["unit"]] for r in records])
     first = records[0]
@@ -78,7 +79,7 @@ def _measures(records: Sequence[Mapping[str, Any]]) -> dict[str, Measure]:
 
 
 def _iou(rows: Iterable[tuple[str, int, int]], of: npt.NDArray[np.int64]) -> Measure:
-    """Mean over classes of summed intersection over summed union; ``of``: the unit of each row."""
+    """mIoU: mean over classes of Σ intersection / Σ union; ``of``: unit of each row."""
     rows = list(rows)
     classes = {cls: k for k, cls in enumerate(dict.fromkeys(row[0] for row in rows))}
     cls = np.array([classes[row[0]] for row in rows])
@@ -102,7 +103,7 @@ def _ratio(
 def _over_objects(
     records: Sequence[Mapping[str, Any]], units: Mapping[str, int], place: int
 ) -> Measure:
-    """Mean over objects of the mean over their frames, as the official evaluation takes it."""
+    """Mean over objects of the mean over their frames, as in DAVIS's evaluation."""
     frames: dict[str, list[float]] = {}
     unit_of: dict[str, int] = {}
     for record in records:

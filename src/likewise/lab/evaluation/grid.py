@@ -1,4 +1,4 @@
-"""Pictures of episodes: what was shown, what was to be found, what was found."""
+"""Pictures of episodes: reference, true mask and prediction side by side."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .episodes import MaskedImage, Trial
 from .reading import read_marked
 
 CELL = (320, 240)  # width, height
-LONGEST = 40  # characters of a caption that a cell holds
+LONGEST = 40  # characters of a caption
 
 
 def cell(picture: RGB, caption: str) -> tuple[RGB, str]:
-    """The picture in the middle of a white cell, and as much of the caption as fits."""
+    """The picture centred in a white (CELL[1], CELL[0], 3) cell, and the caption, cut if long."""
     scale = min(CELL[0] / picture.shape[1], CELL[1] / picture.shape[0])
     size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
     sheet = Image.new("RGB", CELL, "white")
@@ -36,11 +36,11 @@ def trial_picture(
     """First reference, truth and prediction side by side.
 
     Args:
-        trial: whose it is.
+        trial: the trial.
         pixels: (H, W, 3) uint8, the target.
         mask: (H, W) bool, predicted.
         truth: (H, W) bool.
-        iou: in points, or None.
+        iou: in points 0..100; None if both masks are empty.
     """
     e = trial.episode
     row = [
@@ -52,5 +52,5 @@ def trial_picture(
 
 
 def iou_text(iou: float | None) -> str:
-    """What a caption says of an IoU in points."""
+    """Caption of an IoU in points; None: both masks are empty."""
     return "nothing there or found" if iou is None else f"IoU {iou:.1f}"

@@ -1,8 +1,8 @@
-"""Choose between runs on some sets and judge the choice on others: folds of whole sets.
+"""Cross-validation over sets: a run is chosen on some sets and evaluated on the others.
 
-A setting that is best on the sets it was chosen on says little about new ones. Here every set is
-judged by what was chosen without it, so that the mean is what the *way of choosing* is worth on new
-sets.
+The score of the best run on the sets it was chosen on is optimistic. Here each fold of sets is
+evaluated with the run that is best on the other folds, so that the mean estimates the score of the
+chosen run on new sets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .metrics import interval_over_sets, mean_miou, set_miou
 
 
 def folds_of(sets: Sequence[str], count: int) -> dict[str, int]:
-    """Set → fold 0..count-1, as even as possible; the same for the same names.
+    """Set → fold 0..count-1, of nearly equal sizes; depends on the names alone.
 
     Raises:
         LikewiseError: if there are fewer sets than folds, or fewer than two folds.
@@ -34,17 +34,17 @@ def folds_of(sets: Sequence[str], count: int) -> dict[str, int]:
 
 
 def leave_sets_out(runs: Sequence[EvaluationReport], count: int = 5) -> dict[str, Any]:
-    """Judge every fold of sets by the run that is best on the other sets, beside the first run.
+    """Evaluate each fold with the run that is best on the other folds, compared with the first run.
 
     Args:
         runs: reports of the same episodes; the first is what the others are compared with.
         count: of folds.
 
     Returns:
-        ``base``: mean of the first run over the sets; ``left_out``: mean of what was chosen in each
-        fold on its own sets; ``difference`` with its ``interval`` (sets are drawn with replacement,
-        and episodes within them); ``chosen``: the report of each fold; ``sets``: a row for each;
-        ``runs``: for each its mean over all sets, and the difference to the first with interval.
+        ``base``: mean mIoU of the first run over the sets; ``left_out``: mean mIoU of the chosen
+        runs, each on its own fold; ``difference`` with its 95 % ``interval`` (bootstrap over sets,
+        and over episodes within them); ``chosen``: the report of each fold; ``sets``: a row for
+        each set; ``runs``: for each its mean, and its difference from the first with interval.
 
     Raises:
         LikewiseError: if runs are not of the same episodes, or the folds do not suit the sets.
@@ -89,7 +89,7 @@ def leave_sets_out(runs: Sequence[EvaluationReport], count: int = 5) -> dict[str
 
 
 def leave_out_text(result: Mapping[str, Any]) -> str:
-    """The tables for people."""
+    """The result as text tables."""
     runs, rows = result["runs"], result["sets"]
     wide = max(24, *(len(run["report"]) for run in runs), *(len(name) for name in rows))
     lines = [f"{'report':{wide}} {'mean':>6} {'to first':>8}  95 % interval over sets"]

@@ -1,4 +1,4 @@
-"""Manifests: the episodes of a benchmark as one JSON file, to be kept, shared and run again."""
+"""Manifests: the episodes of a benchmark as one JSON file."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class BenchmarkManifest:
-    """What is asked, and how it was drawn."""
+    """The episodes of a benchmark and how they were drawn."""
 
     benchmark: str
     protocol: Mapping[str, Any]
-    """Seed, shots, folds, classes left out: everything the entries depend on besides the lists."""
+    """Seed, shots, folds, classes left out: all that the entries depend on besides ``sources``."""
     sources: Mapping[str, str]
     """List or annotation file below the data root → its sha256."""
     entries: Sequence[Entry]
-    """One for each episode; their fields depend on the benchmark's task."""
+    """One for each episode; the fields depend on the task."""
     references: Mapping[str, Sequence[Entry]] = field(default_factory=dict)
-    """Label → its references, where the episodes share them."""
+    """Label → its references, for tasks in which episodes share them."""
     format: int = FORMAT
 
     @cached_property
     def digest(self) -> str:
-        """64 hex digits of all that is asked; the order of classes counts, for it breaks ties."""
+        """64 hex digits of all fields; the order of classes counts, since it breaks ties."""
         return hashlib.sha256(_dumps(self.fields()).encode()).hexdigest()
 
     def fields(self) -> dict[str, Any]:
-        """Name → value, nothing copied."""
+        """Name → value, not copied."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 def save_manifest(path: Path, manifest: BenchmarkManifest) -> None:
-    """Write the file, one episode a line.
+    """Write the file with one line for each episode.
 
     Raises:
         WriteError: if it cannot be written.
@@ -57,10 +57,10 @@ def save_manifest(path: Path, manifest: BenchmarkManifest) -> None:
 
 
 def load_manifest(path: Path, benchmark: str) -> BenchmarkManifest:
-    """Read a file of ``save_manifest``.
+    """Read a file written by ``save_manifest``.
 
     Raises:
-        LikewiseError: if it cannot be read, is none, or one of another benchmark.
+        LikewiseError: if it cannot be read, is no manifest, or is of another benchmark.
     """
     try:
         manifest = BenchmarkManifest(**read_json(path))
@@ -85,7 +85,7 @@ def load_manifest(path: Path, benchmark: str) -> BenchmarkManifest:
 
 
 def check_sources(manifest: BenchmarkManifest, root: Path) -> None:
-    """Raises LikewiseError if a list that the manifest was made from is there, but is another."""
+    """Raises LikewiseError if a source exists with another sha256."""
     for name, expected in manifest.sources.items():
         if (root / name).is_file() and sha256(root / name) != expected:
             raise LikewiseError(
@@ -95,7 +95,7 @@ def check_sources(manifest: BenchmarkManifest, root: Path) -> None:
 
 
 def check_images(manifest: BenchmarkManifest, numbers: Sequence[int], root: Path) -> None:
-    """Raises LikewiseError if a file that these episodes need is not there, naming the first."""
+    """Raises LikewiseError, naming it, for the first missing file of these episodes."""
     needed = (files_of(manifest.entries[n], manifest.references) for n in numbers)
     for name in dict.fromkeys(name for files in needed for name in files):
         if not (root / name).is_file():
@@ -127,7 +127,7 @@ def files_of(entry: Entry, references: Mapping[str, Sequence[Entry]]) -> list[st
 
 
 def sha256(path: Path) -> str:
-    """64 hex digits of a file. Raises LikewiseError if it cannot be read."""
+    """sha256 of a file in 64 hex digits. Raises LikewiseError if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -141,16 +141,26 @@ def sha256(path: Path) -> str:
 
 
 def marked_entry(
-    image: Path, mask: Path | RunLengths, root: Path, *, value: int | None = None, **more: Any
+    image: Path,
+    mask: Path | RunLengths,
+    root: Path,
+    *,
+    value: int | None = None,
+    min_value: int | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
-    """A ``MaskedImage`` for a manifest: paths relative to the data root, only what is not None."""
+    """A ``MaskedImage`` for a manifest: paths relative to the data root, no entry that is None.
+
+    ``min_value`` is called ``least`` in the file.
+    """
     place: Any = asdict(mask) if isinstance(mask, RunLengths) else mask.relative_to(root).as_posix()
-    entry = {"image": image.relative_to(root).as_posix(), "mask": place, "value": value, **more}
+    entry = {"image": image.relative_to(root).as_posix(), "mask": place, "value": value}
+    entry |= {"least": min_value, **more}
     return {name: what for name, what in entry.items() if what is not None}
 
 
 def as_marked(entry: Entry, root: Path) -> MaskedImage:
-    """Read what ``marked_entry`` made."""
+    """Inverse of ``marked_entry``."""
     mask, box = entry["mask"], entry.get("box")
     return MaskedImage(
         root / entry["image"],
@@ -165,12 +175,12 @@ def as_marked(entry: Entry, root: Path) -> MaskedImage:
 
 
 def mask_entry(fold: str, cls: str, target: Entry, references: Sequence[Entry]) -> dict[str, Any]:
-    """An episode of the task ``masks``: find in the target what the references mark."""
+    """An episode of the task ``masks``."""
     return {"set": fold, "cls": cls, "tgt": target, "refs": list(references)}
 
 
 def as_trial(entry: Entry, index: int, root: Path) -> Trial:
-    """Read what ``mask_entry`` made."""
+    """Inverse of ``mask_entry``."""
     target = as_marked(entry["tgt"], root)
     references = tuple(as_marked(r, root) for r in entry["refs"])
     first = references[0]

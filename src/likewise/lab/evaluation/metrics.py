@@ -1,7 +1,8 @@
-"""mIoU as few-shot segmentation reports it, with bootstrap intervals over episodes."""
+"""mIoU, boundary IoU, contour F and AUROC, with bootstrap intervals over episodes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ class Counts:
 
     @property
     def iou(self) -> float | None:
-        """In points 0..100; None where there is nothing and nothing was found."""
+        """In points 0..100; None if prediction and truth are empty."""
         return 100 * self.intersection / self.union if self.union else None
 
 
@@ -36,15 +37,15 @@ def count(
 def boundary(mask: npt.NDArray[np.bool_], dilation: float = 0.02) -> npt.NDArray[np.bool_]:
     """Pixels of a mask that are close to its boundary (Boundary IoU, Cheng et al., CVPR 2021).
 
-    As in the released code: the mask without what is left of it after d erosions by a 3×3 square,
-    d = ``dilation`` of the image's diagonal and at least 1; outside of the image is background.
+    As in the released code: the mask minus the mask eroded d times by a 3×3 square; d is
+    ``dilation`` times the image's diagonal, at least 1. Outside of the image is background.
 
     Args:
         mask: (H, W) bool.
         dilation: share of the diagonal.
 
     Returns:
-        (H, W) bool, a part of ``mask``.
+        (H, W) bool, a subset of ``mask``.
     """
     from scipy.ndimage import minimum_filter
 
@@ -56,10 +57,45 @@ def boundary(mask: npt.NDArray[np.bool_], dilation: float = 0.02) -> npt.NDArray
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     depth = max(1, round(dilation * float(np.hypot(height, width))))
     inside = mask[box].view(np.uint8)
-    # Zeros around the mask's own box stand for the background there and outside of the image.
+    # The filter runs on the bounding box only; cval=0 is the background around it.
     eroded = minimum_filter(inside, size=2 * depth + 1, mode="constant", cval=0)
     band[box] = inside > eroded
     return band
+
+
+def contour(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(H, W) bool: pixels that differ from the one to the right, below, or below right.
+
+    As in DAVIS's evaluation; in the last row and column only the neighbour inside the image counts.
+    """
+    edges = np.zeros_like(mask)
+    edges[:, :-1] |= mask[:, :-1] != mask[:, 1:]
+    edges[:-1] |= mask[:-1] != mask[1:]
+    edges[:-1, :-1] |= mask[:-1, :-1] != mask[1:, 1:]
+    return edges
+
+
+def contour_f(
+    mask: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], tolerance: float = 0.008
+) -> float:
+    """F of DAVIS in points 0..100: harmonic mean of contour precision and recall.
+
+    Args:
+        mask: (H, W) bool, predicted.
+        truth: (H, W) bool.
+        tolerance: greatest distance of matching pixels, as a share of the diagonal, rounded up to
+            pixels (Perazzi et al., CVPR 2016).
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    found, there = contour(mask), contour(truth)
+    if not found.any() or not there.any():
+        # As in DAVIS's code: 100 if both contours are empty, 0 if one is.
+        return 100.0 if found.any() == there.any() else 0.0
+    reach = math.ceil(tolerance * math.hypot(*mask.shape))
+    precision = float((distance_transform_edt(~there)[found] <= reach).mean())
+    recall = float((distance_transform_edt(~found)[there] <= reach).mean())
+    return 200 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def class_ious(counts: Sequence[Counts]) -> dict[str, dict[str, float]]:
@@ -99,9 +135,9 @@ def paired_intervals(
 
     Args:
         a: counts of one run.
-        b: counts of another run of the same episodes in the same order; every round resamples
-            both alike, within each set.
-        rounds: how often.
+        b: counts of another run of the same episodes in the same order; each round draws the same
+            episodes of both, within each set.
+        rounds: of the bootstrap.
         seed: of the random numbers.
     """
     means: list[float] = []
@@ -118,14 +154,14 @@ def paired_intervals(
 def interval_over_sets(
     a: Sequence[Counts], b: Sequence[Counts], rounds: int = 1000, seed: int = 0
 ) -> Interval:
-    """95 % interval of the mean over sets of b - a, in points, for other sets of the same kind.
+    """95 % interval of the mean over sets of b - a, in points, with sets as random samples.
 
-    Every round draws sets with replacement, and the episodes within each, alike for both.
+    Each round draws sets with replacement, and episodes within each, the same for both runs.
 
     Args:
         a: counts of one run.
         b: counts of another run of the same episodes in the same order.
-        rounds: how often.
+        rounds: of the bootstrap.
         seed: of the random numbers.
     """
     rng, groups = np.random.default_rng(seed), _places(a)
@@ -142,14 +178,14 @@ def interval_over_sets(
 
 
 def _resamples(counts: Sequence[Counts], rounds: int, seed: int) -> Iterator[list[int]]:
-    """Places in ``counts``: as many of each set as it has, drawn with replacement."""
+    """Indices into ``counts``: for each set as many as it has, drawn with replacement."""
     rng, groups = np.random.default_rng(seed), _places(counts)
     for _ in range(rounds):
         yield [g[i] for g in groups for i in rng.integers(len(g), size=len(g))]
 
 
 def _places(counts: Sequence[Counts]) -> list[list[int]]:
-    """For each set the places in ``counts`` of its episodes."""
+    """For each set the indices into ``counts`` of its episodes."""
     groups: dict[str, list[int]] = {}
     for place, c in enumerate(counts):
         groups.setdefault(c.dataset, []).append(place)
@@ -162,7 +198,7 @@ def _middle(values: Sequence[float]) -> Interval:
 
 
 def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float | None:
-    """Chance that a positive is above a negative, a tie counting half; None without a pair."""
+    """Area under the ROC curve, 0..1: P(positive > negative), ties count ½; None without a pair."""
     if not positives or not negatives:
         return None
     difference = np.subtract.outer(np.asarray(positives), np.asarray(negatives))

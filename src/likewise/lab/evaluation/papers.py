@@ -1,4 +1,4 @@
-"""Published figures to stand beside our own, each with its source."""
+"""Published figures, each with its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEGIC_STRICT = "SegIC (ECCV 2024), table 2"
 
 @dataclass(frozen=True)
 class Published:
-    """One figure, in points, of one shot."""
+    """One figure in points, with one shot."""
 
     method: str
     measure: str
@@ -65,7 +65,7 @@ _FIGURES: Mapping[tuple[str, str, str], Mapping[str, float]] = {
 
 
 def published(benchmark: str, shots: int) -> list[Published]:
-    """The figures of a benchmark; none for several shots."""
+    """The published figures of a benchmark; none if ``shots`` is above 1."""
     return [
         Published(*what, values[benchmark])
         for what, values in _FIGURES.items()

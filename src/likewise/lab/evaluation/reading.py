@@ -1,4 +1,4 @@
-"""Pixels of an episode: image and mask as a ``MaskedImage`` says."""
+"""Reading images and masks of episodes, as described by a ``MaskedImage``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Box = tuple[int, int, int, int]
 
 
 def read_pixels(image: Path, box: Box | None = None) -> RGB:
-    """(H, W, 3) uint8 of an image file, or of a part of it.
+    """(H, W, 3) uint8 of an image file or of a box in it.
 
     Raises:
-        ImageError: if it cannot be read, or the part is not in it.
+        ImageError: if it cannot be read, or the box is outside of it.
     """
     return crop(read_image(image), box, image)
 
@@ -31,14 +31,14 @@ def read_pixels(image: Path, box: Box | None = None) -> RGB:
 def read_marked(
     marked: MaskedImage, pixels: RGB | None = None, *, strict: bool = True
 ) -> tuple[RGB, Bools, Bools | None]:
-    """Image, mask, and the pixels that count neither way.
+    """Image, mask, and ignored pixels.
 
     Args:
         marked: what to read. A mask of another size than its image is resized to it, nearest
             neighbour.
-        pixels: the image (or its part), if it was read already.
-        strict: a plain mask file (no ``least``, ``void``, ``box`` or run lengths) goes by the rules
-            of ``read_mask``: it must mark something, and not everything.
+        pixels: the image, or its box, if it was read before.
+        strict: a mask file without ``min_value``, ``void`` and ``box`` goes by the rules of
+            ``read_mask``: it must mark something, and not everything.
 
     Returns:
         (H, W, 3) uint8, (H, W) bool, and (H, W) bool or None.
@@ -66,9 +66,9 @@ def read_marked(
 
 
 def read_benchmark_reference(marked: MaskedImage) -> tuple[RGB, Bools]:
-    """Image and mask of a reference; one that fills its image is let off its last pixel.
+    """Image and mask of a reference; of a mask that is all foreground the last pixel is cleared.
 
-    The papers' lists have such references, and their code takes them.
+    The papers' lists have such references, and their code accepts them.
 
     Raises:
         ImageError: if a file cannot be used, or the mask marks nothing.
@@ -86,7 +86,7 @@ def read_benchmark_reference(marked: MaskedImage) -> tuple[RGB, Bools]:
 
 
 def read_labels(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[np.int64]:
-    """(H, W) values by meaning (see ``read_label_map``), resized to ``size`` if it is another.
+    """(H, W) int64 values of ``read_label_map``, resized by nearest neighbour to ``size``.
 
     Raises:
         ImageError: if it cannot be read, or holds colours.
@@ -100,14 +100,14 @@ def read_labels(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[
 def _read_values(
     marked: MaskedImage, path: Path, size: tuple[int, int]
 ) -> tuple[Bools, Bools | None]:
-    if marked.least is not None:
-        return read_labels(path, size) >= marked.least, None
+    if marked.min_value is not None:
+        return read_labels(path, size) >= marked.min_value, None
     values = read_labels(path, size)
     return values == marked.value, None if marked.void is None else values == marked.void
 
 
 def crop(values: np.ndarray, box: Box | None, name: Path) -> np.ndarray:
-    """The part of an (H, W, ...) array in a box. Raises ImageError if it is empty."""
+    """The box of an (H, W, ...) array. Raises ImageError if it is outside of the array."""
     if box is None:
         return values
     left, top, right, bottom = box

@@ -1,4 +1,4 @@
-"""What a run found, as JSON for scripts and as a table for people."""
+"""Report of ``likewise eval``: as JSON and as a text table."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def make_report(
     root: Path,
     beside: Path | None = None,
 ) -> dict[str, Any]:
-    """Everything a run found; see docs/evaluate.md for what each figure means.
+    """The report of a run; docs/evaluate.md describes each figure.
 
     Args:
         outcomes: of all trials, in any order.
-        watch: with the seconds of the stages.
+        watch: seconds of the stages.
         seconds: of the whole run.
-        settings: what was run, see ``describe``.
+        settings: from ``describe``.
         root: folder that paths of images and masks are given relative to.
         beside: folder of the report; paths of predicted masks are given relative to it.
 
@@ -77,7 +77,7 @@ def make_report(
 
 
 def describe(segmenter: Segmenter, **more: Any) -> dict[str, Any]:
-    """What was run: method, backbone, versions, and whatever else is given."""
+    """Settings of a run: method, backbone, versions, and ``more``."""
     encoder, versions = segmenter.encoder, {"python": platform.python_version()}
     from ... import __version__
 
@@ -137,7 +137,7 @@ def _below(path: Path | RunLengths, root: Path) -> str:
 
 
 def _seen_from(path: Path, folder: Path | None) -> str:
-    """Relative to the folder, so that both can be moved together; absolute without one."""
+    """Path relative to the folder; absolute without one or on another drive."""
     if folder is not None:
         try:
             return Path(os.path.relpath(path, folder)).as_posix()
@@ -147,7 +147,7 @@ def _seen_from(path: Path, folder: Path | None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Only what JSON knows: no tuples, paths, NaN or infinity."""
+    """The value in JSON's types: no tuples, paths, NaN or infinity."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -160,7 +160,7 @@ def _plain(value: Any) -> Any:
 
 
 def as_text(report: Mapping[str, Any]) -> str:
-    """The table for people."""
+    """The report as a text table."""
     settings, stages, absent = report["settings"], report["stages"], report["absent"]
     params = "".join(f", {name} {value}" for name, value in settings["params"].items())
     height, width = settings["input_size"]

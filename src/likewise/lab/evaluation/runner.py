@@ -1,4 +1,4 @@
-"""Running episodes: fit once for each set of references, segment, count pixels."""
+"""Running episodes: read, encode, fit, score, refine, count pixels."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from .stopwatch import Stopwatch
 if TYPE_CHECKING:
     from ...segmenter import Segmenter
 
-WINDOW = 8  # targets that are encoded together
+WINDOW = 8  # targets of a batch
 
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """What became of one trial."""
+    """Result of one trial."""
 
     trial: Trial
     counts: Counts
     boundary: Counts
     at_input: Counts
-    """Pixels at the backbone's input size, the truth resized to it by nearest neighbour, as the
-    papers' code counts."""
+    """At the backbone's input size, to which the truth is resized by nearest neighbour, as in the
+    papers' code."""
     confidence: float
     predicted: int
-    """Foreground pixels found."""
+    """Foreground pixels of the prediction."""
     true: int
-    """Foreground pixels there are."""
+    """Foreground pixels of the truth."""
     mask: Path | None = None
-    """File of the predicted mask, if it was kept."""
+    """File of the predicted mask, if it was written."""
 
 
 def run_trials(
@@ -54,11 +54,11 @@ def run_trials(
     masks: Path | None = None,
     pictures: Path | None = None,
 ) -> Iterator[TrialOutcome]:
-    """Run trials, those of the same references together.
+    """Run trials, ordered so that each set of references is fitted once.
 
     Args:
-        segmenter: with refiner ``none``, so that scoring and refining are timed apart; its
-            references are replaced.
+        segmenter: with refiner ``none``, since refinement is timed separately; its references are
+            replaced.
         trials: from ``choose``.
         refiner: applied to the scores.
         watch: gets the seconds of ``read``, ``fit``, ``score`` and ``refine``; encoding is timed
@@ -67,7 +67,7 @@ def run_trials(
         pictures: folder for a picture of each trial.
 
     Yields:
-        One outcome a trial, in the order they are done.
+        The outcome of each trial, in that order.
 
     Raises:
         LikewiseError: if a file cannot be used, naming the episode.
@@ -110,14 +110,14 @@ def run_trials(
 
 
 def result_file(folder: Path, episode: Episode, suffix: str) -> Path:
-    """Where a trial's mask or picture goes: ``<place in the list>_<set><suffix>``."""
+    """File of a trial's mask or picture: ``<index>_<set><suffix>``."""
     name = re.sub(r"[^\w.-]+", "_", episode.dataset)
     return folder / f"{episode.index:05d}_{name}{suffix}"
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What was found in one target, and what is there."""
+    """Prediction and truth of one target."""
 
     mask: np.ndarray
     """(H, W) bool at the target's own size."""
@@ -126,7 +126,7 @@ class Prediction:
     truth: np.ndarray
     """(H, W) bool."""
     void: np.ndarray | None
-    """(H, W) bool of what counts neither way; None where everything counts."""
+    """(H, W) bool, ignored pixels; None: none."""
     confidence: float
 
 
@@ -155,7 +155,7 @@ def _judge(
 
 
 def nearest(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """(H, W) bool → (H', W') bool as torch's ``nearest`` does it, which the papers' code uses."""
+    """(H, W) bool → (H', W') bool by torch's ``nearest``, as in the papers' code."""
     import torch
 
     values = torch.from_numpy(mask)[None, None].float()
@@ -180,7 +180,7 @@ def _sort_key(trial: Trial) -> list[tuple[str, str, int]]:
 
 @contextmanager
 def _explained(episode: Episode) -> Iterator[None]:
-    """Errors say which episode they are of; a disk that refuses is none of its business."""
+    """Adds the episode to messages of errors, except of errors of writing."""
     try:
         with explained_memory(str(episode)):
             yield

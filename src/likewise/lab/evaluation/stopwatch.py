@@ -1,4 +1,4 @@
-"""Seconds of each stage of a run, and how many images went through it."""
+"""Seconds and images of each stage of a run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 class Stopwatch:
-    """Adds up; a stage that runs inside another is counted once, as its own."""
+    """Sums of seconds and images by stage; time of a nested stage counts for that stage only."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.images: dict[str, int] = {}
         self._inner = [0.0]
         self.device: torch.device | None = None
-        """An accelerator to wait for at both ends of a stage."""
+        """CUDA device to synchronise with at both ends of a stage; None: none."""
 
     @contextmanager
     def stage(self, name: str, images: int = 1) -> Iterator[None]:
-        """Time what happens inside, for so many images."""
+        """Time the body of a ``with`` statement, which handles so many images."""
         self._settle()
         start = time.perf_counter()
         self._inner.append(0.0)
@@ -37,7 +37,7 @@ class Stopwatch:
             self.images[name] = self.images.get(name, 0) + images
 
     def per_image(self, name: str) -> float | None:
-        """Mean seconds an image; None if none went through the stage."""
+        """Mean seconds per image; None if there was no image."""
         images = self.images.get(name, 0)
         return self.seconds[name] / images if images else None
 

@@ -1,4 +1,4 @@
-"""Running the episodes of a manifest: what is found in each, as one small record."""
+"""Running the episodes of a manifest; the result of each is a small record (JSON)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 from ...io.images import read_image
 from ...reference import EncodedReference, Reference, ReferenceSet, encode_references
 from ...refine import resize
-from .contours import contour_f
 from .manifest import BenchmarkManifest, Entry, as_marked, as_trial
-from .metrics import Counts, count
+from .metrics import Counts, contour_f, count
 from .reading import read_benchmark_reference, read_marked
 from .runner import run_trials
 from .stopwatch import Stopwatch
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
     from ...segmenter import Segmenter
 
 ALPHAS = (0.05, 0.1, 0.15, 0.2)
-"""Of PCK: how far a point may be off, as a share of the target box's longer side."""
+"""Of PCK: greatest distance of a correct point, as a share of the target box's longer side."""
 Record = dict[str, Any]
 
 
 class BenchmarkTask:
-    """Runs numbers of a manifest; what it encodes for one call serves the next.
+    """Runs episodes of a manifest; encoded references are cached between calls.
 
     Args:
         segmenter: with refiner ``none``; its references are replaced.
@@ -124,12 +123,12 @@ class BenchmarkTask:
             yield {**_head(n, self.manifest.entries), "points": len(found), "right": right}
 
     def _fit(self, labels: tuple[str, ...]) -> None:
-        """Make the segmenter look for these classes, each from its references in the manifest."""
+        """Fit the segmenter to the manifest's references of these labels."""
         from ...methods import get_method
 
         if labels == self._fitted:
             return
-        if self._shots.keys().isdisjoint(labels):  # those before are of another video
+        if self._shots.keys().isdisjoint(labels):  # a new video: drop the cached references
             self._shots.clear()
         views = get_method(self.segmenter.method).VIEWS
         for label in labels:
@@ -155,7 +154,7 @@ class BenchmarkTask:
 
 
 def correct_keypoints(found: np.ndarray, truth: np.ndarray, side: float) -> list[int]:
-    """How many of (n, 2) points are within each of ``ALPHAS`` times ``side`` of the true ones."""
+    """For each of ``ALPHAS`` the number of (n, 2) points within alpha·side of the true points."""
     distances = np.linalg.norm(found.astype(np.float64) - truth, axis=1)
     return [int((distances <= alpha * side).sum()) for alpha in ALPHAS]
 
@@ -171,11 +170,11 @@ def _pair(counts: Counts) -> list[int]:
 
 
 def _full(scores: Any, size: tuple[int, int], pixels: np.ndarray) -> np.ndarray:
-    """(H, W) float32 scores of (h, w) ones, by way of the input size."""
+    """(h, w) scores → (H, W) float32, resized to the input size first, then to the image."""
     values: np.ndarray = resize(resize(scores, size), pixels.shape[:2]).cpu().numpy()
     return values
 
 
 def _best(scores: np.ndarray) -> np.ndarray:
-    """(H, W) number from 1 of the highest of (C, H, W) scores; 0 where all are 0."""
+    """(H, W) argmax of (C, H, W) scores, counted from 1; 0 where all scores are 0."""
     return np.where(scores.max(axis=0) > 0, scores.argmax(axis=0) + 1, 0)

@@ -1,6 +1,7 @@
-"""SegIC (ECCV 2024): a trained decoder reads what references say of the target, and draws it.
+"""SegIC (ECCV 2024): a trained mask decoder over features and instructions from the references.
 
-Instructions and decoder are in this package; ``likewise segic train`` makes the decoder's file.
+``instructions`` computes the in-context instructions (§3.2), ``decoder`` the mask (§3.3), ``files``
+reads and writes decoder files, which ``likewise segic train`` makes.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ VIEWS: tuple[str, ...] = ()
 
 @dataclass(frozen=True)
 class SegICParams(MethodParams):
-    """What can be tuned."""
+    """Decoder file, task and threshold."""
 
     method: ClassVar[str] = "segic"
     decoder: str = ""
-    """File that ``likewise segic train`` wrote."""
+    """Path of a file of ``likewise segic train``."""
     task: int = 0
-    """Meta instruction where there is no text encoder: 0 anything of the class, 1 this very thing
-    (as in video)."""
+    """Meta instruction (Eq. 4) without a text encoder: 0 semantic, all of the class; 1 instance,
+    the same object (video)."""
     threshold: float = 0.0
-    """Further nats that a pixel needs; above 0 gives smaller masks."""
+    """Nats that are subtracted from the logits; above 0 gives smaller masks."""
 
     def __post_init__(self) -> None:
         if not self.decoder or not isinstance(self.decoder, str | Path):
@@ -61,22 +62,23 @@ Params = SegICParams
 
 @dataclass(frozen=True, eq=False)
 class SegICModel:
-    """What the references say of one class."""
+    """What is fitted to the references of one class."""
 
     params: Params
     decoder: Decoder
     entities: tuple[Entity, ...]
+    """One for each reference."""
     densities: ReferenceDensities
-    """Of the entities."""
+    """Patch pool and discriminant of all entities."""
     meta: torch.Tensor
     """(1,) int64 number of the task, or (1, T) float32 of the text encoder."""
 
 
 def fit(references: ReferenceSet, params: Params) -> SegICModel:
-    """Read the decoder (the one method that has a file) and list the entities.
+    """Load the decoder, make an entity of each reference and fit the densities.
 
     Raises:
-        LikewiseError: if the file is no decoder, or is one for features of another width.
+        LikewiseError: if the file is no decoder, or was trained on another feature dimension.
     """
     from .files import load_decoder
     from .instructions import fit_densities
@@ -97,23 +99,23 @@ def fit(references: ReferenceSet, params: Params) -> SegICModel:
         meta = text_features(trained.text, [prompt(TASKS[int(params.task)], label)]).to(
             features.device
         )
-    if features.device.type != "cpu":  # the one that was read stays there for others
+    if features.device.type != "cpu":  # the loaded one is cached and stays on the CPU
         decoder = copy.deepcopy(decoder).to(features.device)
     entities = tuple(map(entity, shots))
     return SegICModel(params, decoder, entities, fit_densities(entities), meta)
 
 
 def entity(shot: EncodedReference) -> Entity:
-    """What is wanted of a reference, or what is not."""
+    """The masked object of one reference; ``positive`` is False for a negative reference."""
     from .instructions import Entity
 
     return Entity(shot.encoded.features, shot.encoded.debiased, shot.mask, not shot.negative)
 
 
 def score(model: SegICModel, target: PatchFeatures, cache: TargetCache | None = None) -> Scores:
-    """Probabilities at stride 4 of the decoder's last mask; ``cache`` is not needed.
+    """Scores of one target: probabilities (4h, 4w) of the last layer; ``cache`` is not used.
 
-    The confidence is the mean probability of what was found, 0 where nothing was.
+    The confidence is the mean probability of the foreground, 0 if there is none.
     """
     import torch
 

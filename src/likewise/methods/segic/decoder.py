@@ -1,4 +1,4 @@
-"""The mask decoder of SegIC (§3.3, Algorithm 1): one query, instructions, mask at stride 4."""
+"""The mask decoder of SegIC (§3.3, Algorithm 1): from features and instructions to a mask."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from .instructions import Instructions, grid_points, positional_encoding
 from .text import TASKS
 
 INSTRUCTIONS = ("geometric", "visual", "meta", "evidence")
-"""The paper's three, and ours: what method ``likewise`` makes of the references."""
+"""The three of the paper, and the log-odds of method ``likewise`` (called evidence in files)."""
 
 
 @dataclass(frozen=True)
 class DecoderShape:
-    """What a decoder needs to be built; 5.0 M parameters at D = 768."""
+    """Hyperparameters of the network; 5.0 M parameters at D = 768."""
 
     dim: int
-    """D of the backbone."""
+    """D, feature dimension of the backbone."""
     hidden: int = 256
+    """Width of queries and image embedding; a multiple of 8 and of ``heads``."""
     layers: int = 3
     heads: int = 8
     points: int = 1
-    """k of Topk, for each entity."""
+    """k in Topk (Eq. 2): points of each entity."""
     text: int = 0
-    """Width of a text encoder; 0: the task's embedding is the meta instruction."""
+    """T, dimension of the text encoder; 0: a learned embedding of the task instead."""
     instructions: tuple[str, ...] = INSTRUCTIONS
 
     def __post_init__(self) -> None:
@@ -45,7 +46,7 @@ class DecoderShape:
 
 
 class DecoderAttention(nn.Module):
-    """Attention of ``query`` to ``memory``, added to ``query`` and normalised."""
+    """Multi-head attention with residual and LayerNorm: norm(query + attention(query, memory))."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -60,7 +61,18 @@ class DecoderAttention(nn.Module):
         memory_where: torch.Tensor,
         ignored: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """``where`` are positions, added to what is compared but not to what is taken over."""
+        """Attend.
+
+        Args:
+            query: (B, Q, C).
+            where: (B, Q, C) positional encoding, added to the queries.
+            memory: (B, M, C).
+            memory_where: (B or 1, M, C) positional encoding, added to the keys but not the values.
+            ignored: (B, M) bool, True for padding.
+
+        Returns:
+            (B, Q, C).
+        """
         found, _ = self.attention(
             query + where,
             memory + memory_where,
@@ -92,6 +104,12 @@ class Layer(nn.Module):
         image: torch.Tensor,
         patches: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Update queries (B, Q, C) and image embedding (B, N, C).
+
+        ``places``, ``patches``: their positional encodings; ``ignored``: (B, Q) bool, padding.
+        """
+        # 1. Self-attention of the queries. 2. Queries attend to the image. 3. MLP.
+        # 4. The image attends to the queries.
         queries = self.query_self(queries, places, queries, places, ignored)
         queries = self.image_to_query(queries, places, image, patches)
         queries = self.norm(queries + self.mlp(queries))
@@ -111,7 +129,7 @@ class ChannelNorm(nn.Module):
 
 
 class Decoder(nn.Module):
-    """D(f, c; q) of Eq. 5: from image features and instructions to one mask a target."""
+    """D(f, c; q) of Eq. 5: one mask for each target from its features and its instructions."""
 
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
@@ -149,18 +167,18 @@ class Decoder(nn.Module):
         self.offset = nn.Parameter(torch.zeros(1))
 
     def forward(self, features: torch.Tensor, instructions: Instructions) -> list[torch.Tensor]:
-        """Masks after every layer; the last one is the answer (Algorithm 1).
+        """Mask logits after every layer (Algorithm 1); the last is the result.
 
         Args:
-            features: (B, N, D) float32, unit rows: f of the targets, on the instructions' grid.
-            instructions: of the same B targets.
+            features: (B, N, D) float32, unit rows: f of the targets; N = h·w.
+            instructions: of the same B targets, on the same grid.
 
         Returns:
-            (B, 4h, 4w) float32 logits, one for each layer: above 0 is foreground.
+            For each layer (B, 4h, 4w) float32 logits; above 0 is foreground.
         """
         c, shape = instructions, self.shape
         grid = (c.maps.shape[-2], c.maps.shape[-1])
-        # Unit rows have entries of 1/√D: of about 1, they suit the layers' initial weights.
+        # Entries of unit rows are about 1/√D; scaled to about 1 for the initial weights.
         f = (features * shape.dim**0.5).mT.unflatten(2, grid)
         image = self.image(f) + self.propagated(self._dense(c))  # Eq. 7
         patches = positional_encoding(grid_points(grid, features.device), shape.hidden)[None]
@@ -174,7 +192,11 @@ class Decoder(nn.Module):
         return logits
 
     def _dense(self, c: Instructions) -> torch.Tensor:
-        """(B, 4, h, w): a of what is wanted (mean), of what is not (most), if any; log-odds."""
+        """(B, 4, h, w) float32 maps that are added to the image embedding.
+
+        Mean propagated mask of positive entities, maximum of that of negative ones, 1 if there is
+        a negative entity, and the log-odds.
+        """
         wanted = (c.positive & c.present)[:, :, None, None]
         unwanted = (~c.positive & c.present)[:, :, None, None]
         known = unwanted.any(dim=1)
@@ -184,30 +206,34 @@ class Decoder(nn.Module):
             torch.where(known, most, 0.0),
             known.to(most.dtype).expand_as(most),
         ]
-        kept = self.shape.instructions
-        maps = [m if "geometric" in kept else torch.zeros_like(m) for m in maps]
-        maps.append(c.log_odds if "evidence" in kept else torch.zeros_like(c.log_odds))
+        used = self.shape.instructions
+        maps = [m if "geometric" in used else torch.zeros_like(m) for m in maps]
+        maps.append(c.log_odds if "evidence" in used else torch.zeros_like(c.log_odds))
         return torch.stack(maps, dim=1)
 
     def _queries(self, c: Instructions) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """q' = Concat(q, q^p, q^v, q^m) of Eq. 7, their places and which of them are padding."""
-        width, kept = self.shape.hidden, self.shape.instructions
+        """q' = Concat(q, q^p, q^v, q^m) of Eq. 7.
+
+        Returns:
+            (B, Q, C) queries, (B, Q, C) positional encodings and (B, Q) bool, True for padding.
+        """
+        width, used = self.shape.hidden, self.shape.instructions
         batch, k = len(c.points), c.points.shape[2]
         sign = self.sign(c.positive.long())  # (B, E, width)
         absent = ~c.present
         tokens = [self.query.expand(batch, 1, width)]
         places = [torch.zeros_like(tokens[0])]
         ignored = [absent.new_zeros(batch, 1)]
-        if "geometric" in kept:
+        if "geometric" in used:
             where = positional_encoding(c.points, width)
             tokens.append((self.point(where) + sign[:, :, None]).flatten(1, 2))
             places.append(where.flatten(1, 2))
             ignored.append(absent[..., None].expand(-1, -1, k).flatten(1))
-        if "visual" in kept:
+        if "visual" in used:
             tokens.append(self.visual(c.visual * self.shape.dim**0.5) + sign)
             places.append(torch.zeros_like(sign))
             ignored.append(absent)
-        if "meta" in kept:
+        if "meta" in used:
             tokens.append(self.meta(c.meta)[:, None])
             places.append(torch.zeros_like(tokens[0]))
             ignored.append(absent.new_zeros(batch, 1))

@@ -1,4 +1,4 @@
-"""A decoder on disk: one ``.safetensors`` with its shape and the backbone it was trained on."""
+"""Decoder files: a ``.safetensors`` with weights, shape and the backbone of the training."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Trained:
-    """What a decoder knows of its training."""
+    """The features that a decoder was trained on."""
 
     backbone: str
-    """Name of the backbone whose features it reads."""
+    """Name of the backbone."""
     block: int
-    """1-based block."""
+    """1-based block whose output is used."""
     identity: str
-    """Of the backbone's weights, as ``Backbone.identity``."""
+    """Hash of the backbone's weights, ``Backbone.identity``."""
     rank: int
-    """Of the positional basis."""
+    """Rank of the positional basis."""
     image_size: tuple[int, int]
-    """(H, W) pixels of the training's inputs."""
+    """(H, W) pixels of the training images."""
     text: str = ""
-    """Folder or hub name of the text encoder; empty where there is none."""
+    """Folder or hub name of the text encoder; empty: none."""
 
     @staticmethod
     def by(encoder: Encoder, text: str = "") -> Trained:
-        """On the features of this encoder."""
+        """For a training on the features of this encoder."""
         b = encoder.backbone
         return Trained(
             encoder.spec.name, b.block, b.identity, encoder.rank, encoder.input_size, text
@@ -55,10 +55,10 @@ def save_decoder(path: Path, decoder: Decoder, trained: Trained) -> None:
 
 
 def load_decoder(path: str | Path) -> tuple[Decoder, Trained]:
-    """Read a decoder, on the CPU, ready for inference; the same file is read once.
+    """Read a decoder to the CPU, in evaluation mode; the last 4 files are cached.
 
     Raises:
-        LikewiseError: if there is none, or the file is none of ``save_decoder``.
+        LikewiseError: if the file does not exist or was not written by ``save_decoder``.
     """
     path = Path(path)
     try:

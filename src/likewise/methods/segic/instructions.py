@@ -1,9 +1,8 @@
-"""What references tell the decoder about one target (SegIC §3.2): geometric, visual, meta.
+"""In-context instructions for the decoder (SegIC §3.2): geometric, visual, meta.
 
-Every entity, be it wanted (a reference's mask) or not (a negative), gives a map over the target,
-points in it and one visual token. Beyond the paper, all of them together give the per-patch
-log-odds of method ``likewise`` (instruction "evidence" in decoder files). All functions take and
-return tensors.
+Every entity, positive (mask of a reference) or negative, gives a propagated mask over the target,
+points in it and one visual token. Not in the paper: all entities together give the per-patch
+log-odds of method ``likewise`` (instruction "evidence" in decoder files).
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ if TYPE_CHECKING:
     import torch
 
 TEMPERATURE, LINEAR, RIDGE = 0.02, 5.0, 0.2
-"""Of the log-odds: the defaults of ``LikewiseParams``, which a trained decoder relies on."""
+"""Of the log-odds: defaults of ``LikewiseParams``, fixed since trained decoders depend on them."""
 NATS = 10.0
-"""Log-odds are divided by this before the decoder sees them."""
+"""Log-odds are divided by this before they go into the decoder."""
 
 
 @dataclass(frozen=True, eq=False)
 class Entity:
-    """One masked thing in one reference, as the backbone sees it."""
+    """One masked object of one reference of M patches."""
 
     features: torch.Tensor
-    """F^r: (M, D) float32, unit rows; for the visual token."""
+    """F^r: (M, D) float32, unit rows, for the visual token."""
     debiased: torch.Tensor
-    """F~^r: (M, D) float32, unit rows; for the correspondences."""
+    """F~^r: (M, D) float32, unit rows, debiased, for the correspondences."""
     mask: torch.Tensor
     """y^r: (M,) bool, at least one True."""
     positive: bool = True
-    """False for what is not wanted (negative entity, §3.4)."""
+    """False: negative entity (§3.4), which is not to be segmented."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,25 +42,25 @@ class Instructions:
     """c = {a, p, v, m} for B targets of (h, w) patches and at most E entities each."""
 
     maps: torch.Tensor
-    """a: (B, E, h, w) float32 cosines."""
+    """a (Eq. 2): (B, E, h, w) float32, -1..1, propagated masks."""
     log_odds: torch.Tensor
-    """(B, h, w) float32 in units of 10 nats; above 0: wanted. Ours, not the paper's."""
+    """(B, h, w) float32 in units of 10 nats; above 0: foreground. Not in the paper."""
     points: torch.Tensor
-    """(B, E, k, 2) float32: x, y in 0..1 of the target."""
+    """p (Eq. 2): (B, E, k, 2) float32, x and y in 0..1 of the target."""
     visual: torch.Tensor
-    """(B, E, D) float32."""
+    """v (Eq. 3): (B, E, D) float32."""
     positive: torch.Tensor
     """(B, E) bool."""
     present: torch.Tensor
-    """(B, E) bool: False pads samples of fewer entities."""
+    """(B, E) bool: False for padding, where a target has fewer entities."""
     meta: torch.Tensor
-    """(B,) int64 number of the task, or (B, T) float32 of a text encoder."""
+    """m (Eq. 4): (B,) int64 index into TASKS, or (B, T) float32 of a text encoder."""
 
 
 def propagate(target: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """a = y / ‖y‖₁ · C, the propagated mask (Eq. 2), with C of cosine similarities (Eq. 1).
 
-    C is never made: the mean of cosines to masked patches is the product with their mean.
+    C is not computed: the mean cosine to the masked patches is the product with their mean.
 
     Args:
         target: (N, D) float32, unit rows.
@@ -80,15 +79,15 @@ def pool(features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def top_points(a: torch.Tensor, grid: tuple[int, int], count: int) -> torch.Tensor:
-    """Topk(a): centres of the patches of greatest value (Eq. 2).
+    """Topk(a): centres of the patches of highest value (Eq. 2).
 
     Args:
         a: (h·w,) values, row-major.
         grid: (h, w).
-        count: k; the best is repeated where there are fewer patches.
+        count: k; the best patch is repeated if there are fewer.
 
     Returns:
-        (k, 2) float32 of x, y in 0..1, the best first.
+        (k, 2) float32, x and y in 0..1, the best first.
     """
     import torch
 
@@ -99,7 +98,7 @@ def top_points(a: torch.Tensor, grid: tuple[int, int], count: int) -> torch.Tens
 
 
 def positional_encoding(points: torch.Tensor, width: int) -> torch.Tensor:
-    """PE (Eq. 2): sines and cosines of each coordinate at wavelengths of 2 to 1/32 of the side.
+    """PE (Eq. 2): sines and cosines of each coordinate, wavelengths from 2 to 1/32 sides.
 
     Args:
         points: (..., 2) of x, y in 0..1.
@@ -116,7 +115,7 @@ def positional_encoding(points: torch.Tensor, width: int) -> torch.Tensor:
 
 
 def grid_points(grid: tuple[int, int], device: torch.device) -> torch.Tensor:
-    """(h·w, 2) float32 of x, y in 0..1: the centres of all patches, row-major."""
+    """(h·w, 2) float32, x and y in 0..1: centres of all patches, row-major."""
     import torch
 
     y = (torch.arange(grid[0], device=device) + 0.5) / grid[0]
@@ -126,22 +125,22 @@ def grid_points(grid: tuple[int, int], device: torch.device) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class ReferenceDensities:
-    """Patches and discriminant of all entities, the same for every target: for ``log_odds``."""
+    """Patch pool and discriminant of all entities; independent of the target."""
 
     patches: PatchPool
     """Patches of all entities in S groups."""
     concept: torch.Tensor
-    """(S,) bool: the groups that are wanted."""
+    """(S,) bool: groups of masked patches of positive entities."""
     weights: torch.Tensor
-    """(D + 1,) of the discriminant."""
+    """(D + 1,) float32 weights and offset of the discriminant."""
 
 
 def fit_densities(entities: Sequence[Entity]) -> ReferenceDensities:
     """Pool the patches of the entities and fit the discriminant, once for all targets.
 
     Args:
-        entities: what is masked in those that are wanted is the concept; what lies around it in
-            their references, and what is masked in the others, is the rest.
+        entities: masked patches of positive entities are the concept; unmasked patches of positive
+            and masked patches of negative entities are the rest.
     """
     import torch
 
@@ -159,10 +158,10 @@ def log_odds(target: torch.Tensor, densities: ReferenceDensities) -> torch.Tenso
 
     Args:
         target: (N, D) float32 debiased, unit rows.
-        densities: of the entities.
+        densities: from ``fit_densities``.
 
     Returns:
-        (N,) float32 in units of 10 nats; all 0 if no patch is of the rest.
+        (N,) float32 in units of 10 nats; all 0 if there is no patch of the rest.
     """
     import torch
 
@@ -182,24 +181,24 @@ def instruct(
     points: int = 1,
     densities: Sequence[ReferenceDensities] | None = None,
 ) -> Instructions:
-    """All instructions for a batch.
+    """Instructions of a batch of B targets.
 
     Args:
         targets: (B, N, D) float32 debiased, unit rows.
         grid: (h, w), N = h·w.
-        entities: of each target at least one.
+        entities: for each target one or more.
         meta: see ``Instructions``.
-        points: k, for each entity.
-        densities: of the entities of each target; fitted now by default.
+        points: k, number of points of each entity.
+        densities: for each target of its entities; fitted here by default.
     """
     import torch
 
-    most = max(map(len, entities))
+    count = max(map(len, entities))
     densities = list(map(fit_densities, entities)) if densities is None else densities
     rows = []
     for target, known, density in zip(targets, entities, densities, strict=True):
         propagated = [propagate(target, e.debiased, e.mask) for e in known]
-        spare = most - len(known)
+        spare = count - len(known)
         rows.append(
             (
                 _padded([a.reshape(grid) for a in propagated], spare),
@@ -211,11 +210,12 @@ def instruct(
             )
         )
     columns = zip(*rows, strict=True)
-    maps, said, places, visual, positive, present = (torch.stack(c) for c in columns)
-    return Instructions(maps, said, places, visual, positive, present, meta)
+    maps, odds, places, visual, positive, present = (torch.stack(c) for c in columns)
+    return Instructions(maps, odds, places, visual, positive, present, meta)
 
 
 def _padded(parts: Sequence[torch.Tensor], spare: int) -> torch.Tensor:
+    """(n + spare, ...): the parts and so many zeros."""
     import torch
 
     return torch.stack([*parts, *[torch.zeros_like(parts[0])] * spare])

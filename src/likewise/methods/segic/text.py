@@ -1,4 +1,4 @@
-"""Text as meta instruction (SegIC Eq. 4): a frozen CLIP text encoder, for decoders trained so."""
+"""Text as meta instruction (SegIC Eq. 4), encoded by a frozen CLIP text encoder."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 TASKS = ("semantic", "instance")
-"""What meta instructions say where there is no text encoder: a learned embedding of the task."""
+"""Meta instructions without a text encoder: each has a learned embedding in the decoder."""
 
 
 def prompt(task: str, category: str) -> str:
-    """What is said of a sample (Algorithm 2)."""
+    """Text for a sample of a task and a category (Algorithm 2)."""
     if task == "instance":
         return "please segment the instances."
     return f"a photo of a {category}."

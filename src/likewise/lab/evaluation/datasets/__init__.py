@@ -1,7 +1,7 @@
-"""The benchmarks that can be run: what each is, where it comes from, and the file that reads it.
+"""The benchmarks that can be run: name, task, source, and the function that reads each.
 
-A file of this package has a function ``build(root, shots)`` that draws the episodes of a benchmark
-from its official download below the data root.
+For each there is a function ``build(root, shots, benchmark)`` that draws its episodes from the
+official download below the data root.
 """
 
 from __future__ import annotations
@@ -27,30 +27,31 @@ class Benchmark:
     name: str
     title: str
     task: str
-    """``masks`` (one concept, one target), ``maps`` (several labels compete), ``points``."""
+    """``masks``: one class in a target; ``maps``: several that compete; ``points``: keypoints."""
     headline: str
-    """The figure that papers report."""
+    """The measure that papers report."""
     folder: str
     """Below the data root."""
     needs: tuple[str, ...]
-    """Files or folders in it without which it is not there."""
+    """Files or folders that must be in ``folder``."""
     where: str
-    """Where to get it."""
-    module: str = ""
+    """Address of the download."""
+    build: str = ""
+    """``module.function`` of this package that draws its episodes."""
 
     def missing(self, root: Path) -> list[Path]:
-        """What it needs and is not below the data root."""
+        """The needed files and folders that do not exist below the data root."""
         return [p for p in (root / self.folder / n for n in self.needs) if not p.exists()]
 
 
 @dataclass(frozen=True)
 class Built:
-    """What a file of this package draws."""
+    """Episodes drawn from a benchmark's files."""
 
     entries: Sequence[Entry]
     protocol: Mapping[str, Any]
     sources: Sequence[Path] = ()
-    """Lists and annotations that it was drawn from."""
+    """Lists and annotations that were read."""
     references: Mapping[str, Sequence[Entry]] = field(default_factory=dict)
 
 
@@ -60,10 +61,12 @@ _ALL = (
     Benchmark(
         *("coco20i", "COCO-20i", "masks", MIOU, "COCO2014", ("val2014",)),
         where=INSID3_DATA,
+        build="folds.coco20i",
     ),
     Benchmark(
         *("lvis92i", "LVIS-92i", "masks", MIOU, "LVIS", ("coco", "lvis_val.pkl")),
         where=INSID3_DATA,
+        build="folds.lvis92i",
     ),
     Benchmark(
         *("isic", "ISIC 2018", "masks", MIOU, "ISIC"),
@@ -72,82 +75,89 @@ _ALL = (
             "ISIC2018_Task1_Training_GroundTruth",
         ),
         where="https://challenge.isic-archive.com/data/#2018",
+        build="folders.isic",
     ),
     Benchmark(
         *("chest", "Chest X-ray", "masks", MIOU, "LungSegmentation", ("CXR_png", "masks")),
         where="https://www.kaggle.com/datasets/nikhilpandey360/chest-xray-masks-and-labels",
+        build="folders.chest",
     ),
     Benchmark(
         *("isaid5i", "iSAID-5i", "masks", MIOU, "iSAID", ("val/images", "val/semantic_png")),
         where=INSID3_DATA,
+        build="folds.isaid5i",
     ),
     Benchmark(
         *("suim", "SUIM", "masks", MIOU, "SUIM", ("images", "masks")),
         where="https://www.kaggle.com/datasets/heyoujue/suim-merged",
+        build="folders.suim",
     ),
     Benchmark(
         *("pascal-part", "PASCAL-Part", "masks", MIOU, "Pascal-Part/VOCdevkit/VOC2010"),
         needs=("JPEGImages", "all_obj_part_to_image.json"),
         where=INSID3_DATA,
-        module="pascal_part",
+        build="parts.pascal_part",
     ),
     Benchmark(
         *("paco-part", "PACO-Part", "masks", MIOU, "PACO-Part"),
         needs=("coco", "paco/paco_part_train.pkl", "paco/paco_part_val.pkl"),
         where=INSID3_DATA,
-        module="paco_part",
+        build="parts.paco_part",
     ),
     Benchmark(
         *("permis", "PerMIS", "masks", MIOU, "PerMIRS", (".",)),
         where="https://github.com/dvirsamuel/PDM",
+        build="folders.permis",
     ),
     Benchmark(
         *("fss1000", "FSS-1000", "masks", MIOU, "FSS-1000", ("data", "splits/test.txt")),
         where=MATCHER_DATA,
+        build="folders.fss1000",
     ),
     Benchmark(
         *("drive", "DRIVE", "masks", "mIoU", "DRIVE", ("training/images",)),
         where="https://drive.grand-challenge.org",
-        module="vessels",
+        build="folders.vessels",
     ),
     Benchmark(
         *("chase", "CHASE_DB1", "masks", "mIoU", "CHASEDB1", ("Image_01L.jpg",)),
         where="https://researchdata.kingston.ac.uk/96/",
-        module="vessels",
+        build="folders.vessels",
     ),
     Benchmark(
         *("davis2016", "DAVIS-2016", "maps", VIDEO, "DAVIS", ("JPEGImages/480p",)),
         where="https://davischallenge.org/davis2016/code.html",
-        module="davis",
+        build="maps.davis",
     ),
     Benchmark(
         *("davis2017", "DAVIS-2017", "maps", VIDEO, "DAVIS", ("ImageSets/2017/val.txt",)),
         where="https://davischallenge.org/davis2017/code.html",
-        module="davis",
+        build="maps.davis",
     ),
     Benchmark(
         *("spair", "SPair-71k", "points", "PCK@0.10 per image", "SPair-71k"),
         needs=("Layout/large/test.txt", "PairAnnotation/test", "JPEGImages"),
         where="https://cvlab.postech.ac.kr/research/SPair-71k/",
+        build="spair.spair",
     ),
     Benchmark(
         *("ade20k", "ADE20K", "maps", "mIoU", "ADEChallengeData2016"),
         needs=("images/validation", "annotations/validation"),
         where="http://sceneparsing.csail.mit.edu",
-        module="semantic",
+        build="maps.semantic",
     ),
     Benchmark(
         *("coco-stuff", "COCO-Stuff", "maps", "mIoU", "cocostuff"),
         needs=("images/val2017", "annotations/val2017"),
         where="https://github.com/nightrome/cocostuff",
-        module="semantic",
+        build="maps.semantic",
     ),
 )
 BENCHMARKS: Mapping[str, Benchmark] = {b.name: b for b in _ALL}
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """Raises LikewiseError unless there is one of that name."""
+    """The benchmark of a name. Raises LikewiseError if there is none."""
     if name not in BENCHMARKS:
         raise LikewiseError(
             f"benchmark {name!r} is unknown; use all, list, merge or one of "
@@ -168,8 +178,9 @@ def make_manifest(benchmark: Benchmark, root: Path, shots: int) -> BenchmarkMani
             f"{missing[0]} does not exist: {benchmark.title} is at {benchmark.where}; "
             "docs/benchmarks.md shows how to lay it out below --data-root."
         )
-    module = importlib.import_module(f".{benchmark.module or benchmark.name}", __name__)
-    built: Built = module.build(root, shots, benchmark)
+    module, _, function = benchmark.build.partition(".")
+    build = getattr(importlib.import_module(f".{module}", __name__), function)
+    built: Built = build(root, shots, benchmark)
     return BenchmarkManifest(
         benchmark.name,
         {"seed": 0, "shots": shots, "episodes": len(built.entries), **built.protocol},
@@ -180,7 +191,7 @@ def make_manifest(benchmark: Benchmark, root: Path, shots: int) -> BenchmarkMani
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a list that are not empty. Raises LikewiseError if it cannot be read."""
+    """Non-empty lines of a text file. Raises LikewiseError if it cannot be read."""
     try:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
@@ -189,7 +200,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def files_in(folder: Path, *suffixes: str) -> list[Path]:
-    """The files of a folder with one of these suffixes, in order of their names.
+    """Files of a folder with one of these suffixes, sorted by name.
 
     Raises:
         LikewiseError: if there is none.

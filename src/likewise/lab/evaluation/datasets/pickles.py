@@ -1,4 +1,4 @@
-"""Reading the papers' pickled lists without running what they say."""
+"""Reading the papers' pickled lists with a restricted unpickler that runs no code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ....errors import LikewiseError
 
-# Containers, and the parts that NumPy's numbers and arrays are put together from.
+# Containers, and the constructors of NumPy's scalars and arrays.
 _ARRAYS = ("numpy.core.multiarray", "numpy._core.multiarray")
 ALLOWED = {
     ("collections", "OrderedDict"),
@@ -33,7 +33,7 @@ class _Careful(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """What a ``.pkl`` file holds: lists, dicts, text, numbers and arrays, nothing else.
+    """Content of a ``.pkl`` file of lists, dicts, text, numbers and arrays.
 
     Raises:
         LikewiseError: if the file cannot be read or asks for anything else.

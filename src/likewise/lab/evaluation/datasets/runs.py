@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from ....errors import LikewiseError
+from PIL import Image
+
+from ....errors import ImageError, LikewiseError
 from ....io.coco_masks import read_coco
 from ..episodes import RunLengths
 
@@ -49,7 +53,17 @@ def merged(segmentations: Sequence[Any], size: tuple[int, int]) -> RunLengths:
 
 
 def any_inside(runs: RunLengths, box: tuple[int, int, int, int]) -> bool:
-    """Whether a mask marks anything in a box (left, top, right, bottom)."""
+    """Whether a mask has a foreground pixel in a box (left, top, right, bottom)."""
     left, top, right, bottom = (max(0, edge) for edge in box)
     mask = read_coco({"size": runs.size, "counts": runs.counts}, None, "the mask")
     return bool(mask[top:bottom, left:right].any())
+
+
+@cache
+def size_of(image: Path) -> tuple[int, int]:
+    """(H, W) of an image file, from its header. Raises ImageError if it cannot be read."""
+    try:
+        with Image.open(image) as file:
+            return file.height, file.width
+    except OSError as error:
+        raise ImageError(f"{image} cannot be read: check --data-root.") from error

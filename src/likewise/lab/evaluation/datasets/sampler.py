@@ -1,4 +1,4 @@
-"""Drawing episodes as the released code of the papers does, to the same random numbers."""
+"""Drawing episodes with the random numbers of the papers' released code."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ TRIES = 10_000
 
 
 class Draw:
-    """Choices from NumPy's legacy generator, in the order in which the released code makes them.
+    """Draws from NumPy's legacy generator in the order of the released code.
 
     That code calls ``np.random.choice(items, 1, replace=False)`` after ``np.random.seed(0)``; with
-    the same lists and one shot this gives the same episodes. It seeds once a fold, as one ``Draw``
-    a fold does. With several shots it may draw a reference twice; here it is drawn again.
+    the same lists and one shot the episodes are the same. It seeds once for each fold, so there is
+    one ``Draw`` for each fold. With several shots it may draw a reference twice; here it draws
+    again.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -34,7 +35,7 @@ class Draw:
         return [int(number) for number in self._random.permutation(count)]
 
     def usable(self, items: Sequence[T], pick: Callable[[T], P | None], what: str) -> tuple[T, P]:
-        """An item, and what ``pick`` makes of it; drawn again where that is None."""
+        """A drawn item and ``pick(item)``; drawn again if that is None."""
         for _ in range(TRIES):
             item = self.one(items)
             chosen = pick(item)
@@ -50,7 +51,7 @@ class Draw:
         pick: Callable[[T], P | None],
         what: str,
     ) -> list[P]:
-        """So many items, none twice and none the target, as ``pick`` makes them."""
+        """``pick`` of ``shots`` drawn items, all different and none the target."""
         taken, chosen = {target}, []
         for _ in range(TRIES * shots):
             item = self.one(items)
@@ -87,15 +88,15 @@ def sample(
     pick: Callable[[T], P | None],
     draw: Draw | None = None,
 ) -> Iterator[tuple[str, P, list[P]]]:
-    """Episodes of one fold: class, target and references, the latter as ``pick`` makes them.
+    """Episodes of one fold: class, ``pick`` of the target, ``pick`` of each reference.
 
     Args:
-        pools: class → its images, each known by something hashable.
+        pools: class → its items, hashable.
         count: how many episodes.
         shots: references for each.
         what: the fold, for messages.
         cycle: take the classes in turn; otherwise each is drawn.
-        pick: what to make of an image (such as: draw one of its objects); None to draw another.
+        pick: entry of an item (it may draw one of its objects); None: the item cannot be used.
         draw: to be shared with ``pick``; with seed 0 by default.
 
     Raises:

@@ -1,4 +1,4 @@
-"""SPair-71k: 12,234 test pairs of images with points that mean the same.
+"""SPair-71k: 12,234 test pairs of images with corresponding keypoints.
 
     SPair-71k/Layout/large/test.txt                               NUMBER-IMAGE-IMAGE:CLASS a line
     SPair-71k/PairAnnotation/test/NUMBER-IMAGE-IMAGE:CLASS.json   points, boxes
@@ -17,8 +17,8 @@ from ....errors import LikewiseError
 from . import Benchmark, Built, read_lines
 
 
-def build(root: Path, shots: int, benchmark: Benchmark) -> Built:
-    """Every pair of the list; a point is right within a share of the target box's longer side."""
+def spair(root: Path, shots: int, benchmark: Benchmark) -> Built:
+    """All pairs of the list; ``side``: longer side of the target's box, the unit of PCK."""
     if shots > 1:
         raise LikewiseError("SPair-71k has one reference a pair: leave out --shots.")
     folder = root / "SPair-71k"

@@ -1,1 +1,1 @@
-"""What the decoder is trained on: pairs of pictures from several kinds of sources."""
+"""Training data of the decoder: pairs of images from several kinds of sources."""

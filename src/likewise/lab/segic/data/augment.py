@@ -1,6 +1,6 @@
-"""Other looks of a picture for training: scale, crop, flip, colour, blur, noise, JPEG.
+"""Augmentation of training images with their masks: scale, crop, flip, colour, blur, noise, JPEG.
 
-What is marked moves with the picture. Sizes and chances are those of SegIC (appendix A).
+Ranges and probabilities are those of SegIC (appendix A).
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from PIL import Image, ImageFilter
 RGB = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
-PADDING = (124, 116, 104)  # the mean of ImageNet: nothing, to a backbone
-LEAST = 0.0015
-"""Share of the square that an entity must keep to be asked for: about a patch."""
+PADDING = (124, 116, 104)  # mean RGB of ImageNet, 0 after the backbone's normalisation
+MIN_SHARE = 0.0015
+"""Share of the square that an entity must cover; about one patch."""
 _TRIES = 8
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A picture and what is marked in it."""
+    """An image with its masks."""
 
     image: RGB
     """(H, W, 3) uint8."""
     mask: Mask
-    """(H, W): the entity."""
+    """(H, W) bool: the entity."""
     others: Mask
-    """(n, H, W): other entities."""
+    """(n, H, W) bool: other entities."""
     valid: Mask
-    """(H, W): what counts; padding and void pixels do not."""
+    """(H, W) bool: False for padding and void pixels."""
 
 
 Look = Callable[[View, int, np.random.Generator], View]
-"""A picture of any size → a square of that size, at random."""
+"""Random augmentation: view of any size, side S, generator → (S, S) view."""
 
 
 def large_scale_jitter(
@@ -47,16 +47,16 @@ def large_scale_jitter(
     rng: np.random.Generator,
     scales: tuple[float, float] = (0.1, 2.0),
 ) -> View:
-    """The picture at a random scale, cut to a square or set into one.
+    """Random scale, then crop or padding to a square.
 
     Args:
-        view: a pixel of its entity, if it has any, stays in.
+        view: at least one pixel of its entity, if there is any, stays in the square.
         size: S.
-        rng: chance.
-        scales: of its longer side, relative to the square's.
+        rng: of the draws.
+        scales: range of the image's longer side in units of S.
 
     Returns:
-        (S, S); what the picture does not reach is grey and not valid.
+        (S, S) view; padding is PADDING and not valid.
     """
     height, width = view.mask.shape
     factor = rng.uniform(*scales) * size / max(height, width)
@@ -74,13 +74,13 @@ def random_crop(
     rng: np.random.Generator,
     areas: tuple[float, float] = (0.3, 1.0),
 ) -> View:
-    """A part of the picture, stretched to a square.
+    """Random crop, resized to a square.
 
     Args:
-        view: a pixel of its entity, if it has any, stays in.
+        view: at least one pixel of its entity, if there is any, stays in the crop.
         size: S.
-        rng: chance.
-        areas: of the part, relative to the picture's; its sides' ratio changes by up to a third.
+        rng: of the draws.
+        areas: range of the crop's share of the image; its aspect changes by a factor of up to 4/3.
     """
     height, width = view.mask.shape
     area, bend = rng.uniform(*areas), np.exp(rng.uniform(-1, 1) * np.log(4 / 3) / 2)
@@ -95,7 +95,7 @@ def random_crop(
 
 
 def whole(view: View, size: int) -> View:
-    """The whole picture, at its shape, in the middle of a square."""
+    """The whole image, scaled to a longer side S and centred in a square."""
     longest = max(view.mask.shape)
     spans = []
     for side in view.mask.shape:
@@ -105,26 +105,26 @@ def whole(view: View, size: int) -> View:
 
 
 def look_at(view: View, size: int, rng: np.random.Generator, look: Look) -> View:
-    """A look in which the entity is to be seen: not lost in a crop, not all of the picture.
+    """Augmentation after which the entity covers MIN_SHARE to 95 % of the valid pixels.
 
     Args:
-        view: with an entity, or without: then the first look is taken.
+        view: without an entity the first draw is taken.
         size: S.
-        rng: chance.
-        look: tried some times; then it is the whole picture.
+        rng: of the draws.
+        look: tried up to 8 times; then the whole image is taken.
 
     Returns:
-        (S, S), whose mask is empty only if that of ``view`` is; its other entities are apart from
+        (S, S) view, whose mask is empty only if that of ``view`` is; other entities do not overlap
         the mask.
     """
     asked = view.mask.any()
     for _ in range(_TRIES):
         seen = look(view, size, rng)
         share = seen.mask.mean()
-        if not asked or LEAST <= share <= 0.95 * seen.valid.mean():
+        if not asked or MIN_SHARE <= share <= 0.95 * seen.valid.mean():
             return _tidy(seen)
     seen = whole(view, size)
-    if not seen.mask.any():  # so small that every sample missed it
+    if not seen.mask.any():  # smaller than the sampling step
         y, x = (at * size // max(view.mask.shape) for at in _some_pixel(view.mask, rng))
         top, left = ((size - side * size // max(view.mask.shape)) // 2 for side in view.mask.shape)
         seen.mask[min(top + y, size - 1), min(left + x, size - 1)] = True
@@ -132,7 +132,7 @@ def look_at(view: View, size: int, rng: np.random.Generator, look: Look) -> View
 
 
 def flip(view: View) -> View:
-    """Left and right exchanged."""
+    """Horizontal flip."""
     parts = (view.image, view.mask, view.others, view.valid)
     image, mask, others, valid = (
         np.ascontiguousarray(np.flip(part, axis))
@@ -142,18 +142,18 @@ def flip(view: View) -> View:
 
 
 def jitter_colour(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
-    """Another light: brightness, contrast, saturation, hue and gamma.
+    """Random brightness, contrast, saturation, hue and gamma.
 
     Args:
         image: RGB.
-        rng: chance.
-        strength: 0..1: relative change of the first three; of hue a quarter, in turns.
+        rng: of the draws.
+        strength: 0..1, greatest relative change of all but hue; of hue a quarter of it, in turns.
     """
     bright, contrast, saturation, gamma = 1 + strength * rng.uniform(-1, 1, 4)
     turn = np.pi * strength * rng.uniform(-0.5, 0.5)
     grey = np.tile(_LUMA, (3, 1))
     axis = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
-    third = np.full((3, 3), 1 / 3)  # a turn about the axis of greys
+    third = np.full((3, 3), 1 / 3)  # rotation about the grey axis
     hue = np.cos(turn) * np.eye(3) + (1 - np.cos(turn)) * third + np.sin(turn) * axis
     matrix = bright * contrast * (grey + saturation * (np.eye(3) - grey)) @ hue
     offset = (1 - contrast) * bright * 128
@@ -163,7 +163,7 @@ def jitter_colour(image: Image.Image, rng: np.random.Generator, strength: float)
 
 
 def degrade(image: Image.Image, rng: np.random.Generator, chance: float = 0.3) -> Image.Image:
-    """What cameras and files do, each with this chance: blur, noise, JPEG."""
+    """Gaussian blur, noise and JPEG compression, each with probability ``chance``."""
     if rng.random() < chance:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
     if rng.random() < chance:
@@ -178,7 +178,7 @@ def degrade(image: Image.Image, rng: np.random.Generator, chance: float = 0.3) -
 
 
 def shrink(image: RGB, marks: Sequence[np.ndarray], longest: int) -> list[np.ndarray]:
-    """A picture and (H, W) arrays of it, at most so long; the arrays by nearest neighbour."""
+    """Image and (H, W) arrays at a longer side of at most ``longest``; arrays by nearest."""
     height, width = image.shape[:2]
     if max(height, width) <= longest:
         return [image, *marks]
@@ -189,7 +189,7 @@ def shrink(image: RGB, marks: Sequence[np.ndarray], longest: int) -> list[np.nda
 
 
 def _some_pixel(mask: Mask, rng: np.random.Generator) -> tuple[int, int]:
-    """Row and column of a marked pixel, or of any where nothing is marked."""
+    """Row and column of a random foreground pixel, or of any pixel if the mask is empty."""
     marked = np.flatnonzero(mask)
     at = int(marked[rng.integers(len(marked))]) if len(marked) else int(rng.integers(mask.size))
     return divmod(at, mask.shape[1])
@@ -198,7 +198,7 @@ def _some_pixel(mask: Mask, rng: np.random.Generator) -> tuple[int, int]:
 def _span(
     side: int, scaled: int, at: int, size: int, rng: np.random.Generator
 ) -> tuple[float, float, int, int]:
-    """Start and end in the picture, and in the square, along one axis; ``at`` stays in."""
+    """Start and end along one axis, in the image and in the square; pixel ``at`` stays in."""
     if scaled <= size:
         start = int(rng.integers(0, size - scaled + 1))
         return 0, side, start, start + scaled
@@ -209,13 +209,13 @@ def _span(
 
 
 def _nearest(start: float, end: float, count: int) -> npt.NDArray[np.int64]:
-    """Indices of ``count`` samples between two places, at the samples' middles."""
+    """Indices of ``count`` evenly spaced samples between two coordinates."""
     step = (end - start) / count
     return (start + (np.arange(count) + 0.5) * step).astype(np.int64)
 
 
 def _resample(view: View, spans: Sequence[tuple[float, float, int, int]], size: int) -> View:
-    """The part of a view that spans (rows, columns) say, where they say, in a square."""
+    """A part of a view placed in a square; spans of rows and columns as from ``_span``."""
     (top, bottom, y, y_end), (left, right, x, x_end) = spans
     picture = Image.fromarray(view.image).resize(
         (x_end - x, y_end - y), Image.Resampling.BICUBIC, (left, top, right, bottom)
@@ -233,6 +233,6 @@ def _resample(view: View, spans: Sequence[tuple[float, float, int, int]], size: 
 
 
 def _tidy(view: View) -> View:
-    """Other entities apart from the entity, and without those of which too little is left."""
+    """Without overlap of other entities with the mask, and without those below MIN_SHARE."""
     others = view.others & ~view.mask
-    return View(view.image, view.mask, others[others.mean(axis=(1, 2)) >= LEAST], view.valid)
+    return View(view.image, view.mask, others[others.mean(axis=(1, 2)) >= MIN_SHARE], view.valid)

@@ -17,8 +17,7 @@ from ....io.opening import why
 from ....io.text_files import read_json
 from ...evaluation.datasets.runs import pycocotools
 from .augment import Mask, View, shrink
-from .kept import ReadCache
-from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair
+from .marked import LONGEST, SMALLEST, Augmentation, ReadCache, class_pair, object_pair
 from .pairs import NEGATIVES, TrainingPair
 
 _TRIES = 20
@@ -26,20 +25,20 @@ _TRIES = 20
 
 @dataclass(eq=False)
 class _Marked:
-    """A picture and what is marked in it."""
+    """An image and its annotations."""
 
     file: Path
     size: tuple[int, int]
     """(H, W)."""
     classes: dict[str, list[tuple[Any, float]]] = field(default_factory=dict)
-    """Class → segmentation of each object, and its share of the picture."""
+    """Class → segmentation of each object, and its share of the image, 0..1."""
     void: list[Any] = field(default_factory=list)
-    """Segmentations of crowds, which are not told apart."""
+    """Segmentations of crowds; their pixels are ignored."""
     partly: set[str] = field(default_factory=set)
-    """Classes of which not all objects are marked, by LVIS."""
+    """Classes whose objects are not all annotated (LVIS)."""
 
     def shows(self, category: str, objects: bool) -> bool:
-        """Whether it has an object large enough, or enough of a class of which all is marked."""
+        """Whether one object (or, else, all of a fully annotated class) covers SMALLEST or more."""
         shares = [share for _, share in self.classes[category]]
         if objects:
             return max(shares) >= SMALLEST
@@ -47,7 +46,7 @@ class _Marked:
 
 
 class Coco:
-    """Pictures with the annotations of COCO, LVIS and those who write alike."""
+    """Images with annotations in COCO's format, such as COCO and LVIS."""
 
     def __init__(
         self,
@@ -59,13 +58,13 @@ class Coco:
         absent: float = 0.0,
         augmentation: Augmentation | None = None,
     ) -> None:
-        """Read the annotations; pictures are read when they are drawn.
+        """Read the annotations; images are read when they are drawn.
 
         Args:
-            annotations: JSON with images, annotations and categories. Crowds do not count.
+            annotations: JSON with images, annotations and categories. Crowds are ignored.
             images: folder of the pictures.
-            categories: names of the classes to draw, None for all; test on the others.
-            objects: a pair is two views of one object, instead of a class in two pictures.
+            categories: names of the classes to draw; None: all.
+            objects: pairs are two views of one object, not two images of a class.
             absent: share of pairs of a class whose target does not show it, 0..1.
             augmentation: default as the class's.
 
@@ -104,17 +103,17 @@ class Coco:
         self._read = ReadCache(_read)
 
     def __len__(self) -> int:
-        """As many as pictures."""
+        """Number of images."""
         return len(self._targets)
 
     def sample(self, rng: np.random.Generator, size: int) -> TrainingPair:
-        """One target at random, and one of its classes: see ``pairs.Source``."""
+        """A random target and one of its classes: see ``pairs.Source``."""
         for _ in range(_TRIES):
             at = self._targets[rng.integers(len(self._targets))]
             category = self._of[at][rng.integers(len(self._of[at]))]
             without = not self.objects and rng.random() < self.absent
             pair = self._pair(at, category, without, rng, size)
-            # An outline may lie beside its picture, or be too thin to hold a pixel.
+            # A polygon may be outside of its image, or too thin to cover a pixel.
             if pair.reference_mask.any() and (without or pair.target_mask.any()):
                 return pair
         raise LikewiseError(
@@ -134,7 +133,7 @@ class Coco:
         return class_pair(reference, target, category, size, rng, self._augmentation)
 
     def _without(self, category: str, rng: np.random.Generator) -> int:
-        """A picture without a class; one with it if some draws find none."""
+        """Index of an image without a class; after 20 draws any image."""
         for _ in range(_TRIES):
             at = int(rng.integers(len(self._marked)))
             if category not in self._marked[at].classes:
@@ -142,13 +141,13 @@ class Coco:
         return at
 
     def _class(self, image: _Marked, category: str, rng: np.random.Generator) -> View:
-        """All objects of a class, small ones too; the other classes are negatives."""
+        """View whose entity is all objects of a class; the other classes are negatives."""
         classes = {name: [shape for shape, _ in found] for name, found in image.classes.items()}
         entity = classes.pop(category, [])
         return self._view(image, entity, list(classes.values()), rng)
 
     def _object(self, image: _Marked, category: str, rng: np.random.Generator) -> View:
-        """One object of a class; all others are negatives."""
+        """View whose entity is one object of a class; all others are negatives."""
         large = [shape for shape, share in image.classes[category] if share >= SMALLEST]
         chosen = large[rng.integers(len(large))]
         every = [shape for found in image.classes.values() for shape, _ in found]
@@ -162,7 +161,7 @@ class Coco:
         others: Sequence[Sequence[Any]],
         rng: np.random.Generator,
     ) -> View:
-        """The picture with one entity and some others, each a list of segmentations."""
+        """The image with one entity and some negatives, each a list of segmentations."""
         (pixels,) = self._read(image.file)
         if pixels.shape[:2] != image.size:
             height, width = image.size
@@ -178,7 +177,7 @@ class Coco:
 
 
 def _parse(annotations: Path, images: Path) -> tuple[set[str], list[_Marked]]:
-    """Names of all categories, and what is marked in every picture."""
+    """Names of all categories, and the annotations of every image."""
     try:
         content = read_json(annotations)
         names = {category["id"]: str(category["name"]) for category in content["categories"]}
@@ -208,21 +207,21 @@ def _parse(annotations: Path, images: Path) -> tuple[set[str], list[_Marked]]:
 
 
 def _name(entry: dict[str, Any]) -> str:
-    """Of an image's file; LVIS gives its address only."""
+    """File name of an image; LVIS has its URL only."""
     return str(entry["file_name"] if "file_name" in entry else Path(entry["coco_url"]).name)
 
 
 def _draw(shapes: Sequence[Any], image: _Marked) -> Mask:
-    """(H, W) bool of all segmentations together."""
+    """(H, W) bool, union of the segmentations."""
     mask = np.zeros(image.size, bool)
     try:
         outlines = [polygon for shape in shapes if isinstance(shape, list) for polygon in shape]
-        if outlines:  # in C, for there are many
+        if outlines:  # by pycocotools, for speed
             coco = pycocotools()
             runs = coco.merge(coco.frPyObjects(outlines, *image.size))
             mask |= coco.decode(runs).astype(bool)
         for shape in shapes:
-            if not isinstance(shape, list):  # pycocotools would not check that they fill the size
+            if not isinstance(shape, list):  # pycocotools does not check their total length
                 mask |= read_coco(shape, image.size, f"an annotation of {image.file}")
         return mask
     except Exception as error:  # pycocotools raises bare Exception

@@ -1,4 +1,4 @@
-"""Training data from folders: a picture and a label map each, or a list of episodes."""
+"""Training data from folders of images and label maps, or from a list of episodes."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ from ....io.images import read_image
 from ...evaluation.episodes import read_episodes
 from ...evaluation.reading import read_labels
 from .augment import View, shrink
-from .kept import ReadCache
-from .marked import LONGEST, SMALLEST, Augmentation, class_pair, object_pair, some
+from .marked import LONGEST, SMALLEST, Augmentation, ReadCache, class_pair, object_pair, some
 from .pairs import TrainingPair
 
-ENTITIES = ("classes", "values", "pieces")
+ENTITIES = ("classes", "values", "components")
 _TRIES = 20
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """A picture and its label map."""
+    """An image and its label map."""
 
     image: Path
     mask: Path
 
 
 class LabelMapFolder:
-    """Pictures with label maps."""
+    """A source of pairs: images with label maps."""
 
     def __init__(
         self,
@@ -47,17 +46,17 @@ class LabelMapFolder:
         absent: float = 0.0,
         augmentation: Augmentation | None = None,
     ) -> None:
-        """What to draw pairs from; ``read_folder`` and ``read_sets`` find it.
+        """A source; ``read_folder`` and ``read_sets`` make them.
 
         Args:
             name: of the data set.
-            classes: what of it is where: pictures and the values of their label maps.
-            entities: ``classes``: a pair is all of a class in two pictures. ``values``,
-                ``pieces``: two views of one object, which is a value of a label map, or an
-                8-connected piece of one.
-            background: values that are nothing in particular, so no negatives either.
-            ignored: values of pixels that do not count.
-            absent: share of pairs of a class whose target does not show it, 0..1.
+            classes: class → its images, each with the value of the class in its label map.
+            entities: what a pair shows. ``classes``: all of a class in two images. ``values``:
+                two views of one value of a label map. ``components``: two views of one 8-connected
+                component of a value.
+            background: values that are neither entities nor negatives.
+            ignored: values of pixels that are ignored in the loss.
+            absent: 0..1, share of the pairs of ``classes`` whose target does not show the class.
             augmentation: default as the class's.
 
         Raises:
@@ -90,15 +89,15 @@ class LabelMapFolder:
         self._read = ReadCache(_read)
 
     def __len__(self) -> int:
-        """As many as pictures."""
+        """Number of images."""
         return len(self._items)
 
     def sample(self, rng: np.random.Generator, size: int) -> TrainingPair:
-        """One target at random, and one of its classes: see ``pairs.Source``."""
+        """A random target and one of its classes: see ``pairs.Source``."""
         item = self._items[rng.integers(len(self._items))]
         category, value = self._of[item][rng.integers(len(self._of[item]))]
         if self.entities != "classes":
-            view = self._view(item, value, rng, pieces=self.entities == "pieces")
+            view = self._view(item, value, rng, components=self.entities == "components")
             return object_pair(view, category, size, rng, self._augmentation)
         places = [place for place in self.classes[category] if place[0] != item]
         reference = self._view(*places[rng.integers(len(places))], rng)
@@ -108,24 +107,24 @@ class LabelMapFolder:
         return class_pair(reference, target, category, size, rng, self._augmentation)
 
     def _without(self, category: str, value: int, rng: np.random.Generator) -> View | None:
-        """A picture without a class, if some draws find one."""
+        """View of an image without a class; None if 20 draws find none."""
         for _ in range(_TRIES):
             item = self._items[rng.integers(len(self._items))]
             if category not in {c for c, _ in self._of[item]}:
                 view = self._view(item, value, rng)
-                # Specks of the class, and another class of that value elsewhere, do not count.
+                # Pixels of ``value`` here are too few to be listed, or of another class: ignored.
                 return replace(view, mask=np.zeros_like(view.mask), valid=view.valid & ~view.mask)
         return None
 
     def _view(
-        self, item: LabelledImage, value: int, rng: np.random.Generator, pieces: bool = False
+        self, item: LabelledImage, value: int, rng: np.random.Generator, components: bool = False
     ) -> View:
         image, labels = self._read(item)
         mask = labels == value
         values = np.setdiff1d(labels, [*self._apart, value])
         others = some(values, rng)[:, None, None] == labels
-        if pieces:
-            mask, others = _pieces(mask, labels, values, rng)
+        if components:
+            mask, others = _component(mask, labels, values, rng)
         return View(image, mask, others, ~np.isin(labels, self._ignored))
 
 
@@ -142,20 +141,20 @@ def read_folder(
     absent: float = 0.0,
     augmentation: Augmentation | None = None,
 ) -> LabelMapFolder:
-    """A folder of pictures and one of label maps, laid out alike, subfolders too.
+    """A folder of images and one of label maps with the same subfolders.
 
     Args:
-        images: the pictures.
-        masks: ``sub/NAME`` + ``ending`` for every ``sub/NAME.jpg``; grey or palette, each value a
-            class, or 0 and 255.
-        ending: of their names.
-        names: of classes, each of one value; a value without a name is called by its number.
-        by_folder: values mean something else in every subfolder, such as one video each.
+        images: folder of the images.
+        masks: folder with ``sub/NAME`` + ``ending`` for every ``sub/NAME.jpg``; grey or palette,
+            each value a class, or 0 and 255.
+        ending: of the names of label maps.
+        names: value → class, all different; default: the number.
+        by_folder: values are different classes in each subfolder, for example one video each.
         entities, background, ignored, absent, augmentation: as for ``LabelMapFolder``.
 
     Raises:
-        LikewiseError: no picture, a picture without its mask, an unreadable file, a name of
-            several values, or nothing that could make a pair.
+        LikewiseError: if there is no image, an image has no label map, a file cannot be read, two
+            values have one name, or there is no pair.
     """
     twice = sorted(name for name, n in Counter((names or {}).values()).items() if n > 1)
     if twice:
@@ -194,14 +193,13 @@ def read_sets(
     *,
     augmentation: Augmentation | None = None,
 ) -> list[LabelMapFolder]:
-    """The pictures of a list of episodes, each set a source of its own.
+    """The images of a list of episodes; each set is a source.
 
-    Every picture of a class can be the reference of every other, also where the list has no such
-    episode.
+    Any two images of a class can be a pair, also if the list has no such episode.
 
     Args:
         file, root: as for ``read_episodes``.
-        sets: which of its sets; None: all. What a decoder is tested on must not be among them.
+        sets: names of the sets to use; None: all. Leave out the sets for testing.
         augmentation: as for ``LabelMapFolder``.
 
     Raises:
@@ -238,7 +236,7 @@ def _place(place: tuple[LabelledImage, int]) -> tuple[str, str, int]:
 
 
 def _values(mask: Path, apart: Collection[int]) -> list[int]:
-    """Values of a label map that cover enough of it, and not all."""
+    """Values that cover from SMALLEST to 95 % of a label map, without those in ``apart``."""
     labels = read_labels(mask)
     values, counts = np.unique(labels, return_counts=True)
     shares = zip(values.tolist(), (counts / labels.size).tolist(), strict=True)
@@ -259,20 +257,31 @@ def _read(item: LabelledImage) -> tuple[np.ndarray, ...]:
     return image, labels
 
 
-def _pieces(
+def _component(
     mask: npt.NDArray[np.bool_],
     labels: np.ndarray,
     values: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """One piece of a mask, larger ones more often, and others of it and of other values."""
+    """One connected component of a mask, drawn by area, and entities to be negatives.
+
+    Args:
+        mask: (H, W) bool, the pixels of one value.
+        labels: (H, W) int32, the label map.
+        values: (V,) other values of the label map.
+        rng: of the draw.
+
+    Returns:
+        (H, W) bool of the component, and (n, H, W) bool of other components and values, n at most
+        NEGATIVES.
+    """
     from scipy import ndimage
 
     parts, _ = ndimage.label(mask, CORNERS)
     areas = np.bincount(parts.ravel())
     areas[0] = 0
     chosen = rng.choice(len(areas), p=areas / areas.sum())
-    pieces = [parts == n for n in np.flatnonzero(areas >= SMALLEST * mask.size) if n != chosen]
-    pieces += [labels == value for value in values]
-    others = np.stack(pieces) if pieces else np.zeros((0, *mask.shape), bool)
+    components = [parts == n for n in np.flatnonzero(areas >= SMALLEST * mask.size) if n != chosen]
+    components += [labels == value for value in values]
+    others = np.stack(components) if components else np.zeros((0, *mask.shape), bool)
     return parts == chosen, some(others, rng)

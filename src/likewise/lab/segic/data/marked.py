@@ -1,9 +1,12 @@
-"""Pairs from pictures that people have marked: two pictures of a class, two views of an object."""
+"""Pairs from annotated images: two images of a class, or two views of an object."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
+from typing import Generic, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -20,27 +23,30 @@ from .augment import (
 from .pairs import NEGATIVES, TrainingPair
 
 LONGEST = 1024
-"""Longer side in pixels at which pictures are kept."""
+"""Longer side, in pixels, to which images are reduced when read."""
 SMALLEST = 0.002
-"""Share of its picture that an entity needs to be asked for."""
+"""Share of its image that an entity must cover."""
+K = TypeVar("K", bound=Hashable)
+CACHE_BYTES = 256 << 20
+"""Of ``ReadCache``."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How differently a picture may look each time; chances are 0..1."""
+    """Parameters of the augmentation; probabilities are 0..1."""
 
     scales: tuple[float, float] = (0.1, 2.0)
-    """Large-scale jitter, of pairs of a class."""
+    """``scales`` of ``large_scale_jitter``, for pairs of a class."""
     areas: tuple[float, float] = (0.3, 1.0)
-    """Random crops, of pairs of an object."""
+    """``areas`` of ``random_crop``, for pairs of an object."""
     stretched: float = 0.3
-    """Chance of a random crop in place of jitter: stretched, as inference sees pictures (ours)."""
+    """Probability of a random crop instead of jitter: it changes the aspect, as inference does."""
     colour: float = 0.2
-    """Chance of another light."""
+    """Probability of ``jitter_colour``."""
     flip: float = 0.1
-    """Chance of left and right exchanged."""
+    """Probability of a horizontal flip."""
     wear: float = 0.1
-    """Chance each of blur, noise and JPEG (ours)."""
+    """``chance`` of ``degrade``: blur, noise and JPEG (not in the paper)."""
 
 
 def class_pair(
@@ -51,15 +57,15 @@ def class_pair(
     rng: np.random.Generator,
     augmentation: Augmentation,
 ) -> TrainingPair:
-    """The same class in two pictures, each at its own scale.
+    """A pair of one class in two images, each at its own scale.
 
     Args:
-        reference: at least one pixel of its mask is True.
-        target: a mask without any stays so.
-        category: the class.
+        reference: its mask is not empty.
+        target: its mask may be empty.
+        category: name of the class.
         size: S of the pair.
-        rng: chance.
-        augmentation: how much.
+        rng: of the draws.
+        augmentation: parameters.
     """
     a = augmentation
     jitter = partial(large_scale_jitter, scales=a.scales)
@@ -74,14 +80,14 @@ def class_pair(
 def object_pair(
     view: View, category: str, size: int, rng: np.random.Generator, augmentation: Augmentation
 ) -> TrainingPair:
-    """The same object in two views of one picture; for the rest see ``class_pair``."""
+    """A pair of one object in two views of one image; arguments as for ``class_pair``."""
     crop = partial(random_crop, areas=augmentation.areas)
     views = [look_at(view, size, rng, crop) for _ in range(2)]
     return _pair(views, "instance", category, rng, augmentation)
 
 
 def some(entities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """At most so many as a pair has negatives, at random; (n, ...) in and out."""
+    """At most NEGATIVES of (n, ...) entities, drawn at random."""
     return entities[rng.permutation(len(entities))[:NEGATIVES]]
 
 
@@ -110,3 +116,39 @@ def _relit(view: View, rng: np.random.Generator, a: Augmentation) -> View:
     if rng.random() < a.colour:
         image = jitter_colour(image, rng, 0.4)
     return View(np.asarray(degrade(image, rng, a.wear)), view.mask, view.others, view.valid)
+
+
+class ReadCache(Generic[K]):
+    """LRU cache of a reading function, limited by the bytes of its arrays."""
+
+    def __init__(
+        self, read: Callable[[K], tuple[np.ndarray, ...]], limit: int = CACHE_BYTES
+    ) -> None:
+        """``read``: key → arrays; ``limit`` in bytes."""
+        self._read, self._limit, self._bytes = read, limit, 0
+        self._found: dict[K, tuple[np.ndarray, ...]] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled without its content, for worker processes."""
+        return type(self), (self._read, self._limit)
+
+    def __call__(self, key: K) -> tuple[np.ndarray, ...]:
+        """``read(key)``, from the cache if it is there; do not write to the arrays."""
+        with self._lock:
+            found = self._found.pop(key, None)
+            if found is not None:
+                self._found[key] = found  # to the end of the dict: most recently used
+                return found
+        read = self._read(key)
+        with self._lock:
+            if key not in self._found:
+                self._found[key] = read
+                self._bytes += _bytes(read)
+            while self._bytes > self._limit:
+                self._bytes -= _bytes(self._found.pop(next(iter(self._found))))
+        return read
+
+
+def _bytes(arrays: tuple[np.ndarray, ...]) -> int:
+    return sum(array.nbytes for array in arrays)

@@ -1,4 +1,4 @@
-"""What the decoder is trained on: pairs of pictures, drawn from sources (SegIC, Algorithm 2)."""
+"""Training samples: pairs of reference and target, drawn from sources (SegIC, Algorithm 2)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ....io.draw import contact_sheet, overlay
 from .augment import RGB, Mask
 
 NEGATIVES = 3
-"""Other entities of a reference that are told, at most."""
+"""Greatest number of negative entities of a pair."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingPair:
-    """One training sample: an in-context example and a target, at one square size S."""
+    """One training sample: a reference with its mask and a target, both S × S."""
 
     reference: RGB
     """(S, S, 3) uint8."""
@@ -27,15 +27,15 @@ class TrainingPair:
     target: RGB
     """(S, S, 3) uint8."""
     target_mask: Mask
-    """(S, S) bool; empty only for the share of samples that a source is told to leave out."""
+    """(S, S) bool; empty only in the share ``absent`` of a source's pairs."""
     negatives: Mask
-    """(n, S, S) bool, n at most 3: other entities in the reference, apart from its mask."""
+    """(n, S, S) bool, n ≤ 3: other entities of the reference, not overlapping its mask."""
     task: str
-    """``semantic``: all of the class. ``instance``: that very object."""
+    """``semantic``: all of the class; ``instance``: the same object."""
     category: str
     """Name of the class."""
     valid: Mask | None = None
-    """(S, S) bool of the target: what counts in the loss. None: all of it."""
+    """(S, S) bool: pixels of the target that count in the loss; None: all."""
 
 
 class Source(Protocol):
@@ -44,11 +44,11 @@ class Source(Protocol):
     name: str
 
     def __len__(self) -> int:
-        """Samples that make an epoch."""
+        """Samples per epoch."""
         ...
 
     def sample(self, rng: np.random.Generator, size: int) -> TrainingPair:
-        """A pair at S = ``size``, which depends on the state of ``rng`` only.
+        """A pair at S = ``size``; it depends on the state of ``rng`` only.
 
         Raises:
             LikewiseError: if a file cannot be read.
@@ -57,7 +57,7 @@ class Source(Protocol):
 
 
 class Mixture:
-    """Sources from which samples are drawn evenly, or by weight."""
+    """Sources from which samples are drawn with equal probability, or by weight."""
 
     def __init__(
         self, sources: Sequence[Source], size: int, weights: Sequence[float] | None = None
@@ -67,10 +67,10 @@ class Mixture:
         Args:
             sources: at least one.
             size: S of all pairs, in pixels.
-            weights: of each source, in any unit; None: all alike, however large they are.
+            weights: relative, one for each source; None: equal, whatever the sources' sizes.
 
         Raises:
-            LikewiseError: no source, or weights that are not positive, one for each.
+            LikewiseError: if there is no source, or not one positive weight for each.
         """
         if not sources:
             raise LikewiseError("there is nothing to train on: give at least one source of data.")
@@ -83,11 +83,11 @@ class Mixture:
         self.sources, self.size, self._shares = list(sources), size, shares / shares.sum()
 
     def __len__(self) -> int:
-        """Samples that make an epoch: of all sources together."""
+        """Samples per epoch, of all sources together."""
         return sum(len(source) for source in self.sources)
 
     def pair(self, seed: int, index: int) -> TrainingPair:
-        """Sample number ``index`` of a training, the same in every process and order.
+        """Sample number ``index`` of a training; it depends on the arguments only.
 
         Args:
             seed: of the training, not negative.
@@ -102,9 +102,9 @@ class Mixture:
 
 
 def grid(pairs: Sequence[TrainingPair], height: int = 240) -> RGB:
-    """A row for each pair: reference and target as they are, then marked.
+    """A picture with a row for each pair: reference and target, without and with their masks.
 
-    The mask is red, negatives are blue, and what does not count is dark.
+    The mask is red, negatives are blue, ignored pixels are dark.
 
     Args:
         pairs: at least one.

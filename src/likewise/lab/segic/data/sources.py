@@ -1,4 +1,4 @@
-"""From the `[[data]]` tables of a training to what pairs are drawn from."""
+"""Sources of pairs from the `[[data]]` tables of a training."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from ....errors import LikewiseError
 from ....project.settings import check_kinds
 from ..training.config import Config
 from .coco import Coco
-from .compose import Pasting
+from .compose import Pasting, Photos
 from .folders import read_folder, read_sets
 from .marked import Augmentation
 from .pairs import Mixture, Source
-from .photos import Photos
 from .stamps import KINDS as STAMP_KINDS
 from .stamps import TUXPAINT, Stamps
 
@@ -46,7 +45,7 @@ def _coco(given: dict[str, Any], find: Find) -> Sequence[Source]:
 
 
 LOOKS: Mapping[str, type[Any]] = {"augmentation": Augmentation, "pasting": Pasting}
-"""Tables in a table."""
+"""Keys of `[[data]]` whose value is a table."""
 KINDS: Mapping[str, tuple[Make, dict[str, type], tuple[str, ...]]] = {
     "stamps": (
         _stamps,
@@ -95,14 +94,14 @@ KINDS: Mapping[str, tuple[Make, dict[str, type], tuple[str, ...]]] = {
         ("annotations", "images"),
     ),
 }
-"""Kind of data → what opens it, its keys, and those it needs. Keys are arguments of the source."""
+"""Kind of data → function that opens it, its keys with their types, and its required keys."""
 
 
 def open_data(config: Config, size: int) -> Mixture:
-    """Everything that a training draws from.
+    """All sources of a training.
 
     Args:
-        config: with its tables.
+        config: gives the tables.
         size: S of the pairs, in pixels.
 
     Raises:
@@ -126,7 +125,7 @@ def open_data(config: Config, size: int) -> Mixture:
 
 
 def _checked(file: Path, where: str, table: Table) -> Make:
-    """What opens a table, sure of its keys and the kinds of their values."""
+    """The function that opens a table, after checks of its keys and the types of their values."""
     kind = str(table.get("kind", ""))
     if kind not in KINDS:
         raise LikewiseError(

@@ -1,7 +1,7 @@
-"""Training data made on the fly: cut-outs (pictures with alpha) pasted on photographs.
+"""Synthetic training data: cut-outs (images with alpha) pasted on photographs, with exact masks.
 
-Written for the stamps of Tux Paint (Debian's ``tuxpaint-stamps-default``, GPL-2), and for any
-folder of RGBA pictures. Masks are exact, and every pair is new.
+For the stamps of Tux Paint (Debian's ``tuxpaint-stamps-default``, GPL-2) or any folder of RGBA
+images.
 """
 
 from __future__ import annotations
@@ -18,22 +18,28 @@ from PIL import Image
 from ....errors import ImageError, LikewiseError
 from ....io.decoding import decode
 from ....io.prefetch import prefetch_map
-from .augment import LEAST
-from .compose import Pasting, Scene, compose
-from .kept import ReadCache
+from .augment import MIN_SHARE
+from .compose import Pasting, Photos, Scene, compose
+from .marked import ReadCache
 from .pairs import NEGATIVES, TrainingPair
-from .photos import Photos
 
 TUXPAINT = Path("/usr/share/tuxpaint/stamps")
-"""Where Debian puts the stamps."""
+"""Folder of the stamps in Debian."""
 KINDS = (
     *("amphibians", "apes", "bears", "birds", "bovines", "camel", "cats"),
     *("deer", "dogs", "equines", "fish", "flowers", "fruit", "insects"),
     *("mushrooms", "nuts", "planes", "rodents", "string", "trees", "vegetables"),
 )
-"""Folders of Tux Paint whose cut-outs are of one kind, for ``by_folder``."""
-_DRAWINGS = {"cartoon", "symbols", "roadsigns", "flags", "easter", "hanukkah"}  # folders of them
-# Words that name nothing.
+"""Folders of Tux Paint that hold one class each, for ``by_folder``."""
+_DRAWINGS = {
+    "cartoon",
+    "symbols",
+    "roadsigns",
+    "flags",
+    "easter",
+    "hanukkah",
+}  # folders of drawings
+# Words of file names that do not name a class.
 _QUALITIES = {
     *("black", "blue", "brown", "christmas", "german", "golden", "green"),
     *("large", "little", "new", "old", "photo", "pink", "purple"),
@@ -47,7 +53,7 @@ RGBA = npt.NDArray[np.uint8]
 
 
 class Stamps:
-    """Things of some classes on photographs."""
+    """A source of pairs: cut-outs of several classes on photographs."""
 
     def __init__(
         self,
@@ -62,23 +68,24 @@ class Stamps:
         pasting: Pasting | None = None,
         length: int = 1000,
     ) -> None:
-        """Look through the cut-outs; those that are no objects with clear edges are left out.
+        """Read the cut-outs; those without clear edges are left out.
 
         Args:
-            folder: RGBA pictures, at any depth.
-            photos: to put them on.
+            folder: RGBA images, also in subfolders.
+            photos: backgrounds.
             name: of the source.
-            by_folder: a class is a folder (True), or one of the folders of these names. Else it
-                is told by file names: ``class_names``.
-            drawings: take those too, told by their folders' names and by flat colours.
-            instances: share of pairs that ask for that very thing; other ones of its class then
-                do not count.
-            absent: share of pairs whose target does not show the class.
+            by_folder: True: each folder is a class; names: only these folders are; False: classes
+                come from file names, see ``class_names``.
+            drawings: also use drawings, which are recognised by folder names and flat colours.
+            instances: 0..1, share of pairs of task ``instance``; other cut-outs of the class are
+                then background.
+            absent: 0..1, share of pairs whose target does not show the class.
             pasting: default as the class's.
-            length: nominal samples an epoch.
+            length: nominal samples per epoch.
 
         Raises:
-            LikewiseError: no picture, one that cannot be read, or fewer than two classes.
+            LikewiseError: if there is no image, one cannot be read, or there are fewer than two
+                classes.
         """
         self.name, self._photos, self._length = name, photos, length
         self.instances, self.absent, self._pasting = instances, absent, pasting or Pasting()
@@ -110,22 +117,22 @@ class Stamps:
             )
 
     def __len__(self) -> int:
-        """As given."""
+        """``length``."""
         return self._length
 
     def sample(self, rng: np.random.Generator, size: int) -> TrainingPair:
-        """Two scenes that share a class: see ``pairs.Source``."""
+        """Two scenes with the same class: see ``pairs.Source``."""
         names = list(self.classes)
         category = names[rng.integers(len(names))]
         own = self.classes[category]
         order = [own[i] for i in rng.permutation(len(own))]
         same = rng.random() < self.instances
         first, second = order[0], order[0] if same else order[min(1, len(own) - 1)]
-        # What else lies around, in both pictures: telling it from what is asked takes looking.
+        # Distractors of other classes; about half of the reference's are in the target too.
         around = [self._other(category, rng) for _ in range(rng.integers(0, 4))]
         also = [p for p in around if rng.random() < 0.5]
         also += [self._other(category, rng) for _ in range(rng.integers(0, 3))]
-        if same:  # others of its class are not that very thing
+        if same:  # other cut-outs of the class as distractors
             around, also = around + order[1:2], also + order[1:3]
         many = 1 if same else int(rng.choice([1, 1, 1, 2, 3]))
         copies = [own[i] for i in rng.integers(0, len(own), many - 1)]
@@ -133,7 +140,7 @@ class Stamps:
         wanted = [] if rng.random() < self.absent else [second, *copies]
         target, target_mask = self._scene(wanted, also, rng, size, 0.35)
         others = [reference.labels == k for k in range(2, 2 + len(around))]
-        seen = [o for o in others if o.mean() >= LEAST]
+        seen = [o for o in others if o.mean() >= MIN_SHARE]
         chosen = [seen[i] for i in rng.permutation(len(seen))[:NEGATIVES]]
         return TrainingPair(
             reference.image,
@@ -160,15 +167,17 @@ class Stamps:
         size: int,
         share: float,
     ) -> tuple[Scene, npt.NDArray[np.bool_]]:
-        """A picture of things, and the mask of the first ones, this share of each to be seen."""
+        """A scene, and the mask of ``wanted``, of each of which ``share`` or more is visible."""
         things = [self._read(path)[0] for path in (*wanted, *around)]
         for attempt in range(_TRIES + 1):
             photo = self._photos.part(rng, size)
             last = attempt == _TRIES
             scene = compose(photo, things, rng, self._pasting, easy=last)
             counts = np.bincount(scene.labels.ravel(), minlength=len(things) + 1)[1:]
-            least = LEAST * size * size
-            seen = all(counts[k] >= max(least, share * scene.whole[k]) for k in range(len(wanted)))
+            min_pixels = MIN_SHARE * size * size
+            seen = all(
+                counts[k] >= max(min_pixels, share * scene.whole[k]) for k in range(len(wanted))
+            )
             if seen or last:
                 break
         mask = (scene.labels > 0) & (scene.labels <= len(wanted))
@@ -176,11 +185,11 @@ class Stamps:
 
 
 def class_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """What is shown, by the names of files.
+    """Class of each cut-out, from its file name.
 
-    Files of a folder that share a word are of one class, which is called by it: ``apple_red`` and
-    ``apple_fuji`` are apples. All others are called by all of their words. Colours and the like,
-    numbers and single letters say nothing.
+    Files of a folder that share a word are of the class of that name: ``apple_red`` and
+    ``apple_fuji`` are ``apple``. Others have the class of all their words. Colours and other
+    qualities, numbers and single letters are not words.
     """
     words = {path: _words(path) for path in paths}
     often = Counter((path.parent, word) for path, found in words.items() for word in set(found))
@@ -197,7 +206,7 @@ def _words(path: Path) -> list[str]:
 
 
 def _read(path: Path) -> tuple[np.ndarray, ...]:
-    """(h, w, 4) of what is not transparent, of a moderate size."""
+    """(h, w, 4) uint8 RGBA, cropped to alpha above 8, longer side at most 400."""
     pixels = decode(path, str(path), first=True).pixels
     if not isinstance(pixels, Image.Image):
         raise ImageError(f"{path} has more than 8 bits a colour: save it as an 8-bit PNG.")
@@ -209,7 +218,7 @@ def _read(path: Path) -> tuple[np.ndarray, ...]:
 
 
 def _is_fit(pixels: RGBA, drawings: bool) -> bool:
-    """Whether a cut-out is an object with clear edges: not glass, not smoke, not a speck."""
+    """Whether a cut-out is large enough and mostly opaque, and no drawing unless ``drawings``."""
     alpha = pixels[..., 3]
     if (alpha > 127).sum() < 700 or (alpha > 200).sum() < 0.6 * (alpha > 25).sum():
         return False
@@ -219,7 +228,7 @@ def _is_fit(pixels: RGBA, drawings: bool) -> bool:
 
 
 def _flatness(pixels: RGBA) -> float:
-    """Share of opaque pixels, 0..1, that look just like those to their right and below."""
+    """Share, 0..1, of opaque pixels that differ by ≤ 1 from those to their right and below."""
     colour, opaque = pixels[..., :3].astype(np.int16), pixels[..., 3] > 250
     inner = opaque[:-1, :-1] & opaque[1:, :-1] & opaque[:-1, 1:]
     here = colour[:-1, :-1]

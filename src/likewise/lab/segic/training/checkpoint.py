@@ -1,4 +1,4 @@
-"""A training on disk, whole at every moment, so that it can go on exactly where it was."""
+"""Checkpoints of a training, written atomically; a resumed training gives equal results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....errors import LikewiseError
 from ....io.files import write_whole
-from .curve import HistoryRow
+from .history import HistoryRow
 
 if TYPE_CHECKING:
     import torch
@@ -25,23 +25,23 @@ NAME = "checkpoint.pt"
 
 @dataclass(eq=False)
 class State:
-    """Everything that a training changes. Its chance is a function of the seed and the step."""
+    """State of a training. Random numbers are not part of it: they depend on seed and step."""
 
     decoder: Decoder
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     rows: list[HistoryRow]
-    """One for each step that is done."""
+    """One for each completed step."""
 
     @property
     def step(self) -> int:
-        """How many are done."""
+        """Number of completed steps."""
         return len(self.rows)
 
     @property
     def parts(self) -> Mapping[str, Any]:
-        """What torch knows how to keep."""
+        """The parts with a ``state_dict``."""
         return {
             "decoder": self.decoder,
             "average": self.average,
@@ -63,10 +63,10 @@ def save_state(folder: Path, state: State, config: Config, trained: Trained) -> 
 
 
 def load_state(folder: Path, state: State, config: Config, trained: Trained) -> None:
-    """Take over the checkpoint of the folder.
+    """Load the checkpoint of the folder into ``state``.
 
     Raises:
-        LikewiseError: if it is of another training, or cannot be read.
+        LikewiseError: if it is of another config or cannot be read.
     """
     import pickle
 
@@ -93,7 +93,7 @@ def load_state(folder: Path, state: State, config: Config, trained: Trained) -> 
 
 
 def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs first, in words; nothing if it is all the same."""
+    """The first difference as text; empty if there is none."""
     for key in dict.fromkeys([*then, *now]):
         if _plain(then.get(key)) != _plain(now.get(key)):
             return f"{key} was {_plain(then.get(key))}, is {_plain(now.get(key))}"

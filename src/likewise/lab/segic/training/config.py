@@ -1,4 +1,4 @@
-"""What a training is told: a TOML file, read with checks."""
+"""Config of a training: a TOML file, read and validated."""
 
 from __future__ import annotations
 
@@ -18,59 +18,59 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 HARMLESS = ("file", "out", "minutes", "workers", "device", "validation")
-"""What may be changed when a training goes on."""
+"""Keys that may differ when a training is resumed."""
 
 
 @dataclass(frozen=True)
 class BackboneSettings:
-    """`[backbone]`: whose features the decoder reads."""
+    """`[backbone]`: the backbone whose features the decoder uses."""
 
     name: str = "embedded"
-    """As --backbone; a path is relative to the config file."""
+    """As --backbone; paths are relative to the config file."""
     image_size: int = 0
-    """Side of all pictures; 896 in the paper, 0: the backbone's own."""
+    """Side of all images in pixels; 896 in the paper; 0: the backbone's default."""
     block: int = 0
-    """0: the last."""
+    """1-based block; 0: the last."""
     rank: float = -1.0
-    """Of the positional basis, as --svd-components; -1: the backbone's own."""
+    """Of the positional basis, as --svd-components; -1: the backbone's default."""
     dtype: str = "auto"
     offline: bool = False
 
 
 @dataclass(frozen=True)
 class Validation:
-    """`[validation]`: held-out episodes, or pairs of the same data that are never trained on."""
+    """`[validation]`: held-out episodes, or held-out pairs of the training data."""
 
     episodes: str = ""
     """JSON list, see docs/evaluate.md."""
     root: str = ""
-    """Folder its paths start from; its own by default."""
+    """Folder that its paths are relative to; default: the folder of the list."""
     sets: tuple[str, ...] = ()
-    """Which of its sets; all by default."""
+    """Names of the sets to use; default: all."""
     limit: int = 0
-    """So many episodes, spread evenly; 0: all."""
+    """Number of episodes, evenly spaced; 0: all."""
     pairs: int = 0
-    """So many pairs."""
+    """Number of held-out pairs."""
     every: int = 1000
-    """Steps between two validations; one comes at the end, too."""
+    """Steps between validations; there is also one after the last step."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """A training; what the paper says of it stands behind the name."""
+    """Config of a training; sections are those of the SegIC paper."""
 
     file: Path
-    """The config file: paths in it are relative to its folder."""
+    """The config file; its paths are relative to its folder."""
     out: str
-    """Folder for the decoder, the curve and the checkpoint."""
+    """Folder for decoder, history and checkpoint."""
     data: tuple[Mapping[str, Any], ...]
-    """Each `[[data]]`, see ``data.KINDS``."""
+    """The `[[data]]` tables, see ``data.sources.KINDS``."""
     seed: int = 0
-    """Of weights, order, loss points and strategies."""
+    """Seed of initial weights, order of pairs, points of the loss and training strategies."""
     data_seed: int = 0
-    """Of the pairs."""
+    """Seed of the pairs."""
     pairs: int = 0
-    """A pool of so many pairs, encoded once; 0: new ones for every step."""
+    """Size of the pool of pairs that is encoded once; 0: new pairs for every step."""
     steps: int = 20000
     batch: int = 32
     """Batch size, of all processes together (§4.2)."""
@@ -79,51 +79,52 @@ class Config:
     weight_decay: float = 1e-4
     """Of AdamW (§4.2)."""
     warmup: int = 100
-    """Steps in which the rate rises from 0 (ours)."""
+    """Steps of linear warm-up of the rate (not in the paper)."""
     drop: float = 0.8
-    """Share of the steps after which the rate is a tenth (§4.2: at epoch 10)."""
+    """Share of the steps after which the rate is divided by 10 (§4.2: at epoch 10)."""
     points: int = 12544
-    """K, points a mask in the loss (§4.2)."""
+    """K, points of each mask in the loss (§4.2)."""
     clip: float = 1.0
-    """Greatest norm of the gradient (ours)."""
+    """Gradients are clipped to this norm (not in the paper)."""
     ema: float = 0.999
-    """Decay of the averaged weights, which are what is kept (ours); 0: the last weights."""
+    """Decay of the exponential moving average of the weights, which is saved (not in the paper);
+    0: no average."""
     reversion: float = 0.25
     """Share of pairs with context reversion (§3.4)."""
     negatives: float = 0.5
-    """Share of pairs that are told negative entities (§3.4), where they have some."""
+    """Share of pairs whose negative entities, if any, are instructions (§3.4)."""
     precision: str = "auto"
-    """Of the decoder: float32 on the CPU, mixed on a GPU."""
+    """Of the decoder; auto: float32 on the CPU, mixed on a GPU."""
     device: str = "auto"
     workers: int = 0
-    """Processes that draw pairs."""
+    """Worker processes that draw pairs."""
     minutes: float = 5.0
-    """Between two checkpoints."""
+    """Minutes between checkpoints."""
     text: str = ""
-    """CLIP text encoder for the meta instruction (Eq. 4); none: the task's embedding."""
+    """CLIP text encoder of the meta instruction (Eq. 4); empty: a learned embedding of the task."""
     start: str = ""
-    """A decoder to begin with, of the same shape and backbone; none: random weights."""
+    """File of a decoder of the same shape and backbone to start from; empty: random weights."""
     decoder: Mapping[str, Any] = field(default_factory=dict)
     """`[decoder]`: some fields of ``decoder.DecoderShape``."""
     backbone: BackboneSettings = BackboneSettings()
     validation: Validation = Validation()
 
     def path(self, text: str) -> Path:
-        """A path of the file as one of this process."""
+        """A path in the file, relative to its folder, as a ``Path``."""
         return self.file.parent / text
 
     def fixed(self) -> dict[str, Any]:
-        """Everything that a training which goes on must keep, as JSON holds it."""
-        kept = {key: value for key, value in asdict(self).items() if key not in HARMLESS}
-        plain: dict[str, Any] = json.loads(json.dumps(kept))
+        """All values that must be equal to resume a training, in JSON's types."""
+        fixed = {key: value for key, value in asdict(self).items() if key not in HARMLESS}
+        plain: dict[str, Any] = json.loads(json.dumps(fixed))
         return plain
 
 
 def read_config(path: Path) -> Config:
-    """A training's config; that its data exist shows when they are opened.
+    """Read a config. Whether the data exist is checked when they are opened.
 
     Raises:
-        LikewiseError: if the file is missing, is no TOML, or says what nobody understands.
+        LikewiseError: if the file is missing, is no TOML, or a key or value is invalid.
     """
     try:
         values = read_toml(path)
@@ -154,14 +155,14 @@ def read_config(path: Path) -> Config:
     return config
 
 
-LEAST: Mapping[str, float] = {
+MINIMUM: Mapping[str, float] = {
     **dict.fromkeys(("steps", "batch", "points", "every"), 1),
     **dict.fromkeys(("seed", "data_seed", "pairs", "warmup", "workers", "limit", "minutes"), 0),
     **dict.fromkeys(("lr", "weight_decay", "clip", "drop", "ema", "reversion", "negatives"), 0),
     **dict.fromkeys(("image_size", "block"), 0),
     "rank": -1,
 }
-MOST: Mapping[str, float] = {
+MAXIMUM: Mapping[str, float] = {
     **dict.fromkeys(("drop", "reversion", "negatives"), 1),
     "ema": 0.99999,
     "lr": 1,
@@ -171,7 +172,7 @@ MOST: Mapping[str, float] = {
 def _table(
     path: Path, where: str, values: Mapping[str, Any], table: type, apart: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The values of one table, sure that they are fields of it, and of their kinds and ranges."""
+    """The values of one table, after checks of their names, types and ranges; lists as tuples."""
     hints = get_type_hints(table)
     kinds = {f.name: get_origin(hints[f.name]) or hints[f.name] for f in fields(table)}
     plain: dict[Any, type] = {tuple: list, Mapping: dict, abc.Mapping: dict}
@@ -179,10 +180,10 @@ def _table(
     known = {key: plain.get(kind, kind) for key, kind in kinds.items() if key not in apart}
     check_kinds(path, where, values, known)
     for key, value in values.items():
-        if not LEAST.get(key, -math.inf) <= _number(value) <= MOST.get(key, math.inf):
+        if not MINIMUM.get(key, -math.inf) <= _number(value) <= MAXIMUM.get(key, math.inf):
             raise LikewiseError(
-                f"{path}: {where}{key} is {value}: give at least {LEAST[key]}"
-                + (f" and at most {MOST[key]}." if key in MOST else ".")
+                f"{path}: {where}{key} is {value}: give at least {MINIMUM[key]}"
+                + (f" and at most {MAXIMUM[key]}." if key in MAXIMUM else ".")
             )
         if key == "sets" and not all(isinstance(name, str) for name in value):
             raise LikewiseError(f"{path}: {where}sets holds what is no text: put it in quotes.")
@@ -190,7 +191,7 @@ def _table(
 
 
 def _number(value: Any) -> float:
-    """0 of what is none: the range of a number that is none (nan) is nothing."""
+    """The value for range checks; 0 if it is no number. nan stays and is in no range."""
     return value if isinstance(value, int | float) else 0.0
 
 
@@ -204,7 +205,7 @@ def _check_shape(path: Path, config: Config) -> None:
 
 
 def shape_of(config: Config, dim: int, text: int = 0) -> DecoderShape:
-    """The decoder's shape on features of ``dim`` numbers and a text encoder's of ``text``."""
+    """The decoder's shape for features of dimension ``dim`` and text features of ``text``."""
     from ....methods.segic.decoder import DecoderShape
 
     given = dict(config.decoder)

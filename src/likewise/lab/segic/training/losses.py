@@ -1,4 +1,4 @@
-"""The mask loss of SegIC (§3.4): dice and cross-entropy on points where the mask is unsure."""
+"""The mask loss of SegIC (§3.4): dice and cross-entropy on importance-sampled points."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     import torch
 
 Chance: TypeAlias = "torch.Generator | Sequence[torch.Generator]"
-"""One for a batch, or one for each of its samples."""
+"""Generator of a batch, or one for each of its samples."""
 
 POINTS = 12544
-"""Points for each mask (§4.2); 112 × 112."""
+"""K, points of each mask (§4.2): 112 × 112."""
 OVERSAMPLE, UNSURE = 3, 0.75
-"""Three times as many are drawn; of those kept, this share is where the logit is nearest 0."""
+"""OVERSAMPLE·K points are drawn; UNSURE·K of smallest |logit| are used, the rest is random."""
 CE, DICE = 5.0, 5.0
-"""λ_ce and λ_dice; the paper gives none, these are Mask2Former's (its reference 11)."""
+"""λ_ce and λ_dice, not given in the paper; the values of Mask2Former (its reference 11)."""
 
 
 def mask_loss(
@@ -31,9 +31,9 @@ def mask_loss(
     Args:
         logits: (B, h, w) float32.
         masks: (B, H, W) float32 in 0..1, the truth, of any size.
-        valid: (B, H, W) float32, 1 where it counts.
-        generator: of the points, on the CPU: the same on every device. One for each sample makes
-            the loss of a sample independent of the others in its batch.
+        valid: (B, H, W) float32, weight of each pixel, 0 or 1.
+        generator: of the points, on the CPU, so that they are the same on every device. With one
+            for each sample its loss does not depend on the other samples of the batch.
         points: K.
     """
     import torch
@@ -41,25 +41,28 @@ def mask_loss(
     with torch.no_grad():
         where = sample_points(logits, points, generator)
         truth, weight = at_points(masks, where), at_points(valid, where)
-    said = at_points(logits, where)
-    ce = torch.nn.functional.binary_cross_entropy_with_logits(said, truth, reduction="none")
+    sampled = at_points(logits, where)
+    ce = torch.nn.functional.binary_cross_entropy_with_logits(sampled, truth, reduction="none")
     ce = (ce * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
-    return (CE * ce + DICE * dice_loss(said, truth, weight)).mean()
+    return (CE * ce + DICE * dice_loss(sampled, truth, weight)).mean()
 
 
 def dice_loss(logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """1 - (2 Σ p y + 1) / (Σ p + Σ y + 1) of (B, K) points each: (B,) in 0..1."""
+    """(B,) dice loss 1 - (2 Σ p y + 1) / (Σ p + Σ y + 1) of (B, K) logits, truth and weight."""
     p, y = logits.sigmoid() * weight, truth * weight
     return 1 - (2 * (p * y).sum(dim=1) + 1) / (p.sum(dim=1) + y.sum(dim=1) + 1)
 
 
 def sample_points(logits: torch.Tensor, count: int, generator: Chance) -> torch.Tensor:
-    """Importance sampling of PointRend: (B, K, 2) of x, y in 0..1, mostly where logits are near 0.
+    """Importance sampling of PointRend: mostly points whose logits are near 0.
 
     Args:
         logits: (B, h, w) float32.
         count: K.
         generator: on the CPU.
+
+    Returns:
+        (B, K, 2) float32, x and y in 0..1.
     """
     import torch
 
@@ -72,7 +75,7 @@ def sample_points(logits: torch.Tensor, count: int, generator: Chance) -> torch.
 
 
 def _random_points(batch: int, count: int, generator: Chance) -> torch.Tensor:
-    """(B, K, 2) in 0..1."""
+    """(B, K, 2) float32, uniform in 0..1."""
     import torch
 
     if isinstance(generator, torch.Generator):
@@ -81,7 +84,7 @@ def _random_points(batch: int, count: int, generator: Chance) -> torch.Tensor:
 
 
 def at_points(values: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Bilinear (B, K) of (B, h, w) at (B, K, 2) points x, y in 0..1."""
+    """(B, K) bilinear samples of (B, h, w) values at (B, K, 2) points x, y in 0..1."""
     import torch
 
     return torch.nn.functional.grid_sample(

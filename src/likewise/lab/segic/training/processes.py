@@ -1,4 +1,4 @@
-"""One training in several processes: what ``torchrun`` starts, each with its own GPU."""
+"""The processes of a training that ``torchrun`` starts, one for each GPU."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import TypeVar
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=6)
-"""How long processes wait for one that encodes or validates."""
+"""Timeout of collective operations: one process may encode or validate for long."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of them this is."""
+    """Rank of this process and number of processes."""
 
     rank: int = 0
     count: int = 1
     local: int = 0
-    """Number on this machine."""
+    """Rank on this machine."""
 
     def part(self, batch: int) -> slice:
-        """Its rows of a batch."""
+        """The rows of a batch that this process handles."""
         own = batch // self.count
         return slice(self.rank * own, (self.rank + 1) * own)
 
     def device(self, asked: str) -> str:
-        """The GPU of this process, where they were not told another device."""
+        """The GPU of this process for "auto" and "cuda", otherwise the device asked for."""
         import torch
 
         if self.count > 1 and asked in ("auto", "cuda") and torch.cuda.is_available():
@@ -38,11 +38,11 @@ class Processes:
         return asked
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Barrier."""
         self.gathered(None)
 
     def gathered(self, own: T) -> list[T]:
-        """What each of them has, as Python objects."""
+        """The Python objects of all processes, by rank."""
         if self.count == 1:
             return [own]
         from torch import distributed
@@ -54,7 +54,7 @@ class Processes:
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """Join the others that ``torchrun`` started, if it did."""
+    """Join the process group of ``torchrun``, if it started this process."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Processes()

@@ -1,4 +1,4 @@
-"""Training pairs as the decoder reads them: features, masks and patches; and a pool of them."""
+"""Training pairs as tensors (features, masks, patches), and a pool of them on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from ....backbones.encoder import cache_folder
 from ....errors import LikewiseError
-from ....features.grid import mask_to_grid
+from ....features.patch_features import mask_to_grid
 from ....io.files import write_whole
 from ....io.prefetch import batched
 from ....methods.segic.text import TASKS
@@ -24,39 +24,40 @@ if TYPE_CHECKING:
     from ....backbones.encoder import Encoder
 
 Draw = Callable[[int, int], TrainingPair]
-"""A pair from a seed and a number, always the same: ``Mixture.pair``."""
+"""Seed and number → pair, deterministic: ``Mixture.pair``."""
 SHARD = 32
-"""Pairs in a file of a pool."""
+"""Pairs in each file of a pool."""
 LAYOUT = 1
-"""Of those files; another number makes all of them anew."""
+"""Version of those files; files of other versions are not read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """B pairs of (S, S) pixels and N patches; on disk as they are here."""
+    """B pairs of (S, S) pixels and N patches; stored with these tensors."""
 
     features: torch.Tensor
-    """(B, 2, N, D) float16: F of reference and target; unit rows, but for the rounding."""
+    """(B, 2, N, D) float16: F of reference and target, unit rows before rounding."""
     masks: torch.Tensor
-    """(B, 3, ceil(S²/8)) uint8, packed bits: reference's mask, target's mask, what counts."""
+    """(B, 3, ceil(S²/8)) uint8, packed bits: reference mask, target mask, valid pixels of the
+    target."""
     patches: torch.Tensor
-    """(B, 2 + NEGATIVES, N) bool: of the reference's mask, the target's, of negatives; none of
-    them where there is none."""
+    """(B, 2 + NEGATIVES, N) bool: patches of the reference mask, the target mask and the negatives;
+    all False for missing ones."""
     tasks: torch.Tensor
-    """(B,) int64: number of the task."""
+    """(B,) int64: index into TASKS."""
     categories: torch.Tensor
-    """(B, 64) uint8: the class's name in UTF-8, filled up with 0."""
+    """(B, 64) uint8: name of the class in UTF-8, padded with 0."""
 
     def __len__(self) -> int:
         return len(self.tasks)
 
     def names(self) -> list[str]:
-        """The classes."""
+        """Names of the B classes."""
         rows = (bytes(row.tolist()) for row in self.categories)
         return [row.rstrip(b"\0").decode("utf-8", errors="ignore") for row in rows]
 
     def pixels(self) -> torch.Tensor:
-        """(B, 3, S, S) bool of ``masks``, on their device."""
+        """(B, 3, S, S) bool: ``masks`` unpacked, on the same device."""
         import torch
 
         places = torch.arange(7, -1, -1, device=self.masks.device, dtype=torch.uint8)
@@ -65,24 +66,24 @@ class Samples:
         return bits[..., : side * side].unflatten(2, (side, side))
 
     def of(self, rows: Sequence[int]) -> Samples:
-        """Some of them."""
+        """The pairs of these rows."""
         return Samples(*(getattr(self, f.name)[list(rows)] for f in fields(self)))
 
     def to(self, device: torch.device) -> Samples:
-        """On another device."""
+        """The samples on a device."""
         moved = (getattr(self, f.name).to(device, non_blocking=True) for f in fields(self))
         return Samples(*moved)
 
 
 def joined(parts: Sequence[Samples]) -> Samples:
-    """All pairs of several."""
+    """Concatenation along B."""
     import torch
 
     return Samples(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Samples)))
 
 
 def encode_pairs(encoder: Encoder, pairs: Sequence[TrainingPair]) -> Samples:
-    """What the backbone sees in pairs; on the CPU.
+    """Encode pairs; the tensors are on the CPU.
 
     Raises:
         LikewiseError: if they do not fit in memory.
@@ -115,13 +116,13 @@ def encode_pairs(encoder: Encoder, pairs: Sequence[TrainingPair]) -> Samples:
 
 
 class SamplePool:
-    """So many pairs, encoded once and kept on disk; a process that is killed loses one shard.
+    """Pairs encoded once and cached on disk in shards; a killed process loses at most one shard.
 
     Args:
         encoder: of the features.
         draw: of the pairs.
         seed: of ``draw``.
-        count: how many.
+        count: number of pairs.
     """
 
     def __init__(self, encoder: Encoder, draw: Draw, seed: int, count: int) -> None:
@@ -131,7 +132,7 @@ class SamplePool:
         self._open: dict[int, Any] = {}
 
     def _key(self) -> str:
-        """Of everything that the pairs depend on; some of them tell of the data and their code."""
+        """Hash of all that the pairs depend on; 8 pairs stand for the data and the code."""
         e = self.encoder
         settings = (LAYOUT, e.backbone.identity, e.backbone.block, e.input_size, str(e.dtype))
         digest = hashlib.sha256(f"{settings} {self.seed} {self.count}".encode())
@@ -143,10 +144,10 @@ class SamplePool:
         return digest.hexdigest()[:32]
 
     def fill(self, rank: int = 0, world: int = 1) -> Iterator[int]:
-        """Make the shards that are missing, or every ``world``-th; yields how many pairs are there.
+        """Make missing shards, of every ``world``-th from ``rank``; yields the pairs of each shard.
 
         Raises:
-            LikewiseError: if a pair cannot be drawn or a shard not be written.
+            LikewiseError: if a pair cannot be drawn or a shard cannot be written.
         """
         from safetensors.torch import save
 
@@ -177,7 +178,7 @@ class SamplePool:
         return self.folder / f"{shard:05d}.safetensors"
 
     def batch(self, numbers: Sequence[int]) -> Samples:
-        """Some of its pairs, once it is filled."""
+        """The pairs of these numbers; the pool must be filled."""
         return joined([self._one(number) for number in numbers])
 
     def _one(self, number: int) -> Samples:

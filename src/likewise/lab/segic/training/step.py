@@ -1,4 +1,4 @@
-"""One step of training (SegIC §3.4, Algorithm 2): what is asked of the decoder, and the loss."""
+"""One training step (SegIC §3.4, Algorithm 2): instructions of a batch, and the loss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFERENCE, TARGET = 0, 1
 
 @dataclass(frozen=True, eq=False)
 class DecoderBatch:
-    """What the decoder is asked, and the answer; B targets of N patches and (S, S) pixels."""
+    """Inputs and truth of the decoder; B targets of N patches and (S, S) pixels."""
 
     features: torch.Tensor
     """(B, N, D) float32, unit rows."""
@@ -37,7 +37,7 @@ class DecoderBatch:
 
 
 class Mixed(nn.Module):
-    """A decoder that computes in another dtype where that is safe, and answers in float32."""
+    """A decoder under autocast to ``dtype``; its logits are float32."""
 
     def __init__(self, decoder: Decoder, dtype: torch.dtype) -> None:
         super().__init__()
@@ -57,22 +57,24 @@ def ask(
     turned: torch.Tensor,
     text: str = "",
 ) -> DecoderBatch:
-    """Find the target's mask by the reference's, or with context reversion the other way round.
+    """The decoder's inputs for a batch, with negative entities and context reversion (§3.4).
+
+    Context reversion: the mask predicted in the target is the example, the reference the target.
 
     Args:
-        model: predicts the masks that turned pairs are asked with.
+        model: predicts the masks for context reversion.
         samples: B pairs, on the model's device.
-        basis: (D, s) positional basis, there too.
-        told: (B,) bool: these are told the negative entities of their reference.
-        turned: (B,) bool: these get context reversion.
-        text: encoder of the meta instruction; see ``Config.text``.
+        basis: (D, s) float32 positional basis, on the same device.
+        told: (B,) bool: pairs whose negative entities are instructions.
+        turned: (B,) bool: pairs with context reversion.
+        text: text encoder of the meta instruction; see ``Config.text``.
     """
     features = torch.nn.functional.normalize(samples.features.float(), dim=-1)
     debiased = debias(features.flatten(0, 2), basis).view_as(features)
     known, pixels = samples.patches, samples.pixels()
     side = round(features.shape[2] ** 0.5)
     grid, points = (side, side), model.decoder.shape.points
-    # A target that does not show the thing cannot be an example of it.
+    # No context reversion if the target does not show the class.
     turned = turned & known[:, TARGET].any(dim=1).cpu()
     meta = _meta(samples, text)
 
@@ -99,13 +101,13 @@ def ask(
         features[each, shown],
         instruct(debiased[each, shown], grid, entities, meta, points),
         pixels[each, shown],
-        # What counts is known of the target alone.
+        # Valid pixels are known for the target; of a reference all are valid.
         pixels[:, 2] | (shown == REFERENCE)[:, None, None],
     )
 
 
 def covered(logits: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """(B, N) bool: patches of which more than half is found, of (B, 4h, 4w) logits."""
+    """(B, N) bool: patches of which more than half is foreground in (B, 4h, 4w) logits."""
     share = torch.nn.functional.adaptive_avg_pool2d((logits > 0).float(), grid)
     return share.flatten(1) > 0.5
 
@@ -113,11 +115,11 @@ def covered(logits: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
 def task_loss(
     model: nn.Module, task: DecoderBatch, generators: Sequence[torch.Generator], points: int
 ) -> torch.Tensor:
-    """Mean of the mask losses after every layer (deep supervision, as in Mask2Former).
+    """Mean of the mask losses of all layers (deep supervision, as in Mask2Former).
 
     Args:
-        model: a ``Mixed``, or what is wrapped around it.
-        task: on its device.
+        model: a ``Mixed``, or its DistributedDataParallel.
+        task: on the model's device.
         generators: of the points of each sample, on the CPU.
         points: K.
     """
@@ -131,17 +133,19 @@ def _meta(samples: Samples, text: str) -> torch.Tensor:
     if not text:
         return samples.tasks
     tasks = [TASKS[number] for number in samples.tasks.tolist()]
-    said = [_said(text, prompt(*about)) for about in zip(tasks, samples.names(), strict=True)]
-    return torch.stack(said).to(samples.tasks.device)
+    features = [
+        _text_feature(text, prompt(*about)) for about in zip(tasks, samples.names(), strict=True)
+    ]
+    return torch.stack(features).to(samples.tasks.device)
 
 
 @lru_cache(maxsize=4096)
-def _said(encoder: str, words: str) -> torch.Tensor:
+def _text_feature(encoder: str, words: str) -> torch.Tensor:
     return text_features(encoder, [words])[0]
 
 
 def ious(logits: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor) -> Sequence[float]:
-    """IoU 0..1 of every mask at the truth's size; 1 where nothing is found and nothing is there.
+    """IoU, 0..1, of every mask at the truth's size; 1 if prediction and truth are empty.
 
     Args:
         logits: (B, h, w).

@@ -19,23 +19,23 @@ from ....errors import LikewiseError, explained_memory
 from ....methods.segic.decoder import INSTRUCTIONS, Decoder
 from ....methods.segic.files import Trained, check_backbone, load_decoder, save_decoder
 from ....run.jobs import check_outputs
+from .batches import batches
 from .checkpoint import NAME, State, load_state, save_state
 from .config import Config, shape_of
-from .curve import HistoryRow, check_matplotlib, write_curve
-from .feed import feed
+from .history import HistoryRow, check_matplotlib, write_history
 from .processes import Processes
 from .samples import Draw, SamplePool, Samples
 from .step import Mixed, ask, task_loss
 from .validate import judge
 
 BEST = "best.safetensors"
-"""The decoder of the best validation; chosen on it, so measured on something else."""
+"""The decoder of the best validation; that mIoU is optimistic, since it was chosen by it."""
 Advance = Callable[[HistoryRow], None]
 Say = Callable[[str], None]
 
 
 def open_encoder(config: Config, all_: Processes) -> Encoder:
-    """The frozen backbone.
+    """The encoder with the frozen backbone.
 
     Raises:
         LikewiseError: if it cannot be loaded, or does not fit the size, rank or device.
@@ -57,7 +57,7 @@ def open_encoder(config: Config, all_: Processes) -> Encoder:
 
 
 def begin(config: Config, encoder: Encoder) -> State:
-    """Everything at step 0: weights that depend on the seed alone."""
+    """The state at step 0; initial weights depend on the seed alone."""
     text = 0
     if config.text:
         from ....methods.segic.text import text_features
@@ -79,7 +79,7 @@ def begin(config: Config, encoder: Encoder) -> State:
 
 
 def _start_from(path: Path, decoder: Decoder, encoder: Encoder) -> None:
-    """Take over the weights of another training."""
+    """Load the weights of a decoder file."""
     check_backbone(path, encoder)
     known, _ = load_decoder(path)
     if known.shape != decoder.shape:
@@ -90,7 +90,7 @@ def _start_from(path: Path, decoder: Decoder, encoder: Encoder) -> None:
 
 
 def _averaging(decay: float) -> Any:
-    """EMA whose memory grows with the steps, so that a short training is not its first weights."""
+    """EMA update with decay min(decay, (1 + n) / (10 + n)) at step n: small at first."""
 
     @torch.no_grad()
     def update(average: Any, current: Any, steps: torch.Tensor) -> None:
@@ -101,7 +101,7 @@ def _averaging(decay: float) -> Any:
 
 
 def precision(config: Config, device: torch.device) -> torch.dtype:
-    """What the decoder computes in."""
+    """Dtype of the decoder's computations."""
     if config.precision != "auto":
         dtype: torch.dtype = getattr(torch, config.precision)
         return dtype
@@ -111,19 +111,19 @@ def precision(config: Config, device: torch.device) -> torch.dtype:
 
 
 def rate(config: Config, step: int) -> float:
-    """Learning rate of a step, from 0: a rise, the rate of the paper, a tenth of it (§4.2)."""
+    """Learning rate of a step, from 0: linear warm-up, constant, then a tenth (§4.2)."""
     rise = min(1.0, (step + 1) / (config.warmup + 1))
     return config.lr * rise * (0.1 if step >= config.drop * config.steps else 1.0)
 
 
 def chances(config: Config, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which pairs of a whole batch are told negatives and which are turned: (batch,) bool each."""
+    """(batch,) bool each: pairs with negative entities, and pairs with context reversion."""
     drawn = torch.rand(2, config.batch, generator=_chance(config, step, 0))
     return drawn[0] < config.negatives, drawn[1] < config.reversion
 
 
 def _chance(config: Config, step: int, use: int) -> torch.Generator:
-    """Another for every step and use, and the same in every run."""
+    """A generator seeded by (seed, step, use)."""
     import numpy as np
 
     state = np.random.SeedSequence((config.seed, step, use)).generate_state(1, np.uint64)
@@ -143,21 +143,21 @@ class Trainer:
         self.mixed = Mixed(self.state.decoder, precision(config, encoder.device))
         self.model: torch.nn.Module = self.mixed
         if all_.count > 1:
-            # Instructions that are left out leave weights without a gradient.
+            # Weights of instructions that are not used have no gradient.
             some = set(self.state.decoder.shape.instructions) != set(INSTRUCTIONS)
             self.model = torch.nn.parallel.DistributedDataParallel(
                 self.mixed, find_unused_parameters=some
             )
 
     def step(self, samples: Samples) -> float:
-        """Learn from this process's part of a batch; its loss."""
+        """One optimizer step on this process's part of a batch; returns its loss."""
         c, s, number = self.config, self.state, self.state.step
         part = self.all.part(c.batch)
         told, turned = (chosen[part] for chosen in chances(c, number))
         with explained_memory(f"a batch of {len(samples)} pairs"):
             samples = samples.to(self.encoder.device)
             task = ask(self.mixed, samples, self.encoder.basis, told, turned, c.text)
-            # One for each pair: however many processes share a batch, the loss is the same.
+            # One generator for each pair: the loss does not depend on the number of processes.
             rows = range(c.batch)[part]
             points = [_chance(c, number, 1 + row) for row in rows]
             loss = task_loss(self.model, task, points, c.points)
@@ -174,7 +174,7 @@ class Trainer:
 
     @property
     def best(self) -> Decoder:
-        """The decoder that is kept."""
+        """The decoder with averaged weights, which is saved."""
         return cast(Decoder, self.state.average.module)
 
 
@@ -186,23 +186,23 @@ def train(
     advance: Advance,
     say: Say,
 ) -> dict[str, Any]:
-    """Train until the last step, or go on with what is in the folder until then.
+    """Train to the last step, from the checkpoint in the folder if there is one.
 
-    Ctrl-C and SIGTERM end it after the step that runs, with a checkpoint.
+    Ctrl-C and SIGTERM end it after the current step, with a checkpoint.
 
     Args:
         config: of the training.
         encoder: of the features, from ``open_encoder``.
         draw: of the pairs, at the encoder's input size.
-        all_: the processes it runs in.
+        all_: the processes of the training.
         advance: called after each step.
-        say: called with sentences for the user.
+        say: called with messages for the user.
 
     Returns:
-        A report for JSON.
+        Report for JSON.
 
     Raises:
-        LikewiseError: if something cannot be used or written, or the loss is no number any more.
+        LikewiseError: if a file cannot be used or written, or the loss is not finite.
     """
     check_matplotlib()
     folder = config.path(config.out)
@@ -216,19 +216,19 @@ def train(
     judged = judge(config, encoder, draw, folder, all_)
     source = open_source(config, encoder, draw, all_, say)
 
-    def keep() -> None:
+    def save() -> None:
         if all_.rank == 0:
             save_decoder(folder / "decoder.safetensors", trainer.best, trained)
             save_state(folder, state, config, trained)
-            write_curve(folder, state.rows)
+            write_history(folder, state.rows)
 
     before = state.rows[-1].seconds if state.rows else 0.0
-    start = kept = time.monotonic()
+    start = saved = time.monotonic()
     stopped = False
     with interruptions() as asked:
-        for samples in feed(config, source, encoder, state.step, all_.part(config.batch)):
+        for samples in batches(config, source, encoder, state.step, all_.part(config.batch)):
             loss = trainer.step(samples)
-            # All must stop at the same step.
+            # All processes must stop at the same step.
             losses, asks = zip(*all_.gathered((loss, bool(asked))), strict=True)
             loss, stopped = sum(losses) / len(losses), any(asks)
             _check_loss(loss, state.step)
@@ -240,20 +240,20 @@ def train(
             if all_.rank == 0 and miou is not None and miou >= best_miou(state.rows):
                 save_decoder(folder / BEST, trainer.best, trained)
             advance(state.rows[-1])
-            if stopped or (time.monotonic() - kept >= 60 * config.minutes):
-                keep()
-                kept = time.monotonic()
+            if stopped or (time.monotonic() - saved >= 60 * config.minutes):
+                save()
+                saved = time.monotonic()
             if stopped:
                 break
     if not stopped:
-        keep()
+        save()
     return report(config, trainer, stopped)
 
 
 def open_source(
     config: Config, encoder: Encoder, draw: Draw, all_: Processes, say: Say
 ) -> SamplePool | Draw:
-    """The pool, filled by all processes together, or what draws new pairs."""
+    """The pool, filled by all processes together; without a pool ``draw``."""
     if not config.pairs:
         return draw
     pool = SamplePool(encoder, draw, config.data_seed, config.pairs)
@@ -268,7 +268,7 @@ def open_source(
 
 
 def best_miou(rows: Sequence[HistoryRow]) -> float:
-    """The highest of all validations; 0 before the first."""
+    """Highest mIoU, 0..100, of all validations; 0 before the first."""
     return max((row.miou for row in rows if row.miou is not None), default=0.0)
 
 
@@ -282,10 +282,10 @@ def _check_loss(loss: float, step: int) -> None:
 
 @contextmanager
 def interruptions() -> Iterator[list[int]]:
-    """A list that gets the signal of Ctrl-C or SIGTERM instead of a step being torn in two."""
+    """A list that collects SIGINT and SIGTERM, so that a step is completed first."""
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield caught  # only the main thread gets any
+        yield caught  # only the main thread may set handlers
         return
     names = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(name, lambda number, _: caught.append(number)) for name in names]
@@ -297,7 +297,7 @@ def interruptions() -> Iterator[list[int]]:
 
 
 def report(config: Config, trainer: Trainer, stopped: bool) -> dict[str, Any]:
-    """What came of a training, for JSON."""
+    """Report of a training, for JSON."""
     rows, folder = trainer.state.rows, config.path(config.out)
     recent = rows[-100:]
     measured = [row for row in rows if row.miou is not None]
@@ -317,7 +317,7 @@ def report(config: Config, trainer: Trainer, stopped: bool) -> dict[str, Any]:
 
 
 def parameters(trainer: Trainer) -> dict[str, int]:
-    """How many are trained and how many are frozen."""
+    """Numbers of trained and frozen parameters."""
     models = (trainer.state.decoder, trainer.encoder.backbone.model)
     sizes = [(p.numel(), p.requires_grad) for model in models for p in model.parameters()]
     return {

@@ -1,4 +1,4 @@
-"""How good a decoder is while it is trained: mIoU on held-out episodes, or on held-out pairs."""
+"""Validation during training: mIoU on held-out episodes or held-out pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .processes import Processes
 
 HELD_OUT = 1 << 40
-"""Number of the first pair that is never trained on."""
+"""Number of the first held-out pair; training never reaches it."""
 Judge = Callable[["Decoder"], float]
 
 
@@ -50,13 +50,13 @@ def held_out_trials(config: Config) -> list[Trial]:
 def judge(
     config: Config, encoder: Encoder, draw: Draw, folder: Path, all_: Processes
 ) -> Judge | None:
-    """What gives the mIoU 0..100 of a decoder, in all processes together; None without any.
+    """A function: decoder → mIoU 0..100, computed by all processes; None without validation.
 
     Args:
-        config: says on what.
+        config: gives `[validation]`.
         encoder: of the features.
-        draw: of held-out pairs.
-        folder: where the decoder is written to be tried on episodes.
+        draw: of the pairs.
+        folder: the decoder is written there for the run on episodes.
         all_: the processes.
 
     Raises:
@@ -80,7 +80,7 @@ def _on_episodes(
     from ...evaluation.metrics import mean_miou
     from ...evaluation.runner import run_trials
 
-    # Episodes come again and again; of training pairs nothing may fill the disk.
+    # Cached on disk, since every validation runs the same episodes.
     cached = CachedEncoder(
         encoder.backbone, image_size=encoder.input_size, svd_components=encoder.rank
     )

@@ -1,4 +1,4 @@
-"""A dry run: everything of a training once, with figures of what it will take."""
+"""Dry run: each part of a training once, with estimates of time and memory."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ import torch
 from ....backbones.encoder import Encoder
 from ....io.encoding import write_image
 from ..data.pairs import grid
+from .batches import order
 from .config import Config
-from .feed import order
 from .processes import Processes
 from .samples import Draw, encode_pairs
 from .train import Trainer, parameters
 from .validate import judge
 
 SHOWN = 12
-"""Pairs in the picture."""
+"""Pairs in ``pairs.jpg``."""
 
 
-def rehearse(config: Config, encoder: Encoder, draw: Draw, all_: Processes) -> dict[str, Any]:
-    """Two steps, a validation on 2 samples, and ``pairs.jpg`` in the folder; nothing else is kept.
+def dry_run_report(config: Config, encoder: Encoder, draw: Draw, all_: Processes) -> dict[str, Any]:
+    """Run two steps and a validation on 2 samples; write ``pairs.jpg`` and nothing else.
 
     Args:
         config: of the training.
         encoder: of the features.
         draw: of the pairs.
-        all_: the processes it runs in.
+        all_: the processes of the training.
+
+    Returns:
+        Report for JSON; times in seconds, ``hours`` of the whole training.
 
     Raises:
         LikewiseError: as ``train`` would.
@@ -43,12 +46,12 @@ def rehearse(config: Config, encoder: Encoder, draw: Draw, all_: Processes) -> d
     drawn = time.perf_counter() - start
     if all_.rank == 0:
         write_image(config.path(config.out) / "pairs.jpg", grid(pairs[:SHOWN]))
-    _ = encoder.basis  # made once, and no part of any step
+    _ = encoder.basis  # computed before the timing
     start = time.perf_counter()
     samples = encode_pairs(encoder, pairs)
     encoded = time.perf_counter() - start
     losses = []
-    for _ in range(2):  # the first one also loads and reserves
+    for _ in range(2):  # the second is timed: the first also allocates
         start = time.perf_counter()
         losses.append(trainer.step(samples))
         step = time.perf_counter() - start
@@ -58,7 +61,7 @@ def rehearse(config: Config, encoder: Encoder, draw: Draw, all_: Processes) -> d
         place = all_.gathered(folder)[0]
         judged = judge(replace(config, validation=few), encoder, draw, Path(place), all_)
         miou = judged(trainer.best) if judged else None
-        all_.wait()  # for the folder of the first
+        all_.wait()  # the folder of rank 0 must not be removed earlier
     once = (drawn + encoded) * config.pairs / config.batch
     each = step if config.pairs else step + encoded + drawn / max(1, config.workers)
     return {
@@ -75,7 +78,7 @@ def rehearse(config: Config, encoder: Encoder, draw: Draw, all_: Processes) -> d
 
 
 def memory(device: torch.device) -> float | None:
-    """Most GB that were used so far: of the GPU, or of this process; None where nobody tells."""
+    """Peak memory in GB of the GPU or of this process; None on Windows."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     try:

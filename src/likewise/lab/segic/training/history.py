@@ -1,4 +1,4 @@
-"""What a training was like, step by step: as CSV, and as a picture."""
+"""History of a training, step by step: as CSV and as a plot."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from ....io.files import write_whole
 
 
 class HistoryRow(NamedTuple):
-    """One step."""
+    """One step of a training."""
 
     step: int
     """From 1."""
     loss: float
-    """Of this step's batch, in all processes."""
+    """Mean loss of the step's batch over all processes."""
     lr: float
+    """Learning rate of the step."""
     miou: float | None
-    """0..100, where there was a validation after this step."""
+    """0..100; None if there was no validation after this step."""
     seconds: float
-    """Since the training began, without the time in which it did not run."""
+    """Since the start of the training, without interruptions."""
 
 
 def check_matplotlib() -> None:
-    """Raises LikewiseError if there is none."""
+    """Raises LikewiseError if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -36,7 +37,7 @@ def check_matplotlib() -> None:
         ) from error
 
 
-def write_curve(folder: Path, rows: Sequence[HistoryRow]) -> None:
+def write_history(folder: Path, rows: Sequence[HistoryRow]) -> None:
     """Write ``curve.csv`` and ``curve.png``.
 
     Raises:

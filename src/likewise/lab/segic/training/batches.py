@@ -1,4 +1,4 @@
-"""What is trained on at which step: a function of the seed and the step alone."""
+"""The batch of each training step; it depends on the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def order(config: Config, step: int) -> list[int]:
-    """Numbers of the pairs of a step, from 0: each pool in another order, or always new ones."""
+    """Numbers of the pairs of a step, from 0: of a pool shuffled anew each epoch, or new pairs."""
     numbers = range(step * config.batch, (step + 1) * config.batch)
     if not config.pairs:
         return list(numbers)
@@ -35,7 +35,7 @@ def order(config: Config, step: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pairs by number, for a DataLoader."""
+    """Map-style dataset of pairs by number, for a DataLoader."""
 
     draw: Draw
     seed: int
@@ -43,23 +43,23 @@ class Drawn:
     def __getitem__(self, number: int) -> TrainingPair | LikewiseError:
         try:
             return self.draw(self.seed, number)
-        except LikewiseError as error:  # raised in a worker, it would be a page of text
+        except LikewiseError as error:  # a DataLoader would wrap it in the worker's traceback
             return error
 
 
-def feed(
+def batches(
     config: Config, source: SamplePool | Draw, encoder: Encoder, start: int, part: slice
 ) -> Iterator[Samples]:
-    """The samples of every step from ``start`` on; of each batch a part.
+    """Samples of every step from ``start`` on; ``part``: the rows of each batch to yield.
 
     Raises:
         LikewiseError: if a pair cannot be drawn or read.
     """
-    batches = (order(config, step)[part] for step in range(start, config.steps))
+    numbers = (order(config, step)[part] for step in range(start, config.steps))
     if isinstance(source, SamplePool):
-        yield from map(source.batch, batches)
+        yield from map(source.batch, numbers)
         return
-    for drawn in _loaded(Drawn(source, config.data_seed), list(batches), config.workers):
+    for drawn in _loaded(Drawn(source, config.data_seed), list(numbers), config.workers):
         for pair in drawn:
             if isinstance(pair, LikewiseError):
                 raise pair
@@ -74,11 +74,11 @@ def _loaded(drawn: Drawn, batches: Sequence[list[int]], workers: int) -> Iterato
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=list,
-        worker_init_fn=_deaf,
+        worker_init_fn=_ignore_interrupts,
     )
     yield from loader
 
 
-def _deaf(_: int) -> None:
-    """Ctrl-C is for the process that trains, which ends its workers when it is done."""
+def _ignore_interrupts(_: int) -> None:
+    """Workers ignore SIGINT: the training process handles it and stops them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
