@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,12 @@ from rasterio.transform import from_origin
 from likewise import Segmenter
 from likewise.errors import ImageError
 from likewise.geo.raster import Raster
-from likewise.geo.run import RasterOptions, read_georeferenced, segment_raster
+from likewise.geo.run import (
+    RasterOptions,
+    read_georeferenced,
+    segment_raster,
+    segment_rasters,
+)
 from likewise.geo.vectors import read_vectors, square_metres
 from scenes import run
 
@@ -194,6 +200,25 @@ def test_what_cannot_be_used_is_one_sentence(
     raster = Raster(place / "ref.tif")
     assert "junk.gpkg" in refusal(read_vectors, junk, raster)
     assert not out.exists()
+
+
+def test_without_the_extra_it_says_what_to_install(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    assert "pip install 'likewise[geo]'" in refusal(Raster, place / "ref.tif")
+
+
+def test_a_broken_raster_does_not_stop_the_others(
+    segmenter: Segmenter, place: Path, tmp_path: Path
+) -> None:
+    torn = tmp_path / "torn.tif"
+    torn.write_bytes((place / "land.tif").read_bytes()[:150_000])
+    pairs = [(torn, tmp_path / "a.tif"), (place / "land.tif", tmp_path / "b.tif")]
+    first, second = segment_rasters(segmenter, pairs, RasterOptions())
+    assert isinstance(first, ImageError)
+    assert second.labels.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.tif", "torn.tif"]
 
 
 def test_raster_without_a_place_is_segmented(segmenter: Segmenter, tmp_path: Path) -> None:

@@ -101,10 +101,19 @@ def choose_plan(
 
 
 def object_sides(references: ReferenceSet) -> tuple[float, float]:
-    """Pixels that the objects of the references measure: of the class of the smallest ones the
-    median, and of all the most; 0 where it is unknown."""
-    sides = references.object_sides.values()
-    return min((float(np.median(of)) for of in sides), default=0.0), max(map(max, sides), default=0)
+    """Pixels that the objects of the references measure: typically, of the class of the smallest
+    ones, and at most; 0 where it is unknown.
+
+    Half of the marked area is in objects that measure no less than the typical one: specks beside
+    them do not count.
+    """
+    typical, largest = [], 0.0
+    for sides in references.object_sides.values():
+        ordered = np.sort(sides)
+        below = np.cumsum(ordered**2)
+        typical.append(float(ordered[np.searchsorted(below, below[-1] / 2)]))
+        largest = max(largest, float(ordered[-1]))
+    return min(typical, default=0.0), largest
 
 
 def cut_references(
