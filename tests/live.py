@@ -11,17 +11,18 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from likewise.cli.serve import make_server
 from likewise.segmenter import Segmenter
-from likewise.web.api.app import ServerSettings, make_app
-from likewise.web.listening import bind
+from likewise.web.api.app import make_app
+from likewise.web.guard import Access
+from likewise.web.limits import Limits
+from likewise.web.serving import bind, make_server
 
 Fields = Sequence[tuple[str, "str | bytes | Path"]]
 
@@ -124,16 +125,25 @@ def read_raw(connection: socket.socket) -> Answer:
 
 @contextmanager
 def serving(make: Callable[[], Segmenter], **settings: Any) -> Iterator[Live]:
-    """uvicorn in a thread, as `likewise serve` starts it."""
-    chosen = ServerSettings(**settings)
+    """uvicorn in a thread, as `likewise serve` starts it.
+
+    Args:
+        make: a new segmenter.
+        settings: of ``Access``, ``Limits`` and ``make_app``.
+    """
+
+    def those(kind: type) -> dict[str, Any]:
+        return {f.name: settings.pop(f.name) for f in fields(kind) if f.name in settings}
+
+    access, limits = Access(**those(Access)), Limits(**those(Limits))
     listener = bind("127.0.0.1", 0, secret=True)
     listener.listen()
-    server = make_server(make_app(make, chosen), patience=5)
+    server = make_server(make_app(make, access, limits, **settings), patience=5)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     port = listener.getsockname()[1]
     thread.start()
     try:
-        yield Live(port, chosen.token)
+        yield Live(port, access.token)
     finally:
         server.should_exit = True
         thread.join()

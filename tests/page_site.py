@@ -19,13 +19,14 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra ui is not installed")
-uvicorn = pytest.importorskip("uvicorn", reason="the extra ui is not installed")
+pytest.importorskip("uvicorn", reason="the extra ui is not installed")
 
-from likewise.web.listening import bind  # noqa: E402
-from likewise.web.ui import routes as page  # noqa: E402
-from likewise.web.ui.feed import Feed  # noqa: E402
-from likewise.web.ui.worker import PageWorker  # noqa: E402
-from likewise.web.ui.workspace import Workspace  # noqa: E402
+from likewise.web.guard import Access
+from likewise.web.model_thread import ModelThread
+from likewise.web.serving import bind, make_server
+from likewise.web.ui import routes as page
+from likewise.web.ui.worker import PageWorker
+from likewise.web.ui.workspace import Workspace
 
 TOKEN = "a-secret-for-tests"
 
@@ -82,8 +83,7 @@ class Site:
         """Until there is nothing to be done; the state then."""
         end = time.monotonic() + 90
         while time.monotonic() < end:
-            idle = self.worker.doing["doing"] == "idle" and not self.worker._stale()
-            if idle:
+            if self.worker.idle:
                 return self.state()
             time.sleep(0.02)
         raise AssertionError(f"still {self.worker.doing}")
@@ -116,13 +116,13 @@ class Site:
 @contextmanager
 def served(folder: Path) -> Iterator[Site]:
     """The page of a project, in threads of this process."""
-    workspace, feed = Workspace(folder), Feed()
-    worker = PageWorker(workspace, feed, device="cpu", dtype="auto", offline=True)
+    workspace, model = Workspace(folder), ModelThread(32, None)
+    worker = PageWorker(workspace, model, device="cpu", dtype="auto", offline=True)
     listening = bind("127.0.0.1", 0, secret=True)
     listening.listen()
     port = listening.getsockname()[1]
-    app = page.make_app(workspace, worker, feed, TOKEN, "127.0.0.1", port)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    access = Access(TOKEN, cookie=f"likewise-{port}")
+    server = make_server(page.make_app(workspace, worker, access), patience=1)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
@@ -131,7 +131,7 @@ def served(folder: Path) -> Iterator[Site]:
         server.should_exit = True
         worker.stop()
         thread.join(20)
-        worker.join(20)
+        model._executor.shutdown()  # waits for it
         listening.close()
 
 

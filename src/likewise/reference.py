@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from .features.patch_features import PatchFeatures, mask_share, mask_to_grid
 from .features.views import make_views
 from .io.annotations.shapes import LABEL
 from .io.decoding import PATH
+from .io.hashing import fingerprint
 from .io.images import ImageLike, Picture, find_range, read_picture, source_name
 from .io.masks import MaskLike, MaskValue, read_mask
 from .io.stretch import Ranges, pooled
@@ -109,10 +109,8 @@ class ReferenceSet:
 
     @property
     def fingerprint(self) -> str:
-        """64 hex digits of all references: pictures, masks, classes and their order."""
-        known = [f"{s.digest} {s.label} {s.negative}" for s in self.shots]
-        known += [f"{kind} {shown}" for kind, shown in sorted(self.ranges.items())]
-        return hashlib.sha256("\n".join(known).encode()).hexdigest()
+        """32 hex digits of all references: pictures, masks, classes and their order."""
+        return fingerprint([(s.digest, s.label, s.negative) for s in self.shots], self.ranges)
 
     @property
     def positives(self) -> tuple[EncodedReference, ...]:
@@ -279,28 +277,27 @@ def encode_references(
         raise ImageError("only negative references were given: give at least one of the thing.")
     # Several classes are often marked in one image: equal pictures are encoded once. They are read
     # when the encoder wants them, for a hundred references with their views fill the memory.
-    keys: list[tuple[tuple[int, ...], bytes]] = []
+    keys: list[str] = []
     seen = []
 
     ranges = pooled(found for r in references if (found := find_range(r.image)) is not None)
 
     def pictures() -> Iterator[np.ndarray]:
-        known: set[tuple[tuple[int, ...], bytes]] = set()
+        known: set[str] = set()
         for reference in references:
             image, mask = read_reference(reference, ranges)
             shown = {}
             for name, (view, marked) in (
                 {"": (image, mask)} | make_views(image, mask, views)
             ).items():
-                key = view.shape, hashlib.sha256(np.ascontiguousarray(view).data).digest()
+                key = fingerprint(view)
                 on_grid = mask_to_grid(marked, encoder.grid), mask_share(marked, encoder.grid)
                 shown[name] = key, on_grid[0].to(encoder.device), on_grid[1].to(encoder.device)
                 if key not in known:
                     known.add(key)
                     keys.append(key)
                     yield view
-            digest = hashlib.sha256(repr(shown[""][0]).encode() + np.packbits(mask).tobytes())
-            seen.append((shown, thumbnail(image, mask), digest.hexdigest()))
+            seen.append((shown, thumbnail(image, mask), fingerprint(shown[""][0], mask)))
 
     features = list(encoder.encode_many(pictures()))
     encoded = dict(zip(keys, features, strict=True))

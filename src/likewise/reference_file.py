@@ -18,7 +18,6 @@ methods).
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ import numpy as np
 
 from .backbones.registry import find_spec
 from .errors import LikewiseError
+from .io.hashing import sha256
 from .methods import make_params
 
 FORMAT = 3
@@ -200,12 +200,10 @@ def fixed(value: Any) -> Any:
 
 def digest_of(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
     """64 hex digits of all that is written: formats and disks do not notice a changed byte."""
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = np.ascontiguousarray(tensors[name])
-        digest.update(f"{name} {tensor.dtype} {tensor.shape} ".encode())
-        digest.update(tensor.data)
-    return digest.hexdigest()
+    chunks: list[bytes | np.ndarray] = [json.dumps(facts, sort_keys=True).encode()]
+    for name, tensor in sorted(tensors.items()):
+        chunks += [f"{name} {tensor.dtype} {tensor.shape} ".encode(), tensor]
+    return sha256(*chunks)
 
 
 def side_of(size: tuple[int, int]) -> int | tuple[int, int]:

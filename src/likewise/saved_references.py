@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from .backbones.registry import find_spec, get_spec
 from .errors import LikewiseError
 from .features.debias import resolve_rank
 from .io.files import refused, whole_file
+from .io.hashing import fingerprint
 from .methods import check_negatives, get_method
 from .reference import EncodedReference, ReferenceSet
 from .reference_file import (
@@ -87,8 +87,8 @@ def save_references(
     facts: dict[str, Any] = {
         "format": FORMAT,
         "likewise": __version__,
-        **_needed(encoder),
-        "dtype": str(encoder.dtype).removeprefix("torch."),
+        "backbone": encoder.spec.name,
+        **encoder.facts,
         "half": half,
         "method": method,
         "settings": asdict(params),
@@ -158,30 +158,17 @@ def load_references(path: str | Path, encoder: Encoder, method: str) -> Referenc
         }
         plain, mask = patches.pop("plain")
         small = thumbnail_of(tensors, s)
-        kept = tensors[f"picture.{facts['pictures']['plain']}.features"].tobytes()
-        digest = hashlib.sha256(kept + tensors[f"shot.{s}.mask.plain"].tobytes()).hexdigest()
+        kept = tensors[f"picture.{facts['pictures']['plain']}.features"]
+        digest = fingerprint(kept, tensors[f"shot.{s}.mask.plain"])
         kind = facts["label"], facts["negative"]
         shots.append(EncodedReference(plain, mask, patches, *kind, small, digest, shares))
     check_negatives(method, shots)
     return ReferenceSet(tuple(shots), info.ranges)
 
 
-def _needed(encoder: Encoder) -> dict[str, Any]:
-    """What features depend on, under the names of ``Info``."""
-    return {
-        "backbone": encoder.spec.name,
-        "weights": encoder.backbone.identity,
-        "mean": tuple(encoder.spec.mean),
-        "std": tuple(encoder.spec.std),
-        "block": encoder.backbone.block,
-        "image_size": encoder.input_size,
-        "rank": encoder.rank,
-    }
-
-
 def _check_same(info: Info, encoder: Encoder) -> None:
     """Raises LikewiseError, with all that differs and the options that mend it."""
-    now = _needed(encoder)
+    now = {"backbone": encoder.spec.name, **encoder.facts}
     same = {name: getattr(info, name) == value for name, value in now.items()}
     rows = []
     # Weights are told apart as far as the block that is read: another block has others too.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
-from .backbones.download import sha256_of
 from .backbones.encoder import Encoder
 from .class_names import check_classes
 from .decision import make_result, note_too_small, pixels_of
 from .errors import LikewiseError
 from .features.target_cache import TargetCache
+from .io.hashing import file_sha256, fingerprint
 from .io.images import ImageLike, Picture, read_picture
 from .io.prefetch import batched, prefetch_map
 from .large.tiles import Tile, Tiles, check_tile
@@ -228,20 +226,21 @@ class Segmenter:
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits of all that masks depend on but the image: see ``run/manifest.py``.
+        """32 hex digits of all that masks depend on but the image and the kind of device.
 
         Raises:
             LikewiseError: if there is no reference yet.
         """
-        parts = [
-            *(__version__, self.encoder.fingerprint, self.method, self.refiner),
-            *(json.dumps(asdict(self.params), sort_keys=True, default=str), *self.models),
-            f"tile {self.tiles.tile}",
-            self.fitted().fingerprint,
-        ]
+        return fingerprint(self.settings_fingerprint, [*self.models], self.fitted().fingerprint)
+
+    @property
+    def settings_fingerprint(self) -> str:
+        """As ``fingerprint``, of everything but the references."""
+        params = asdict(self.params)
         if get_method(self.method).CAN.decoder:
-            parts.append(sha256_of(Path(self.params.decoder)))
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+            params["decoder"] = file_sha256(Path(self.params.decoder))  # not its name
+        made_with = __version__, self.encoder.fingerprint
+        return fingerprint(*made_with, self.method, params, self.refiner, self.tiles.tile)
 
     # --- for callers that hold decoded pictures, or features, already -----------------------------
 

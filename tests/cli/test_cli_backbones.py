@@ -14,10 +14,10 @@ import pytest
 
 import likewise
 from commands import done
-from likewise.backbones.download import sha256_of
 from likewise.backbones.registry import ALIASES, BACKBONES, get_spec, packaged_file
 from likewise.cli import doctor
 from likewise.errors import LikewiseError
+from likewise.io.hashing import file_sha256
 from scenes import no_backbone_needed, run
 
 # --- backbones ------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_backbones_verify(scene: Path) -> None:
     assert ran.code == 1
     path, verdict = ran.out.splitlines()
     assert path == copy.name
-    assert verdict.startswith(f"sha256 {sha256_of(copy)}: WRONG, ")
+    assert verdict.startswith(f"sha256 {file_sha256(copy)}: WRONG, ")
 
 
 # --- doctor ---------------------------------------------------------------------------------------

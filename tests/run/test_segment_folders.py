@@ -177,5 +177,16 @@ def test_a_manifest_of_another_program_is_not_written_to() -> None:
     Path("m/manifest.jsonl").write_text(theirs)
     ran = segment("ball", "A")
     assert (ran.code, ran.out) == (2, "")
-    assert "m/manifest.jsonl is of another program: move it away, or give another" in ran.err
+    assert "m/manifest.jsonl is of another program or version of likewise: move it away" in ran.err
     assert Path("m/manifest.jsonl").read_text() == theirs
+
+
+def test_a_manifest_of_a_newer_likewise_is_not_written_to() -> None:
+    assert segment("ball", "A").code == 0
+    manifest = Path("m/manifest.jsonl")
+    text = manifest.read_text().replace('"image":', '"depth": 3, "image":')
+    manifest.write_text(text)
+    ran = segment("ball", "A", "--resume")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.count("another program or version of likewise: move it away") == 1
+    assert manifest.read_text() == text

@@ -275,11 +275,10 @@ def test_a_cache_that_cannot_be_written_is_harmless(
     assert list(cache.iterdir()) == [file]  # and no temporary file stays behind
     file.rmdir()
 
-    def full_disk(tensors: dict[str, torch.Tensor], path: Path) -> None:
-        Path(path).write_bytes(b"half of")
+    def full_disk(part: Path, path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    monkeypatch.setattr(Path, "replace", full_disk)
     assert torch.equal(Encoder(tiny, image_size=SIDE, device="cpu").basis, basis)
     assert list(cache.iterdir()) == []
     assert encoded == [1, 1, 1]

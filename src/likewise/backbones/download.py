@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BackboneError
+from ..io.hashing import file_sha256
 from .registry import get_spec, packaged_file
 from .spec import BackboneSpec
 
@@ -74,7 +74,7 @@ def fetch(
         raise _explain(error, repo, filename) from error
     expected = _digest_for(spec, filename, etag)
     if expected is not None:
-        found = sha256_of(path)
+        found = file_sha256(path)
         if found != expected:
             _discard(path)
             raise BackboneError(
@@ -153,18 +153,9 @@ def verify(name: str) -> Verification:
         )
     # In the cache a file is a link to a blob which is named by its etag: the sha256 of LFS files.
     etag = path.readlink().name if path.is_symlink() else None
-    expected, found = _digest_for(spec, path.name, etag), sha256_of(path)
+    expected, found = _digest_for(spec, path.name, etag), file_sha256(path)
     ok = None if expected is None else found == expected
     return Verification(spec.name, path, found, expected, ok)
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file as 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _digest_for(spec: BackboneSpec | None, filename: str, etag: str | None) -> str | None:

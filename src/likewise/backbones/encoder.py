@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -16,6 +15,8 @@ from PIL import Image
 from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.patch_features import PatchFeatures
+from ..io.files import whole_file
+from ..io.hashing import fingerprint
 from ..io.prefetch import batched, prefetch_map
 from .loading import Backbone, load_backbone, patch_tokens
 
@@ -163,22 +164,28 @@ class Encoder:
         return [(weight / sum(weights)) ** 0.5 for weight in weights]
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """All that features depend on, resolved. Only debiased ones depend on ``rank``."""
+        return {
+            "weights": self.backbone.identity,
+            "mean": tuple(self.spec.mean),
+            "std": tuple(self.spec.std),
+            "block": self.backbone.block,
+            "image_size": self.input_size,
+            "rank": self.rank,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
+    @property
     def fingerprint(self) -> str:
-        """32 hex digits of all that features depend on: weights, block, input size, rank, dtype."""
-        settings = f"{self.backbone.identity} {self.backbone.block} {self.input_size} {self.rank} "
-        settings += f"{self.dtype} {self.spec.mean} {self.spec.std}"
-        settings += "".join(f" {part.fingerprint}" for part in self.parts)
-        return hashlib.sha256(settings.encode()).hexdigest()[:32]
+        """32 hex digits of ``facts``, and of those of joined backbones."""
+        return fingerprint(self.facts, [part.facts for part in self.parts])
 
     def _cached_basis(self) -> torch.Tensor:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        h, w = self.input_size
-        settings = f"{self.backbone.block} {h}x{w} {self.rank} {self.dtype} "
-        settings += f"{self.spec.mean} {self.spec.std}"
-        key = hashlib.sha256(f"{self.backbone.identity} {settings}".encode()).hexdigest()[:32]
-        path = cache_folder() / "bases" / f"{key}.safetensors"
+        path = cache_folder() / "bases" / f"{self.fingerprint}.safetensors"
         with suppress(OSError, SafetensorError, KeyError):  # missing, unreadable, torn: make it
             return load_file(path)["basis"]
         black = np.zeros((*self.input_size, 3), np.uint8)  # *before* normalisation (§3.1)
@@ -307,13 +314,9 @@ def cache_folder() -> Path:
 def save_quietly(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Write a file of a cache; one that cannot be written only costs the next run time."""
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path, sync=False) as file:
+            file.write(save({name: t.contiguous() for name, t in tensors.items()}))

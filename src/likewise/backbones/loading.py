@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackboneError
+from ..io.hashing import sha256
 from . import download, hiera_layouts
 from .device import choose_device
 from .files import PICKLES, read_tensors
@@ -153,7 +153,7 @@ def join(parts: Sequence[Backbone], weights: Sequence[float] | None = None) -> B
         f"{p.spec.mean} {p.spec.std} {weight / sum(weights):.6f}"
         for n, (p, weight) in enumerate(zip(parts, weights, strict=True))
     ]
-    identity = hashlib.sha256("\n".join(known).encode()).hexdigest()[:32]
+    identity = sha256("\n".join(known).encode())[:32]
     models = ModuleList(part.model for part in parts)
     return Backbone(models, spec, first.block, identity, parts=tuple(parts), weights=weights)
 
@@ -235,10 +235,7 @@ def first_samples(samples: Mapping[str, bytes], block: int) -> dict[str, bytes]:
 
 def identity_of(samples: Mapping[str, bytes], heads: int) -> str:
     """32 hex digits of sha256 over the heads and samples of the weights."""
-    digest = hashlib.sha256(f"heads {heads}".encode())
-    for sample in samples.values():
-        digest.update(sample)
-    return digest.hexdigest()[:32]
+    return sha256(f"heads {heads}".encode(), *samples.values())[:32]
 
 
 def _resolve(source: str | Path, offline: bool) -> _Source:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..errors import needs
 from ..refine import DEFAULT_REFINER
-from ..web.listening import address_of, bind, configure
 from .app import app
 from .options import DeviceOptions, RefineOption, takes_groups
 
@@ -49,26 +48,23 @@ def label_studio(
     machine: DeviceOptions,
 ) -> None:
     """Serve a references file to Label Studio as an ML backend."""
-    from ..errors import needs
     from ..reference_file import read_info
     from ..segmenter import load
 
     with needs("label-studio"):
-        import uvicorn
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
 
-        from ..web.label_studio.app import make_app
+        from ..web.guard import Access
+        from ..web.label_studio.app import LIMITS, make_app
         from ..web.label_studio.backend import Backend, file_name
         from ..web.label_studio.images import Images
-    images = Images(label_studio, api_key, root)
+        from ..web.serving import bind, serve_app
+    access = Access(token or None, host)
+    images = Images(LIMITS, label_studio, api_key, root)
     read_info(references)
     with bind(host, port, secret=bool(token)) as listener:
-        listener.listen()
-        segmenter = load(
-            references,
-            backbone=backbone,
-            refiner=refine,
-            **vars(machine),
-        )
+        segmenter = load(references, backbone=backbone, refiner=refine, **vars(machine))
         backend = Backend(
             segmenter,
             images,
@@ -77,9 +73,5 @@ def label_studio(
             min_area=min_area,
             simplify=simplify,
         )
-        where = address_of(listener)
-        config = configure(make_app(backend, token))
-        config.load()  # seconds, which whoever asks now would wait
-        print(f"{where} serves {', '.join(backend.classes)}; Ctrl-C stops it", flush=True)
-        with suppress(KeyboardInterrupt):  # uvicorn has answered what was asked before
-            uvicorn.Server(config).run(sockets=[listener])
+        served, name = make_app(backend, access), ", ".join(backend.classes)
+        serve_app(served, listener, name, patience=LIMITS.patience)

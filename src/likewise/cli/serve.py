@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import signal
-import socket
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
+from typing import Annotated
 
 import typer
 
-from ..errors import LikewiseError
+from ..errors import LikewiseError, needs
 from ..refine import DEFAULT_REFINER
-from ..web.listening import address_of, bind, configure
 from .app import app
 from .options import (
     DeviceOptions,
@@ -24,9 +18,6 @@ from .options import (
     keywords,
     takes_groups,
 )
-
-if TYPE_CHECKING:
-    import uvicorn
 
 
 @app.command()
@@ -63,10 +54,16 @@ def serve(
     """Answer over HTTP: send references once, then images (docs/server.md)."""
     from ..refine import check_refiner
 
-    check_installed()
-    check_token(token)
-    for origin in allow_origin:
-        check_origin(origin)
+    with needs("serve"):
+        import fastapi  # noqa: F401
+        import python_multipart  # noqa: F401  (FastAPI imports it when it reads a form)
+        import uvicorn  # noqa: F401
+
+        from ..web.guard import Access
+        from ..web.limits import Limits
+        from ..web.serving import bind, serve_app
+    access = Access(token or None, host, tuple(allow_origin))
+    limits = Limits(max_bytes, upload_timeout, max_pixels, queue, timeout)
     if root is not None and not root.is_dir():
         raise LikewiseError(f"--root {root} is no folder: give the folder of the images.")
     params = algorithm.params()
@@ -75,90 +72,15 @@ def serve(
 
     from ..backbones.encoder import Encoder
     from ..segmenter import Segmenter
-    from ..web.api.app import ServerSettings, make_app
+    from ..web.api.app import make_app
 
     encoder = Encoder(**keywords(network, machine))
-    settings = ServerSettings(
-        token=token or None,
-        origins=tuple(allow_origin),
+    served = make_app(
+        lambda: Segmenter(encoder, method=params, refiner=refine),
+        access,
+        limits,
         root=None if root is None else root.resolve(),
         keep=keep,
-        queue=queue,
-        timeout=timeout,
-        upload_timeout=upload_timeout,
-        max_bytes=max_bytes,
-        max_pixels=max_pixels,
     )
-    served = make_app(lambda: Segmenter(encoder, method=params, refiner=refine), settings)
     _ = encoder.basis  # or else the first request waits for it
-    listen(served, listener, encoder.spec.name, timeout + upload_timeout)
-
-
-def check_installed() -> None:
-    """Raises LikewiseError unless what the server needs is there."""
-    for name in ("fastapi", "uvicorn", "python_multipart"):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise LikewiseError(
-                "the server needs FastAPI, uvicorn and python-multipart: "
-                "pip install 'likewise[serve]'."
-            ) from error
-
-
-def check_token(token: str) -> None:
-    """Raises LikewiseError unless it can be sent in a header; none is fine."""
-    if not (token.isascii() and token.isprintable() and " " not in token):
-        raise LikewiseError(
-            "the token holds spaces or characters that no header can carry: use letters and digits."
-        )
-
-
-def check_origin(origin: str) -> None:
-    """Raises LikewiseError unless it is what browsers send as Origin."""
-    try:
-        parts = urlsplit(origin)
-        fine = parts.scheme in ("http", "https") and f"{parts.scheme}://{parts.netloc}" == origin
-    except ValueError:
-        fine = False
-    if not fine or not parts.hostname or "*" in origin:
-        raise LikewiseError(
-            f"--allow-origin {origin} is no origin: write it like https://example.org, without a "
-            "path and without *."
-        )
-
-
-def listen(served: Any, listener: socket.socket, name: str, patience: float) -> None:
-    """Serve until SIGTERM or Ctrl-C; what was asked by then is still answered.
-
-    Args:
-        served: the ASGI application.
-        listener: bound.
-        name: of the backbone.
-        patience: seconds after which every request has been answered.
-    """
-    listener.listen()
-    print(f"likewise serves {name} on {address_of(listener)} (Ctrl-C stops it)", flush=True)
-    for number in (signal.SIGINT, signal.SIGTERM):  # raised again by uvicorn when all is answered
-        signal.signal(number, lambda *_: sys.exit(0))
-    make_server(served, patience).run(sockets=[listener])
-
-
-def make_server(served: Any, patience: float) -> uvicorn.Server:
-    """A uvicorn server of an ASGI application.
-
-    Args:
-        served: the application.
-        patience: seconds that requests may take to end when the server is stopped.
-    """
-    import uvicorn
-
-    return uvicorn.Server(
-        configure(
-            served,
-            loop="asyncio",
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=round(patience) + 5,
-        )
-    )
+    serve_app(served, listener, encoder.spec.name, patience=limits.patience)

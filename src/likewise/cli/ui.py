@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import LikewiseError
+from ..errors import needs
 from .app import app
 from .options import DeviceOptions, takes_groups
 
@@ -34,20 +31,26 @@ def ui(
     machine: DeviceOptions,
 ) -> None:
     """Open the page: paint one example, watch the others appear, correct, export."""
-    for package in ("fastapi", "uvicorn"):
-        if importlib.util.find_spec(package) is None:
-            raise LikewiseError(
-                f"likewise ui needs {package}, which is not installed: pip install 'likewise[ui]'."
-            )
-    from ..web.ui.serving import serve
+    with needs("ui"):
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
 
-    def ready(address: str) -> None:
-        print(f"{project} is open at\n\n    {address}\n\nCtrl-C ends it; nothing is lost.")
-        sys.stdout.flush()
-        if not no_browser:
-            import webbrowser
-
-            webbrowser.open(address)
-
-    with suppress(KeyboardInterrupt):
-        serve(project, host=host, port=port, ready=ready, **vars(machine))
+        from ..web.guard import Access, project_token
+        from ..web.model_thread import ModelThread
+        from ..web.serving import bind, serve_app
+        from ..web.ui.routes import LIMITS, make_app
+        from ..web.ui.worker import PageWorker
+        from ..web.ui.workspace import Workspace
+    workspace = Workspace(project)
+    listener = bind(host, port, secret=True)
+    token = project_token(project)
+    cookie = f"likewise-{listener.getsockname()[1]}"  # cookies do not tell ports apart
+    worker = PageWorker(workspace, ModelThread(LIMITS.queue, LIMITS.timeout), **vars(machine))
+    serve_app(
+        make_app(workspace, worker, Access(token, host, cookie=cookie)),
+        listener,
+        str(project),
+        patience=5,
+        path=f"/?token={token}",
+        browser=not no_browser,
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +21,9 @@ from .options import (
     open_segmenter,
     takes_groups,
 )
+
+if TYPE_CHECKING:
+    from ..run.outcomes import Outcome
 
 
 @app.command()
@@ -96,28 +100,28 @@ def video(
 
     segmenter = open_segmenter(network, machine, method=params, refiner=refine)
     found = run.segment(segmenter, memory=not no_memory, resume=resume, overwrite=overwrite)
-    done = kept = theirs = empty = 0
+    outcomes: list[Outcome] = []
     written: list[Path] = []
     interrupted = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."
     with stopping(interrupted) as stopped:
         with progress(len(run.order), "video") as advance:
-            for frame in found:
-                kept += frame.kept
-                theirs += frame.theirs
-                empty += not any(frame.areas)
-                done += 1
+            for outcome in found:
+                outcomes.append(outcome)
                 advance(None)
         written = run.finish(overlay=not no_overlay)
+    states = Counter(outcome.state for outcome in outcomes)
+    empty = sum(outcome.area == 0 for outcome in outcomes)
+    left = len(run.order) - len(outcomes)
     if as_json:
         report = {
             "backbone": segmenter.encoder.spec.name,
             "objects": list(annotations.labels),
             "size": list(frames.size),
-            "written": done - kept - theirs,
-            "kept": kept,
-            "kept_of_a_person": theirs,
+            "written": states["made"],
+            "kept": states["kept"],
+            "kept_of_a_person": states["by_hand"],
             "empty": empty,
-            "not_reached": len(run.order) - done,
+            "not_reached": left,
             "masks": str(out / "masks"),
             "log": str(out / LOG),
             "files": [str(path) for path in written],
@@ -125,12 +129,11 @@ def video(
         print_json(report)
     else:
         notes = [f"{empty} of them empty"] if empty else []
-        notes += [f"{kept} kept"] if resume else []
-        notes += [f"{len(run.order) - done} not reached"] if done < len(run.order) else []
-        notes += [f"{theirs} made or changed by a person kept (--overwrite)"] if theirs else []
-        print(
-            f"{done - kept - theirs} of {len(run.order)} masks written to {out}", *notes, sep=", "
-        )
+        notes += [f"{states['kept']} kept"] if resume else []
+        notes += [f"{left} not reached"] if left else []
+        theirs = "made or changed by a person kept (--overwrite)"
+        notes += [f"{states['by_hand']} {theirs}"] if states["by_hand"] else []
+        print(f"{states['made']} of {len(run.order)} masks written to {out}", *notes, sep=", ")
         if written:
             print(f"look at {written[-1]}")
     if stopped.reason:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from ..errors import ImageError, LikewiseError, note
 from ..instances import Instance, connected_components
 from ..io.annotations.shapes import LABEL
 from ..io.decoding import picture_size
+from ..io.hashing import sha256
 from ..io.opening import why
 from ..io.text_files import normal, read_json
 from ..run.instance_file import instances_path, read_instances
@@ -309,8 +309,7 @@ def is_validation(image: Path, share: float) -> bool:
     """
     if share == 0:
         return False
-    digest = hashlib.sha256(read_bytes(image)).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    return int(sha256(read_bytes(image))[:16], 16) < share * 2**64
 
 
 def read_bytes(image: Path) -> bytes:

@@ -18,8 +18,12 @@ PARTS = ".likewise-*.part"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """A file beside ``path`` to write to, which takes its place if nothing goes wrong inside.
+
+    Args:
+        path: the file.
+        sync: wait until the disk has it; what can be made again need not.
 
     Raises:
         OSError: what the disk says.
@@ -29,7 +33,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with part.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -11,11 +11,9 @@ import numpy.typing as npt
 
 from ..class_names import is_part, wholes_of
 from ..errors import LikewiseError
-from ..run.labels import read_class_map
+from ..run.labels import MARKED, read_class_map
 
 LabelMap = npt.NDArray[np.integer[Any]]
-MARKED = 255
-"""What masks of two values are read as."""
 
 
 def as_numbers(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 import os
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LikewiseError, note
+from ..io.hashing import fingerprint
 from ..io.masks import read_label_map
 from ..methods import get_method, make_params
 from ..run.file_state import file_hash
@@ -296,19 +296,14 @@ class ProjectFolder:
         """
         from .. import __version__
 
-        parts = f"{__version__} {backbone} {self._wish()}"
-        return hashlib.sha256(parts.encode()).hexdigest()[:32]
+        return fingerprint(__version__, backbone, self._wish())
 
     def _wish(self) -> str:
         """As ``run_key``, but without the weights: settings and the files that they name."""
         settings = asdict(self.settings) | {"targets": None, "quality": None}
         del settings["page"]  # its sliders move what is segmented already
         numbers = {label: self.numbers[label] for label in self.settings.labels}
-        digest = hashlib.sha256(json.dumps([settings, numbers], sort_keys=True).encode())
-        for marked in self.settings.references:
-            for name in (marked.image, marked.mask):
-                if name is not None:
-                    digest.update(file_hash(self.folder / name).encode())
-        if self.decoder is not None:
-            digest.update(file_hash(self.decoder).encode())
-        return digest.hexdigest()[:32]
+        named = [name for r in self.settings.references for name in (r.image, r.mask) if name]
+        files = [file_hash(self.folder / name) for name in named]
+        decoder = None if self.decoder is None else file_hash(self.decoder)
+        return fingerprint(settings, numbers, files, decoder)

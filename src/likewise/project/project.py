@@ -187,7 +187,7 @@ class Project(ProjectRuns):
             if not job.mask.is_file():
                 continue
             if not self._is_by_hand(job, row):
-                if model and self.manifest.is_current(job.mask, job.target, ""):
+                if model and not self.manifest.stale(job.mask, job.target, ""):
                     self._note_person(job, read_label_map(job.mask))  # killed while it was noted
                 continue
             name = job.mask.relative_to(self.folder / MASKS).as_posix()

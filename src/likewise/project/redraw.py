@@ -8,7 +8,7 @@ from ..io.files import write_whole
 from ..io.images import read_picture
 from ..run.jobs import Job
 from ..run.outcomes import Outcome, SegmentedJob
-from ..run.runner import WriteCheck, redo, store
+from ..run.runner import WriteCheck, finish, store
 from .project import Project
 from .score_maps import read_score_maps, read_written_sliders
 
@@ -41,7 +41,8 @@ def redraw(project: Project, jobs: Sequence[Job], may_write: WriteCheck) -> Iter
             picture = read_picture(job.target)
             result = found[0].result(sliders, settings.refine, picture)
             segmented = SegmentedJob(job, picture, result, row["seconds"])
-            outcome = store(redo(segmented, numbers, project.limits), project.manifest, row["run"])
+            finished = finish(job, segmented, numbers=numbers, limits=project.limits)
+            outcome = store(finished, project.manifest, row["run"])
             # Last: the file records with which sliders the mask is written.
             write_whole(path, found[0].encode(sliders))
             project.record(job, outcome, row["run"])

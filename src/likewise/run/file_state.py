@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..backbones.download import sha256_of
+from ..io.hashing import file_sha256
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,6 @@ def stamp(path: Path) -> tuple[int | None, int | None]:
 def file_hash(path: Path) -> str:
     """sha256 of its bytes; empty where it cannot be read."""
     try:
-        return sha256_of(path)
+        return file_sha256(path)
     except OSError:
         return ""

@@ -12,7 +12,6 @@ Two files lie beside the masks:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -27,6 +26,7 @@ import numpy as np
 from ..errors import ImageError, LikewiseError, note
 from ..io.annotations.shapes import LABEL
 from ..io.files import refused, write_json, write_whole
+from ..io.hashing import sha256
 from ..io.masks import read_label_map
 from ..io.opening import why
 from ..io.text_files import normal
@@ -56,6 +56,7 @@ class Manifest:
         self._given: dict[str, int] = {}
         self._ever: dict[str, int] = {}
         self._keys: dict[str, str] = {}
+        self._unknown: list[bytes] = []
         self._offset = 0
         self._lock = threading.RLock()
         self._read_on()
@@ -63,15 +64,14 @@ class Manifest:
         """Class → its value in the masks."""
 
     def check(self) -> None:
-        """Raises LikewiseError if another program's file is where our lines would go."""
-        path = self.folder / MANIFEST
-        if self._offset and not (self._last or self._given):
-            for line in path.read_bytes().splitlines():
-                with suppress(ValueError):
-                    json.loads(line)
-                    raise LikewiseError(
-                        f"{path} is of another program: move it away, or give another folder."
-                    )
+        """Raises LikewiseError if some lines are whole and not ours: nothing is written to them."""
+        for line in self._unknown:
+            with suppress(ValueError):
+                json.loads(line)
+                raise LikewiseError(
+                    f"{self.folder / MANIFEST} is of another program or version of likewise: move "
+                    "it away, or give another folder."
+                )
 
     # --- classes and their numbers ---------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class Manifest:
         Raises:
             ImageError: if the mask cannot be written; WriteError if no other file could either.
         """
-        self._note(mask, hashlib.sha256(content).hexdigest(), image, run, seen, beside)
+        self._note(mask, sha256(content), image, run, seen, beside)
         write_whole(mask, content)
 
     def adopt(self, mask: Path, image: Path, run: str) -> None:
@@ -239,10 +239,6 @@ class Manifest:
     def is_by_hand(self, mask: Path) -> bool:
         """Whether a mask is there that somebody made or changed without likewise."""
         return os.path.isfile(mask) and not self.is_ours(mask)  # noqa: PTH113 (long names)
-
-    def is_current(self, mask: Path, image: Path, run: str, *, beside: Sequence[Path] = ()) -> bool:
-        """Whether a mask is there as this run would make it, of the picture as it is now."""
-        return not self.stale(mask, image, run, beside=beside)
 
     def stale(self, mask: Path, image: Path, run: str, *, beside: Sequence[Path] = ()) -> str:
         """Why a mask is not as this run would make it; "" if it is.
@@ -308,19 +304,21 @@ class Manifest:
                 raise LikewiseError(f"{path} cannot be read ({why(error)}).") from error
             whole = new[: new.rfind(b"\n") + 1]
             self._offset += len(whole)
-            lines = [found for line in whole.splitlines() if (found := _parsed(line)) is not None]
-            for line in lines:
-                if not isinstance(line, Entry):
-                    self._given = line
-                    self._ever |= line
-                    continue
-                self._last[line.mask] = line
-                self._known.setdefault(line.mask, set()).add(line.sha256)
-                self._images[line.image] = line.mask
+            for line in whole.splitlines():
+                found = _parsed(line)
+                if found is None:
+                    self._unknown.append(line)
+                elif isinstance(found, Entry):
+                    self._last[found.mask] = found
+                    self._known.setdefault(found.mask, set()).add(found.sha256)
+                    self._images[found.image] = found.mask
+                else:
+                    self._given = found
+                    self._ever |= found
 
 
 def _parsed(line: bytes) -> Entry | dict[str, int] | None:
-    """A line of the manifest: of a mask, or the numbers of the classes; None if it is damaged."""
+    """A line of the manifest: of a mask, or the numbers of the classes; None if it is neither."""
     try:
         values = json.loads(line.decode(errors="surrogateescape"))
         return dict(values["labels"]) if "labels" in values else Entry(**values)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,13 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from ..errors import ImageError, LikewiseError, WriteError, explained_memory
 from ..io.encoding import encode_image, encode_label_map, encode_mask
 from ..io.files import write_whole
+from ..io.hashing import fingerprint
 from ..io.prefetch import batched, prefetch_map
 from ..quality import mask_warnings, stability_score
 from .file_state import FileState, look
@@ -32,11 +31,14 @@ if TYPE_CHECKING:
     from ..result import ClassResult, Result
     from ..segmenter import Segmenter
 
-R = TypeVar("R")
 Keep: TypeAlias = "Callable[[SegmentedJob], tuple[Result, tuple[Path, bytes]]]"
 """Called with each segmented job: the result to write, and path and content of one more file."""
 WriteCheck: TypeAlias = "Callable[[Job], AbstractContextManager[bool]]"
 """A context manager for writing the files of a job; it yields whether they may be written."""
+KeepCheck: TypeAlias = "Callable[[Job], Outcome | str]"
+"""The outcome of a job if its existing mask is kept, else why it is not ('': there is none)."""
+Source: TypeAlias = "Callable[[KeepCheck], Iterator[tuple[Job, SegmentedJob | Outcome]]]"
+"""Reads and segments jobs, but those that are kept, and yields them in order."""
 
 
 def run_key(segmenter: Segmenter, numbers: Mapping[str, int], consensus: bool = False) -> str:
@@ -47,8 +49,7 @@ def run_key(segmenter: Segmenter, numbers: Mapping[str, int], consensus: bool = 
         numbers: class → its value in the masks, from ``Manifest.allot``.
         consensus: as for ``segment_files``.
     """
-    parts = [segmenter.fingerprint, json.dumps(numbers, sort_keys=True), str(consensus)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    return fingerprint(segmenter.fingerprint, numbers, consensus)
 
 
 def segment_files(
@@ -64,6 +65,7 @@ def segment_files(
     limits: Mapping[str, float] | None = None,
     keep: Keep | None = None,
     may_write: WriteCheck | None = None,
+    source: Source | None = None,
 ) -> Iterator[Outcome]:
     """Segment job after job; a target that cannot be read becomes an ``Outcome`` with its error.
 
@@ -79,6 +81,7 @@ def segment_files(
         limits: of ``quality.mask_warnings``; None: masks are not checked.
         keep: see ``Keep``.
         may_write: context manager that yields whether the mask of a job may be written now.
+        source: what segments the jobs, if they are not images each for itself.
 
     Yields:
         One outcome a job, its files already whole on disk.
@@ -86,13 +89,12 @@ def segment_files(
     Raises:
         WriteError: if the disk refuses a result (it would refuse every further one too).
     """
-    finish = partial(_finish, numbers=numbers, limits=limits, keep=keep)
+    finished = partial(finish, numbers=numbers, limits=limits, keep=keep)
 
     def written(job: Job, done: SegmentedJob | Outcome) -> Outcome:
-        return store(finish(job, done), manifest, run, overwrite=overwrite, may_write=may_write)
+        return store(finished(job, done), manifest, run, overwrite=overwrite, may_write=may_write)
 
     def kept(job: Job) -> Outcome | str:
-        """The outcome if the existing mask is kept, else why it is not ('': there is none)."""
         if not overwrite and manifest.is_by_hand(job.mask):
             return Outcome(job.target, job.mask, skipped=True, by_hand=True)
         if not resume or not os.path.isfile(job.mask):  # noqa: PTH113 (long names)
@@ -100,7 +102,10 @@ def segment_files(
         stale = manifest.stale(job.mask, job.target, run, beside=job.beside)
         return stale or Outcome(job.target, job.mask, skipped=True)
 
-    yield from _each(segmenter, jobs, written, kept, consensus)
+    source = source or partial(_images, segmenter, jobs, consensus)
+    # On the CPU each is written before the next is segmented; an accelerator need not wait.
+    ahead = segmenter.batch_size(False) - 1
+    yield from prefetch_map(lambda pair: written(*pair), source(kept), ahead)
 
 
 def finish_files(
@@ -113,8 +118,10 @@ def finish_files(
     keep: Keep | None = None,
 ) -> Iterator[Finished]:
     """As ``segment_files``, but nothing is written: the caller does it with ``store``."""
-    finish = partial(_finish, numbers=numbers, limits=limits, keep=keep)
-    yield from _each(segmenter, jobs, finish, lambda job: "", consensus)
+    finished = partial(finish, numbers=numbers, limits=limits, keep=keep)
+    segmented = _images(segmenter, jobs, consensus, lambda job: "")
+    ahead = segmenter.batch_size(False) - 1
+    yield from prefetch_map(lambda pair: finished(*pair), segmented, ahead)
 
 
 def store(
@@ -165,21 +172,6 @@ def store(
     return replace(outcome, seconds=seconds, overlay=overlay, unwritten=tuple(unwritten))
 
 
-def _each(
-    segmenter: Segmenter,
-    jobs: Sequence[Job],
-    last: Callable[[Job, SegmentedJob | Outcome], R],
-    kept: Callable[[Job], Outcome | str],
-    consensus: bool,
-) -> Iterator[R]:
-    """Read ahead, segment in batches, and yield ``last`` of every job in order."""
-    depth = segmenter.batch_size(False)
-    read = prefetch_map(partial(_read, segmenter, kept=kept), jobs, depth)
-    segmented = _segmented(segmenter, read, consensus)
-    # On the CPU each is written before the next is segmented; an accelerator need not wait.
-    yield from prefetch_map(lambda pair: last(*pair), segmented, depth - 1)
-
-
 @dataclass(frozen=True, eq=False)
 class _Read:
     """A target that was read."""
@@ -189,9 +181,7 @@ class _Read:
     anew: str
 
 
-def _read(
-    segmenter: Segmenter, job: Job, kept: Callable[[Job], Outcome | str]
-) -> tuple[Job, _Read | Outcome]:
+def _read(segmenter: Segmenter, job: Job, kept: KeepCheck) -> tuple[Job, _Read | Outcome]:
     found = kept(job)
     if isinstance(found, Outcome):
         return job, found
@@ -203,10 +193,11 @@ def _read(
         return job, Outcome(job.target, error=str(error))
 
 
-def _segmented(
-    segmenter: Segmenter, read: Iterator[tuple[Job, _Read | Outcome]], consensus: bool
+def _images(
+    segmenter: Segmenter, jobs: Sequence[Job], consensus: bool, kept: KeepCheck
 ) -> Iterator[tuple[Job, SegmentedJob | Outcome]]:
-    """Segment in batches; outcomes of jobs kept or unreadable are passed on in their place."""
+    """Read ahead and segment in batches; what is kept or unreadable is passed on in its place."""
+    read = prefetch_map(partial(_read, segmenter, kept=kept), jobs, segmenter.batch_size(False))
     for batch in batched(read, segmenter.batch_size(consensus)):
         images = {job: image.picture for job, image in batch if isinstance(image, _Read)}
         start = time.perf_counter()
@@ -238,22 +229,15 @@ def _try(
         return [_try(segmenter, {job: image}, False)[0] for job, image in images.items()]
 
 
-def redo(
-    done: SegmentedJob, numbers: Mapping[str, int], limits: Mapping[str, float] | None
-) -> Finished:
-    """The files of a job whose result was changed by sliders, for ``store``."""
-    return _finish(done.job, done, numbers=numbers, limits=limits, keep=None)
-
-
-def _finish(
+def finish(
     job: Job,
     done: SegmentedJob | Outcome,
     *,
     numbers: Mapping[str, int],
     limits: Mapping[str, float] | None,
-    keep: Keep | None,
+    keep: Keep | None = None,
 ) -> Finished:
-    """Encode the files of one job and check its masks."""
+    """Encode the files of one job and check its masks, for ``store``."""
     if isinstance(done, Outcome):
         return Finished(job, done)
     start = time.perf_counter()
@@ -293,7 +277,7 @@ def _encoded(
     from ..io.draw import class_palette, overlay, overlay_labels, with_legend
 
     plain = set(numbers.values()) == {MARKED}
-    label_map = np.empty(0, np.uint8) if plain else renumbered(result, numbers)
+    label_map = np.empty(0, np.uint8) if plain else _renumbered(result, numbers)
     if job.overlay is not None:
         if plain:
             picture = overlay(image, result.mask)
@@ -315,7 +299,7 @@ def _encoded(
         yield job.mask, encode_label_map(job.mask, label_map, palette)
 
 
-def renumbered(result: Result, numbers: Mapping[str, int]) -> np.ndarray:
+def _renumbered(result: Result, numbers: Mapping[str, int]) -> np.ndarray:
     """(H, W) uint8 or uint16: the label map of a result with these numbers of its classes."""
     kind = np.uint8 if max(numbers.values()) < 256 else np.uint16
     values = np.array([0, *(numbers[label] for label in result.labels)], kind)

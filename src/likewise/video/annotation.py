@@ -11,13 +11,12 @@ import numpy.typing as npt
 
 from ..errors import ImageError, LikewiseError, note
 from ..io.masks import read_label_map
+from ..run.labels import MARKED
 
 MANY, ALIKE = 20, 0.7
 """A mask of more values is a photograph if fewer of its neighbouring pixels than this are alike."""
 MOST = 255
 """Objects of a clip."""
-MARKED = 255
-"""What ``read_label_map`` calls the one object of a mask; beside other labels it is void."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from typing import Protocol
 from ..errors import ImageError, note
 from ..io.images import find_range, read_picture
 from ..io.opening import image_size
+from ..io.prefetch import WORKERS, prefetch_map
 from ..io.stretch import pooled
 from ..run.targets import find_images
 from .video_file import FOLDER_RATE, RGB, Video
@@ -91,10 +92,12 @@ class FrameFolder:
         return self._files
 
     def read(self, numbers: range) -> Iterator[RGB]:
-        for number in numbers:
-            pixels = read_picture(self._files[number], stretch=self._ranges).pixels
-            self._check(self._files[number], pixels.shape)
-            yield pixels
+        return prefetch_map(self._read, numbers, min(WORKERS, len(numbers)))
+
+    def _read(self, number: int) -> RGB:
+        pixels = read_picture(self._files[number], stretch=self._ranges).pixels
+        self._check(self._files[number], pixels.shape)
+        return pixels
 
     def _check(self, file: Path, size: Sequence[int]) -> None:
         if tuple(size[:2]) != self.size:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..io.prefetch import batched
 from ..reference import Reference
+from ..result import ClassResult, Result
 from .annotation import Annotations
 from .frames import Clip
 from .memory import Known, Numbers
 from .tracker import LabelMap, Params, Tracker, default_params, shares
+from .video_file import RGB
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
@@ -22,12 +25,22 @@ class SegmentedFrame:
     """One frame, segmented."""
 
     number: int
-    label_map: LabelMap
-    """(H, W): 0 nothing, k the k-th object."""
-    confidences: tuple[float, ...]
-    """0..1 of each object, that it is there at all; 1 and 0 where a person said so."""
+    pixels: RGB
+    """(H, W, 3) uint8 of the frame."""
+    result: Result
+    """Its classes are the objects: "1", "2", ...; of an annotated frame, what a person said."""
     remembered: Numbers
     """What the next frame hangs on."""
+
+    @property
+    def label_map(self) -> LabelMap:
+        """(H, W) uint8: 0 nothing, k the k-th object."""
+        return self.result.label_map
+
+    @property
+    def confidences(self) -> tuple[float, ...]:
+        """0..1 of each object, that it is there at all; 1 and 0 where a person said so."""
+        return tuple(c.confidence for c in self.result.classes.values())
 
 
 @dataclass(frozen=True)
@@ -56,18 +69,10 @@ def passes(annotated: Sequence[int], wanted: range) -> list[range]:
     for k, frame in enumerate(annotated):
         low = (annotated[k - 1] + frame) // 2 + 1 if k else wanted.start
         high = (frame + annotated[k + 1]) // 2 if k + 1 < len(annotated) else wanted.stop - 1
-        runs.append(_within(wanted, frame + 1, high))
-        runs.append(_within(wanted, low, frame - 1)[::-1])
+        before, at = bisect_left(wanted, low), bisect_left(wanted, frame)
+        after, end = bisect_right(wanted, frame), bisect_right(wanted, high)
+        runs += [wanted[after:end], wanted[before:at][::-1]]
     return [run for run in runs if run]
-
-
-def _within(numbers: range, low: int, high: int) -> range:
-    """Those of low..high."""
-    return range(
-        numbers.start + max(0, -(-(low - numbers.start) // numbers.step)) * numbers.step,
-        min(high + 1, numbers.stop),
-        numbers.step,
-    )
 
 
 def order(annotated: Sequence[int], wanted: range) -> list[int]:
@@ -115,31 +120,40 @@ def propagate(
         ]
     )
 
-    def know(number: int, label_map: LabelMap) -> Known:
-        pixels = shown.get(number)
-        pixels = next(clip.read(range(number, number + 1))) if pixels is None else pixels
+    def know(number: int, pixels: RGB, label_map: LabelMap) -> Known:
         encoded = encoder.encode(pixels)
         return Known(number, encoded, shares(label_map, len(names), encoded))
 
-    known = [know(number, annotations.frames[number]) for number in annotated]
-    shown.clear()
+    known = [know(number, shown[number], annotations.frames[number]) for number in annotated]
     tracker = Tracker(segmenter, known, params or default_params(segmenter.method), memory)
     done = 0 if past is None else past.count
     for frame in known[done:]:
-        label_map = annotations.frames[frame.number]
-        there = tuple(float((label_map == k).any()) for k in range(1, len(names) + 1))
-        yield SegmentedFrame(frame.number, label_map, there, tracker.remembered())
+        result = _as_annotated(annotations.frames[frame.number], names, frame)
+        yield SegmentedFrame(frame.number, shown[frame.number], result, tracker.remembered())
+    shown.clear()
     done = max(0, done - len(known))
     for run in passes(annotated, wanted):
         kept, done = min(done, len(run)), max(0, done - len(run))
         tracker.begin()
         if past is not None and 0 < kept < len(run):
-            tracker.restore(past.remembered, lambda n: know(n, past.label_map(n)))
+            tracker.restore(
+                past.remembered,
+                lambda n: know(n, next(clip.read(range(n, n + 1))), past.label_map(n)),
+            )
         at = kept
         for batch in batched(clip.read(run[kept:]), encoder.batch_size):
             for pixels, encoded in zip(batch, encoder.encode_many(batch), strict=True):
-                found = tracker.step(run[at], pixels, encoded, at)
-                yield SegmentedFrame(
-                    run[at], found.label_map, found.confidences, tracker.remembered()
-                )
+                result = tracker.step(run[at], pixels, encoded, at)
+                yield SegmentedFrame(run[at], pixels, result, tracker.remembered())
                 at += 1
+
+
+def _as_annotated(label_map: LabelMap, names: Sequence[str], frame: Known) -> Result:
+    """What a person said of a frame; its scores are shares of patches."""
+    scores = frame.labels.unflatten(1, frame.encoded.grid).cpu().numpy()
+    marked = [label_map == k for k in range(1, len(names) + 1)]
+    classes = {
+        name: ClassResult(mask, share, float(mask.any()))
+        for name, mask, share in zip(names, marked, scores, strict=True)
+    }
+    return Result(label_map > 0, scores.max(axis=0), 1.0, None, label_map, classes)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import ImageError, LikewiseError
-from ..io.draw import class_palette
-from ..io.encoding import encode_label_map
 from ..io.files import refused, write_whole
+from ..io.hashing import fingerprint
+from ..io.images import Picture
 from ..io.masks import read_label_map
-from ..run.jobs import check_outputs
+from ..run.jobs import Job, check_outputs
+from ..run.labels import MARKED
 from ..run.manifest import Manifest
-from .annotation import MARKED, Annotations
+from ..run.outcomes import Outcome, SegmentedJob
+from ..run.runner import KeepCheck, segment_files
+from .annotation import Annotations
 from .frames import Clip
 from .outputs import write_coco_video, write_overlay, write_strip
-from .propagate import Past, order, propagate
+from .propagate import Past, SegmentedFrame, order, propagate
 from .tracker import LabelMap, Params, default_params
 
 if TYPE_CHECKING:
@@ -29,22 +31,6 @@ if TYPE_CHECKING:
 
 LOG = "frames.jsonl"
 """One line that says with what, then one a finished frame: its confidences and areas."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """One frame whose mask is on disk."""
-
-    number: int
-    mask: Path
-    confidences: tuple[float, ...]
-    """0..1 of each object."""
-    areas: tuple[float, ...]
-    """Share of the picture, 0..1, of each object."""
-    kept: bool = False
-    """Of an earlier run."""
-    theirs: bool = False
-    """The mask was there, made or changed by a person, and was kept."""
 
 
 class ClipRun:
@@ -74,11 +60,13 @@ class ClipRun:
         self.clip, self.annotations, self.out = clip, annotations, out
         self.wanted = range(len(clip)) if wanted is None else wanted
         self.order = order(sorted(annotations.frames), self.wanted)
-        files = [self.mask(number) for number in self.order]
+        self.jobs = [Job(clip.picture(n), self.mask(n), None) for n in self.order]
+        files = [job.mask for job in self.jobs]
         files += [out / name for name in (LOG, "overlay.mp4", "video.json", "strip.jpg")]
         sources = (*clip.files(), *inputs)
         check_outputs(out / "masks", [(clip.path, file) for file in files], inputs=sources)
         self.manifest = Manifest(out / "masks")
+        self.manifest.check()
 
     def mask(self, number: int) -> Path:
         """Where the label map of a frame goes."""
@@ -113,7 +101,7 @@ class ClipRun:
         memory: bool = True,
         resume: bool = False,
         overwrite: bool = False,
-    ) -> Iterator[Done]:
+    ) -> Iterator[Outcome]:
         """Segment what is not done yet.
 
         Args:
@@ -132,52 +120,58 @@ class ClipRun:
         """
         # Not a generator: what is wrong with the folder is said at once.
         params = params or default_params(segmenter.method)
+        run = self._key(segmenter, params, memory)
         labels = self.annotations.labels
-        key = self._key(segmenter, params, memory)
-        head = json.dumps({"run": key, "labels": labels})
+        head = json.dumps({"run": run, "labels": labels})
         lines = self._lines(head) if resume else []
-        write_whole(self.out / LOG, "".join(f"{line}\n" for line in [head, *lines]).encode())
-        return self._segment(segmenter, params, memory, lines, overwrite, key)
+        new: dict[int, SegmentedFrame] = {}
 
-    def _segment(
-        self,
-        segmenter: Segmenter,
-        params: Params,
-        memory: bool,
-        lines: list[str],
-        overwrite: bool,
-        key: str,
-    ) -> Iterator[Done]:
-        labels, past = self.annotations.labels, None
+        def frames(kept: KeepCheck) -> Iterator[tuple[Job, SegmentedJob | Outcome]]:
+            """Those that are kept, as far as they are in order, and then the others."""
+            done = list[Outcome]()
+            for job in self.jobs[: len(lines)]:
+                if isinstance(outcome := kept(job), str):
+                    break
+                done.append(outcome)
+            log = [head, *lines[: len(done)]]
+            write_whole(self.out / LOG, "".join(f"{line}\n" for line in log).encode())
+            for job, outcome, line in zip(self.jobs, done, lines, strict=False):
+                yield job, replace(outcome, area=sum(json.loads(line)["areas"]))
+            past = None
+            if done:
+                past = Past(len(done), json.loads(log[-1])["remembered"], self.label_map)
+            known = self.clip, self.annotations, segmenter, self.wanted
+            found = propagate(*known, params=params, memory=memory, past=past)
+            for job, frame in zip(self.jobs[len(done) :], found, strict=True):
+                new[frame.number] = frame
+                yield job, SegmentedJob(job, Picture(frame.pixels), frame.result, 0.0)
+
         # A class keeps its number in masks/ for ever, whatever the order of objects is now.
-        numbers = self.manifest.allot(labels, label_maps=True)
-        table = np.array(
-            [0, *numbers.values()], np.uint16 if max(numbers.values()) > 255 else np.uint8
+        given = self.manifest.allot(labels, label_maps=True)
+        outcomes = segment_files(
+            *(segmenter, self.jobs, self.manifest),
+            {str(k): given[label] for k, label in enumerate(labels, 1)},
+            run=run,
+            resume=resume,
+            overwrite=overwrite,
+            source=frames,
         )
-        if lines:
-            last = json.loads(lines[-1])
-            past = Past(len(lines), last["remembered"], self.label_map)
-        for line in lines:
-            yield self._done(json.loads(line), kept=True)
-        palette = class_palette(int(table.max()))
-        found = propagate(
-            *(self.clip, self.annotations, segmenter, self.wanted),
-            params=params,
-            memory=memory,
-            past=past,
-        )
-        for frame in found:
-            mask = self.mask(frame.number)
-            theirs = mask.exists() and not overwrite and not self.manifest.is_ours(mask)
-            if theirs:
-                label_map = self.label_map(frame.number)
-            else:
-                label_map = frame.label_map
-                content = encode_label_map(mask, table[label_map], palette)
-                self.manifest.write(mask, content, self.clip.picture(frame.number), key)
-            areas = tuple(float((label_map == k).mean()) for k in range(1, len(labels) + 1))
+        return self._logged(outcomes, new)
+
+    def _logged(
+        self, outcomes: Iterable[Outcome], new: dict[int, SegmentedFrame]
+    ) -> Iterator[Outcome]:
+        """Note every frame that is not kept in the log, once its mask is written."""
+        for number, outcome in zip(self.order, outcomes, strict=True):
+            if outcome.error is not None:
+                raise LikewiseError(outcome.error)
+            if (frame := new.pop(number, None)) is None:
+                yield outcome
+                continue
+            label_map = self.label_map(number) if outcome.by_hand else frame.label_map
+            areas = [float((label_map == k).mean()) for k in range(1, len(frame.confidences) + 1)]
             entry = {
-                "number": frame.number,
+                "number": number,
                 "confidences": frame.confidences,
                 "areas": areas,
                 "remembered": frame.remembered,
@@ -187,13 +181,7 @@ class ClipRun:
                     log.write(f"{json.dumps(entry)}\n")
             except OSError as error:
                 raise refused(self.out / LOG, error) from error
-            yield self._done(entry, theirs=theirs)
-
-    def _done(self, line: Mapping[str, Any], kept: bool = False, theirs: bool = False) -> Done:
-        """From what the log says of a frame."""
-        number, confidences, areas = line["number"], line["confidences"], line["areas"]
-        mask = self.mask(number)
-        return Done(number, mask, tuple(confidences), tuple(areas), kept, theirs)
+            yield replace(outcome, area=sum(areas))
 
     def finish(self, overlay: bool = True) -> list[Path]:
         """Write what is made of all masks; returns the files.
@@ -211,7 +199,7 @@ class ClipRun:
         return [coco, strip, film]
 
     def _lines(self, head: str) -> list[str]:
-        """The log's whole lines of frames whose masks are there, as far as they are in order."""
+        """The log's whole lines: of frames that are done, in order."""
         try:
             text = (self.out / LOG).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -226,24 +214,12 @@ class ClipRun:
                 f"the masks in {self.out} were not made with this clip, these annotations and "
                 "settings: leave out --resume, or give another --out."
             )
-        whole = []
-        for line, number in zip(lines, self.order, strict=False):
-            if not self.mask(number).is_file():
-                break
-            whole.append(line)
-        return whole
+        return lines
 
     def _key(self, segmenter: Segmenter, params: Params, memory: bool) -> str:
         """Of everything that masks depend on."""
-        encoder, clip = segmenter.encoder, self.clip
-        settings: list[Any] = [
-            *(asdict(params), memory, segmenter.method, asdict(segmenter.params)),
-            *(segmenter.refiner, encoder.backbone.identity, encoder.backbone.block),
-            *(encoder.input_size, encoder.rank, str(encoder.dtype), encoder.device.type),
-            *(clip.path.name, len(clip), clip.size, self.order),
-        ]
-        digest = hashlib.sha256(json.dumps(settings).encode())
-        for number, label_map in sorted(self.annotations.frames.items()):
-            digest.update(f"{number} {label_map.shape} ".encode() + label_map.tobytes())
-        digest.update(next(clip.read(range(1))).tobytes())
-        return digest.hexdigest()
+        clip = self.clip
+        shown = clip.path.name, len(clip), clip.size, next(clip.read(range(1)))
+        device = segmenter.encoder.device.type
+        how = segmenter.settings_fingerprint, device, params, memory
+        return fingerprint(how, shown, self.order, self.annotations.frames)

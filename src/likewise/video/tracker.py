@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from ..decision import make_result
 from ..errors import LikewiseError
 from ..features.patch_features import PatchFeatures
+from ..features.target_cache import TargetCache
 from ..methods import get_method
-from ..refine import compete, refine
 from .label_propagation import carry, neighbourhood
 from .memory import Known, Memory, Numbers, extend_segmenter
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from ..result import Result
     from ..segmenter import Segmenter
 
 LabelMap = npt.NDArray[np.uint8]
@@ -75,16 +77,6 @@ def default_params(method: str) -> Params:
     return Params(weight=0.5, diverse=0) if get_method(method).CAN.decoder else Params()
 
 
-@dataclass(frozen=True, eq=False)
-class Tracked:
-    """What was found in one frame."""
-
-    label_map: LabelMap
-    """(H, W): 0 nothing, k the k-th object."""
-    confidences: tuple[float, ...]
-    """0..1 of each object: the method's, that it is there at all."""
-
-
 class Tracker:
     """Goes through frames that follow each other, away from an annotated one.
 
@@ -127,8 +119,8 @@ class Tracker:
 
     def step(
         self, number: int, pixels: npt.NDArray[np.uint8], encoded: PatchFeatures, at: int
-    ) -> Tracked:
-        """Segment the next frame.
+    ) -> Result:
+        """Segment the next frame; the scores of the result are mixed ones, too.
 
         Args:
             number: of the frame in the clip.
@@ -137,15 +129,14 @@ class Tracker:
             at: how many steps were made since ``begin``.
         """
         if not self.on:
-            result = self.segmenter.segment_encoded(pixels, encoded)
-            confidences = tuple(c.confidence for c in result.classes.values())
-            return Tracked(result.label_map.astype(np.uint8), confidences)
+            return self.segmenter.segment_encoded(pixels, encoded)
         import torch
 
         p, memory = self.params, self._memory
         self._learn()
-        found = list(self._extended.score_encoded(encoded).values())
-        own = torch.stack([scores.on(encoded.grid) for scores in found])
+        cache = TargetCache(encoded, len(self._extended.models))
+        found = self._extended.score_encoded(encoded, cache)
+        own = torch.stack([scores.on(encoded.grid) for scores in found.values()])
         carried = carry(
             *(encoded, memory.annotated, memory.recent, self._window),
             *(p.neighbours, p.temperature),
@@ -160,15 +151,16 @@ class Tracker:
         # What the method says is not there at all is not: labels are carried from anything.
         gone = ~(own > 0.5).flatten(1).any(dim=1)
         scores = torch.where(gone[:, None, None], own, mixed)
-        segmenter = self.segmenter
-        size, refiner = segmenter.encoder.input_size, segmenter.refiner
-        masks = [refine(s, pixels, size, refiner) for s in scores]
-        confidences = tuple(f.confidence for f in found)
-        label_map = compete(masks, list(scores), confidences, size).astype(np.uint8)
-        labels = shares(label_map, len(found), encoded)
+        found = {
+            name: replace(f, patches=s) for (name, f), s in zip(found.items(), scores, strict=True)
+        }
+        size, refiner = self.segmenter.encoder.input_size, self.segmenter.refiner
+        result = make_result(pixels, found, cache, size, refiner)
+        confidences = [f.confidence for f in found.values()]
         sure = (at + 1) % p.every == 0 and self._is_sure(own, carried, confidences)
+        labels = shares(result.label_map, len(found), encoded)
         memory.add(Known(number, encoded, labels), sure)
-        return Tracked(label_map, confidences)
+        return result
 
     def _is_sure(
         self, own: torch.Tensor, carried: torch.Tensor, confidences: Sequence[float]

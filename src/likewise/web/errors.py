@@ -1,13 +1,15 @@
-"""Every refusal is JSON: {"error": one sentence}, with a status that is in the OpenAPI document."""
+"""Every refusal is JSON: {"error": one sentence}, with a status that says whose fault it is."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
@@ -28,8 +30,8 @@ MEANINGS = {
     504: "It took longer than the server's --timeout.",
 }
 NO_ROUTE = {
-    "Not Found": "there is nothing at this address: see /openapi.json.",
-    "Method Not Allowed": "this address does not take that method: see /openapi.json.",
+    "Not Found": "there is nothing at this address",
+    "Method Not Allowed": "this address does not take that method",
 }
 """What Starlette says → what we say."""
 
@@ -41,7 +43,7 @@ class Problem(BaseModel):
 
 
 class RefusedError(LikewiseError):
-    """A request is refused with this status."""
+    """A request is refused with this status; every other LikewiseError gives 422."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -61,41 +63,56 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
-def answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """The response to a refused request."""
-    return JSONResponse({"error": message}, status, dict(headers or {}))
+    # A message may repeat what was sent, or a file's name: half of a character becomes "?".
+    text = json.dumps({"error": message.encode(errors="replace").decode()}, ensure_ascii=False)
+    return Response(text, status, dict(headers or {}), "application/json")
 
 
-def explain(app: FastAPI) -> None:
-    """Make every error of the app such a response."""
+def refusal(error: LikewiseError, *, printed: bool = False) -> Response:
+    """The response to what raised such an error; ``printed`` on stderr too."""
+    if printed:
+        print(f"likewise: {error}", file=sys.stderr, flush=True)
+    if isinstance(error, RefusedError):
+        return answer(error.status, str(error), error.headers)
+    return answer(422, str(error))
+
+
+def add_error_handlers(app: FastAPI, mend: str, *, printed: bool = False) -> None:
+    """Make every error of the app such a response.
+
+    Args:
+        app: the application.
+        mend: what to do about a request that the app does not know, as the end of a sentence.
+        printed: print refusals on stderr too.
+    """
 
     @app.exception_handler(LikewiseError)
-    def refused(_: Request, error: LikewiseError) -> JSONResponse:
-        if isinstance(error, RefusedError):
-            return answer(error.status, str(error), error.headers)
-        return answer(422, str(error))
+    def refused(_: Request, error: LikewiseError) -> Response:
+        return refusal(error, printed=printed)
 
     @app.exception_handler(HTTPException)
-    def http(request: Request, error: HTTPException) -> JSONResponse:
-        message = NO_ROUTE.get(error.detail, f"{error.detail.rstrip('.')}.")
+    def http(request: Request, error: HTTPException) -> Response:
+        known = NO_ROUTE.get(error.detail)
+        message = f"{error.detail.rstrip('.')}." if known is None else f"{known}: {mend}."
         headers = error.headers
         if error.status_code == 405:  # Starlette names the methods of one route only
             routes = [r for r in app.routes if isinstance(r, Route)]
             here = [r for r in routes if r.matches(request.scope)[0] is not Match.NONE]
             methods = {method for route in here for method in route.methods or ()}
-            headers = {"Allow": ", ".join(sorted(methods))}
+            headers = {"Allow": ", ".join(sorted(methods or {"GET", "HEAD"}))}
         return answer(error.status_code, message, headers)
 
     @app.exception_handler(RequestValidationError)
-    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        sent = request.headers.get("content-type", "")
-        if request.method == "POST" and not sent.lower().startswith("multipart/form-data"):
-            return answer(415, "the body is no form: send it as multipart/form-data.")
+    def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][1:]) or "body"
+        place = () if first["type"] == "json_invalid" else first["loc"][1:]
+        field = ".".join(map(str, place)) or "body"
         said = " ".join(str(first["msg"]).split()).rstrip(".")
-        return answer(422, f"{field} is missing or wrong ({said}): see /openapi.json.")
+        message = f"{field} is missing or wrong ({said}): {mend}."
+        return refusal(RefusedError(422, message), printed=printed)
 
     @app.exception_handler(Exception)
-    def broken(_: Request, error: Exception) -> JSONResponse:
+    def broken(_: Request, error: Exception) -> Response:
         return answer(500, "this is a mistake of likewise: its log says more.")  # uvicorn logs it

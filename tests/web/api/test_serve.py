@@ -25,9 +25,9 @@ from helpers import refusal
 from likewise import LikewiseParams, Reference, Segmenter, match
 from likewise import reference_file as files
 from likewise.backbones.encoder import Encoder
-from likewise.cli.serve import check_origin, check_token
 from likewise.io.masks import read_mask
-from likewise.web.listening import bind
+from likewise.web.guard import Access
+from likewise.web.serving import bind
 from live import Live, form, head, png, read_raw, serving
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
@@ -404,8 +404,8 @@ def test_addresses_and_tokens():
         port = taken.getsockname()[1]
         assert f"port {port}" in refusal(bind, "127.0.0.1", port, secret=False)
     assert "no address" in refusal(bind, "no.such.host.invalid", 0, secret=True)
-    for token in ("two words", "tab\t", "é"):
-        refusal(check_token, token)
+    for token in ("", "two words", "tab\t", "é"):
+        assert "the token is empty, or holds spaces" in refusal(Access, token)
     for origin in (
         "example.org",
         "https://a.b/c",
@@ -415,5 +415,5 @@ def test_addresses_and_tokens():
         "https://[",
         "null",
     ):
-        refusal(check_origin, origin)
-    check_origin("http://localhost:3000")
+        assert "is no origin" in refusal(Access, origins=(origin,))
+    Access("secret", origins=("http://localhost:3000", "https://[::1]:8"))

@@ -17,8 +17,8 @@ import pytest
 from likewise import Segmenter
 from likewise.backbones.encoder import Encoder
 from likewise.web import connections
-from likewise.web.api.access import host_of, is_loopback
-from likewise.web.listening import bind
+from likewise.web.guard import host_of, is_loopback
+from likewise.web.serving import bind
 from live import NOBODY, Answer, Live, form, head, read_raw, serving
 
 
@@ -210,10 +210,12 @@ def test_other_names_and_origins_without_a_token(live: Live, known: str, scene: 
         assert live.ask("GET", "/v1/health", host=host).status == 403
     for host in ("localhost", "LOCALHOST:8000", f"127.0.0.1:{live.port}", "[::1]:8000"):
         assert live.ask("GET", "/v1/health", host=host).status == 200
-    for origin in ("https://evil.example", "null", "http://localhost.evil.example", "http://["):
+    own = f"http://127.0.0.1:{live.port}"
+    strange = ("https://evil.example", "null", "http://localhost.evil.example", "http://[", "")
+    for origin in (*strange, "http://localhost:3000", own.replace("http", "https")):
         assert live.ask("POST", "/v1/segment", fields, origin=origin).status == 403
         assert live.ask("DELETE", f"/v1/references/{known}", origin=origin).status == 403
-    answer = live.ask("POST", "/v1/segment", fields, origin="http://localhost:3000")
+    answer = live.ask("POST", "/v1/segment", fields, origin=own)
     assert answer.status == 200
     assert not [name for name in answer.headers if name.startswith("access-control")]
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import refusal
 from page_site import Site, box, exported, served, written
 from scenes import run
 
@@ -86,7 +87,7 @@ def test_sliders_are_kept_and_move_what_nobody_judged(site: Site, thing: np.ndar
     assert any((written(site, n) != before[n]).any() for n in ("b.jpg", "c.jpg"))
     # A verdict is on what the sliders show, even if the worker has not come to it.
     site.worker.stop()
-    site.worker.join()
+    assert "the server ends" in refusal(site.worker.thread.call, lambda: None)  # all is done
     site.do("PUT", "/api/sliders", {"threshold": 0, "granularity": 0})
     site.judge("b.jpg", "accepted")
     np.testing.assert_array_equal(written(site, "b.jpg"), before["b.jpg"])

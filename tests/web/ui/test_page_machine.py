@@ -16,6 +16,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -47,7 +48,8 @@ from likewise.project.project import Project
 from likewise.project.score_maps import NEUTRAL, ScoreMaps, Sliders, read_score_maps, tree_arrays
 from likewise.project.settings import read_settings
 from likewise.result import Result
-from likewise.web.ui.feed import Feed
+from likewise.web.guard import Access
+from likewise.web.model_thread import ModelThread
 from likewise.web.ui.routes import make_app
 from likewise.web.ui.worker import PageWorker
 from likewise.web.ui.workspace import Workspace
@@ -96,22 +98,25 @@ class Painter:
         return replace(score_maps.result(NEUTRAL, "guided", image), tree=TREE)
 
 
+class NoThread(ModelThread):
+    """Does what somebody waits for, and nothing of its own accord."""
+
+    def call(self, work: Callable[[], T]) -> T:
+        return work()
+
+    def later(self, work: Callable[[], object]) -> None:
+        pass
+
+
 class Hand(PageWorker):
-    """A worker that is no thread: it runs when it is told to, and as far as it is told to."""
-
-    left = 10**9
-
-    def ask(self, function: Callable[[], T]) -> T:
-        return function()
+    """A worker that runs when it is told to, and as far as it is told to."""
 
     def work(self, pictures: int = 10**9) -> None:
         """A run that is stopped after so many pictures."""
-        self.left, self._granted = pictures, self._wishes
-        self._work()
-
-    def _stale(self) -> bool:
-        self.left -= 1
-        return self.left < 0
+        steps = self._work()
+        for _ in islice(steps, pictures + 1):  # the first comes before any
+            pass
+        steps.close()
 
     def _load(self, project: Project) -> Any:
         return SimpleNamespace(spec=SimpleNamespace(name="none")), "none"
@@ -125,8 +130,9 @@ class Server:
 
     def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop) -> None:
         self.loop, self.workspace = loop, Workspace(folder)
-        self.worker = Hand(self.workspace, Feed(), device="cpu", dtype="auto", offline=True)
-        self.app = make_app(self.workspace, self.worker, self.worker.feed, "t", "127.0.0.1", 1)
+        model = NoThread(32, None)
+        self.worker = Hand(self.workspace, model, device="cpu", dtype="auto", offline=True)
+        self.app = make_app(self.workspace, self.worker, Access("t"))
 
     def ask(self, method: str, path: str, body: Any = b"") -> tuple[int, bytes]:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -470,7 +476,7 @@ class Page(RuleBasedStateMachine):
             warnings.simplefilter("ignore", InputWarning)  # of what is not made yet
             status, answer = self.server.ask("POST", "/api/export?kind=masks&zipped=true")
         if not shown:
-            assert status == 409, answer
+            assert status == 422, answer
             return
         assert status == 200, answer
         with zipfile.ZipFile(io.BytesIO(answer)) as archive:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import LikewiseError
 from ...io.files import write_json
+from ...io.hashing import file_sha256, fingerprint
 from .tasks import BenchmarkTask, Record
 
 BLOCK = 32
@@ -50,18 +50,11 @@ def choose_numbers(total: int, limit: int | None) -> list[int]:
     return [k * total // limit for k in range(limit)]
 
 
-def fingerprint(settings: Mapping[str, Any]) -> str:
-    """16 hex digits of the settings, which must hold all that a result depends on."""
-    text = json.dumps(settings, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def code_digest() -> str:
-    """16 hex digits of this package's Python files: a run is not resumed with other code."""
-    digest, package = hashlib.sha256(), Path(__file__).resolve().parents[2]
-    for file in sorted(package.rglob("*.py")):
-        digest.update(f"{file.relative_to(package).as_posix()}\n".encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
+    """32 hex digits of this package's Python files: a run is not resumed with other code."""
+    package = Path(__file__).resolve().parents[2]
+    files = sorted(package.rglob("*.py"))
+    return fingerprint([(f.relative_to(package).as_posix(), file_sha256(f)) for f in files])
 
 
 def run_blocks(
@@ -78,7 +71,7 @@ def run_blocks(
         task: runs the episodes.
         numbers: of the episodes of all shards.
         folder: gets a file for each block.
-        run: from ``fingerprint``.
+        run: fingerprint of everything that a result depends on.
         shard: whose blocks to run.
         advance: called with the number of episodes after each block.
 

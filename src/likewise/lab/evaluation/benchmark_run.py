@@ -10,11 +10,12 @@ from typing import Any
 
 from ...errors import LikewiseError
 from ...io.files import write_json, write_whole
+from ...io.hashing import fingerprint
 from ...methods import make_params
 from ...refine import check_refiner
 from ...run.jobs import check_outputs
 from ...segmenter import Segmenter
-from .benchmark import Shard, choose_numbers, code_digest, fingerprint, run_blocks
+from .benchmark import Shard, choose_numbers, code_digest, run_blocks
 from .benchmark_report import (
     commit,
     describe_machine,
@@ -140,9 +141,8 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
     segmenter = Segmenter(encoder, method=params, refiner="none")
     _ = encoder.basis  # computed here, so that it is not timed with the first image
     settings = describe(segmenter, refine=o.refine, cache=o.cache)
-    asked = {k: v for k, v in settings.items() if k not in ("versions", "device")}
-    asked |= {"manifest": manifest.digest, "numbers": numbers, "code": code_digest()}
-    run = fingerprint(asked)
+    asked = segmenter.settings_fingerprint, o.refine, o.cache, manifest.digest, numbers
+    run = fingerprint(*asked, code_digest())
     task = BenchmarkTask(segmenter, manifest, b.task, o.data_root, o.refine, watch)
     folder = folder if variant is None else folder / variant
     check_outputs(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from ...backbones.encoder import BATCH, Encoder, cache_folder, save_quietly
 from ...backbones.loading import Backbone
 from ...features.patch_features import PatchFeatures
+from ...io.hashing import fingerprint
 from ...io.prefetch import batched
 from .stopwatch import Stopwatch
 
@@ -49,11 +49,8 @@ class CachedEncoder(Encoder):
         self.watch.device = self.device
         # The hash of a preprocessed test image stands for the preprocessing.
         probe = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
-        pixels = hashlib.sha256(self.preprocess([probe]).numpy().tobytes()).hexdigest()
-        self._settings = (
-            f"{LAYOUT} {self.backbone.identity} {self.backbone.block} {self.input_size} "
-            f"{self.dtype} {self.device.type} {self.spec.mean} {self.spec.std} {pixels}"
-        )
+        made = self.facts | {"rank": None, "device": self.device.type}
+        self._made = fingerprint(LAYOUT, made, self.preprocess([probe]).numpy())
 
     def _part(
         self, backbone: Backbone, size: tuple[int, int], rank: int | float | None
@@ -128,10 +125,8 @@ class CachedEncoder(Encoder):
             yield encoded
 
     def key(self, image: np.ndarray) -> str:
-        """64 hex digits of (H, W, 3) uint8 pixels and everything that their features depend on."""
-        digest = hashlib.sha256(f"{self._settings} {image.shape} {image.dtype} ".encode())
-        digest.update(np.ascontiguousarray(image).data)
-        return digest.hexdigest()
+        """32 hex digits of (H, W, 3) uint8 pixels and everything that their features depend on."""
+        return fingerprint(self._made, image)
 
     def _path(self, key: str) -> Path:
         return cache_folder() / "features" / key[:2] / f"{key}.safetensors"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LikewiseError
+from ...io.hashing import file_sha256
 from ...io.text_files import read_json
 
 
@@ -219,7 +219,7 @@ def check_files(trials: Sequence[Trial]) -> None:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_sha256(path)
 
 
 def _missing(episode: Episode, path: Path) -> LikewiseError:

@@ -7,13 +7,13 @@ chosen run on new sets.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...errors import LikewiseError
+from ...io.hashing import sha256
 from .compare import EvaluationReport, counts_of, pair
 from .metrics import interval_over_sets, mean_miou, set_miou
 
@@ -24,7 +24,7 @@ def folds_of(sets: Sequence[str], count: int) -> dict[str, int]:
     Raises:
         LikewiseError: if there are fewer sets than folds, or fewer than two folds.
     """
-    names = sorted(set(sets), key=lambda name: hashlib.sha256(name.encode()).digest())
+    names = sorted(set(sets), key=lambda name: sha256(name.encode()))
     if not 2 <= count <= len(names):
         raise LikewiseError(
             f"--folds {count} does not divide {len(names)} sets: give a number from 2 to "

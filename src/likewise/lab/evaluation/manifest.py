@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -12,6 +11,7 @@ from typing import Any
 
 from ...errors import LikewiseError
 from ...io.files import write_whole
+from ...io.hashing import file_sha256, sha256
 from ...io.text_files import read_json
 from .episodes import Episode, MaskedImage, RunLengths, Trial
 
@@ -37,7 +37,7 @@ class BenchmarkManifest:
     @cached_property
     def digest(self) -> str:
         """64 hex digits of all fields; the order of classes counts, since it breaks ties."""
-        return hashlib.sha256(_dumps(self.fields()).encode()).hexdigest()
+        return sha256(_dumps(self.fields()).encode())
 
     def fields(self) -> dict[str, Any]:
         """Name → value, not copied."""
@@ -87,7 +87,7 @@ def load_manifest(path: Path, benchmark: str) -> BenchmarkManifest:
 def check_sources(manifest: BenchmarkManifest, root: Path) -> None:
     """Raises LikewiseError if a source exists with another sha256."""
     for name, expected in manifest.sources.items():
-        if (root / name).is_file() and sha256(root / name) != expected:
+        if (root / name).is_file() and source_sha256(root / name) != expected:
             raise LikewiseError(
                 f"{root / name} is not the file that the manifest was made from (its sha256 "
                 "differs): give the right --data-root, or make a new manifest."
@@ -126,18 +126,14 @@ def files_of(entry: Entry, references: Mapping[str, Sequence[Entry]]) -> list[st
     return [path.as_posix() for path in files]
 
 
-def sha256(path: Path) -> str:
+def source_sha256(path: Path) -> str:
     """sha256 of a file in 64 hex digits. Raises LikewiseError if it cannot be read."""
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return file_sha256(path)
     except OSError as error:
         raise LikewiseError(
             f"{path} cannot be read ({error.strerror}): check --data-root."
         ) from error
-    return digest.hexdigest()
 
 
 def marked_entry(

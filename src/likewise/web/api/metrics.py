@@ -1,61 +1,42 @@
-"""What Prometheus asks for, as its text format."""
+"""What Prometheus asks for."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Mapping
-from itertools import accumulate
+from typing import TYPE_CHECKING
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..model_thread import ModelThread
+
+if TYPE_CHECKING:
+    from .store import Store
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 METHODS = ("GET", "POST", "DELETE")
 
 
 class Metrics:
-    """Requests by route and status, and the seconds that images took."""
+    """Requests by route and status, the queue, and the seconds that images took."""
 
-    def __init__(self) -> None:
-        self.requests: Counter[tuple[str, str, int]] = Counter()
-        self._counts = [0] * (len(SECONDS) + 1)
-        self._sum = 0.0
+    def __init__(self, thread: ModelThread, store: Store) -> None:
+        registry = self.registry = CollectorRegistry()
+        labels = ("method", "route", "status")
+        self.requests = Counter(
+            "likewise_requests", "Requests answered.", labels, registry=registry
+        )
+        text = "Seconds from decoding an image to its answer."
+        self.seconds = Histogram(
+            "likewise_segment_seconds", text, buckets=SECONDS, registry=registry
+        )
+        waiting = Gauge("likewise_queue_length", "Requests that wait.", registry=registry)
+        waiting.set_function(lambda: thread.waiting)
+        sets = Gauge("likewise_reference_sets", "Sets of references kept.", registry=registry)
+        sets.set_function(lambda: len(store))
 
-    def observe(self, seconds: float) -> None:
-        """An image was segmented; called by the worker's thread alone."""
-        self._counts[bisect_left(SECONDS, seconds)] += 1
-        self._sum += seconds
-
-    @property
-    def mean_seconds(self) -> float:
-        """Of an image so far; 1 before the first."""
-        return self._sum / sum(self._counts) if any(self._counts) else 1.0
-
-    def text(self, gauges: Mapping[str, tuple[str, int]]) -> str:
-        """Prometheus's text format 0.0.4.
-
-        Args:
-            gauges: name → its help and value now.
-        """
-        name = "likewise_requests_total"
-        lines = _head(name, "counter", "Requests answered.")
-        lines += [
-            f'{name}{{method="{method}",route="{route}",status="{status}"}} {count}'
-            for (method, route, status), count in sorted(self.requests.items())
-        ]
-        for name, (meaning, value) in gauges.items():
-            lines += [*_head(name, "gauge", meaning), f"{name} {value}"]
-        name = "likewise_segment_seconds"
-        lines += _head(name, "histogram", "Seconds from decoding an image to its answer.")
-        counts = list(accumulate(self._counts))
-        for bound, count in zip((*SECONDS, "+Inf"), counts, strict=True):
-            lines.append(f'{name}_bucket{{le="{bound}"}} {count}')
-        lines += [f"{name}_sum {self._sum:.6f}", f"{name}_count {counts[-1]}"]
-        return "\n".join(lines) + "\n"
-
-
-def _head(name: str, kind: str, meaning: str) -> list[str]:
-    return [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
+    def text(self) -> bytes:
+        """Prometheus's text format 0.0.4."""
+        return generate_latest(self.registry)
 
 
 class CountRequests:
@@ -73,7 +54,7 @@ class CountRequests:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "other")
                 method = scope["method"] if scope["method"] in METHODS else "other"
-                self.metrics.requests[method, route, message["status"]] += 1
+                self.metrics.requests.labels(method, route, message["status"]).inc()
             await send(message)
 
         await self.app(scope, receive, counted)

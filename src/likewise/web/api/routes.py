@@ -21,7 +21,11 @@ from ...errors import LikewiseError, noting
 from ...io.images import read_picture
 from ...matching import check_keypoints, match
 from ..errors import RefusedError, documented
-from .answers import (
+from ..guard import open_below
+from ..limits import ImageBudget
+from ..model_thread import ModelThread
+from .metrics import Metrics
+from .schemas import (
     ID,
     Health,
     Matched,
@@ -32,11 +36,8 @@ from .answers import (
     label_map,
     segmented,
 )
-from .metrics import Metrics
-from .sent import Sent
 from .store import Store, StoredReferences
-from .uploads import Intake, open_below
-from .worker import ModelThread
+from .uploads import UploadedReferences
 
 if TYPE_CHECKING:
     from ...segmenter import Segmenter
@@ -50,7 +51,7 @@ SENT = (400, 403, 408, 413, 415, 422, 429, 504)
 
 
 def takes(*once: str, many: Collection[str] = ()) -> Callable[[Request], Awaitable[None]]:
-    """What refuses fields of a form that a route does not know, and those sent twice.
+    """What refuses bodies that are no form, and fields that are unknown or sent twice.
 
     Args:
         once: fields of the route.
@@ -58,6 +59,9 @@ def takes(*once: str, many: Collection[str] = ()) -> Callable[[Request], Awaitab
     """
 
     async def check(request: Request) -> None:
+        kind = request.headers.get("content-type", "")
+        if not kind.lower().startswith("multipart/form-data"):
+            raise RefusedError(415, "the body is no form: send it as multipart/form-data.")
         sent = [name for name, _ in (await request.form()).multi_items()]
         for name in sent:
             if name not in (*once, *many):
@@ -77,7 +81,7 @@ class Api:
     Args:
         make: a new Segmenter without references; all share one Encoder.
         store: of references.
-        worker: for everything that uses the model or decodes images, one thing at a time: what
+        thread: for everything that uses the model or decodes images, one thing at a time: what
             waits takes no more memory than it has bytes.
         metrics: what to count in.
         max_pixels: of an image.
@@ -88,18 +92,18 @@ class Api:
         self,
         make: Callable[[], Segmenter],
         store: Store,
-        worker: ModelThread,
+        thread: ModelThread,
         metrics: Metrics,
         max_pixels: int,
         root: pathlib.Path | None,
     ) -> None:
-        self.make, self.store, self.worker, self.metrics = make, store, worker, metrics
+        self.make, self.store, self.thread, self.metrics = make, store, thread, metrics
         self.max_pixels, self.root = max_pixels, root
         self.bare = make()
 
     def add_to(self, app: FastAPI, *, secured: bool) -> None:
         """All routes, with every status that they may end in."""
-        # For the OpenAPI document only: the Guard looks at tokens, before a body is read.
+        # For the OpenAPI document only: the guard looks at tokens, before a body is read.
         bearer = [Depends(HTTPBearer(auto_error=False))] if secured else []
         door = (401, 403, 503) if secured else (403, 503)
 
@@ -172,13 +176,7 @@ class Api:
 
     async def get_metrics(self) -> PlainTextResponse:
         """Requests by route and status, waiting requests, seconds an image takes."""
-        gauges = {
-            "likewise_queue_length": ("Requests that wait.", self.worker.waiting),
-            "likewise_reference_sets": ("Sets of references kept.", len(self.store)),
-        }
-        return PlainTextResponse(
-            self.metrics.text(gauges), media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+        return PlainTextResponse(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def list_references(self) -> ReferencesList:
         """Those that are kept, the one not used for longest first."""
@@ -209,7 +207,7 @@ class Api:
         ] = None,
     ) -> References:
         """Images with masks, or a references file; the same content has the same id."""
-        sent = Sent(
+        sent = UploadedReferences(
             images=[upload.file for upload in images],
             masks=[upload.file for upload in masks],
             labels=labels,
@@ -226,7 +224,7 @@ class Api:
                 with noting() as notes:
                     return StoredReferences(fit(), notes)
 
-            self.store.add(name, await self.worker.run(work, self.metrics.mean_seconds))
+            self.store.add(name, await self.thread.run(work))
         return described(name, self.store.get(name))
 
     async def segment(
@@ -256,15 +254,15 @@ class Api:
             segmenter = segmenter.with_threshold(threshold)
         if (image is None) == (path is None):
             raise LikewiseError("send either image, the image itself, or path.")
+        name = "image" if image is not None else "the file at path"
         with ExitStack() as stack:
             if image is not None:
                 source = image.file
             else:
-                opened = await run_in_threadpool(open_below, self.root, path or "")
+                opened = await run_in_threadpool(open_below, self.root, path or "", name)
                 source = stack.enter_context(opened)
-            name = "image" if image is not None else "the file at path"
-            intake = Intake(self.max_pixels)
-            picture = await run_in_threadpool(intake.open, source, name)
+            budget = ImageBudget(self.max_pixels)
+            picture = await run_in_threadpool(budget.open, source, name)
 
             def work() -> Segmented | Response:
                 start = time.perf_counter()
@@ -277,10 +275,10 @@ class Api:
                 else:
                     as_png = format == "base64"
                     found = segmented(reference, result, classes or known, as_png, notes)
-                self.metrics.observe(time.perf_counter() - start)
+                self.metrics.seconds.observe(time.perf_counter() - start)
                 return found
 
-            return await self.worker.run(work, self.metrics.mean_seconds)
+            return await self.thread.run(work)
 
     async def match(
         self,
@@ -301,9 +299,9 @@ class Api:
             ) from error
         if isinstance(given, list) and len(given) > MOST_POINTS:
             raise RefusedError(413, f"more than {MOST_POINTS} points were sent: send less at once.")
-        intake = Intake(self.max_pixels)
-        first = await run_in_threadpool(intake.open, reference.file, "reference")
-        second = await run_in_threadpool(intake.open, image.file, "image")
+        budget = ImageBudget(self.max_pixels)
+        first = await run_in_threadpool(budget.open, reference.file, "reference")
+        second = await run_in_threadpool(budget.open, image.file, "image")
 
         def work() -> Matched:
             with noting() as notes:
@@ -313,4 +311,4 @@ class Api:
             found, similarity = match(self.bare, source, keypoints, target, debiased=debiased)
             return Matched(points=found.tolist(), similarity=similarity.tolist(), notes=notes)
 
-        return await self.worker.run(work, self.metrics.mean_seconds)
+        return await self.thread.run(work)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from ...methods import get_method
 from ...reference import EncodedReference, Reference, ReferenceSet, encode_references
 from ...result import Result
 from ...segmenter import Segmenter
+from ..errors import RefusedError
+from ..model_thread import ModelThread
 from .brush import decode_brush, encode_brush
 from .config import KINDS, Control, check_classes, read_config
 from .images import Images
@@ -64,7 +66,8 @@ class Backend:
         self._given = given.shots
         self._learnt: dict[Any, tuple[EncodedReference, ...]] = {}
         self._changes = 0
-        self._lock = threading.Lock()  # one image at a time; /setup must never wait for it
+        self.thread = ModelThread(images.limits.queue, images.limits.timeout)
+        """Segments and learns; ``setup`` never waits for it."""
 
     @property
     def version(self) -> str:
@@ -80,11 +83,12 @@ class Backend:
         check_classes(read_config(schema), self.classes)
         return self.version
 
-    def predict(self, tasks: list[Mapping[str, Any]], config: str) -> list[Any]:
+    def predict(self, tasks: Sequence[Mapping[str, Any]], config: str) -> list[Any]:
         """For each task a prediction, or an empty list (none) if its image cannot be used.
 
         Raises:
             LikewiseError: the project cannot be served, or none of the images can be used.
+            RefusedError: there is too much to do.
         """
         controls = read_config(config)
         check_classes(controls, self.classes)
@@ -94,6 +98,8 @@ class Backend:
             try:
                 answers.append(self._predict(task, controls))
             except LikewiseError as error:
+                if isinstance(error, RefusedError) and error.status >= 429:
+                    raise  # this has nothing to do with its image
                 answers.append([])
                 problems.append(error)
         if problems and len(problems) == len(tasks):
@@ -107,9 +113,8 @@ class Backend:
         found: dict[str, Result] = {}
         version = self.version
         for key in dict.fromkeys(c.key for c in controls):
-            with self._lock, explained_memory("an image of a task"):
-                pixels = self.images.read(_data(task).get(key))
-                version, found[key] = self.version, self.segmenter.segment(pixels)
+            work = partial(self._segment, _data(task).get(key))
+            version, found[key] = self.thread.call(work)
         regions: list[dict[str, Any]] = []
         done: set[tuple[str, str]] = set()
         for control in controls:
@@ -118,6 +123,11 @@ class Backend:
             regions += self._regions(found[control.key], control, labels)
         score = max(result.confidence for result in found.values())
         return {"result": regions, "score": score, "model_version": version}
+
+    def _segment(self, url: object) -> tuple[str, Result]:
+        """The image's masks, and the version that they are of."""
+        with explained_memory("an image of a task"):
+            return self.version, self.segmenter.segment(self.images.read(url))
 
     def _regions(self, result: Result, control: Control, labels: set[str]) -> list[dict[str, Any]]:
         """A brush mask for each class, or a polygon for each object."""
@@ -149,6 +159,8 @@ class Backend:
 
     def webhook(self, event: Mapping[str, Any]) -> None:
         """Learn from an annotation that was made or changed, forget one that was deleted.
+
+        For ``thread`` alone.
 
         Raises:
             LikewiseError: if it cannot be learnt from; what was learnt before stays.
@@ -194,22 +206,20 @@ class Backend:
         if not references:
             return ()
         views = get_method(self.segmenter.method).VIEWS
-        with self._lock:
-            return encode_references(self.segmenter.encoder, references, views).shots
+        return encode_references(self.segmenter.encoder, references, views).shots
 
     def _keep(self, shots: dict[Any, tuple[EncodedReference, ...]]) -> None:
-        with self._lock:
-            before = dict(self._learnt)
-            for number, new in shots.items():
-                self._learnt.pop(number, None)
-                if new:
-                    self._learnt[number] = new
-            for number in list(self._learnt)[: -self.learn_from]:
-                del self._learnt[number]
-            if self._learnt != before:
-                every = (*self._given, *(shot for s in self._learnt.values() for shot in s))
-                self.segmenter.fit_encoded(ReferenceSet(every))
-                self._changes += 1
+        before = dict(self._learnt)
+        for number, new in shots.items():
+            self._learnt.pop(number, None)
+            if new:
+                self._learnt[number] = new
+        for number in list(self._learnt)[: -self.learn_from]:
+            del self._learnt[number]
+        if self._learnt != before:
+            every = (*self._given, *(shot for s in self._learnt.values() for shot in s))
+            self.segmenter.fit_encoded(ReferenceSet(every))
+            self._changes += 1
 
 
 def file_name(path: Path) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import time
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
@@ -17,18 +19,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ImageError, LikewiseError
-from ...io.images import read_image, read_image_bytes
+from ...io.images import read_image
 from ...io.opening import why
+from ..guard import open_below
+from ..limits import ImageBudget, Limits
 
 LOCAL = "/data/local-files/"
-MAX_BYTES = 100_000_000
-TIMEOUT = 30.0
 
 
 class Images:
     """Reads the images of tasks.
 
     Args:
+        limits: bytes, seconds and pixels of an image.
         host: address of Label Studio, such as http://localhost:8080, or None: no network at all.
         api_key: of a user there: a legacy token or a personal access token.
         root: the folder that Label Studio knows as LOCAL_FILES_DOCUMENT_ROOT, if it is here too.
@@ -38,7 +41,11 @@ class Images:
     """
 
     def __init__(
-        self, host: str | None = None, api_key: str | None = None, root: Path | None = None
+        self,
+        limits: Limits,
+        host: str | None = None,
+        api_key: str | None = None,
+        root: Path | None = None,
     ) -> None:
         if host is not None and (urlsplit(host).scheme not in ("http", "https") or "@" in host):
             raise LikewiseError(
@@ -46,6 +53,7 @@ class Images:
             )
         if root is not None and not root.is_dir():
             raise LikewiseError(f"{root} is no folder: give the one that the images are in.")
+        self.limits = limits
         self.host = host
         self.api_key = api_key
         self.root = None if root is None else root.resolve()
@@ -59,14 +67,17 @@ class Images:
         if not isinstance(url, str) or not url:
             raise LikewiseError("a task names no image: its data must have the project's field.")
         if url.startswith("data:"):
-            return read_image_bytes(_inside(url), "the image in the task")
+            return self._decode(io.BytesIO(_inside(url)), "the image in the task")
         try:
             parts, here = urlsplit(url), urljoin(self.host or "", url)
             own = self.host is not None and _place(here) == _place(self.host)
         except (ValueError, httpx.InvalidURL) as error:
             raise LikewiseError(f"the image {_short(url)} has no address ({error}).") from error
         if self.root is not None and parts.path == LOCAL and (own or not parts.netloc):
-            return read_image(self._below_root(parse_qs(parts.query).get("d", [""])[0]))
+            path = parse_qs(parts.query).get("d", [""])[0]
+            name = f"the image {_short(path)}"
+            with open_below(self.root, path, name) as file:
+                return self._decode(file, name)
         if self.host is None and not parts.netloc and parts.path.startswith("/"):
             raise LikewiseError(
                 f"the image {_short(url)} is in Label Studio: give its address as --label-studio"
@@ -77,27 +88,18 @@ class Images:
                 f"the image {_short(url)} is not on Label Studio's own host, and likewise asks no "
                 "other: import it into Label Studio, or serve it from there."
             )
-        return read_image_bytes(self._fetch(here), f"the image {_short(url)}")
+        return self._decode(io.BytesIO(self._fetch(here)), f"the image {_short(url)}")
 
-    def _below_root(self, name: str) -> Path:
-        assert self.root is not None
-        try:
-            path = (self.root / name).resolve()
-        except (OSError, ValueError, RuntimeError):  # NUL in it, or a ring of links
-            path = Path()
-        if not path.is_relative_to(self.root) or not name:
-            raise LikewiseError(
-                f"the image {_short(name)} is not below {self.root}: give the folder that it is in "
-                "as --root."
-            )
-        return path
+    def _decode(self, file: BinaryIO, name: str) -> npt.NDArray[np.uint8]:
+        return read_image(ImageBudget(self.limits.max_pixels).open(file, name), name=name)
 
     def _fetch(self, url: str) -> bytes:
         """What Label Studio answers; redirects are not followed."""
-        content, end = bytearray(), time.monotonic() + TIMEOUT
+        most, seconds = self.limits.max_bytes, self.limits.upload_timeout
+        content, end = bytearray(), time.monotonic() + seconds
         try:
             with (
-                httpx.Client(timeout=TIMEOUT, headers=self._headers()) as client,
+                httpx.Client(timeout=seconds, headers=self._headers()) as client,
                 client.stream("GET", url) as answer,
             ):
                 if answer.status_code != 200:
@@ -107,10 +109,10 @@ class Images:
                     )
                 for part in answer.iter_bytes():
                     content += part
-                    if len(content) > MAX_BYTES or time.monotonic() > end:
+                    if len(content) > most or time.monotonic() > end:
                         raise ImageError(
-                            f"the image {_short(url)} is larger than {MAX_BYTES // 10**6} MB or "
-                            f"takes longer than {TIMEOUT:.0f} s: shrink it."
+                            f"the image {_short(url)} is larger than {most // 10**6} MB or "
+                            f"takes longer than {seconds:.0f} s: shrink it."
                         )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise LikewiseError(
@@ -128,7 +130,7 @@ class Images:
         answer = httpx.post(
             urljoin(self.host or "", "/api/token/refresh/"),
             json={"refresh": self.api_key},
-            timeout=TIMEOUT,
+            timeout=self.limits.upload_timeout,
         )
         try:
             return {"Authorization": f"Bearer {answer.json()['access']}"}

@@ -54,7 +54,6 @@ def export(workspace: Workspace, kind: str, zipped: bool) -> tuple[bytes | Path,
             summary = write_dataset(annotations(), out, kind, ExportSettings(names.classes))
             data = io.BytesIO()
             with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-                for path in sorted(out.rglob("*")):
-                    if path.is_file():
-                        archive.write(path, path.relative_to(out))
+                for path in filter(Path.is_file, sorted(out.rglob("*"))):
+                    archive.write(path, path.relative_to(out))
             return data.getvalue(), left_out + summary.failed

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import Body, Depends, FastAPI, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from ...errors import LikewiseError
 from ...export.dataset import FORMATS
 from ...io.images import read_image
 from ...project.score_maps import Sliders, read_score_maps
+from ..errors import RefusedError
+from ..guard import Access
+from ..limits import Limits
+from ..stack import new_app
 from . import datasets, marks
-from .feed import Feed
-from .guard import PageGuard
-from .state import GoneError, StaleError
+from .state import GoneError
 from .worker import PageWorker
 from .workspace import Workspace
 
 STATIC = Path(__file__).resolve().parent / "static"
-MAX_UPLOAD = 256 * 2**20
-"""Bytes of one uploaded file."""
+INSTEAD = "add the folder that the picture is in instead"
+LIMITS = Limits(256 * 2**20, 600.0, timeout=None, advice=INSTEAD)
+"""Pictures are bounded as those of the commands are: they are the person's own."""
 SIDES = (320, 1600)
 """Pictures are sent with at most so many pixels a side."""
 FOREVER = {"cache-control": "private, max-age=604800, immutable"}
@@ -85,63 +85,35 @@ class VersionBody(Strict):
     version: str
 
 
-def make_app(
-    workspace: Workspace, worker: PageWorker, feed: Feed, token: str, host: str, port: int
-) -> FastAPI:
-    """The guarded application; it starts and ends the worker.
+def make_app(workspace: Workspace, worker: PageWorker, access: Access) -> ASGIApp:
+    """The server; it starts and ends the worker.
 
     Args:
         workspace: the project.
         worker: not started yet.
-        feed: that the worker writes to.
-        token, host, port: see ``PageGuard``.
+        access: who may ask.
     """
-
-    @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        worker.start()
-        yield
-        worker.stop()
 
     def same_project(x_likewise_project: Annotated[str | None, Header()] = None) -> None:
         if x_likewise_project not in (None, workspace.id):
-            raise LikewiseError("this address shows another project now: reload the page.")
+            raise RefusedError(410, "this address shows another project now: reload the page.")
 
-    app = FastAPI(lifespan=life, openapi_url=None, dependencies=[Depends(same_project)])
-    _add_errors(app)
-    _add_project(app, workspace, worker, feed)
+    app, served = new_app(
+        access,
+        LIMITS,
+        mend="reload the page",
+        start=worker.wish,
+        stop=worker.stop,
+        dependencies=[Depends(same_project)],
+    )
+    _add_project(app, workspace, worker)
     _add_references(app, workspace, worker)
-    _add_targets(app, workspace, worker, feed)
+    _add_targets(app, workspace, worker)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
-    app.add_middleware(PageGuard, token=token, host=host, port=port)
-    return app
+    return served
 
 
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(LikewiseError)
-    def explained(_: Request, error: LikewiseError) -> Response:
-        stale = isinstance(error, StaleError)
-        status = 404 if isinstance(error, GoneError) else 409
-        return _json({"error": str(error), "stale": stale}, status)
-
-    @app.exception_handler(RequestValidationError)
-    def unclear(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        wrong = "missing" if first["type"] == "missing" else "wrong"
-        return _json({"error": f"the request's {where} is {wrong}: reload the page."}, 422)
-
-    @app.exception_handler(HTTPException)
-    def refused(_: Request, error: HTTPException) -> Response:
-        text = f"the request is not understood ({error.detail}): reload the page."
-        return _json({"error": text}, error.status_code)
-
-    @app.exception_handler(Exception)
-    def fault(_: Request, error: Exception) -> Response:
-        return _json({"error": f"likewise failed ({error!r}): please report it."}, 500)
-
-
-def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker, feed: Feed) -> None:
+def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None:
     @app.get("/api/state")
     def state() -> Response:
         return _json(
@@ -151,7 +123,7 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker, feed: F
 
     @app.get("/api/events")
     async def events(since: int = 0, server: str = "") -> Response:
-        return _json(feed.since(since, server) | {"failed": worker.failed})
+        return _json(worker.events.since(since, server) | {"failed": worker.failed})
 
     @app.post("/api/example")
     def example() -> Response:
@@ -170,8 +142,7 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker, feed: F
 
     @app.put("/api/uploads")
     async def upload(request: Request, name: str, reference: bool) -> Response:
-        content = await _body(request, name)
-        await run_in_threadpool(workspace.upload, name, content, reference)
+        await run_in_threadpool(workspace.upload, name, await request.body(), reference)
         return changed()
 
     @app.put("/api/classes")
@@ -186,7 +157,7 @@ def _add_project(app: FastAPI, workspace: Workspace, worker: PageWorker, feed: F
     @app.put("/api/sliders")
     def sliders(body: SlidersBody, version: str | None = None) -> Response:
         said = workspace.set_sliders(Sliders(body.threshold, body.granularity), version)
-        feed.say("sliders", sliders=said)
+        worker.events.add("sliders", sliders=said)
         worker.wish()
         return _json(said)
 
@@ -229,7 +200,7 @@ def _add_references(app: FastAPI, workspace: Workspace, worker: PageWorker) -> N
     async def save(
         request: Request, wanted: str, width: int, height: int, version: str | None = None
     ) -> Response:
-        values = _label_map(await _body(request, "what was painted"), width, height)
+        values = _label_map(await request.body(), width, height)
         path = await run_in_threadpool(path_of, wanted)
         said = await run_in_threadpool(marks.save_reference, workspace, path, values, version)
         worker.changed()
@@ -242,9 +213,9 @@ def _add_references(app: FastAPI, workspace: Workspace, worker: PageWorker) -> N
         return _json({})
 
 
-def _add_targets(app: FastAPI, workspace: Workspace, worker: PageWorker, feed: Feed) -> None:
+def _add_targets(app: FastAPI, workspace: Workspace, worker: PageWorker) -> None:
     def told(target: dict[str, Any]) -> Response:
-        feed.say("target", target=target)
+        worker.events.add("target", target=target)
         if not target["verdict"] and target["source"] == "model":
             worker.wish()  # it may be out of date by now
         return _json(target)
@@ -277,7 +248,7 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: PageWorker, feed: F
     async def correct(
         request: Request, wanted: str, width: int, height: int, version: str | None = None
     ) -> Response:
-        values = _label_map(await _body(request, "the mask"), width, height)
+        values = _label_map(await request.body(), width, height)
         return told(await run_in_threadpool(marks.correct, workspace, wanted, values, version))
 
     @app.post("/api/targets/{wanted}/restore")
@@ -297,28 +268,15 @@ def _add_targets(app: FastAPI, workspace: Workspace, worker: PageWorker, feed: F
         return _json({})
 
 
-async def _body(request: Request, name: str) -> bytes:
-    """What was sent; never more than MAX_UPLOAD is taken."""
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_UPLOAD:
-            raise LikewiseError(
-                f"{name} is over {MAX_UPLOAD >> 20} MB: add the folder that it is in instead."
-            )
-    return bytes(content)
-
-
 def _label_map(content: bytes, width: int, height: int) -> marks.LabelMap:
     if min(width, height) < 1 or len(content) != width * height:
         raise LikewiseError("what was painted came in pieces: try again.")
     return np.frombuffer(content, np.uint8).reshape(height, width)
 
 
-def _json(values: Any, status: int = 200) -> Response:
+def _json(values: Any) -> Response:
     """ASCII: names of files may hold what is no Unicode text."""
-    content = json.dumps(values, allow_nan=False)
-    return Response(content, status, media_type="application/json")
+    return Response(json.dumps(values, allow_nan=False), media_type="application/json")
 
 
 def _raw(values: marks.LabelMap) -> Response:

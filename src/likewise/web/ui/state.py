@@ -24,6 +24,7 @@ from ...project.settings_file import replace_settings
 from ...run.file_state import file_hash
 from ...run.jobs import Job
 from ...run.targets import IMAGE_SUFFIXES
+from ..errors import RefusedError
 
 IMAGES, REFERENCES = "images", "references"
 """Folders of a project for what is uploaded; painted masks are in ``references/masks``, where no
@@ -34,12 +35,18 @@ FORMER = "#8a8a8a"
 """Colour of classes that were removed, in masks that still show them."""
 
 
-class GoneError(LikewiseError):
+class GoneError(RefusedError):
     """What is asked for is not there (any more)."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(404, message)
 
-class StaleError(LikewiseError):
+
+class StaleError(RefusedError):
     """What is to be changed was changed meanwhile, in another tab or by a command."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(409, message)
 
 
 class WorkspaceState:

@@ -1,15 +1,14 @@
-"""The model's thread: it fits, segments and draws what the project lacks; the newest wish wins."""
+"""What the model does for the page: fit, segment and draw what the project lacks."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -22,140 +21,116 @@ from ...project.redraw import redraw
 from ...project.score_maps import blob, tree_arrays
 from ...run.file_state import stamp
 from ...run.jobs import Job
-from ...run.outcomes import Outcome
 from ...segmenter import Segmenter
-from .feed import Feed
+from ..model_thread import ModelThread
+from .events import Events
 from .keeping import KeepingEncoder
 from .workspace import Workspace
 
-T = TypeVar("T")
 AHEAD = 16
 """Pictures that are encoded before anybody asked."""
 SOON = 0.3
 """Seconds that a page is let wait for the regions of a picture."""
 
 
-class PageWorker(threading.Thread):
-    """Does what is to be done, image by image, as long as nobody wishes otherwise.
+class PageWorker:
+    """Does what is to be done, image by image, until something else is wished.
+
+    Each step is a piece of work of the model's thread, so that what a page asks goes in between.
 
     Args:
         workspace: the project.
-        feed: where it says what it does.
-        device, dtype, offline: as for ``Encoder``.
+        thread: uses the model.
+        machine: "device", "dtype" and "offline" of ``Encoder``.
     """
 
-    def __init__(
-        self, workspace: Workspace, feed: Feed, *, device: str, dtype: str, offline: bool
-    ) -> None:
-        super().__init__(name="likewise-model", daemon=True)
-        self.workspace, self.feed = workspace, feed
-        self._device, self._dtype, self._offline = device, dtype, offline
+    def __init__(self, workspace: Workspace, thread: ModelThread, **machine: Any) -> None:
+        self.workspace, self.thread, self._machine = workspace, thread, machine
+        self.events = Events()
+        """Where it says what it does."""
         self._encoder: tuple[object, KeepingEncoder, str] | None = None
         self._fitted: tuple[str, Segmenter] | None = None
-        self._wishes = 1
-        """How often something changed."""
-        self._granted = 0
-        self._asked: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._awake = threading.Event()
+        self._wished = False
+        """Whether something changed that was not looked at yet."""
+        self._steps: Generator[None] = (_ for _ in ())
         self._seen: set[object] = set()
         self._opened: Path | None = None
         self._regions: tuple[object, Future[bytes]] | None = None
-        self._ends = False
         self.doing = {"doing": "loading", "left": 0, "total": 0}
         self.failed = ""
         """Why nothing more is done, for pages that come later."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that was wished is done, or failed."""
+        return self.doing["doing"] == "idle" and not self._wished
+
     def wish(self) -> None:
         """Look again what is to be done: something changed."""
-        self._wishes += 1
-        self._awake.set()
+        if not self._wished:
+            self._wished = True
+            self.thread.later(self._look)
 
     def changed(self) -> None:
         """References, targets or classes changed: pages ask for everything again."""
-        self.feed.say("reload")
+        self.events.add("reload")
         self.wish()
-
-    def ask(self, function: Callable[[], T]) -> T:
-        """What a function says that is called in this thread, between two images."""
-        answer = self._soon(function)
-        while True:
-            try:
-                return answer.result(timeout=1)
-            except FutureTimeoutError:
-                if answer.done():
-                    raise
-                if self._ends:
-                    raise LikewiseError("likewise ui ends: start it again.") from None
-
-    def _soon(self, function: Callable[[], T]) -> Future[T]:
-        answer: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                answer.set_result(function())
-            except BaseException as error:
-                answer.set_exception(error)
-
-        self._asked.put(run)
-        self._awake.set()
-        return answer
 
     def stop(self) -> None:
         """End soon, after the image in work."""
-        self._ends = True
-        self._awake.set()
+        self.thread.stop(lambda: self._steps.close())
 
-    def run(self) -> None:
-        """Until ``stop``."""
-        while True:
-            self._awake.clear()
-            if self._ends:
-                return
-            self._answer()
-            try:
-                wish = self._wishes
-                if wish != self._granted:
-                    self.failed = ""
-                    self._say("looking")
-                    self._granted = wish  # also if it fails: only another change can help
-                    self._work()
-                    self._say("idle")
-                for _ in self._ahead():
-                    if self._awake.is_set():
-                        break
-            except LikewiseError as error:
-                self._fail(str(error))
-            except Exception as error:  # a fault of ours must not end the thread in silence
-                self._fail(f"likewise failed ({error!r}): please report it.")
-            self._awake.wait()
+    def _look(self) -> None:
+        self.failed = ""
+        self._say("looking")
+        self._wished = False
+        self._begin(self._everything())
+
+    def _begin(self, steps: Generator[None]) -> None:
+        """Do these steps from now on, instead of those before."""
+        self._steps.close()
+        self._steps = steps
+        self._step(steps)
+
+    def _step(self, steps: Generator[None]) -> None:
+        if steps is not self._steps:
+            return
+        try:
+            next(steps)
+        except StopIteration:
+            return
+        except LikewiseError as error:
+            self._fail(str(error))
+        except Exception as error:
+            self._fail(f"likewise failed ({error!r}): please report it.")
+            raise  # its traceback is printed
+        else:
+            self.thread.later(partial(self._step, steps))
 
     def _fail(self, why: str) -> None:
         self.failed = why
         self._say("idle")
-        self.feed.say("error", text=why)
+        self.events.add("error", text=why)
 
     def _say(self, doing: str, left: int = 0, total: int = 0) -> None:
         self.doing = {"doing": doing, "left": left, "total": total}
-        self.feed.say("work", **self.doing)
-
-    def _answer(self) -> None:
-        while not self._asked.empty():
-            self._asked.get()()
-
-    def _stale(self) -> bool:
-        return self._ends or self._wishes != self._granted
+        self.events.add("work", **self.doing)
 
     def _load(self, project: Project) -> tuple[KeepingEncoder, str]:
         wanted = project.settings.backbone, project.settings.image_size
         if self._encoder is None or self._encoder[0] != wanted:
             self._say("loading")
-            encoder, key = project.encoder(
-                KeepingEncoder, device=self._device, dtype=self._dtype, offline=self._offline
-            )
+            encoder, key = project.encoder(KeepingEncoder, **self._machine)
             self._encoder = wanted, encoder, key
         return self._encoder[1:]
 
-    def _work(self) -> None:
+    def _everything(self) -> Generator[None]:
+        yield from self._work()
+        self._say("idle")
+        yield from self._ahead()
+
+    def _work(self) -> Generator[None]:
+        """Segment what the project lacks, then draw what the sliders moved; a step an image."""
         with self.workspace.opened() as project:
             encoder, backbone = self._load(project)
             if not project.settings.labels or not project.settings.targets:
@@ -175,32 +150,27 @@ class PageWorker(threading.Thread):
             ]
             if left:
                 segmenter = self._fit(project, encoder, run)
-                if self._stale():
-                    return
+                yield
                 project.begin(run, encoder.spec.name, left)
                 outcomes = project.annotate(segmenter, left, run, may_write=self._may_write)
                 self._say("segmenting", len(left), len(left))
                 for done, outcome in enumerate(outcomes, 1):
                     self._tell(project, outcome.target)
                     self._say("segmenting", len(left) - done, len(left))
-                    self._answer()
-                    if self._stale():
-                        return
-            for outcome in self._redraw(project, jobs):
+                    yield
+            for outcome in redraw(project, jobs, self._may_write):
                 self._tell(project, outcome.target)
-                self._answer()
-                if self._stale():
-                    return
+                yield
 
     def settle(self) -> None:
         """Wait until all masks that nobody judged are as the sliders say."""
 
         def settled() -> None:
             with self.workspace.opened() as project:
-                for outcome in self._redraw(project, project.jobs()):
+                for outcome in redraw(project, project.jobs(), self._may_write):
                     self._tell(project, outcome.target)
 
-        self.ask(settled)
+        self.thread.call(settled)
 
     def regions(self, picture: Path) -> bytes | None:
         """A picture's clustering as a blob of no classes, see ``score_maps.blob``.
@@ -222,11 +192,12 @@ class PageWorker(threading.Thread):
             nothing = np.empty((0, *encoded.grid), np.float32)
             return blob(nothing, (), *tree, (), (image.shape[0], image.shape[1]))
 
-        if self._regions is None or self._regions[0] != key:
-            self._regions = key, self._soon(clustered)
-        answer = self._regions[1]
+        asked = self._regions
+        if asked is None or asked[0] != key:
+            asked = self._regions = key, self.thread.submit(clustered)
+            self.thread.later(self._look_ahead)
         try:
-            return answer.result(timeout=SOON)
+            return asked[1].result(SOON)
         except FutureTimeoutError:
             return None
         except LikewiseError:
@@ -234,10 +205,7 @@ class PageWorker(threading.Thread):
             raise
 
     def _tell(self, project: Project, target: Path) -> None:
-        self.feed.say("target", target=self.workspace.describe(project, target))
-
-    def _redraw(self, project: Project, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        return redraw(project, jobs, self._may_write)
+        self.events.add("target", target=self.workspace.describe(project, target))
 
     def _fit(self, project: Project, encoder: KeepingEncoder, run: str) -> Segmenter:
         if self._fitted is None or self._fitted[0] != run:
@@ -255,7 +223,12 @@ class PageWorker(threading.Thread):
         ):
             yield free
 
-    def _ahead(self) -> Iterator[None]:
+    def _look_ahead(self) -> None:
+        """Encode first what belongs to a picture that was opened; other work comes before."""
+        if self.doing["doing"] == "idle":
+            self._begin(self._ahead())
+
+    def _ahead(self) -> Generator[None]:
         """Encode what will be needed first: pictures to paint on as ``fit`` sees them, targets."""
         with self.workspace.opened() as project:
             encoder, _ = self._load(project)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ....errors import LikewiseError
 from ....io.text_files import read_text
-from ..manifest import BenchmarkManifest, Entry, sha256
+from ..manifest import BenchmarkManifest, Entry, source_sha256
 
 INSID3_DATA = "https://github.com/visinf/INSID3/blob/main/docs/data.md"
 MATCHER_DATA = "https://github.com/aim-uofa/Matcher/blob/main/datasets/README.md"
@@ -184,7 +184,7 @@ def make_manifest(benchmark: Benchmark, root: Path, shots: int) -> BenchmarkMani
     return BenchmarkManifest(
         benchmark.name,
         {"seed": 0, "shots": shots, "episodes": len(built.entries), **built.protocol},
-        {path.relative_to(root).as_posix(): sha256(path) for path in built.sources},
+        {path.relative_to(root).as_posix(): source_sha256(path) for path in built.sources},
         built.entries,
         built.references,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from ....backbones.encoder import cache_folder
 from ....errors import LikewiseError
 from ....features.patch_features import mask_to_grid
 from ....io.files import write_whole
+from ....io.hashing import fingerprint
 from ....io.prefetch import batched
 from ....methods.segic.text import TASKS
 from ..data.pairs import NEGATIVES, TrainingPair
@@ -133,15 +133,11 @@ class SamplePool:
 
     def _key(self) -> str:
         """Hash of all that the pairs depend on; 8 pairs stand for the data and the code."""
-        e = self.encoder
-        settings = (LAYOUT, e.backbone.identity, e.backbone.block, e.input_size, str(e.dtype))
-        digest = hashlib.sha256(f"{settings} {self.seed} {self.count}".encode())
-        for index in sorted({k * (self.count - 1) // 7 for k in range(8)}):
-            pair = self.draw(self.seed, index)
-            digest.update(f"{pair.category} {pair.task}".encode())
-            for array in (pair.reference, pair.target, pair.reference_mask, pair.target_mask):
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()[:32]
+        indices = sorted({k * (self.count - 1) // 7 for k in range(8)})
+        pairs = (self.draw(self.seed, index) for index in indices)
+        seen = [fingerprint(pair) for pair in pairs]
+        made = self.encoder.facts | {"rank": None}  # they are debiased later
+        return fingerprint(LAYOUT, made, self.seed, self.count, seen)
 
     def fill(self, rank: int = 0, world: int = 1) -> Iterator[int]:
         """Make missing shards, of every ``world``-th from ``rank``; yields the pairs of each shard.

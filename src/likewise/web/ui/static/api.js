@@ -25,7 +25,7 @@ async function ask(path, options = {}) {
   } catch {
     throw Object.assign(new Error(`The server cannot be reached: is likewise ui still running? ${KEPT}`), { lost: true });
   }
-  if (answer.status === 403) {
+  if (answer.status === 401) {
     const words = `The server was started anew: open the address that it printed, then go on here. ${KEPT}`;
     throw Object.assign(new Error(words), { lost: true });
   }
@@ -34,7 +34,7 @@ async function ask(path, options = {}) {
     let said = { error: text };
     try { said = JSON.parse(text); } catch { /* plain text says it as it is */ }
     const error = new Error(said.error || `The server said ${answer.status}: reload the page.`);
-    throw Object.assign(error, { stale: said.stale === true, gone: answer.status === 404 });
+    throw Object.assign(error, { stale: answer.status === 409, gone: answer.status === 404 });
   }
   return answer;
 }

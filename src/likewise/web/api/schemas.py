@@ -1,4 +1,4 @@
-"""What the API answers, and how a result becomes it."""
+"""The JSON that the API answers, and how a result becomes it."""
 
 from __future__ import annotations
 

@@ -7,11 +7,11 @@ import uuid
 from collections import deque
 from typing import Any
 
-KEPT = 2000
+BEHIND = 2000
 """Events that a slow page may be behind before it has to ask for everything again."""
 
 
-class Feed:
+class Events:
     """A numbered list of events; threads add to it, pages ask for those after the last they saw.
 
     Pages ask again and again (short polling): a browser allows six connections to a host, so
@@ -21,11 +21,11 @@ class Feed:
     def __init__(self) -> None:
         self.server = uuid.uuid4().hex
         """Tells a page that the server was started anew."""
-        self._events: deque[tuple[int, dict[str, Any]]] = deque(maxlen=KEPT)
+        self._events: deque[tuple[int, dict[str, Any]]] = deque(maxlen=BEHIND)
         self._lock = threading.Lock()
         self._last = 0
 
-    def say(self, kind: str, **values: Any) -> None:
+    def add(self, kind: str, **values: Any) -> None:
         """Add an event; ``values`` are what JSON can hold."""
         with self._lock:
             self._last += 1

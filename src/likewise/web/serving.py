@@ -1,10 +1,13 @@
-"""Where a server listens, and what all of likewise's servers have in common."""
+"""How every server of likewise is started: where it listens, what it prints, how it ends."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
+import sys
+import webbrowser
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LikewiseError
@@ -64,16 +67,58 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 
-def configure(served: Any, **settings: Any) -> uvicorn.Config:
-    """uvicorn's settings: what ``settings`` say, and the limits of ``connections``.
+def make_server(app: Any, patience: float) -> uvicorn.Server:
+    """A uvicorn server with the limits of ``connections``.
 
     Args:
-        served: the ASGI application.
+        app: the ASGI application.
+        patience: seconds that requests may take to end when the server is stopped.
     """
     import uvicorn
 
     from .connections import Connection
 
-    return uvicorn.Config(
-        served, http=Connection, ws="none", log_level="warning", access_log=False, **settings
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=Connection,
+            ws="none",
+            loop="asyncio",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=round(patience),
+        )
     )
+
+
+def serve_app(
+    app: Any,
+    listener: socket.socket,
+    name: str,
+    *,
+    patience: float,
+    path: str = "",
+    browser: bool = False,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; what was asked by then is still answered.
+
+    Args:
+        app: the ASGI application.
+        listener: from ``bind``.
+        name: of what is served, to be printed with the address.
+        patience: see ``make_server``.
+        path: of the address that is printed.
+        browser: open that address in one.
+    """
+    server = make_server(app, patience)
+    server.config.load()  # seconds, which whoever asks now would wait
+    listener.listen()
+    address = address_of(listener) + path
+    for number in (signal.SIGINT, signal.SIGTERM):  # raised again by uvicorn when all is answered
+        signal.signal(number, lambda *_: sys.exit(0))
+    print(f"likewise serves {name} on {address} (Ctrl-C stops it)", flush=True)
+    if browser:
+        webbrowser.open(address)
+    server.run(sockets=[listener])
