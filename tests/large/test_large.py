@@ -14,10 +14,10 @@ from likewise import Reference, Segmenter
 from likewise.errors import noting
 from likewise.io.images import Picture
 from likewise.large.image import InMemory, score_tiles, segment_tiles
-from likewise.large.tiles import check_tile
+from likewise.large.tiles import check_tile, object_sides
 
 STEP, RADIUS = 90, 14
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 
 def coins(size: tuple[int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -147,6 +147,14 @@ def test_auto_reads_tiles_only_where_squashing_would_lose_something(tiny: Path) 
     assert unknown is not None
     assert unknown.tile == 432
     assert plans(tiny, (480, 640), 60, 384).patch == 8
+
+
+def test_specks_do_not_say_how_large_the_thing_is(tiny: Path) -> None:
+    mask = np.zeros((180, 180), bool)
+    mask[20:80, 30:90] = True
+    mask[100::6, 3::6] = True
+    fitted = Segmenter(tiny, image_size=112).fit((coins((180, 180))[0], mask))
+    assert object_sides(fitted.fitted()) == pytest.approx((60, 60))
 
 
 def test_methods_that_see_images_at_once(tiny: Path) -> None:
