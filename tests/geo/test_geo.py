@@ -155,6 +155,16 @@ def test_bands_are_chosen_and_stretched_over_the_whole_raster(tmp_path: Path) ->
     assert "one or three of 1 to 4" in refusal(Raster, path, (1, 2))
 
 
+def test_a_large_raster_without_overviews_is_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = scene((300, 400), FIELDS)[0].astype(np.uint16) * 40 + 500
+    path = write(tmp_path / "wide.tif", wide)
+    whole = Raster(path).own_range
+    monkeypatch.setattr("likewise.geo.raster.OVERVIEW", 10)
+    assert Raster(path).own_range == pytest.approx(whole, rel=0.1)
+
+
 def test_a_run_goes_on_with_what_is_whole(
     segmenter: Segmenter, place: Path, tmp_path: Path
 ) -> None:

@@ -18,6 +18,8 @@ from ..io.stretch import Range, Ranges, own_range, suits, to_uint8
 
 OVERVIEW = 1024
 """Pixels a side of the small version that the range of values is told by."""
+SAMPLE, SAMPLES = 128, 12
+"""Side in pixels, and number along each side, of the samples of large rasters without overviews."""
 CACHE = 128
 """Megabytes of blocks that GDAL keeps."""
 DAMAGED = "it is cut short or damaged, copy or download it again"
@@ -108,19 +110,34 @@ class Raster:
     def _small(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """(h, w) or (h, w, 3) values of the whole raster, smaller, and (h, w) what is valid.
 
-        Overviews are read where there are some.
+        Overviews are read where there are some; of a large raster without, samples.
         """
         H, W = self.size
-        step = max(1.0, max(H, W) / OVERVIEW)
-        shape = max(1, round(H / step)), max(1, round(W / step))
-        with gdal(self.name):
-            values = self.file.read(self.bands, out_shape=(len(self.bands), *shape))
-            shown = self.file.dataset_mask(out_shape=shape) > 0
+        if max(H, W) > 8 * OVERVIEW and not self.file.overviews(1):
+            values, shown = self._samples()
+        else:
+            step = max(1.0, max(H, W) / OVERVIEW)
+            shape = max(1, round(H / step)), max(1, round(W / step))
+            with gdal(self.name):
+                values = self.file.read(self.bands, out_shape=(len(self.bands), *shape))
+                shown = self.file.dataset_mask(out_shape=shape) > 0
         values = np.moveaxis(values, 0, -1)
         if values.dtype.kind not in "uif":
             raise ImageError(f"{self.name} holds {values.dtype} numbers: convert them to integers.")
         finite = np.isfinite(values).all(axis=2)
         return values[..., 0] if len(self.bands) == 1 else values, shown & finite
+
+    def _samples(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """(C, h, w) values and (h, w) what is valid, of windows spread evenly over the raster."""
+        sides = [min(SAMPLE, side) for side in self.size[::-1]]
+        values, shown = [], []
+        with gdal(self.name) as rasterio:
+            for top in np.linspace(0, max(0, self.size[0] - SAMPLE), SAMPLES).astype(int):
+                for left in np.linspace(0, max(0, self.size[1] - SAMPLE), SAMPLES).astype(int):
+                    window = rasterio.windows.Window(left, top, *sides)
+                    values.append(self.file.read(self.bands, window=window))
+                    shown.append(self.file.dataset_mask(window=window) > 0)
+        return np.concatenate(values, axis=1), np.concatenate(shown)
 
     def read(self, rows: slice, columns: slice) -> Picture:
         """A window as 8-bit RGB, with what is valid in it.
