@@ -29,6 +29,8 @@ LEAST = 3.0
 of an encoder that sees less than ``SIDE`` patches a side."""
 WANTED = 5.0
 """Patches that an object measures where it is, likewise."""
+FINEST = 4
+"""Times that tiles of ``auto`` are magnified at most."""
 SIDE = 48
 MOST = 16.0
 """Patches of an object above which a reference is not cut out to the scale of the tiles."""
@@ -95,7 +97,7 @@ def choose_plan(
     patch = round(middle / (WANTED * coarse)) if middle else encoder.spec.patch
     # One row of tiles that are a little larger is worth more than two of the size that is wanted.
     across = -(-shorter // side)
-    patch = across if patch > 0.8 * across else max(1, patch)
+    patch = across if patch > 0.8 * across else max(patch, encoder.spec.patch // FINEST, 1)
     plan = plan_tiles(size, patch, side, largest)
     return plan if len(plan.tiles) > 1 else None
 
