@@ -135,6 +135,7 @@ def plans(tiny: Path, size: tuple[int, int], side: int, tile: str | int = "auto"
 def test_auto_reads_tiles_only_where_squashing_would_lose_something(tiny: Path) -> None:
     assert plans(tiny, (480, 640), 60) is None
     assert plans(tiny, (1500, 2000), 300) is None
+    assert plans(tiny, (480, 640), 20) is None  # as large as it is ever seen
     fine = plans(tiny, (1500, 2000), 50)
     assert fine is not None
     assert fine.patch == 10  # five patches an object

@@ -29,7 +29,7 @@ LEAST = 3.0
 of an encoder that sees less than ``SIDE`` patches a side."""
 WANTED = 5.0
 """Patches that an object measures where it is, likewise."""
-FINEST = 4
+FINEST = 2
 """Times that tiles of ``auto`` are magnified at most."""
 SIDE = 48
 MOST = 16.0
@@ -76,8 +76,9 @@ def choose_plan(
     Raises:
         LikewiseError: if tiles are asked for and the encoder's input is not square.
 
-    ``auto`` reads tiles if an object would be under ``LEAST`` patches otherwise or, where its size
-    is unknown, if the aspect is above ``WIDE`` or the image is very large. Tiles are chosen so that
+    ``auto`` reads tiles if the image is larger than what the encoder sees and an object would be
+    under ``LEAST`` patches at once or, where its size is unknown, if the aspect is above ``WIDE`` or
+    the image is very large. Tiles are chosen so that
     objects measure ``WANTED`` patches, but are no larger than the image is wide or high.
     """
     side = encoder.grid[0]
@@ -90,7 +91,8 @@ def choose_plan(
     if isinstance(tile, int):
         return plan_tiles(size, max(1, round(tile / side)), side, largest)
     coarse = min(1.0, side / SIDE)
-    lost = middle < LEAST * coarse * longer / side
+    shrunk = longer > max(encoder.input_size)
+    lost = shrunk and middle < LEAST * coarse * longer / side
     large = longer > WIDE * shorter or longer > LARGE * max(encoder.input_size)
     if not (lost if middle else large):
         return None
