@@ -76,10 +76,10 @@ def choose_plan(
     Raises:
         LikewiseError: if tiles are asked for and the encoder's input is not square.
 
-    ``auto`` reads tiles if the image is larger than what the encoder sees and an object would be
-    under ``LEAST`` patches at once or, where its size is unknown, if the aspect is above ``WIDE`` or
-    the image is very large. Tiles are chosen so that
-    objects measure ``WANTED`` patches, but are no larger than the image is wide or high.
+    ``auto`` reads tiles if the image is larger than what the encoder sees, and an object would be
+    under ``LEAST`` patches at once. Where its size is unknown, an aspect above ``WIDE`` or a very
+    large image decides. Tiles are chosen so that objects measure ``WANTED`` patches, but are no
+    larger than the image is wide or high.
     """
     side = encoder.grid[0]
     if tile == "off" or (tile == "auto" and side != encoder.grid[1]):
