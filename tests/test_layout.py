@@ -10,9 +10,29 @@ TESTS = Path(__file__).resolve().parent
 SOURCE = TESTS.parent / "src"
 LAYERS = (
     *("errors", "io", "features", "backbones", "refine", "instances", "quality", "class_names"),
-    *("reference", "vocabulary", "methods", "result", "reference_file", "saved_references"),
-    *("decision", "large", "segmenter", "matching", "tuning", "example", "run", "project"),
-    *("export", "geo", "video", "integrations", "web", "lab", "__init__", "cli", "__main__"),
+    *(
+        "prompts",
+        "reference",
+        "vocabulary",
+        "methods",
+        "result",
+        "reference_file",
+        "saved_references",
+    ),
+    *(
+        "decision",
+        "large",
+        "segmenter",
+        "session",
+        "matching",
+        "tuning",
+        "example",
+        "run",
+        "project",
+        "export",
+        "geo",
+    ),
+    *("video", "integrations", "web", "lab", "__init__", "cli", "__main__"),
 )
 """Packages and modules at the top of likewise: each imports only those before it."""
 LONGEST = 350

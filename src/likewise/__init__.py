@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .result import Result
     from .run.annotate import AnnotatedImage, annotate_batch
     from .segmenter import Segmenter, load
+    from .session import Session
     from .tuning import tune
     from .video import segment_video
     from .vocabulary import read_vocabulary
@@ -40,6 +41,7 @@ __all__ = [
     "Result",
     "SegICParams",
     "Segmenter",
+    "Session",
     "annotate_batch",
     "build_insid3",
     "load",
@@ -62,6 +64,7 @@ _LAZY = {
     "Reference": "reference",
     "Result": "result",
     "Segmenter": "segmenter",
+    "Session": "session",
     "annotate_batch": "run.annotate",
     "build_insid3": "integrations.insid3_api",
     "load": "segmenter",

@@ -30,6 +30,7 @@ def make_result(
     refiner: str,
     *,
     keep_tree: bool = False,
+    points: Mapping[str, np.ndarray] = {},
 ) -> Result:
     """Decide every pixel of one image.
 
@@ -40,10 +41,14 @@ def make_result(
         input_size: (H, W) that the backbone saw.
         refiner: ``none``, ``guided`` or ``crf``.
         keep_tree: the result has the clustering of the image's patches.
+        points: label → (n, 3) x, y and sign, see ``refine``.
     """
     pixels = pixels_of(image)
     scores = [f.on(cache.target.grid) for f in found.values()]
-    masks = [refine(s, pixels, input_size, refiner) for s in scores]
+    masks = [
+        refine(s, pixels, input_size, refiner, points.get(label))
+        for label, s in zip(found, scores, strict=True)
+    ]
     confidences, wholes = [f.confidence for f in found.values()], wholes_of(list(found))
     label_map, masks = compete_inside(masks, scores, confidences, wholes, input_size)
     classes = {

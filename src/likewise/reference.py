@@ -22,6 +22,7 @@ from .io.images import ImageLike, Picture, find_range, read_picture, source_name
 from .io.masks import MaskLike, MaskValue, read_mask
 from .io.stretch import Ranges, pooled
 from .io.text_files import normal
+from .prompts import Box, Point, Prompts, Scribble, prompted_mask
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,7 @@ class Reference:
         image: a file, an (H, W, 3) array, a PIL image or a torch tensor.
         mask: a file, an array of the image's size and so on; of an image file also a file of
             annotations, see ``io/annotations``. Pixels that are transparent or without data are
-            not in it. None, of a negative reference alone, stands for the whole image.
+            not in it. None needs prompts or, if negative, stands for the whole image.
         mask_value: what marks the thing in the mask: one value of a label map, a colour
             (``"#ff0000"``), or ``"any"`` value above 0. None where the mask has two values only;
             see ``io.masks.read_mask``.
@@ -48,13 +49,23 @@ class Reference:
             ``person/hair`` is a part of ``person``, if that is a class too: it is only looked for
             inside what is found of it, and its pixels are in both.
         negative: the mask marks what is *not* to be found; it speaks against every class.
+        points, box, scribbles: what is meant (see ``Prompts``): instead of a mask, which is made of
+            them when the reference is encoded, or to correct it.
     """
 
     image: ImageLike
-    mask: MaskLike | None
+    mask: MaskLike | None = None
     mask_value: MaskValue | None = None
     label: str = LABEL
     negative: bool = False
+    points: Sequence[Point] = ()
+    box: Box | None = None
+    scribbles: Sequence[Scribble] = ()
+
+    @property
+    def prompts(self) -> Prompts:
+        """Points, box and scribbles."""
+        return Prompts(self.points, self.box, self.scribbles)
 
     def __post_init__(self) -> None:
         # Names of folders, files and the command line are spelt differently on different systems.
@@ -215,14 +226,9 @@ def _is_example(item: object) -> bool:
 def read_reference(
     reference: Reference, stretch: Ranges | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Its (H, W, 3) uint8 RGB image and (H, W) bool mask.
+    """Its (H, W, 3) uint8 RGB image and (H, W) bool mask; ``stretch`` is of ``read_picture``.
 
-    Args:
-        reference: what to read.
-        stretch: see ``read_picture``.
-
-    Raises:
-        ImageError: if the image or mask cannot be used.
+    Raises ImageError if the image or mask cannot be used.
     """
     picture = read_picture(reference.image, stretch=stretch)
     return picture.pixels, marked_pixels(reference, picture)
@@ -250,7 +256,10 @@ def marked_pixels(reference: Reference, picture: Picture) -> np.ndarray:
     elif reference.negative:
         mask = np.ones(size, dtype=bool)
     else:
-        raise ImageError("a reference has no mask: only a negative one may do without.")
+        raise ImageError(
+            "a reference has no mask: give one, or points or a box; only a negative one may do "
+            "without."
+        )
     mask = mask if picture.valid is None else mask & picture.valid
     if not mask.any():
         raise ImageError(
@@ -275,6 +284,7 @@ def encode_references(
     """
     if all(r.negative for r in references):
         raise ImageError("only negative references were given: give at least one of the thing.")
+    references = [prompted(encoder, r) for r in references]
     # Several classes are often marked in one image: equal pictures are encoded once. They are read
     # when the encoder wants them, for a hundred references with their views fill the memory.
     keys: list[str] = []
@@ -308,6 +318,21 @@ def encode_references(
         kind = reference.label, reference.negative
         shots.append(EncodedReference(*patches.pop(""), patches, *kind, small, digest, shares))
     return ReferenceSet(tuple(shots), ranges)
+
+
+def prompted(encoder: Encoder, reference: Reference) -> Reference:
+    """A reference with the mask that its prompts make or correct; as it is without prompts.
+
+    Raises LikewiseError if the image, the mask or a prompt cannot be used.
+    """
+    if not reference.prompts:
+        return reference
+    picture = read_picture(reference.image)
+    given = None if reference.mask is None else marked_pixels(reference, picture)
+    name = source_name(reference.image, None, "image")
+    target, size = encoder.encode(picture.pixels), encoder.input_size
+    mask = prompted_mask(target, picture.pixels, reference.prompts, size, given, name)
+    return replace(reference, mask=mask, mask_value=None, points=(), box=None, scribbles=())
 
 
 def thumbnail(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

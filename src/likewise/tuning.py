@@ -23,6 +23,7 @@ from .reference import (
     ReferenceSet,
     as_references,
     encode_references,
+    prompted,
     read_reference,
 )
 from .refine import refine
@@ -127,8 +128,8 @@ def tune(
     """
     examples = as_references(references)
     check_negatives(segmenter.method, examples)
-    examples = [_in_memory(reference) for reference in examples]
     encoder = segmenter.encoder
+    examples = [_in_memory(prompted(encoder, reference)) for reference in examples]
     sizes = _larger(encoder) if sizes is None else sizes
     encoders = {_pair(size): _encoder_like(encoder, encoder.backbone, size) for size in sizes}
     if get_method(segmenter.method).CAN.decoder:

@@ -24,6 +24,44 @@ def missing_mask(_: Path) -> list[str]:
     return segment(mask="nowhere.png")
 
 
+def prompted(*more: str) -> list[str]:
+    return ["segment", "a.jpg", "-o", "out", "-r", "reference.png", *TINY, *more]
+
+
+@row("a point outside the image", 2, r"the point \(900, 3\) lies outside reference\.png, which has")
+def point_outside(_: Path) -> list[str]:
+    return prompted("--points", "900,3,1")
+
+
+@row("a point without a sign", 2, r"--points 5,5 is not X,Y,1 or X,Y,0: give 3 numbers with commas")
+def point_without_sign(_: Path) -> list[str]:
+    return prompted("--points", "5,5")
+
+
+@row("only negative points", 2, r"no prompt of reference\.png says where the thing is: add a pos")
+def only_negative_points(_: Path) -> list[str]:
+    return prompted("--points", "5,5,0")
+
+
+@row(
+    "a pixel that is both", 2, r"the pixel \(5, 5\) of reference\.png is marked as the thing and as"
+)
+def contradicting_points(_: Path) -> list[str]:
+    return prompted("--points", "5,5,1", "--points", "5,5,0")
+
+
+@row(
+    "an empty box", 2, r"the box in reference\.png holds no pixel of its \d+ × \d+: give left, top"
+)
+def empty_box(_: Path) -> list[str]:
+    return prompted("--box", "9,9,9,20")
+
+
+@row("points of two references", 2, r"--points and --box are of one --reference, but 2 were given")
+def points_of_two(_: Path) -> list[str]:
+    return prompted("-r", "a.jpg", "--points", "5,5,1")
+
+
 @row("two references, one mask", 2, r"2 --reference and 1 --mask were given: give one --mask for")
 def mask_count(_: Path) -> list[str]:
     return segment(more=["--reference", "a.jpg"])

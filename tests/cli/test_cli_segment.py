@@ -26,7 +26,7 @@ from likewise.reference import Reference
 from likewise.result import Result
 from likewise.run.folder import FolderRun
 from likewise.segmenter import Segmenter
-from scenes import SIZE, Ran, no_backbone_needed, run, second_target, segment
+from scenes import SIZE, TINY, Ran, no_backbone_needed, run, second_target, segment
 
 
 def mask_of(path: Path | str) -> np.ndarray:
@@ -44,6 +44,19 @@ def test_segment_files(scene: Path, segmenter: Segmenter) -> None:
     for stem in "ab":
         expected = segmenter.segment(f"{stem}.jpg").mask
         np.testing.assert_array_equal(mask_of(f"out/{stem}.png"), expected)
+
+
+def test_points_and_a_box_make_the_mask_of_a_reference(scene: Path, segmenter: Segmenter) -> None:
+    """Or correct it: as ``Reference`` in Python."""
+    prompts = ["--points", "12,10,1 14,12,1", "--points", "2,2,0"]
+    words = ["segment", "a.jpg", "-o", "out", "-r", "reference.png", *TINY]
+    points = [(12, 10, 1), (14, 12, 1), (2, 2, 0)]
+    done(run([*words, *prompts]))
+    segmenter.fit(Reference("reference.png", points=points))
+    np.testing.assert_array_equal(mask_of("out/a.png"), segmenter.segment("a.jpg").mask)
+    done(run([*words, "--mask", "mask.png", *prompts, "--box", "1,1,30,30", "--overwrite"]))
+    segmenter.fit(Reference("reference.png", "mask.png", points=points, box=(1, 1, 30, 30)))
+    np.testing.assert_array_equal(mask_of("out/a.png"), segmenter.segment("a.jpg").mask)
 
 
 def test_segment_keeps_each_targets_own_size(scene: Path) -> None:

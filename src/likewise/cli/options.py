@@ -98,6 +98,16 @@ class OptionalExampleOptions(ExampleOptions):
 
     reference: ReferenceOption = field(default_factory=list)
     mask: MaskOption = field(default_factory=list)
+    points: Annotated[
+        list[str],
+        typer.Option(
+            help="X,Y,1 of a pixel of the thing, X,Y,0 of one that is not it: instead of --mask, "
+            "or to correct it; may be repeated."
+        ),
+    ] = field(default_factory=list)
+    box: Annotated[str | None, typer.Option(help="X0,Y0,X1,Y1 around the thing, as --points.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)

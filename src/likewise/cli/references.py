@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LikewiseError
 from ..io.annotations.shapes import LABEL
-from ..io.masks import parse_value
+from ..io.images import read_picture
+from ..io.masks import MaskValue, parse_value
+from ..prompts import Prompts
 from ..reference import Reference
 from ..vocabulary import reference_from_files
 
@@ -68,6 +72,8 @@ def read_references(
     label: Sequence[str],
     negative: Sequence[Path],
     negative_mask: Sequence[Path],
+    points: Sequence[str] = (),
+    box: str | None = None,
     *,
     read: Callable[..., Reference] = reference_from_files,
 ) -> list[Reference]:
@@ -81,12 +87,20 @@ def read_references(
         label: none, or one for each image.
         negative: images.
         negative_mask: none, or one for each of them.
+        points, box: of the only image, as the options take them; it may have no mask then.
         read: reads one, as ``reference_from_files``.
 
     Raises:
         LikewiseError: if there are too many or too few of one, or a file cannot be used.
     """
-    _check_count("--reference", reference, "--mask", mask)
+    prompts = _prompts(points, box)
+    if prompts and len(reference) != 1:
+        raise LikewiseError(
+            f"--points and --box are of one --reference, but {len(reference)} were given: give one "
+            "of them a mask, or write the others to a file with `likewise references save`."
+        )
+    if mask or not prompts:
+        _check_count("--reference", reference, "--mask", mask)
     if len(mask_value) > 1:
         _check_count("--reference", reference, "--mask-value", mask_value)
     if label:
@@ -96,10 +110,49 @@ def read_references(
     parsed = [parse_value(str(value), "--mask-value") for value in mask_value]
     each = parsed if len(parsed) > 1 else [parsed[0] if parsed else None] * len(reference)
     names = label or [LABEL] * len(reference)
-    references = [read(*files) for files in zip(reference, mask, each, names, strict=True)]
+    masks: Sequence[Path | None] = mask or [None] * len(reference)
+    references = [
+        _prompted(*files, prompts) if prompts else read(*files)
+        for files in zip(reference, masks, each, names, strict=True)
+    ]
     wrong: Sequence[Path | None] = negative_mask or [None] * len(negative)
     references += [read(*files, negative=True) for files in zip(negative, wrong, strict=True)]
     return references
+
+
+def _prompts(points: Sequence[str], box: str | None) -> Prompts:
+    """What --points and --box say; nothing is checked against an image."""
+    parsed = []
+    for point in " ".join(points).split():
+        numbers = _numbers(point, "--points", "X,Y,1 or X,Y,0", 3)
+        parsed.append((numbers[0], numbers[1], int(numbers[2])))
+    if box is None:
+        return Prompts(parsed)
+    left, top, right, bottom = _numbers(box, "--box", "X0,Y0,X1,Y1", 4)
+    return Prompts(parsed, (left, top, right, bottom))
+
+
+def _numbers(text: str, option: str, form: str, count: int) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise LikewiseError(f"{option} {text} is not {form}: give {count} numbers with commas.")
+    return numbers
+
+
+def _prompted(
+    image: Path, mask: Path | None, value: MaskValue | None, label: str, prompts: Prompts
+) -> Reference:
+    """A reference whose mask is made of prompts, or corrected by them, all checked."""
+    if mask is None:
+        found = Reference(image, label=label)
+    else:
+        found = reference_from_files(image, mask, value, label)
+    height, width = read_picture(image).pixels.shape[:2]
+    prompts.checked((height, width), str(image), alone=mask is None)
+    return replace(found, points=prompts.points, box=prompts.box)
 
 
 def _check_count(one: str, ones: Sequence[Any], other: str, others: Sequence[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,10 +150,7 @@ class INSID3:
         self._add(as_references(references))
 
     def _add(self, references: Sequence[Reference]) -> None:
-        examples = [
-            Reference(self._picture(r.image), r.mask, r.mask_value, r.label, r.negative)
-            for r in references
-        ]
+        examples = [replace(r, image=self._picture(r.image)) for r in references]
         known = self._segmenter.references
         shots = encode_references(self._encoder, examples).shots
         self._segmenter.fit_encoded(ReferenceSet((*(known.shots if known else ()), *shots)))

@@ -25,7 +25,11 @@ def check_refiner(name: str) -> None:
 
 
 def refine(
-    scores: torch.Tensor, image: np.ndarray, input_size: tuple[int, int], refiner: str = "none"
+    scores: torch.Tensor,
+    image: np.ndarray,
+    input_size: tuple[int, int],
+    refiner: str = "none",
+    points: np.ndarray | None = None,
 ) -> np.ndarray:
     """Pixel mask of patch scores (INSID3 §4, implementation details).
 
@@ -38,6 +42,9 @@ def refine(
         image: (H, W, 3) uint8 RGB, the original target.
         input_size: (H', W') of the encoder's input.
         refiner: ``none``, ``guided`` or ``crf``.
+        points: (n, 3) x, y in pixels of the image and a sign: these pixels are foreground where it
+            is above 0, background elsewhere, whatever the scores say; what lies close and has their
+            colour follows them.
 
     Returns:
         (H, W) bool.
@@ -45,17 +52,25 @@ def refine(
     import numpy as np
 
     check_refiner(refiner)
-    if not scores.gt(0.5).any():  # empty; zeros take no memory until written
-        return np.zeros(image.shape[:2], dtype=bool)
+    if points is None or len(points) == 0:
+        if not scores.gt(0.5).any():  # absent; untouched zeros take no memory
+            return np.zeros(image.shape[:2], dtype=bool)
+        fine = at_input_size(scores, image, input_size, refiner)
+        return (resize(fine, image.shape[:2]) > 0.5).cpu().numpy()
+    from .points import honour
+
+    size = image.shape[:2]
     fine = at_input_size(scores, image, input_size, refiner)
-    mask: np.ndarray = (resize(fine, image.shape[:2]) > 0.5).cpu().numpy()
+    scaled = points * [input_size[1] / size[1], input_size[0] / size[0], 1]
+    mask: np.ndarray = (resize(honour(fine, image, scaled), size) > 0.5).cpu().numpy()
+    mask[points[:, 1].astype(int), points[:, 0].astype(int)] = points[:, 2] > 0
     return mask
 
 
 def at_input_size(
     scores: torch.Tensor, image: np.ndarray, input_size: tuple[int, int], refiner: str = "none"
 ) -> torch.Tensor:
-    """Steps 1 and 2 of ``refine``, with the same arguments.
+    """Steps 1 and 2 of ``refine``, with the same arguments but the points.
 
     Returns:
         (H', W') float32; above 0.5 is foreground.

@@ -1,0 +1,180 @@
+"""One image, corrected by hand: clicks, boxes and scribbles, with undo, from features kept once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .class_names import check_classes, is_part
+from .decision import make_result
+from .errors import LikewiseError
+from .features.prompts import PromptSolver, mean_of
+from .features.target_cache import TargetCache
+from .io.annotations.shapes import LABEL
+from .io.images import ImageLike, source_name
+from .methods import Scores
+from .prompts import SCORE_RANGE, Box, Point, Prompts, Scribble, added, log_odds, scores_of
+
+if TYPE_CHECKING:
+    from .result import Result
+    from .segmenter import Segmenter
+
+
+class Session:
+    """What was found in one image, and what a person says of it.
+
+    The image is encoded once. Prompts correct what the references found or, without references,
+    say what is meant alone. A prompt that is satisfied already changes nothing.
+
+    >>> session = Session(segmenter, "coins.jpg")
+    >>> session.click(120, 80).click(40, 200, positive=False)
+    >>> session.result.mask
+
+    Args:
+        segmenter: with references, or without.
+        image: what ``Segmenter.segment`` takes.
+
+    Raises:
+        ImageError: if the image cannot be read.
+    """
+
+    def __init__(self, segmenter: Segmenter, image: ImageLike) -> None:
+        self._segmenter = segmenter
+        self._picture = segmenter.read(image)
+        self._name = source_name(image, None, "image")
+        target = segmenter.encoder.encode(self._picture.pixels)
+        self._cache = TargetCache(target, max(1, len(segmenter.models)))
+        self._solver = PromptSolver(target)
+        self._found: dict[str, Scores] = {}
+        if segmenter.models:
+            self._found = segmenter.score_encoded(target, self._cache)
+        self._done: list[tuple[str, Prompts]] = []
+        self._undone: list[tuple[str, Prompts]] = []
+        self._result: Result | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) pixels of the image."""
+        return self._cache.target.size
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes: those of the references, then others that were prompted."""
+        return tuple(dict.fromkeys([*self._found, *(label for label, _ in self._done)]))
+
+    def click(self, x: float, y: float, positive: bool = True, label: str | None = None) -> Session:
+        """Say that a pixel is the thing, or is not; see ``prompt``."""
+        return self.prompt(points=[(x, y, int(positive))], label=label)
+
+    def prompt(
+        self,
+        points: Sequence[Point] = (),
+        box: Box | None = None,
+        scribbles: Sequence[Scribble] = (),
+        label: str | None = None,
+    ) -> Session:
+        """Add prompts, together one step for ``undo``.
+
+        Args:
+            points: x, y in pixels, and 1 (the thing) or 0 (not the thing).
+            box: left, top, right, bottom; it replaces an earlier one.
+            scribbles: lines, each a list of (x, y) and a sign as of points.
+            label: the class that is meant; needed where there are several.
+
+        Returns:
+            self.
+
+        Raises:
+            LikewiseError: as ``Prompts.checked``; or if the class is unknown or not given. The
+                session is as before then.
+        """
+        label = self._label(label)
+        more = Prompts(points, box, scribbles).checked(self.size, self._name)
+        if not more:
+            raise LikewiseError("nothing was prompted: give points, a box or scribbles.")
+        together, alone = added(self._prompts(label), more), label not in self._found
+        together.checked(self.size, self._name, alone=alone)
+        self._done.append((label, more))
+        self._undone.clear()
+        self._result = None
+        return self
+
+    def undo(self) -> bool:
+        """Take the last step back; False if there is none."""
+        return self._move(self._done, self._undone)
+
+    def redo(self) -> bool:
+        """Do again what was taken back last; False if there is nothing."""
+        return self._move(self._undone, self._done)
+
+    @property
+    def result(self) -> Result:
+        """What is found now. Raises LikewiseError if there is neither a reference nor a prompt."""
+        if self._result is None:
+            self._result = self._make()
+        return self._result
+
+    def _move(self, one: list[tuple[str, Prompts]], other: list[tuple[str, Prompts]]) -> bool:
+        if not one:
+            return False
+        other.append(one.pop())
+        self._result = None
+        return True
+
+    def _label(self, label: str | None) -> str:
+        known = list(self._found)
+        if label is None:
+            if len(known) > 1:
+                raise LikewiseError(f"say which class is meant: one of {', '.join(known)}.")
+            return known[0] if known else LABEL
+        return check_classes([label], known)[0] if known else label
+
+    def _prompts(self, label: str) -> Prompts:
+        all_of = Prompts()
+        for of, prompts in self._done:
+            all_of = added(all_of, prompts) if of == label else all_of
+        return all_of
+
+    def _make(self) -> Result:
+        if not self.labels:
+            raise LikewiseError("nothing is looked for yet: click first, or fit references.")
+        found, points, boxes = dict[str, Scores](), dict[str, np.ndarray](), list[str]()
+        grid = self._cache.target.grid
+        said = {label: self._prompts(label) for label in self.labels}
+        for label, prompts in said.items():
+            before = self._found.get(label)
+            if not prompts and before is not None:
+                found[label] = before
+                continue
+            known = mean_of(None if before is None else before.patches, grid, SCORE_RANGE)
+            scores = scores_of(log_odds(self._solver, prompts, known))
+            found[label] = Scores(scores.to(self._cache.target.features.device), 1.0)
+            points[label] = prompts.pixels()
+            boxes += [label] if prompts.box is not None else []
+        positive = {k: p[p[:, 2] > 0] for k, p in points.items()}
+        for label, own in {k: points.get(k, np.zeros((0, 3))) for k in found}.items():
+            # Where one class is clicked, no other is, but the whole that it is a part of.
+            others = [
+                p * [1, 1, 1 if is_part(k, label) else -1]
+                for k, p in positive.items()
+                if k != label and not is_part(label, k)
+            ]
+            points[label] = np.concatenate([own, *others])
+        size, refiner = self._segmenter.encoder.input_size, self._segmenter.refiner
+        result = make_result(self._picture, found, self._cache, size, refiner, points=points)
+        for label in boxes:
+            result = _without(result, label, ~said[label].allowed(self.size))
+        return result
+
+
+def _without(result: Result, label: str, pixels: np.ndarray) -> Result:
+    """A result in which (H, W) bool pixels are not of a class."""
+    own = result.classes[label]
+    classes = {**result.classes, label: replace(own, mask=own.mask & ~pixels)}
+    number = list(result.classes).index(label) + 1
+    gone = pixels & (result.label_map == number)
+    label_map = np.where(gone, result.label_map.dtype.type(0), result.label_map)
+    return replace(result, mask=label_map > 0, label_map=label_map, classes=classes)
