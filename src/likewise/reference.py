@@ -140,16 +140,16 @@ class ReferenceSet:
 
     @property
     def object_side(self) -> float | None:
-        """Median side of the marked objects in pixels of their images; None if unknown.
-
-        The side is the square root of the area of a connected component of a mask.
-        """
+        """Median of ``object_sides`` of all classes; None if unknown."""
         sides = [side for of_class in self.object_sides.values() for side in of_class]
         return float(np.median(sides)) if sides else None
 
     @property
     def object_sides(self) -> dict[str, list[float]]:
-        """Class → side of each of its marked objects in pixels, where that is known."""
+        """Class → side of each of its marked objects in pixels of their images, where known.
+
+        The side is the square root of the area of a connected component of a mask.
+        """
         return self.cached("object_sides", lambda: _object_sides(self.positives))
 
     def only(self, labels: Sequence[str]) -> ReferenceSet:
@@ -336,14 +336,9 @@ def prompted(encoder: Encoder, reference: Reference) -> Reference:
 
 
 def thumbnail(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shrink a reference to at most THUMBNAIL a side; a pixel is masked if any part of it was.
+    """Shrink (H, W, 3) uint8 and its (H, W) bool mask to at most THUMBNAIL a side.
 
-    Args:
-        image: (H, W, 3) uint8.
-        mask: (H, W) bool.
-
-    Returns:
-        (h, w, 3) uint8 and (h, w) bool.
+    A pixel is masked if any part of it was.
     """
     scale = min(1.0, THUMBNAIL / max(mask.shape))
     size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))

@@ -15,7 +15,7 @@ from ..features.tiles import Plan, plan_tiles
 from ..io.images import Picture
 from ..io.stretch import Ranges
 from ..methods import DEFAULT, get_method
-from ..reference import Reference, ReferenceSet, encode_references, read_reference
+from ..reference import Reference, ReferenceSet, encode_references, prompted, read_reference
 from ..result import Result
 from .image import segment_tiles
 
@@ -141,7 +141,8 @@ def cut_references(
     """
     parts: list[Reference] = []
     bare: list[bool] = []
-    for reference in references:
+    for given in references:
+        reference = prompted(encoder, given)
         image, mask = read_reference(reference, ranges)
         size = image.shape[0], image.shape[1]
         own = replace(plan, size=size)
