@@ -133,7 +133,7 @@ class Mosaic:
         if 2 * h * w * dim <= IN_MEMORY:
             self._features = np.zeros(self._shape, np.int16)
         else:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the mosaic)
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (lives as long as the mosaic)
             self._file.truncate(2 * h * w * dim)
 
     def add(
@@ -172,6 +172,16 @@ class Mosaic:
             return self._features
         return np.memmap(self._file, np.int16, "r+", shape=self._shape)
 
+    def _read(self, band: slice) -> npt.NDArray[np.int16]:
+        """A copy of rows of the features; a file is read: mapped pages stay in memory."""
+        if self._features is not None:
+            return self._features[band].copy()
+        _, w, dim = self._shape
+        values = np.empty((band.stop - band.start, w, dim), np.int16)
+        self._file.seek(2 * band.start * w * dim)
+        self._file.readinto(values.data.cast("B"))
+        return values
+
     @property
     def seen(self) -> npt.NDArray[np.bool_]:
         """(h, w): the patches that a tile was added of."""
@@ -187,8 +197,8 @@ class Mosaic:
         import torch
 
         h, w, dim = self._shape
-        step = max(1, 8_000_000 // (w * dim))
+        step = max(1, 2_000_000 // (w * dim))
         for first in range(0, h, step):
             band = slice(first, min(first + step, h))
-            values = torch.from_numpy(np.array(self._open()[band])).float().reshape(-1, dim)
+            values = torch.from_numpy(self._read(band)).float().reshape(-1, dim)
             yield band, torch.nn.functional.normalize(values, dim=1)
