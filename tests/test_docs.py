@@ -57,6 +57,7 @@ NOT_RUN = {
     ("benchmarks.md", "needs the data sets"): 2,
     ("bridges.md", "needs a CVAT server"): 1,
     ("bridges.md", "needs a Label Studio server"): 1,
+    ("large.md", "needs rasters"): 1,
     ("segic.md", "needs several GPUs"): 1,
     ("speed.md", "needs an extra"): 1,
     ("install.md", "needs the package index"): 1,
