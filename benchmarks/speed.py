@@ -1,31 +1,40 @@
 """How fast likewise is, against named baselines in the same run on the same machine.
 
-    python benchmarks/speed.py [--only clustering|stages|end_to_end] [--device cpu] [--json]
+    python benchmarks/speed.py [--only KEY] [--json] [--against OTHER/src]
 
-Needs scikit-learn. Three parts, every figure the median of --runs, all rows taken in turn:
+Needs `pip install -e ".[bench]"`. Each key is one ratio or time, with its parts beside it; a part
+is the median and the range of --runs, all jobs taken in turn so that a slow minute slows all:
 
-- clustering: 64x64 patches of real pictures; ours and reciprocal rounds against scikit-learn.
-- stages: milliseconds of decode, resize, encode, debias, match, cluster, select, refine and write,
-  at each of --sizes for each of --backbones (random weights but for the embedded one), with peak
-  memory, and the floor: operations over the measured rate of matrix products plus bytes over the
-  measured rate of copies. Then all that follows the encoder at 64x64 patches against the reference.
-- end_to_end: a folder of --images pictures and one reference, from file to file.
+- folder_vs_encoder_only: images a second of a folder of JPEG files, from file to file with fitting
+  (what `likewise segment` does once it has started), as a share of the encoder's own; the same for
+  folders of 50 and 1,000 from fit and rate; and of the line-by-line pipeline.
+- after_encoder_share: seconds from features to mask over those of the encoder, with what they are
+  made of: at 37x37 patches of `embedded-vits14` (the key), at its 64x64, and of the default.
+- cold_start_s: from starting the process to the first mask on disk, of `likewise segment` with the
+  bundled example; of the backbone of 0.1, the line-by-line pipeline, and of --against beside it.
+- second_pass_speedup: a pass over pictures that were encoded before (features on disk), against
+  the first.
+- clustering_vs_sklearn: scikit-learn's seconds over ours, for 1369 and 4096 (the key) real patches.
 
-The baseline is `reference_pipeline.py`. Ratios above 1 say how many times faster likewise is;
-`end_to_end_vs_encoder_only` is the share of the encoder's own images a second that is kept.
+The baseline is `reference_pipeline.py`: INSID3 line by line; its masks are those of `insid3`, which
+is checked.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import reference_pipeline
@@ -40,25 +49,26 @@ from likewise.backbones.spec import ModelShape
 from likewise.backbones.vit import ViT
 from likewise.features.clustering import MergeTree, average_linkage, reciprocal_merges
 from likewise.features.debias import debias
-from likewise.features.patch_features import PatchFeatures, mask_to_grid
+from likewise.features.patch_features import PatchFeatures
 from likewise.features.target_cache import TargetCache
 from likewise.io.encoding import write_mask
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
-from likewise.methods import insid3
-from likewise.reference import EncodedReference, ReferenceSet
+from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.methods import get_method
 from likewise.refine import refine
-from likewise.run.jobs import plan
-from likewise.run.runner import segment_files
+from likewise.run.folder import FolderRun
 from likewise.segmenter import Segmenter
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
 REFERENCE, MASK = EXAMPLE / "board_reference.jpg", EXAMPLE / "board_reference_mask.png"
-GRID = 64
+EDGES = {"likewise": "guided", "insid3": "none"}
+Part = dict[str, float]
+"""Seconds: ``median``, ``least`` and ``most``."""
 
 
-def timed(jobs: dict[str, Callable[[], object]], runs: int, device: str) -> dict[str, float]:
-    """Median seconds of each job; one of each in turn, so that a slow minute slows all."""
+def timed(jobs: dict[str, Callable[[], object]], runs: int, device: str = "cpu") -> dict[str, Part]:
+    """Seconds of each job; one of each in turn, after a round that warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for number in range(runs + 1):
         for name, job in jobs.items():
@@ -66,253 +76,273 @@ def timed(jobs: dict[str, Callable[[], object]], runs: int, device: str) -> dict
             job()
             if device == "cuda":
                 torch.cuda.synchronize()
-            if number:  # the first round warms up
+            if number:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return {name: spread(values) for name, values in seconds.items()}
 
 
-def random_backbone(name: str, device: str, dtype: torch.dtype) -> Backbone:
-    """A registry entry with random weights: for time, any will do."""
+def spread(values: list[float]) -> Part:
+    """Median and range."""
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def share(found: dict[str, Part], over: str, under: str) -> float:
+    """Ratio of two medians."""
+    return found[over]["median"] / found[under]["median"]
+
+
+def make_encoder(name: str, size: int | None, device: str, dtype: str) -> Encoder:
+    """At the multiple of the patch next to ``size``; random weights but for the embedded ones."""
     spec = BACKBONES[name]
-    torch.manual_seed(0)
-    model = ViT(ModelShape.of(spec), spec.depth).to(device, dtype).eval().requires_grad_(False)
-    return Backbone(model, spec, spec.depth, f"random {name}")
-
-
-def make_encoder(name: str, size: int, device: str, dtype: str) -> Encoder:
-    """At the multiple of the patch next to ``size``."""
-    side = round(size / BACKBONES[name].patch) * BACKBONES[name].patch
-    if name == "embedded":
-        return Encoder(image_size=side, device=device, dtype=dtype)
+    side = None if size is None else round(size / spec.patch) * spec.patch
+    if spec.repo is None:
+        return Encoder(name, image_size=side, device=device, dtype=dtype)
     kind = torch.float32 if dtype == "auto" else getattr(torch, dtype)
-    return Encoder(random_backbone(name, device, kind), image_size=side)
-
-
-def clustering(args: argparse.Namespace) -> dict[str, object]:
-    """Average linkage of 4096 patches, from features and from the distances that sklearn wants."""
-    encoder = make_encoder("embedded", GRID * 14, args.device, "auto")
-    features = encoder.encode(read_image(EXAMPLE / "board_1.jpg")).features
-    tau = encoder.spec.tau
-    host = features.cpu()
-    distance = (1 - host @ host.T).clamp(min=0).numpy()
-    model = reference_pipeline.AgglomerativeClustering(
-        n_clusters=None, metric="precomputed", linkage="average", distance_threshold=1 - tau
-    )
-    same = average_linkage(features).cut(tau), reciprocal_labels(features, tau)
-    expected = reference_pipeline.cluster(features, tau).numpy()
-    for labels in same:
-        pairs = len(set(zip(labels.tolist(), expected.tolist(), strict=True)))
-        assert pairs == labels.max() + 1 == expected.max() + 1, "another partition"
-    seconds = timed(
-        {
-            "ours": lambda: average_linkage(features).cut(tau),
-            "reciprocal rounds": lambda: reciprocal_labels(features, tau),
-            "sklearn": lambda: reference_pipeline.cluster(features, tau),
-            "sklearn from distances": lambda: model.fit_predict(distance),
-        },
-        args.runs,
-        args.device,
-    )
-    return {
-        "clustering_vs_sklearn": seconds["sklearn"] / seconds["ours"],
-        "clustering_vs_sklearn_without_distances": seconds["sklearn from distances"]
-        / seconds["ours"],
-        "clustering": {"patches": len(features), "clusters": int(expected.max()) + 1} | seconds,
-    }
-
-
-def reciprocal_labels(features: torch.Tensor, tau: float) -> np.ndarray:
-    """What GPUs run, on any device."""
-    return MergeTree(reciprocal_merges(features)).cut(tau)
-
-
-def rates(device: str, dtype: torch.dtype) -> tuple[float, float]:
-    """(operations, bytes) a second: a large matrix product, and a copy read and written."""
-    side = 2048 if device == "cpu" else 8192
-    a = torch.randn(side, side, device=device).to(dtype)
-    b = torch.empty(1 << 26, device=device)
-    seconds = timed({"product": lambda: a @ a, "copy": lambda: b.clone()}, 5, device)
-    return 2 * side**3 / seconds["product"], 2 * b.nbytes / seconds["copy"]
-
-
-def operations(encoder: Encoder) -> float:
-    """Of one image in the backbone: its matrix products."""
-    spec = encoder.spec
-    n = encoder.grid[0] * encoder.grid[1] + 1 + spec.registers
-    weights = 4 * spec.dim**2 + (3 if spec.gated else 2) * spec.dim * spec.mlp_dim
-    return encoder.backbone.block * (2.0 * n * weights + 4.0 * n * n * spec.dim)
-
-
-def stages(args: argparse.Namespace) -> dict[str, object]:
-    """The table of stages, then what follows the encoder against the reference pipeline."""
-    table = []
-    for name in args.backbones:
-        for size in args.sizes:
-            row = stage_row(make_encoder(name, size, args.device, args.dtype), name, args)
-            table.append(row)
-            if not args.json:
-                print(json.dumps(row), flush=True)
-    return {"stages": table} | post_encoder(args)
-
-
-def stage_row(encoder: Encoder, name: str, args: argparse.Namespace) -> dict[str, object]:
-    """Milliseconds of every stage of one image of 640x480."""
-    with tempfile.TemporaryDirectory() as scratch:
-        picture = make_folder(Path(scratch) / "in", 1)[0]
-        out = Path(scratch) / "mask.png"
-        image, shown = read_image(picture), read_image(REFERENCE)
-        pixels = encoder.preprocess([image])
-        reference, target = encoder.encode_many([shown, image])
-        grid_mask = mask_to_grid(read_mask(MASK, size=shown.shape[:2]), encoder.grid)
-        mask = grid_mask.to(encoder.device)
-        model = (
-            ReferenceSet((EncodedReference(reference, mask),)),
-            insid3.Params(tau=encoder.spec.tau),
-        )
-        known = TargetCache(target)
-        scores = insid3.score(model, target, known).patches.reshape(target.grid)
-        found = refine(scores, image, encoder.input_size)
-        similarity = target.debiased @ target.debiased[0]
-        jobs: dict[str, Callable[[], object]] = {
-            "decode": lambda: read_image(picture),
-            "resize": lambda: encoder.preprocess([image]),
-            "encode": lambda: encoder.tokens(pixels),
-            "debias": lambda: debias(target.features, encoder.basis),
-            "match": lambda: insid3.candidate_patches([reference], [mask], target, similarity),
-            "cluster": lambda: average_linkage(target.features),
-            "match and select": lambda: insid3.score(model, target, known),
-            "refine": lambda: refine(scores, image, encoder.input_size),
-            "refine guided": lambda: refine(scores, image, encoder.input_size, "guided"),
-            "write": lambda: write_mask(out, found),
-        }
-        batch = pixels.repeat(max(2, encoder.batch_size), 1, 1, 1)
-        jobs["encode a batch"] = lambda: encoder.tokens(batch)
-        seconds = timed(jobs, args.runs, args.device)
-    seconds["encode a batch"] /= len(batch)
-    operations_a_second, bytes_a_second = rates(args.device, encoder.dtype)
-    weights = sum(p.nbytes for p in encoder.backbone.model.parameters())
-    floor = operations(encoder) / operations_a_second + weights / bytes_a_second
-    row = {"backbone": name, "size": encoder.input_size[0], "patches": len(target.features)}
-    row |= {"milliseconds": {key: round(1e3 * value, 2) for key, value in seconds.items()}}
-    return row | {"floor_of_encode": round(1e3 * floor, 2), "peak_mb": peak(args.device)}
-
-
-def post_encoder(args: argparse.Namespace) -> dict[str, object]:
-    """From tokens to the mask of one target at 64x64 patches; references are fitted already."""
-    encoder = make_encoder("embedded", GRID * 14, args.device, "auto")
-    reference, image = read_image(REFERENCE), read_image(EXAMPLE / "board_1.jpg")
-    truth = read_mask(MASK, size=reference.shape[:2])
-    tokens = encoder.tokens(encoder.preprocess([reference, image]))
-    tau = encoder.spec.tau
-
-    def after(segmenter: Segmenter) -> np.ndarray:
-        features = torch.nn.functional.normalize(tokens[1], dim=1)
-        size = (image.shape[0], image.shape[1])
-        target = PatchFeatures(features, debias(features, encoder.basis), encoder.grid, size)
-        return segmenter.segment_encoded(image, target).mask
-
-    def baseline() -> np.ndarray:
-        return reference_pipeline.after_encoder(encoder, tokens, truth, image.shape[:2], tau)
-
-    example = (REFERENCE, MASK)
-    ours = Segmenter(encoder, method="insid3").fit(example)
-    default = Segmenter(encoder).fit(example)
-    assert np.array_equal(after(ours), baseline()), "another mask than the reference pipeline"
-    seconds = timed(
-        {
-            "insid3": lambda: after(ours),
-            "likewise": lambda: after(default),
-            "reference": baseline,
-        },
-        args.runs,
-        args.device,
-    )
-    return {
-        "post_encoder_vs_reference": seconds["reference"] / seconds["insid3"],
-        "post_encoder_vs_reference_likewise": seconds["reference"] / seconds["likewise"],
-        "post_encoder": seconds,
-    }
-
-
-def end_to_end(args: argparse.Namespace) -> dict[str, object]:
-    """A folder of JPEG files and one reference: masks on disk."""
-    name, size = args.backbones[0], args.sizes[0]
-    encoder = make_encoder(name, size, args.device, args.dtype)
-    tau = encoder.spec.tau
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        targets = make_folder(folder / "in", args.images)
-        reference, truth = read_image(REFERENCE), read_mask(MASK)
-        pixels = encoder.preprocess([read_image(t) for t in targets[: encoder.batch_size]])
-
-        def ours(method: str) -> None:
-            segmenter = Segmenter(encoder, method=method).fit((REFERENCE, MASK))
-            jobs = plan(targets, folder / method, overlay=False)
-            outcomes = list(segment_files(segmenter, jobs))
-            assert all(o.error is None for o in outcomes)
-
-        def baseline() -> None:
-            (folder / "reference").mkdir(exist_ok=True)
-            for target in targets[:: args.every]:
-                mask = reference_pipeline.segment(
-                    encoder, reference, truth, read_image(target), tau
-                )
-                write_mask(folder / "reference" / f"{target.stem}.png", mask)
-
-        def only_encoder() -> None:
-            for _ in range(0, len(targets), encoder.batch_size):
-                encoder.tokens(pixels)
-
-        seconds = timed(
-            {
-                "insid3": lambda: ours("insid3"),
-                "likewise": lambda: ours("likewise"),
-                "reference": baseline,
-                "encoder only": only_encoder,
-            },
-            args.runs,
-            args.device,
-        )
-        for target in targets[:: args.every]:
-            made, wanted = (folder / m / f"{target.stem}.png" for m in ("insid3", "reference"))
-            assert np.array_equal(read_mask_or_empty(made), read_mask_or_empty(wanted)), target
-    seconds["reference"] *= len(targets) / len(targets[:: args.every])
-    rate = {key: len(targets) / value for key, value in seconds.items()}
-    return {
-        "end_to_end_vs_reference": rate["insid3"] / rate["reference"],
-        "end_to_end_vs_encoder_only": rate["insid3"] / rate["encoder only"],
-        "end_to_end_vs_reference_likewise": rate["likewise"] / rate["reference"],
-        "end_to_end_vs_encoder_only_likewise": rate["likewise"] / rate["encoder only"],
-        "end_to_end": {
-            "backbone": name,
-            "size": encoder.input_size[0],
-            "images": len(targets),
-            "images_a_second": rate,
-        },
-    }
-
-
-def read_mask_or_empty(path: Path) -> np.ndarray:
-    """(H, W) bool."""
-    return np.asarray(Image.open(path)) > 0
+    torch.manual_seed(0)
+    model = ViT(ModelShape.of(spec), spec.depth).to(device, kind).eval().requires_grad_(False)
+    return Encoder(Backbone(model, spec, spec.depth, f"random {name}"), image_size=side)
 
 
 def make_folder(folder: Path, count: int) -> list[Path]:
     """``count`` different JPEG files of 640x480: crops of the bundled pictures."""
     folder.mkdir()
-    sources = [
-        Image.open(EXAMPLE / f"{name}.jpg").convert("RGB") for name in ("board_1", "board_2")
-    ]
+    sources = [Image.open(EXAMPLE / f"board_{n}.jpg").convert("RGB") for n in (1, 2)]
     rng = np.random.default_rng(0)
     paths = []
     for number in range(count):
         source = sources[number % len(sources)]
-        share = rng.uniform(0.7, 1)
-        w, h = round(source.width * share), round(source.height * share)
+        part = rng.uniform(0.7, 1)
+        w, h = round(source.width * part), round(source.height * part)
         x, y = rng.integers(source.width - w + 1), rng.integers(source.height - h + 1)
         paths.append(folder / f"{number:05d}.jpg")
         source.crop((x, y, x + w, y + h)).resize((640, 480)).save(paths[-1], quality=92)
     return paths
+
+
+def folder(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
+    """A folder of JPEG files and one reference: masks on disk."""
+    encoder = make_encoder(args.backbone, args.size, args.device, args.dtype)
+    _ = encoder.basis
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        targets = make_folder(place / "in", args.images)
+        reference, truth = read_image(REFERENCE), read_mask(MASK)
+        pixels = encoder.preprocess([read_image(t) for t in targets[: encoder.batch_size]])
+        few = targets[:2]
+
+        def run(method: str, files: list[Path]) -> None:
+            examples = [(REFERENCE, MASK)]
+            options = {"backbone": encoder, "method": method, "refiner": EDGES[method]}
+            for outcome in FolderRun(files, place / method, examples, overwrite=True, **options):
+                assert outcome.state == "made", outcome
+
+        def pipeline() -> None:
+            (place / "reference").mkdir(exist_ok=True)
+            for target in few:
+                pictures = reference, truth, read_image(target)
+                mask = reference_pipeline.segment(encoder, *pictures, encoder.spec.tau)
+                write_mask(place / "reference" / f"{target.stem}.png", mask)
+
+        def only_encoder() -> None:
+            for _ in range(0, len(targets), encoder.batch_size):
+                encoder.tokens(pixels)
+
+        jobs: dict[str, Callable[[], object]] = {
+            "encoder only": only_encoder,
+            "likewise": lambda: run("likewise", targets),
+            "fit": lambda: Segmenter(encoder).fit((REFERENCE, MASK)),
+            "line by line, 2 images": pipeline,
+        }
+        found = timed(jobs, args.runs, args.device)
+        run("insid3", few)
+        for target in few:
+            made, wanted = (place / m / f"{target.stem}.png" for m in ("insid3", "reference"))
+            assert np.array_equal(Image.open(made), Image.open(wanted)), target
+    n, fit = len(targets), found["fit"]["median"]
+    alone, whole = found["encoder only"]["median"] / n, found["likewise"]["median"]
+    each = (whole - fit) / n
+    line = found["line by line, 2 images"]["median"] / len(few)
+    parts = {
+        "images": n,
+        "seconds": found,
+        "images_a_second": {"encoder only": 1 / alone, "likewise": n / whole, "by line": 1 / line},
+        "vs_line_by_line": line / (whole / n),
+        "line_by_line_vs_encoder_only": alone / line,
+        "of_50_from_fit_and_rate": 50 * alone / (fit + 50 * each),
+        "of_1000_from_fit_and_rate": 1000 * alone / (fit + 1000 * each),
+    }
+    return n * alone / whole, parts | encoder_facts(encoder)
+
+
+def after(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
+    """From features to the mask of one target; references are fitted already."""
+    vits = [make_encoder("embedded-vits14", s * 14, args.device, args.dtype) for s in (37, 64)]
+    encoders = [*vits, make_encoder(args.backbone, args.size, args.device, args.dtype)]
+    names = ["{} at {}x{}".format(e.spec.name, *e.grid) for e in encoders]
+    parts = {name: after_one(e, args) for name, e in zip(names, encoders, strict=True)}
+    return parts[names[0]]["share"], parts
+
+
+def after_one(encoder: Encoder, args: argparse.Namespace) -> dict[str, Any]:
+    """At one input size."""
+    reference, image = read_image(REFERENCE), read_image(EXAMPLE / "board_1.jpg")
+    truth = read_mask(MASK, size=reference.shape[:2])
+    pixels = encoder.preprocess([reference, image])
+    tokens = torch.cat([encoder.tokens(p[None]) for p in pixels])
+    default, insid3 = Segmenter(encoder), Segmenter(encoder, method="insid3", refiner="none")
+    for segmenter in (default, insid3):
+        segmenter.fit((REFERENCE, MASK))
+    known, method = next(iter(default.models.values())), get_method(default.method)
+    target = encoder.encode(image)
+    scores = method.score(known, target).on(target.grid)
+
+    def all_after(segmenter: Segmenter) -> np.ndarray:
+        F, size = torch.nn.functional.normalize(tokens[1], dim=1), (480, 640)
+        target = PatchFeatures(F, debias(F, encoder.basis), encoder.grid, size)
+        return segmenter.segment_encoded(image, target).mask
+
+    def by_line() -> np.ndarray:
+        size = image.shape[:2]
+        return reference_pipeline.after_encoder(encoder, tokens, truth, size, encoder.spec.tau)
+
+    assert np.array_equal(all_after(insid3), by_line()), "another mask than the pipeline"
+    found = timed(
+        {
+            "encoder": lambda: encoder.tokens(pixels[1:]),
+            "likewise": lambda: all_after(default),
+            "insid3, no edges": lambda: all_after(insid3),
+            "line by line": by_line,
+            "likewise: debias": lambda: encoder.debias(target.features),
+            "likewise: match": lambda: TargetCache(target).match(
+                known.pool, known.params.temperature
+            ),
+            "likewise: match and score": lambda: method.score(known, target),
+            "likewise: edges": lambda: refine(scores, image, encoder.input_size, "guided"),
+        },
+        2 * args.runs + 1,
+        args.device,
+    )
+    parts = {
+        "share": share(found, "likewise", "encoder"),
+        "share_line_by_line": share(found, "line by line", "encoder"),
+        "seconds": found,
+    }
+    return parts | encoder_facts(encoder)
+
+
+def cold_start(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
+    """Process start to mask on disk; the positional basis is kept from an earlier run."""
+    line = "import sys, speed; speed.one_by_line(sys.argv[1])"
+    here = str(Path(likewise.__file__).parents[1])
+    plain: list[str] = ["-m", "likewise", "segment", str(EXAMPLE / "board_1.jpg")]
+    plain += ["-r", str(REFERENCE), "-m", str(MASK), "--device", args.device, "--overwrite", "-o"]
+    commands = {
+        "likewise": (here, plain, ["--dtype", args.dtype, "-b", args.backbone]),
+        "embedded-vits14, likewise": (here, plain, ["-b", "embedded-vits14"]),
+        "embedded-vits14, line by line": (here, ["-c", line], []),
+    }
+    if args.against:
+        commands["likewise, against"] = (str(args.against), plain, ["-b", args.backbone])
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    exits: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number in range(args.runs + 3):  # more runs, for they are short
+            for name, (source, words, options) in commands.items():
+                out = Path(scratch) / f"{name} {number}"
+                places = [source, str(Path(__file__).parent)]
+                start = time.perf_counter()
+                process = subprocess.Popen(
+                    [sys.executable, *words, str(out), *options],
+                    env=os.environ | {"PYTHONPATH": os.pathsep.join(places)},
+                    stdout=subprocess.DEVNULL,
+                )
+                while not (out / "board_1.png").exists() and process.poll() is None:
+                    time.sleep(0.002)
+                stop = time.perf_counter()
+                if process.wait() or not (out / "board_1.png").exists():
+                    raise SystemExit(f"{name} made no mask")
+                if number:  # the first round fills the caches of files and bases
+                    seconds[name].append(stop - start)
+                    if name == "likewise":
+                        exits.append(time.perf_counter() - start)
+    found = {name: spread(values) for name, values in seconds.items()}
+    return found["likewise"]["median"], {"seconds": found, "until_exit": spread(exits)}
+
+
+def one_by_line(out: str) -> None:
+    """The bundled example through the line-by-line pipeline: one mask on disk."""
+    encoder = Encoder("embedded-vits14")
+    reference = read_image(REFERENCE)
+    truth = read_mask(MASK, size=reference.shape[:2])
+    target = read_image(EXAMPLE / "board_1.jpg")
+    mask = reference_pipeline.segment(encoder, reference, truth, target, encoder.spec.tau)
+    Path(out).mkdir()
+    write_mask(Path(out) / "board_1.png", mask)
+
+
+def second_pass(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
+    """Pictures through a segmenter that keeps features on disk: new ones, and the same again."""
+    count, before = max(2, args.images // 3), os.environ.get("LIKEWISE_CACHE")
+    first, second = [], []
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            pictures = [read_image(p) for p in make_folder(Path(scratch) / "in", count)]
+            options = {"device": args.device, "dtype": args.dtype, "image_size": args.size}
+            for number in range(args.runs):
+                os.environ["LIKEWISE_CACHE"] = f"{scratch}/{number}"
+                segmenter = Segmenter(CachedEncoder(args.backbone, **options))
+                segmenter.fit((REFERENCE, MASK))
+                for kept in (first, second):
+                    start = time.perf_counter()
+                    for picture in pictures:
+                        segmenter.segment(picture)
+                    kept.append((time.perf_counter() - start) / count)
+    finally:
+        os.environ.pop("LIKEWISE_CACHE")
+        os.environ.update({} if before is None else {"LIKEWISE_CACHE": before})
+    found = {"first": spread(first), "second": spread(second)}
+    return share(found, "first", "second"), {"images": count, "seconds_an_image": found}
+
+
+def clustering(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
+    """Average linkage from features; scikit-learn's also from the distances that it wants."""
+    parts: dict[str, Any] = {}
+    for side in (37, 64):
+        encoder = make_encoder("embedded-vits14", side * 14, args.device, "float32")
+        features = encoder.encode(read_image(EXAMPLE / "board_1.jpg")).features
+        tau, host = encoder.spec.tau, features.cpu()
+        distance = (1 - host @ host.T).clamp(min=0).numpy()
+        model = reference_pipeline.AgglomerativeClustering(
+            n_clusters=None, metric="precomputed", linkage="average", distance_threshold=1 - tau
+        )
+        rounds = MergeTree(reciprocal_merges(features))  # what GPUs run, on any device
+        expected = reference_pipeline.cluster(features, tau).numpy()
+        for labels in (average_linkage(features).cut(tau), rounds.cut(tau)):
+            pairs = len(set(zip(labels.tolist(), expected.tolist(), strict=True)))
+            assert pairs == labels.max() + 1 == expected.max() + 1, "another partition"
+        found = timed(
+            {
+                "ours": lambda f=features, t=tau: average_linkage(f).cut(t),
+                "reciprocal rounds": lambda f=features: reciprocal_merges(f),
+                "sklearn": lambda f=features, t=tau: reference_pipeline.cluster(f, t),
+                "sklearn from distances": lambda m=model, d=distance: m.fit_predict(d),
+            },
+            args.runs,
+            args.device,
+        )
+        parts[f"{side * side} patches"] = {
+            "vs_sklearn": share(found, "sklearn", "ours"),
+            "vs_sklearn_from_distances": share(found, "sklearn from distances", "ours"),
+            "seconds": found,
+            "clusters": int(expected.max()) + 1,
+        }
+    return list(parts.values())[-1]["vs_sklearn"], parts
+
+
+def encoder_facts(encoder: Encoder) -> dict[str, str]:
+    """What was run."""
+    dtype = str(encoder.dtype).removeprefix("torch.")
+    return {"backbone": encoder.spec.name, "size": str(encoder.input_size[0]), "dtype": dtype}
 
 
 def peak(device: str) -> int:
@@ -322,37 +352,72 @@ def peak(device: str) -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
 
 
+KEYS: dict[str, Callable[[argparse.Namespace], tuple[float, dict[str, Any]]]] = {
+    "folder_vs_encoder_only": folder,
+    "after_encoder_share": after,
+    "cold_start_s": cold_start,
+    "second_pass_speedup": second_pass,
+    "clustering_vs_sklearn": clustering,
+}
+
+
+def print_table(report: dict[str, Any]) -> None:
+    """One row a figure, those of parts indented."""
+
+    def rows(values: dict[str, Any], depth: int) -> None:
+        for name, value in values.items():
+            label = "  " * depth + name
+            if isinstance(value, dict) and set(value) == {"median", "least", "most"}:
+                print(
+                    f"{label:44} {value['median']:10.4f}  {value['least']:.4f}-{value['most']:.4f}"
+                )
+            elif isinstance(value, dict):
+                print(label)
+                rows(value, depth + 1)
+            else:
+                print(
+                    f"{label:44} {value:10.4f}"
+                    if isinstance(value, float)
+                    else f"{label:44} {value:>10}"
+                )
+
+    parts = report["parts"]
+    rows(
+        {name: value for name, value in report.items() if name not in parts and name != "parts"}, 0
+    )
+    for key in parts:
+        print(f"\n{key:44} {report[key]:10.4f}")
+        rows(parts[key], 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("clustering", "stages", "end_to_end"))
+    parser.add_argument("--only", choices=tuple(KEYS), metavar="KEY", help=", ".join(KEYS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="auto", help="of the backbone")
-    parser.add_argument(
-        "--backbones", nargs="+", default=["embedded"], help="names; first one: end"
-    )
-    parser.add_argument(
-        "--sizes", nargs="+", type=int, default=[768], help="pixels; first one: end"
-    )
-    parser.add_argument("--images", type=int, default=50, help="in the folder of end_to_end")
-    parser.add_argument("--every", type=int, default=1, help="reference pipeline on each n-th only")
+    parser.add_argument("--backbone", default="embedded")
+    parser.add_argument("--size", type=int, help="pixels; the backbone's own by default")
+    parser.add_argument("--images", type=int, default=24, help="in the folder")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--against", type=Path, help="src of another checkout, for cold_start_s")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    machine = torch.cuda.get_device_name() if args.device == "cuda" else platform.machine()
-    report: dict[str, object] = {
-        "machine": machine,
+    report: dict[str, Any] = {
+        "machine": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else -1.0,
+        "parts": {},
     }
-    for name, part in (("clustering", clustering), ("stages", stages), ("end_to_end", end_to_end)):
-        if args.only in (None, name):
-            report |= part(args)
+    for key, part in KEYS.items():
+        if args.only in (None, key):
+            start = time.perf_counter()
+            report[key], report["parts"][key] = part(args)
+            report["parts"][key]["took_s"] = time.perf_counter() - start
     if args.json:
         print(json.dumps(report, indent=2))
-        return
-    for key, value in report.items():
-        if key != "stages":
-            print(f"{key:40} {value}")
+    else:
+        print_table(report)
 
 
 if __name__ == "__main__":

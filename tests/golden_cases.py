@@ -25,7 +25,7 @@ PICTURES = {  # reference → targets
 
 
 def make_encoder() -> Encoder:
-    return Encoder("embedded-small", image_size=SIDE, device="cpu")
+    return Encoder("embedded-small", image_size=SIDE, device="cpu", dtype="float32")
 
 
 def features_of(encoder: Encoder, image: np.ndarray) -> np.ndarray:

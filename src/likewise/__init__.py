@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .tuning import tune
     from .video import segment_video
     from .vocabulary import read_vocabulary
+    from .volume import segment_volume
 
 __version__ = "0.1.0"
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "match",
     "read_vocabulary",
     "segment_video",
+    "segment_volume",
     "tune",
     "validate_mask_quality",
 ]
@@ -71,6 +73,7 @@ _LAZY = {
     "match": "matching",
     "read_vocabulary": "vocabulary",
     "segment_video": "video",
+    "segment_volume": "volume",
     "tune": "tuning",
     "validate_mask_quality": "quality",
 }

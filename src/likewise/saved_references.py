@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .backbones.registry import find_spec, get_spec
-from .errors import LikewiseError
+from .errors import LikewiseError, note
 from .features.debias import resolve_rank
 from .io.files import refused, whole_file
 from .io.hashing import fingerprint
@@ -122,6 +122,13 @@ def load_references(path: str | Path, encoder: Encoder, method: str) -> Referenc
 
     info, tensors = read_file(Path(path), whole=True)
     _check_same(info, encoder)
+    dtype = encoder.arithmetic
+    if info.dtype != dtype:
+        note(
+            str(path),
+            f"its features were computed in {info.dtype}, those of targets are in {dtype}: masks "
+            f"may differ a little from those in {info.dtype}.",
+        )
     _check_tensors(info, tensors, encoder)
     views = get_method(method).VIEWS
     if not set(views) <= set(info.views):

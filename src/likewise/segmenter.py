@@ -58,10 +58,8 @@ class Segmenter:
             and ``nearest`` to compare with), or its settings: ``INSID3Params(tau=0.7)``. ``segic``
             needs a decoder that was trained: ``SegICParams(decoder="decoder.safetensors")``.
         refiner: ``guided`` (edges follow the image), ``none`` or ``crf``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16`` for the backbone.
         block: 1-based block whose features are read; the last by default.
-        offline: never touch the network.
+        device, dtype, runtime, offline: as for ``Encoder``.
         keep_tree: results keep the clustering of their image (``Result.tree``), to cut it later.
 
     Raises:
@@ -80,12 +78,13 @@ class Segmenter:
         dtype: str = "auto",
         block: int | None = None,
         offline: bool = False,
+        runtime: str = "torch",
         keep_tree: bool = False,
     ) -> None:
         check_refiner(refiner)
         if isinstance(backbone, Encoder):
-            if (image_size, svd_components, device, dtype, block, offline) != (
-                *(None, None, "auto", "auto", None, False),
+            if (image_size, svd_components, device, dtype, block, offline, runtime) != (
+                *(None, None, "auto", "auto", None, False, "torch"),
             ):
                 raise LikewiseError("a shared Encoder keeps its own size, rank, device and block.")
         else:
@@ -97,6 +96,7 @@ class Segmenter:
                 dtype=dtype,
                 block=block,
                 offline=offline,
+                runtime=runtime,
             )
         self.encoder = backbone
         self.refiner = refiner

@@ -13,6 +13,7 @@ from bad_input_rows import (  # isort: skip
     exporting,
     serving,
     ray,
+    volumes,
 )
 from bad_input_rows.rows import ROWS, Row
 
@@ -31,4 +32,5 @@ __all__ = [
     "serving",
     "targets",
     "vocabularies",
+    "volumes",
 ]

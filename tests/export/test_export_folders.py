@@ -351,6 +351,30 @@ def from_labelme(d: Path, images: Path, classes: Sequence[str]) -> Drawn:
     return found
 
 
+def from_qupath(d: Path, images: Path, classes: Sequence[str]) -> Drawn:
+    found: Drawn = {}
+    for file in d.rglob("*.geojson"):
+        name = file.relative_to(d).with_suffix("").as_posix()
+        (image,) = (p for p in images.rglob(f"{file.stem}.png") if name in p.as_posix())
+        with Image.open(image) as picture:
+            shape = picture.height, picture.width
+        marked = found.setdefault(name, {})
+        for feature in json.loads(file.read_text())["features"]:
+            geometry = feature["geometry"]
+            several = geometry["type"] == "MultiPolygon"
+            mask = marked.setdefault(
+                feature["properties"]["classification"]["name"], np.zeros(shape, bool)
+            )
+            for polygon in geometry["coordinates"] if several else [geometry["coordinates"]]:
+                filled = np.zeros(shape, bool)
+                for ring in polygon:
+                    one = np.zeros(shape, bool)
+                    fill_polygon(one, np.array(ring[:-1]).ravel())
+                    filled ^= one
+                mask |= filled
+    return found
+
+
 def from_masks(d: Path, images: Path, classes: Sequence[str]) -> Drawn:
     labels = json.loads((d / LABELS).read_text())
     assert list(labels.values()) == list(classes)
@@ -372,6 +396,7 @@ READERS: dict[str, Callable[[Path, Path, Sequence[str]], Drawn]] = {
     "yolo": from_yolo,
     "voc": from_voc,
     "labelme": from_labelme,
+    "qupath": from_qupath,
     "masks": from_masks,
 }
 SOME = st.lists(st.sampled_from(CLASSES), min_size=1, max_size=3, unique=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from label_maps import HAND_MADE, STEMS, alone, annotation, exported, iou, picture, rasterised
@@ -287,3 +288,29 @@ def test_labelme_read_back(finished: Path) -> None:
             mask = rasterised(np.array(shape["points"]), label_map.shape)
             drawn[mask] = {"cat": 1, 'dog: "big"': 2}[shape["label"]]
         np.testing.assert_array_equal(drawn, label_map)
+
+
+# --- QuPath ---------------------------------------------------------------------------------------
+
+
+def test_qupath_measures_in_microns(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "found").mkdir()
+    mask = np.zeros((20, 30), np.uint8)
+    mask[2:8, 3:9], mask[4, 5] = 255, 0
+    edges = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 2.0, "axes": "YX"}
+    for name, how in (("a", {"ome": True, "metadata": edges}), ("b", {})):
+        tifffile.imwrite(tmp_path / "images" / f"{name}.tif", mask, **how)
+        Image.fromarray(mask).save(tmp_path / "found" / f"{name}.png")
+    exported(tmp_path, "qupath")
+    measured = {}
+    for name in "ab":
+        content = json.loads((tmp_path / "qupath" / f"{name}.geojson").read_text())
+        (feature,) = content["features"]
+        outer, hole = feature["geometry"]["coordinates"]
+        assert outer[0] == outer[-1]
+        assert sorted(hole[1:]) == [[5, 4], [5, 5], [6, 4], [6, 5]]
+        assert feature["properties"]["classification"]["name"] == "object"
+        measured[name] = feature["properties"]["measurements"]
+    assert measured["a"] == {"score": 1.0, "Area px^2": 35, "Area µm^2": 35.0}
+    assert measured["b"] == {"score": 1.0, "Area px^2": 35}

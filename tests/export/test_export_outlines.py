@@ -9,7 +9,7 @@ import pytest
 
 from label_maps import HAND_MADE, alone, annotation, iou, picture, rasterised
 from likewise.export.annotations import Annotation, find_instances
-from likewise.export.outlines import MIN_IOU, outline
+from likewise.export.outlines import MIN_IOU, outline, polygons
 from likewise.instances import draw
 from likewise.io.coco_masks import encode_runs
 from likewise.io.masks import read_mask
@@ -107,6 +107,20 @@ def test_random_outlines_are_exact() -> None:
         label_map = (rng.random(rng.integers(1, 25, 2)) < rng.random()).astype(np.uint8)
         for i in find_instances(annotation(label_map)):
             drawn = rasterised(outline(i), label_map.shape)
+            np.testing.assert_array_equal(drawn, alone(i, label_map))
+
+
+def test_polygons_are_exact_and_simple() -> None:
+    shapely = pytest.importorskip("shapely", reason="shapely is not installed")
+    rng = np.random.default_rng(2)
+    for _ in range(60):
+        label_map = (rng.random(rng.integers(1, 25, 2)) < rng.random()).astype(np.uint8)
+        for i in find_instances(annotation(label_map)):
+            drawn = np.zeros(label_map.shape, bool)
+            for outer, *holes in polygons(i):
+                assert shapely.Polygon(outer, holes).is_valid
+                for ring in (outer, *holes):
+                    drawn ^= rasterised(ring, label_map.shape)
             np.testing.assert_array_equal(drawn, alone(i, label_map))
 
 

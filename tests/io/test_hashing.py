@@ -61,7 +61,7 @@ def test_what_has_no_content_is_refused() -> None:
 
 
 def test_what_is_resolved_is_hashed(tmp_path: Path) -> None:
-    encoder = Encoder("embedded")
+    encoder = Encoder("embedded", dtype="float32")
     spec, size = encoder.spec, encoder.input_size
     rank, backbone = spec.svd_components, encoder.backbone
     asked = Encoder(backbone, image_size=size, svd_components=rank, dtype="float32")

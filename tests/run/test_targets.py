@@ -107,7 +107,7 @@ def test_heic(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "help"), [("a.CR2", "darktable"), ("b.dcm", "dcmj2pnm"), ("c.nii.gz", "3D Slicer")]
+    ("name", "help"), [("a.CR2", "darktable"), ("b.dcm", "likewise volume"), ("c.mha", "3D Slicer")]
 )
 def test_files_of_other_programs_given_by_name(tmp_path, name, help):
     Image.new("L", (4, 3)).save(tmp_path / name, "TIFF")  # as camera raw is within

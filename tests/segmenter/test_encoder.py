@@ -17,7 +17,8 @@ from helpers import refusal
 from likewise import INSID3Params, LikewiseParams, Segmenter, build_insid3
 from likewise.backbones import encoder as encoder_module
 from likewise.backbones.device import choose_device
-from likewise.backbones.encoder import Encoder, cache_folder
+from likewise.backbones.encoder import Encoder
+from likewise.backbones.files import cache_folder
 from likewise.backbones.loading import load_backbone, patch_tokens
 from likewise.features.debias import positional_basis
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from ..errors import BackboneError
@@ -36,3 +38,24 @@ def choose_device(device: str = "auto") -> torch.device:
             f"device {device!r} cannot be used ({reason}); use auto, cpu, cuda or mps."
         ) from error
     return chosen
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether a CPU multiplies bfloat16 faster than float32: with AMX or AVX512-BF16."""
+    import torch
+
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # torch 2.4 has neither
+    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in names)
+
+
+def keep_memory() -> None:
+    """Let the C library keep up to 1 GB that was freed, instead of giving it back at once.
+
+    An encoder's maps are some MB each. glibc takes every one of them from the system and gives it
+    back; the page faults of that were a tenth to a half of an encoding. Only glibc has this.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        trim_threshold, mmap_max = -1, -4
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 1 << 30)

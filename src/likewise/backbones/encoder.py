@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +14,19 @@ from PIL import Image
 from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.patch_features import PatchFeatures
-from ..io.files import whole_file
 from ..io.hashing import fingerprint
 from ..io.prefetch import batched, prefetch_map
+from .device import keep_memory
+from .files import cache_folder, save_quietly
 from .loading import Backbone, load_backbone, patch_tokens
+from .runtime import (
+    Run,
+    check_exportable,
+    check_runtime,
+    open_exported,
+    runtime_dtype,
+    version,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -46,10 +54,12 @@ class Encoder:
             value by default.
         svd_components: rank of the positional basis, int or fraction of D; the registry's default.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        dtype: ``auto`` (float32), ``float32``, ``bfloat16`` or ``float16``; features are always
-            returned in float32.
+        dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto``: bfloat16 for the embedded
+            backbones on CPUs that are fast at it (AMX, AVX512-BF16), else float32. Features are
+            always returned in float32.
         block: 1-based block to read, the last by default.
         offline: never touch the network.
+        runtime: ``torch``, or ``openvino`` or ``onnx`` (on the CPU): see ``runtime.py``.
 
     Raises:
         BackboneError: if the backbone cannot be loaded or does not fit the size, rank or device.
@@ -65,23 +75,38 @@ class Encoder:
         dtype: str = "auto",
         block: int | None = None,
         offline: bool = False,
+        runtime: str = "torch",
     ) -> None:
         import torch
 
         if dtype not in DTYPES:
             raise BackboneError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
+        check_runtime(runtime)
+        wanted, exported = dtype, runtime != "torch"
+        if exported:  # of float32 weights; what it computes in is the runtime's to choose
+            version(runtime)
+            device, dtype = "cpu" if device == "auto" else device, "float32"
         if not isinstance(backbone, Backbone):
             backbone = load_backbone(
                 backbone,
                 block=block,
                 device=device,
-                dtype=torch.float32 if dtype == "auto" else getattr(torch, dtype),
+                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
                 offline=offline,
             )
         self.backbone = backbone
         weights = next(backbone.model.parameters())
         self.device, self.dtype = weights.device, weights.dtype
+        if self.device.type == "cpu":
+            keep_memory()
         self.spec = spec = backbone.spec
+        self.runtime, self.arithmetic = runtime, str(self.dtype).removeprefix("torch.")
+        """What features are computed in: part of every fingerprint."""
+        self._run: Run | None = None
+        if exported:
+            check_exportable(backbone, runtime)
+            self._runtime_dtype = runtime_dtype(runtime, wanted)
+            self.arithmetic = f"{runtime} {version(runtime)} {self._runtime_dtype}"
         size = spec.image_size if image_size is None else image_size
         try:
             height, width = size if isinstance(size, tuple | list) else (size, size)
@@ -173,7 +198,7 @@ class Encoder:
             "block": self.backbone.block,
             "image_size": self.input_size,
             "rank": self.rank,
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": self.arithmetic,
         }
 
     @property
@@ -223,7 +248,15 @@ class Encoder:
 
     def tokens(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, N, D) float32 patch tokens of (B, 3, H, W) normalised pixels; not of joined ones."""
+        import torch
+
         with explained_memory(f"{self.spec.name} at {self.input_size[0]}x{self.input_size[1]} px"):
+            if self.runtime != "torch":
+                size = self.input_size
+                if self._run is None:
+                    dtype = self._runtime_dtype
+                    self._run = open_exported(self.backbone, size, self.runtime, dtype)
+                return torch.cat([self._run(p[None]) for p in pixels])
             pixels = pixels.to(self.device, self.dtype)
             return patch_tokens(self.backbone, pixels).flatten(1, 2).float()
 
@@ -303,20 +336,3 @@ def resampled(
     picture = features.unflatten(0, grid).permute(2, 0, 1)[None]
     other = torch.nn.functional.interpolate(picture, wanted, mode="bilinear", antialias=True)
     return torch.nn.functional.normalize(other[0].flatten(1).mT, dim=1)
-
-
-def cache_folder() -> Path:
-    """Where likewise keeps what it can make again: $LIKEWISE_CACHE or the user's cache folder."""
-    own, users = os.environ.get("LIKEWISE_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else Path(users or Path.home() / ".cache") / "likewise"
-
-
-def save_quietly(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a file of a cache; one that cannot be written only costs the next run time."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save
-
-    with suppress(OSError, SafetensorError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path, sync=False) as file:
-            file.write(save({name: t.contiguous() for name, t in tensors.items()}))

@@ -1,13 +1,16 @@
-"""Reading weights files into plain tensors, without ever executing what is in them."""
+"""Weights files read into plain tensors, never executing what is in them; files of the cache."""
 
 from __future__ import annotations
 
+import os
 import warnings
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BackboneError
+from ..io.files import whole_file
 from .download import INDEX_SUFFIX, shard_names
 
 if TYPE_CHECKING:
@@ -67,3 +70,20 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise BackboneError(f"{path} is not a plain state dict: save the model's state_dict().")
     return state
+
+
+def cache_folder() -> Path:
+    """Where likewise keeps what it can make again: $LIKEWISE_CACHE or the user's cache folder."""
+    own, users = os.environ.get("LIKEWISE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own) if own else Path(users or Path.home() / ".cache") / "likewise"
+
+
+def save_quietly(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a file of a cache; one that cannot be written only costs the next run time."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save
+
+    with suppress(OSError, SafetensorError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path, sync=False) as file:
+            file.write(save({name: t.contiguous() for name, t in tensors.items()}))

@@ -78,7 +78,7 @@ class Embeddings(nn.Module):
 
     def forward(self, pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """(B, 3, H, W) → (B, 1 + registers + N, D)."""
-        patches = self.patch_embeddings(pixels).flatten(2).mT
+        patches = self.patch_embeddings(pixels).flatten(2).transpose(1, 2)
         if self.shape.grid:
             patches = patches + self._resized_positions(grid)
         first = [self.cls_token]  # its own position is added to it when it is loaded
@@ -96,7 +96,7 @@ class Embeddings(nn.Module):
                 resized = functional.interpolate(
                     square, grid, mode="bicubic", antialias=self.shape.registers > 0
                 )
-                stored = resized.flatten(2).mT.to(stored.dtype).contiguous()
+                stored = resized.flatten(2).transpose(1, 2).to(stored.dtype).contiguous()
             self._positions[grid] = stored
         return self._positions[grid]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from ..errors import LikewiseError
 from .app import app
 from .console import json_ready, print_json
 from .options import JsonOption, OfflineOption
@@ -78,6 +80,28 @@ def verify(name: str) -> None:
         print(f"{report.path}\nsha256 {report.sha256}: {verdict[report.ok]}")
     if any(report.ok is False for report in reports):
         raise typer.Exit(1)
+
+
+@backbones_app.command()
+def export(
+    name: str,
+    file: Annotated[Path, typer.Argument(help="What to write: .xml (with a .bin) or .onnx.")],
+    to: Annotated[str, typer.Option("--to", help="openvino or onnx.")],
+    image_size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
+    offline: OfflineOption = False,
+) -> None:
+    """Write a backbone for another runtime: normalised pixels (1, 3, H, W) to tokens (1, N, D)."""
+    from ..backbones.encoder import Encoder
+    from ..backbones.runtime import SUFFIXES
+    from ..backbones.runtime import export as write
+
+    if file.suffix != SUFFIXES.get(to):
+        known = ", ".join(f"{suffix} for {runtime}" for runtime, suffix in SUFFIXES.items())
+        raise LikewiseError(f"{file} does not suit --to {to}: {known}.")
+    encoder = Encoder(name, image_size=image_size, dtype="float32", device="cpu", offline=offline)
+    write(encoder.backbone, encoder.input_size, file)
+    height, width = encoder.input_size
+    print(f"{file} written: {encoder.spec.name} in float32 at {height}x{width} px")
 
 
 @backbones_app.command()

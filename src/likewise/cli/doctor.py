@@ -66,7 +66,7 @@ def _torch(device: str) -> Iterator[Check]:
     import torch
 
     from ..backbones.device import choose_device
-    from ..backbones.encoder import cache_folder
+    from ..backbones.files import cache_folder
 
     try:
         chosen = choose_device(device)

@@ -17,11 +17,11 @@ from ..refine import DEFAULT_REFINER
 from .app import app
 from .console import progress
 from .options import (
-    DeviceOptions,
     FeatureOptions,
     JsonOption,
     MethodOptions,
     RefineOption,
+    RuntimeOptions,
     keywords,
     takes_groups,
 )
@@ -82,7 +82,7 @@ def evaluate(
         bool, typer.Option("--no-cache", help="Compute all features, keep none on disk.")
     ] = False,
     network: MeasuredFeatureOptions,
-    machine: DeviceOptions,
+    machine: RuntimeOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Measure accuracy and speed on a list of episodes."""

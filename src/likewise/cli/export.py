@@ -22,7 +22,9 @@ def export(
     masks: Annotated[
         Path, typer.Argument(help="A project, or a folder that `likewise segment` wrote to.")
     ],
-    kind: Annotated[str, typer.Option("--format", "-f", help="coco, yolo, voc or labelme.")],
+    kind: Annotated[
+        str, typer.Option("--format", "-f", help="coco, yolo, voc, labelme or qupath.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the dataset.")],
     images: Annotated[
         list[str],
@@ -45,7 +47,7 @@ def export(
     ] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a dataset of finished masks: COCO, YOLO, VOC or Labelme, one instance a piece."""
+    """Write a dataset of finished masks: COCO, YOLO, VOC, Labelme, QuPath, one instance a piece."""
     from ..export.annotations import (
         ImageMaskPair,
         find_pairs,

@@ -197,6 +197,15 @@ class DeviceOptions:
     offline: OfflineOption = False
 
 
+@dataclass(frozen=True)
+class RuntimeOptions(DeviceOptions):
+    """``DeviceOptions`` with what runs the backbone."""
+
+    runtime: Annotated[
+        str, typer.Option(help="torch, or openvino or onnx, on the CPU, if installed.")
+    ] = "torch"
+
+
 def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command have parameters that are groups: typer sees an option for each of their fields.
 

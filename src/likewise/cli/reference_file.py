@@ -11,10 +11,10 @@ import typer
 from .app import app
 from .console import print_json
 from .options import (
-    DeviceOptions,
     FeatureOptions,
     JsonOption,
     OptionalExampleOptions,
+    RuntimeOptions,
     TunedMethodOptions,
     VocabularyOptions,
     open_segmenter,
@@ -37,7 +37,7 @@ def save(
     classes: VocabularyOptions,
     algorithm: TunedMethodOptions,
     network: FeatureOptions,
-    machine: DeviceOptions,
+    machine: RuntimeOptions,
     half: Annotated[
         bool, typer.Option("--half", help="Half the size; masks may change by a pixel.")
     ] = False,

@@ -15,12 +15,12 @@ from .app import app
 from .console import SHOWN, json_ready, notes, print_error, print_json, progress, stopping
 from .options import (
     ConsensusOption,
-    DeviceOptions,
     FeatureOptions,
     InstancesOption,
     JsonOption,
     OptionalExampleOptions,
     RefineOption,
+    RuntimeOptions,
     TargetsArgument,
     TunedMethodOptions,
     VocabularyOptions,
@@ -59,7 +59,7 @@ def segment(
     refine: RefineOption = DEFAULT_REFINER,
     algorithm: TunedMethodOptions,
     network: FeatureOptions,
-    machine: DeviceOptions,
+    machine: RuntimeOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Write <stem>.png (0/255, or with several labels 1, 2, ...; the target's size)."""

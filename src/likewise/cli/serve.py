@@ -11,9 +11,9 @@ from ..errors import LikewiseError, needs
 from ..refine import DEFAULT_REFINER
 from .app import app
 from .options import (
-    DeviceOptions,
     FeatureOptions,
     RefineOption,
+    RuntimeOptions,
     TunedMethodOptions,
     keywords,
     takes_groups,
@@ -49,7 +49,7 @@ def serve(
     refine: RefineOption = DEFAULT_REFINER,
     algorithm: TunedMethodOptions,
     network: FeatureOptions,
-    machine: DeviceOptions,
+    machine: RuntimeOptions,
 ) -> None:
     """Answer over HTTP: send references once, then images (docs/server.md)."""
     from ..refine import check_refiner

@@ -14,10 +14,10 @@ from .app import app
 from .console import print_json, progress, stopping
 from .options import (
     BackboneOptions,
-    DeviceOptions,
     JsonOption,
     MethodOptions,
     RefineOption,
+    RuntimeOptions,
     open_segmenter,
     takes_groups,
 )
@@ -61,7 +61,7 @@ def video(
     refine: RefineOption = DEFAULT_REFINER,
     algorithm: MethodOptions,
     network: BackboneOptions,
-    machine: DeviceOptions,
+    machine: RuntimeOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Follow the objects of annotated frames through a clip: masks, video, COCO-video JSON."""

@@ -18,7 +18,7 @@ from ..io.images import read_image
 from ..io.opening import is_turned
 from .annotations import Annotation, find_instances, is_validation, read_bytes
 
-FORMATS = ("coco", "yolo", "voc", "labelme", "masks")
+FORMATS = ("coco", "yolo", "voc", "labelme", "qupath", "masks")
 
 
 @dataclass(frozen=True)

@@ -64,11 +64,50 @@ def _corners(points: Points) -> Points:
     return turns
 
 
-def _rings(mask: npt.NDArray[np.bool_]) -> list[Points]:
+def polygons(instance: Instance) -> list[list[Points]]:
+    """Simple polygons in the image that describe an instance exactly: outer ring, then holes.
+
+    Rings do not cross or touch themselves: each polygon is of pixels that share edges.
+
+    Returns:
+        For each polygon its rings, (n, 2) int64, n ≥ 4, not closed.
+    """
+    from scipy.ndimage import find_objects, label
+
+    found, _ = label(instance.mask)
+    made = []
+    for k, (rows, columns) in enumerate(find_objects(found), 1):
+        corner = np.array([instance.left + columns.start, instance.top + rows.start])
+        walks = _rings(found[rows, columns] == k, together=False)
+        rings = [ring for walk in walks for ring in _split(walk)]
+        made.append([_corners(ring) + corner for ring in rings])
+    return made
+
+
+def _split(walk: Points) -> list[Points]:
+    """The loops of a walk that comes by some corner twice, the one it began with first."""
+    loops: list[list[tuple[int, int]]] = []
+    path: list[tuple[int, int]] = []
+    places: dict[tuple[int, int], int] = {}
+    for x, y in walk.tolist():
+        point = x, y
+        if point in places:
+            start = places[point]
+            loops.append(path[start:])
+            for left in path[start + 1 :]:
+                del places[left]
+            del path[start + 1 :]
+        else:
+            places[point] = len(path)
+            path.append(point)
+    return [np.array(loop) for loop in (path, *loops)]
+
+
+def _rings(mask: npt.NDArray[np.bool_], together: bool = True) -> list[Points]:
     """The closed walks along the cracks between mask and rest, the outer one first.
 
     Each is (n, 2) with every corner of a pixel that it passes. Where two pixels of the mask touch
-    at a corner only, the walk goes from one to the other, so that they stay together.
+    at a corner only, the walk goes from one to the other, if they are to stay ``together``.
     """
     padded = np.pad(mask, 1)
     inner = padded[1:, 1:], padded[1:, :-1], padded[:-1, :-1], padded[:-1, 1:]
@@ -78,6 +117,7 @@ def _rings(mask: npt.NDArray[np.bool_]) -> list[Points]:
     d, y, x = np.nonzero(leaves)
     end_x, end_y = x + _DX[d], y + _DY[d]
     left, right = (d - 1) % 4, (d + 1) % 4
+    left, right = (left, right) if together else (right, left)
     turn = np.where(leaves[left, end_y, end_x], left, np.where(leaves[d, end_y, end_x], d, right))
     number = np.zeros(leaves.shape, dtype=np.int64)
     number[d, y, x] = np.arange(len(d))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from .clustering import BLOCK_ROWS
 from .correspondence import BLOCK_ENTRIES
 
 if TYPE_CHECKING:
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 class Affinities:
     """Smoothing weights of the N patches of one target, for any number of classes.
 
-    The N×N matrix is cached if it fits in one block (4096 patches); for larger targets every call
-    computes it again, in blocks.
+    They are symmetric but for the sums of their rows, so only blocks of the upper triangle are
+    computed. The blocks are kept if they fit in memory (up to 4096 patches); for larger targets
+    every call computes them again.
 
     Args:
         features: (N, D) float32, unit rows.
@@ -25,7 +27,7 @@ class Affinities:
     def __init__(self, features: torch.Tensor, grid: tuple[int, int]) -> None:
         self.features = features
         self.grid = grid
-        self._cached: dict[float, torch.Tensor] = {}
+        self._kept: dict[float, list[torch.Tensor]] = {}
 
     def smooth(self, values: torch.Tensor, affinity: float) -> torch.Tensor:
         """Replace the value of every patch by a weighted mean over all patches.
@@ -42,21 +44,34 @@ class Affinities:
         """
         import torch
 
-        rows = torch.arange(len(self.features), device=values.device)
-        if len(rows) ** 2 > BLOCK_ENTRIES:
-            parts = rows.split(max(1, BLOCK_ENTRIES // len(rows)))
-            return torch.cat([self._weights(part, affinity) @ values for part in parts])
-        if affinity not in self._cached:
-            self._cached[affinity] = self._weights(rows, affinity)
-        return self._cached[affinity] @ values
+        blocks: Iterable[torch.Tensor] = self._blocks(affinity)
+        if len(self.features) ** 2 <= BLOCK_ENTRIES:
+            blocks = self._kept.setdefault(affinity, [])
+            if not blocks:
+                blocks.extend(self._blocks(affinity))
+        counted = torch.stack([values, torch.ones_like(values)], dim=1)
+        sums, start = torch.zeros_like(counted), 0
+        for block in blocks:
+            end = start + len(block)
+            sums[start:end] += block @ counted[start:]
+            sums[end:] += block[:, end - start :].T @ counted[start:end]
+            start = end
+        return sums[:, 0] / sums[:, 1]
 
-    def _weights(self, rows: torch.Tensor, affinity: float) -> torch.Tensor:
-        """(r, N) float32 weights of all patches, for r of them; each row adds up to 1."""
+    def _blocks(self, affinity: float) -> Iterator[torch.Tensor]:
+        """(r, N - s) float32 weights, 1 of a patch for itself, of patches s to s + r and later."""
         import torch
 
-        n = len(self.features)
-        place = torch.arange(n, device=rows.device)
+        n, F = len(self.features), self.features
+        place = torch.arange(n, device=F.device)
         y, x = (place // self.grid[1]).float(), (place % self.grid[1]).float()
-        distance = (y[rows, None] - y) ** 2 + (x[rows, None] - x) ** 2
-        logits = self.features[rows] @ self.features.T / affinity
-        return torch.softmax(logits - distance / (2 * (math.sqrt(n) / 6) ** 2), dim=1)
+        y, x = y - y.mean(), x - x.mean()
+        # cos / affinity - 1 / affinity - d² / 2r², all of it as one product.
+        r2 = n / 36
+        half, one = (y**2 + x**2) / (2 * r2), torch.ones_like(y)
+        rows = torch.stack([y / r2, x / r2, one, -half - 1 / affinity], dim=1)
+        left = torch.cat([F / affinity, rows], dim=1)
+        right = torch.cat([F, torch.stack([y, x, -half, one], dim=1)], dim=1).T.contiguous()
+        side = BLOCK_ROWS if F.device.type == "cpu" else max(1, BLOCK_ENTRIES // n)
+        for start in range(0, n, side):
+            yield (left[start : start + side] @ right[:, start:]).exp_()

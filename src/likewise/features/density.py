@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .clustering import average_linkage
+from .clustering import BLOCK_ROWS, average_linkage
 from .correspondence import BLOCK_ENTRIES
 
 if TYPE_CHECKING:
@@ -108,7 +108,10 @@ def match(pool: PatchPool, queries: torch.Tensor, temperature: float) -> Match:
 
     coverage = queries.new_full((len(pool.debiased),), -1.0)
     kernel = []
-    for part in queries.split(max(1, BLOCK_ENTRIES // max(1, len(pool.debiased)))):
+    rows = max(1, BLOCK_ENTRIES // max(1, len(pool.debiased)))
+    if queries.device.type == "cpu":  # what one core keeps near
+        rows = min(rows, BLOCK_ROWS)
+    for part in queries.split(rows):
         cosines = part @ pool.debiased.T
         coverage = torch.maximum(coverage, cosines.amax(dim=0))
         groups = cosines.split(pool.sizes, dim=1)

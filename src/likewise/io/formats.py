@@ -17,9 +17,10 @@ IMAGE_SUFFIXES = (
 
 _ADVICE = {
     HEIF: "HEIC needs pip install 'likewise[heic]'",
-    (".dcm", ".dicom", ".ima"): "DICOM: convert it to PNG or TIFF, for instance with dcmj2pnm",
-    (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".mgz"): (
-        "a medical volume: save its slices as PNG or TIFF, for instance with 3D Slicer"
+    (".dcm", ".dicom", ".ima"): "DICOM: give the folder of its series to likewise volume",
+    (".nii", ".nii.gz"): "a medical volume: give it to likewise volume",
+    (".mha", ".mhd", ".nrrd", ".mgz"): (
+        "a medical volume: save it as NIfTI, for instance with 3D Slicer, for likewise volume"
     ),
     (
         *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mrw"),

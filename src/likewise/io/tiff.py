@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 PALETTE, SEPARATED, WHITE_IS_ZERO, RGB = 3, 5, 0, 2
 ALPHA = (1, 2)
 """Kinds of extra samples that are alpha."""
+MM = {"m": 1e3, "cm": 10.0, "mm": 1.0, "µm": 1e-3, "μm": 1e-3, "um": 1e-3, "micron": 1e-3}
+MM |= {"\\u00B5m": 1e-3, "nm": 1e-6, "Å": 1e-7, "pm": 1e-9}
+"""Millimetres of the units of length in OME and ImageJ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,3 +141,43 @@ def _dark_is_zero(values: npt.NDArray[Any], page: TiffPage) -> npt.NDArray[Any]:
     if page.photometric != WHITE_IS_ZERO or values.dtype.kind == "f":
         return values
     return ~values if values.dtype.kind in "bu" else -1 - values
+
+
+def edges_mm(tiff: TiffFile) -> dict[str, float]:
+    """Edges of a pixel along Z, Y and X, of those that OME or ImageJ say; else nothing."""
+    if tiff.is_ome:
+        head = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", tiff.ome_metadata or "")
+        found = dict(re.findall(r'(PhysicalSize\w+)="([^"]*)"', head[0] if head else ""))
+        sizes = {a: found.get(f"PhysicalSize{a}") for a in "ZYX"}
+        units = {a: MM.get(found.get(f"PhysicalSize{a}Unit", "µm"), 0.0) for a in "ZYX"}
+    elif tiff.is_imagej:
+        told, tags = tiff.imagej_metadata or {}, tiff.pages.first.tags
+        each = {"Y": tags.get("YResolution"), "X": tags.get("XResolution")}
+        sizes = {a: t.value[1] / t.value[0] for a, t in each.items() if t and t.value[0]}
+        sizes["Z"] = told.get("spacing")
+        units = dict.fromkeys("ZYX", MM.get(str(told.get("unit", "")), 0.0))
+    else:
+        return {}
+    edges = {}
+    for axis in "ZYX":
+        try:
+            edge = float(sizes.get(axis) or 0) * units[axis]
+        except ValueError:
+            continue
+        if math.isfinite(edge) and edge > 0:
+            edges[axis] = edge
+    return edges
+
+
+def pixel_microns(path: Path) -> tuple[float, float] | None:
+    """Height and width of a pixel in µm, where a TIFF file of OME or ImageJ says so; else None."""
+    import tifffile
+
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return None
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            edges = edges_mm(tiff)
+    except (tifffile.TiffFileError, OSError, ValueError, LookupError, TypeError, ArithmeticError):
+        return None
+    return (1000 * edges["Y"], 1000 * edges["X"]) if {"Y", "X"} <= edges.keys() else None

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
@@ -95,6 +96,17 @@ class LikewiseModel:
     """(S,) bool: the groups of the concept from references as given, not mirrored."""
     weights: torch.Tensor
     """(D + 1,) float32 weights and offset of the discriminant."""
+
+    @cached_property
+    def shares(self) -> torch.Tensor:
+        """(M,) float32 shares of the patches of ``plain`` groups in their mean; 0 of the others."""
+        weight = self.pool.weight * self.pool.patches(self.plain)
+        return weight / weight.sum()
+
+    @cached_property
+    def mean(self) -> torch.Tensor:
+        """(D,) float32 mean of the patches of ``plain`` groups."""
+        return self.shares @ self.pool.debiased
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,11 +260,7 @@ def reference_similarity(model: LikewiseModel, cache: TargetCache, mask: torch.T
     """
     import torch
 
-    found = cache.match(model.pool, model.params.temperature)
-    T, plain = cache.target.debiased, model.pool.patches(model.plain)
-    concept, weight = model.pool.debiased[plain], model.pool.weight[plain]
+    found, T = cache.match(model.pool, model.params.temperature), cache.target.debiased
     best = mask if mask.any() else torch.ones_like(mask)
-    mean = (weight @ concept) / weight.sum()
-    alike = torch.nn.functional.cosine_similarity(T[best].mean(0), mean, dim=0)
-    covered = (weight @ found.coverage[plain]) / weight.sum()
-    return float((alike + covered) / (1 + mean.norm()))
+    alike = torch.nn.functional.cosine_similarity(T[best].mean(0), model.mean, dim=0)
+    return float((alike + model.shares @ found.coverage) / (1 + model.mean.norm()))

@@ -114,11 +114,20 @@ def rooted(refined: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
     import torch
     from scipy.ndimage import label
 
-    components, count = label((refined > 0.5).cpu().numpy())
-    overlaps = np.zeros(count + 1, dtype=bool)
-    overlaps[components[(plain > 0.5).cpu().numpy()]] = True
-    overlaps[0] = True  # background stays as it is
-    return torch.where(torch.from_numpy(overlaps[components]).to(refined.device), refined, 0.0)
+    found = (refined > 0.5).cpu().numpy()
+    rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
+    if len(rows) == 0:
+        return refined
+    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    pieces, count = label(found[window])
+    dropped = np.ones(count + 1, dtype=bool)
+    dropped[pieces[(plain[window] > 0.5).cpu().numpy()]] = False
+    dropped[0] = False  # background stays as it is
+    if not dropped.any():
+        return refined
+    refined = refined.clone()
+    refined[window].masked_fill_(torch.from_numpy(dropped[pieces]).to(refined.device), 0)
+    return refined
 
 
 def compete(

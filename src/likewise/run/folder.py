@@ -118,6 +118,10 @@ class FolderRun:
         self.segmenter = Segmenter(**options)
         if file is None:
             self.segmenter.fit(examples)
+            if self.segmenter.encoder.runtime != "torch":
+                from ..agreement import check_agreement
+
+                check_agreement(self.segmenter, examples)
         else:
             self.segmenter.load(file, only or None)
         self.numbers = self._manifest.allot(labels, label_maps=len(labels) > 1)

@@ -27,6 +27,8 @@ class Annotations:
     """Frame → (H, W) label map: 0 nothing, k the k-th object."""
     labels: tuple[str, ...]
     """Names of the objects."""
+    values: tuple[int, ...]
+    """What the masks of a person call them."""
 
 
 def read_annotations(
@@ -77,7 +79,9 @@ def read_annotations(
         )
     table = np.zeros(max(values) + 1, np.uint8)
     table[values] = np.arange(1, len(values) + 1, dtype=np.uint8)
-    return Annotations({number: table[found] for number, found in maps.items()}, names)
+    return Annotations(
+        {number: table[found] for number, found in maps.items()}, names, tuple(values)
+    )
 
 
 def _values(path: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:

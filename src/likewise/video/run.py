@@ -219,7 +219,9 @@ class ClipRun:
     def _key(self, segmenter: Segmenter, params: Params, memory: bool) -> str:
         """Of everything that masks depend on."""
         clip = self.clip
-        shown = clip.path.name, len(clip), clip.size, next(clip.read(range(1)))
+        first = min(self.annotations.frames)
+        pixels = next(clip.read(range(first, first + 1)))
+        shown = clip.path.name, len(clip), clip.size, pixels
         device = segmenter.encoder.device.type
         how = segmenter.settings_fingerprint, device, params, memory
         return fingerprint(how, shown, self.order, self.annotations.frames)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ...backbones.encoder import BATCH, Encoder, cache_folder, save_quietly
+from ...backbones.encoder import BATCH, Encoder
+from ...backbones.files import cache_folder, save_quietly
 from ...backbones.loading import Backbone
 from ...features.patch_features import PatchFeatures
 from ...io.hashing import fingerprint

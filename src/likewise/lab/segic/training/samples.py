@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....backbones.encoder import cache_folder
+from ....backbones.files import cache_folder
 from ....errors import LikewiseError
 from ....features.patch_features import mask_to_grid
 from ....io.files import write_whole
