@@ -31,7 +31,7 @@ SMALLEST = 8
 
 def pools(episodes: Path, root: Path, largest: int) -> list[dict]:
     """One pool a class: its reference, images that hold it and images that do not."""
-    entries = json.loads(episodes.read_text())
+    entries = json.loads(episodes.read_text("utf-8"))
     files: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     classes: dict[str, set[str]] = defaultdict(set)
     own: dict[tuple[str, str, int], dict[str, str]] = defaultdict(dict)

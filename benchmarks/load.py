@@ -47,7 +47,7 @@ def post(port: int, route: str, fields: list[tuple[str, str | Path]]) -> tuple[i
 
 def resident(pid: int) -> float:
     """MB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
     return round(int(next(x for x in lines if x.startswith("VmRSS")).split()[1]) / 1000, 1)
 
 

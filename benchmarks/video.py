@@ -158,7 +158,7 @@ def watch(args: argparse.Namespace) -> None:
 
 def resident(process: int) -> float:
     """MB of a process (Linux)."""
-    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+    for line in Path(f"/proc/{process}/status").read_text("utf-8").splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
     return 0.0

@@ -11,20 +11,9 @@ SOURCE = TESTS.parent / "src"
 LAYERS = (
     *("errors", "io", "features", "backbones", "refine", "instances", "quality", "class_names"),
     *("prompts", "reference", "vocabulary", "methods", "result", "reference_file"),
-    *("saved_references", "decision", "segmenter", "session", "agreement", "matching", "tuning"),
-    *(
-        "example",
-        "run",
-        "project",
-        "export",
-        "video",
-        "volume",
-        "integrations",
-        "web",
-        "lab",
-        "__init__",
-    ),
-    *("cli", "__main__"),
+    *("saved_references", "decision", "large", "segmenter", "session", "agreement", "matching"),
+    *("tuning", "example", "run", "project", "export", "geo", "video", "volume", "integrations"),
+    *("web", "lab", "__init__", "cli", "__main__"),
 )
 """Packages and modules at the top of likewise: each imports only those before it."""
 LONGEST = 350

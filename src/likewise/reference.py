@@ -140,11 +140,17 @@ class ReferenceSet:
 
     @property
     def object_side(self) -> float | None:
-        """Median side of the marked objects in pixels of their images; None if unknown.
+        """Median of ``object_sides`` of all classes; None if unknown."""
+        sides = [side for of_class in self.object_sides.values() for side in of_class]
+        return float(np.median(sides)) if sides else None
+
+    @property
+    def object_sides(self) -> dict[str, list[float]]:
+        """Class → side of each of its marked objects in pixels of their images, where known.
 
         The side is the square root of the area of a connected component of a mask.
         """
-        return self.cached("object_side", lambda: _object_side(self.positives))
+        return self.cached("object_sides", lambda: _object_sides(self.positives))
 
     def only(self, labels: Sequence[str]) -> ReferenceSet:
         """The references of some classes, and the negative ones.
@@ -176,17 +182,17 @@ class ReferenceSet:
         )
 
 
-def _object_side(shots: Sequence[EncodedReference]) -> float | None:
+def _object_sides(shots: Sequence[EncodedReference]) -> dict[str, list[float]]:
     from scipy.ndimage import label
 
-    sides: list[float] = []
+    sides: dict[str, list[float]] = {}
     for shot in shots:
         if shot.thumbnail is not None:
             mask = shot.thumbnail[1]
             scale = shot.encoded.size[0] / mask.shape[0]
             areas = np.bincount(label(mask)[0].ravel())[1:]
-            sides += (np.sqrt(areas[areas > 0]) * scale).tolist()
-    return float(np.median(sides)) if sides else None
+            sides.setdefault(shot.label, []).extend((np.sqrt(areas[areas > 0]) * scale).tolist())
+    return {name: found for name, found in sides.items() if found}
 
 
 Example: TypeAlias = "Reference | tuple[ImageLike, MaskLike]"
@@ -330,14 +336,9 @@ def prompted(encoder: Encoder, reference: Reference) -> Reference:
 
 
 def thumbnail(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shrink a reference to at most THUMBNAIL a side; a pixel is masked if any part of it was.
+    """Shrink (H, W, 3) uint8 and its (H, W) bool mask to at most THUMBNAIL a side.
 
-    Args:
-        image: (H, W, 3) uint8.
-        mask: (H, W) bool.
-
-    Returns:
-        (h, w, 3) uint8 and (h, w) bool.
+    A pixel is masked if any part of it was.
     """
     scale = min(1.0, THUMBNAIL / max(mask.shape))
     size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))

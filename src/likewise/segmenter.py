@@ -19,6 +19,7 @@ from .features.target_cache import TargetCache
 from .io.hashing import file_sha256, fingerprint
 from .io.images import ImageLike, Picture, read_picture
 from .io.prefetch import batched, prefetch_map
+from .large.tiles import Tile, Tiles, check_tile
 from .methods import (
     DEFAULT,
     MethodParams,
@@ -44,10 +45,10 @@ CONSENSUS_BATCH = 16
 class Segmenter:
     """Segment in every image what is masked in the references, training-free.
 
-    >>> import likewise
-    >>> segmenter = likewise.Segmenter()  # the embedded backbone, on the best device there is
-    >>> segmenter.fit([("coin.jpg", "coin_mask.png")])
-    >>> segmenter.segment("more_coins.jpg").mask  # (H, W) bool
+    Examples:
+        >>> import likewise
+        >>> segmenter = likewise.Segmenter().fit([("coin.jpg", "coin_mask.png")])
+        >>> segmenter.segment("more_coins.jpg").mask  # (H, W) bool
 
     Args:
         backbone: ``embedded``, a name from ``likewise backbones``, a checkpoint file or folder, a
@@ -61,6 +62,8 @@ class Segmenter:
         block: 1-based block whose features are read; the last by default.
         device, dtype, runtime, offline: as for ``Encoder``.
         keep_tree: results keep the clustering of their image (``Result.tree``), to cut it later.
+        tile: ``auto`` reads in tiles what is too large or too fine to be seen at once, ``off``
+            nothing, a number of pixels all, with such a side; see ``large.tiles.choose_plan``.
 
     Raises:
         LikewiseError: in one sentence, if something cannot be used.
@@ -80,12 +83,12 @@ class Segmenter:
         offline: bool = False,
         runtime: str = "torch",
         keep_tree: bool = False,
+        tile: Tile = "auto",
     ) -> None:
         check_refiner(refiner)
         if isinstance(backbone, Encoder):
-            if (image_size, svd_components, device, dtype, block, offline, runtime) != (
-                *(None, None, "auto", "auto", None, False, "torch"),
-            ):
+            own = image_size, svd_components, device, dtype, block, offline, runtime
+            if own != (None, None, "auto", "auto", None, False, "torch"):
                 raise LikewiseError("a shared Encoder keeps its own size, rank, device and block.")
         else:
             backbone = Encoder(
@@ -102,6 +105,7 @@ class Segmenter:
         self.refiner = refiner
         self.keep_tree = keep_tree
         self.params = params_of(method, self.encoder.spec.tau)
+        self.tiles = Tiles(check_tile(tile, self.method), self.method)
         if get_method(self.method).CAN.decoder:
             from .methods.segic.files import check_backbone
 
@@ -123,9 +127,6 @@ class Segmenter:
                 different ``label``s of several that compete. What the other classes mark is
                 negative for a class, where the method knows negatives.
 
-        Returns:
-            self, so that ``Segmenter().fit(...).segment(...)`` reads well.
-
         Raises:
             ImageError: if an image or mask cannot be used.
             LikewiseError: if there are negative references and the method knows none.
@@ -133,7 +134,9 @@ class Segmenter:
         method = get_method(self.method)
         examples = as_references(references)
         check_negatives(self.method, examples)
-        return self.fit_encoded(encode_references(self.encoder, examples, method.VIEWS))
+        self.fit_encoded(encode_references(self.encoder, examples, method.VIEWS))
+        self.tiles.learn(examples)
+        return self
 
     def with_threshold(self, threshold: float) -> Segmenter:
         """The same references with another ``threshold``; nothing is encoded or learnt again.
@@ -163,8 +166,7 @@ class Segmenter:
 
     def segment(self, image: ImageLike) -> Result:
         """Segment one image. Raises ImageError if it cannot be read."""
-        picture = self.read(image)
-        return self.segment_encoded(picture, self.encoder.encode(picture.pixels))
+        return self.segment_batch([self.read(image)])[0]
 
     def segment_many(
         self, images: Iterable[ImageLike], *, consensus: bool = False
@@ -174,7 +176,7 @@ class Segmenter:
         Args:
             images: any number of them.
             consensus: images that follow each other (16 at a time) become references of each other
-                where their masks are reliable; for batches of one concept.
+                where their masks are reliable; for batches of one concept; no tiles are read.
 
         Raises:
             LikewiseError: if the method has no consensus, or as for ``segment``.
@@ -207,15 +209,12 @@ class Segmenter:
     def load(self, path: str | Path, only: Sequence[str] | None = None) -> Segmenter:
         """``fit`` to the references in a file of ``save``, without their pictures.
 
-        Backbone, block, input size and rank must be those of the file; method and settings are this
-        segmenter's own. ``likewise.load`` takes all of them from the file.
+        Backbone, block, input size and rank must be those of the file; ``likewise.load`` takes
+        them, the method and its settings from it.
 
         Args:
             path: the file.
             only: classes to take; None for all. The others are not even negative.
-
-        Returns:
-            self.
 
         Raises:
             LikewiseError: if the file cannot be used, or not with this backbone or method.
@@ -241,25 +240,22 @@ class Segmenter:
         if get_method(self.method).CAN.decoder:
             params["decoder"] = file_sha256(Path(self.params.decoder))  # not its name
         made_with = __version__, self.encoder.fingerprint
-        return fingerprint(*made_with, self.method, params, self.refiner)
+        return fingerprint(*made_with, self.method, params, self.refiner, self.tiles.tile)
 
     # --- for callers that hold decoded pictures, or features, already -----------------------------
 
     def fit_encoded(self, encoded: ReferenceSet) -> Segmenter:
         """``fit`` to references that are encoded already; returns self."""
-        method = get_method(self.method)
-        self.models = {
-            label: method.fit(encoded.of(label), self.params) for label in encoded.labels
-        }
+        fit = get_method(self.method).fit
+        self.models = {label: fit(encoded.of(label), self.params) for label in encoded.labels}
         self.references = encoded
+        self.tiles.learn()
         return self
 
     def read(self, image: ImageLike, name: str | None = None) -> Picture:
         """An image as the references were read: more than 8 bits are stretched like theirs.
 
-        Args:
-            image: what ``read_picture`` takes.
-            name: what messages call an image that is no file.
+        ``name`` is what messages call an image that is no file.
 
         Raises:
             ImageError: if it cannot be read.
@@ -281,10 +277,13 @@ class Segmenter:
         """
         if consensus:
             check_consensus(self.method)
-        references = self.fitted()
-        encoded = list(self.encoder.encode_many([pixels_of(image) for image in images]))
+        known = self.encoder, (references := self.fitted()), self.models, self.refiner
+        results = {} if consensus else self.tiles.segment(images, *known)
+        whole = [image for n, image in enumerate(images) if n not in results]
+        encoded = list(self.encoder.encode_many([pixels_of(image) for image in whole]))
         if not consensus:
-            return [self.segment_encoded(*pair) for pair in zip(images, encoded, strict=True)]
+            others = map(self.segment_encoded, whole, encoded)
+            return [results[n] if n in results else next(others) for n in range(len(images))]
         from .methods.consensus import consensus_of_classes
 
         found = consensus_of_classes(references, self.models, encoded)

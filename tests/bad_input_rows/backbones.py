@@ -316,3 +316,33 @@ def download_without_network(_: Path) -> list[str]:
 )
 def verify_without_the_embedded_file(_: Path) -> list[str]:
     return ["backbones", "verify", "embedded"]
+
+
+# --- verify ---------------------------------------------------------------------------------------
+
+
+@row("`verify` of an unknown", 2, r"'vitx' is not a backbone likewise knows: did you mean vit")
+def prove_unknown(_: Path) -> list[str]:
+    return ["verify", "vitx"]
+
+
+@row("`verify`, no network", 2, r"timm/\S+ could not be downloaded \(.*\): .*hf download")
+def prove_without_network(_: Path) -> list[str]:
+    return ["verify", "vits"]
+
+
+@row(
+    "`verify --file` that is not there", 2, r"weights\.pth does not exist: give the path of a weig"
+)
+def prove_no_file(_: Path) -> list[str]:
+    return ["verify", "vits", "--file", "weights.pth"]
+
+
+@row("`verify` of joined backbones", 2, r"vits\+vitb joins backbones: verify them one by one\.")
+def prove_joined(_: Path) -> list[str]:
+    return ["verify", "vits+vitb"]
+
+
+@row("`verify --report` of another kind", 2, r"proof\.txt ends neither in \.md nor in \.json: name")
+def prove_into_text(_: Path) -> list[str]:
+    return ["verify", "vits", "--report", "proof.txt"]

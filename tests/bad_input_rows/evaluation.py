@@ -293,6 +293,13 @@ def no_benchmark(_: Path) -> list[str]:
     return ["benchmark", "all", "--data-root", "tiny", "--out", "results"]
 
 
+@row(
+    "benchmark with --quick and --episodes", 2, r"--quick is --episodes 200: give one of the two\."
+)
+def benchmark_quick_twice(_: Path) -> list[str]:
+    return benchmark("permis", "--quick", "--episodes", "3")
+
+
 @row("benchmark with --shots 0", 2, r"--shots 0 leaves nothing to find by: give at least 1\.")
 def benchmark_without_shots(_: Path) -> list[str]:
     return benchmark("permis", "--shots", "0")

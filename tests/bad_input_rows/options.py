@@ -33,6 +33,21 @@ def image_size_zero(_: Path) -> list[str]:
     return segment(more=["--image-size", "0"])
 
 
+@row("unknown tiles", 2, r"tile 'small' is unknown; use auto, off, or a side in pixels\.")
+def unknown_tiles(_: Path) -> list[str]:
+    return segment(more=["--tile", "small"])
+
+
+@row("tiles for another method", 2, r"method insid3 reads no tiles; use likewise, or tile off\.")
+def tiles_for_another_method(_: Path) -> list[str]:
+    return segment(more=["--tile", "300", "--method", "insid3"])
+
+
+@row("tiles in a consensus", 2, r"--consensus sees whole images: leave out --tile or --consensus\.")
+def tiles_in_a_consensus(_: Path) -> list[str]:
+    return segment(more=["--tile", "300", "--consensus"])
+
+
 @row("block out of range", 2, r"block 3 of tiny does not exist: use 1 to 2\.")
 def block_out_of_range(_: Path) -> list[str]:
     return segment(more=["--block", "3"])

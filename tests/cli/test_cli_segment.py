@@ -451,7 +451,7 @@ def test_options_reach_the_segmenter(scene: Path) -> None:
 
         numbers = ["--image-size", "96", "--block", "1", "--tau", "0.7", "--alpha", "0.3"]
         words = ["--device", "cpu", "--dtype", "bfloat16", "--refine", "crf", "--offline"]
-        words += ["--method", "insid3"]
+        words += ["--method", "insid3", "--tile", "off"]
         with mock.patch.object(module, "Segmenter", build):
             for rank in ("20", "0.25", "1"):
                 done(run(segment(more=[*numbers, *words, "--svd-components", rank])))
@@ -460,9 +460,10 @@ def test_options_reach_the_segmenter(scene: Path) -> None:
     assert [(type(r), r) for r in ranks] == [(int, 20), (float, 0.25), (int, 1), (type(None), None)]
     given = {"backbone": "tiny", "image_size": 96, "block": 1}
     given |= {"device": "cpu", "dtype": "bfloat16", "refiner": "crf", "offline": True}
-    given |= {"method": INSID3Params(tau=0.7, alpha=0.3)}
+    given |= {"tile": "off", "method": INSID3Params(tau=0.7, alpha=0.3)}
     assert built[0] == built[1] == built[2] == given
     defaults = {"device": "auto", "dtype": "auto", "refiner": "guided", "offline": False}
+    defaults |= {"tile": "auto"}
     assert built[3] == {
         **{"backbone": "tiny", "image_size": 64, "method": LikewiseParams()},
         **defaults,

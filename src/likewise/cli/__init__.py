@@ -9,8 +9,9 @@ from ..errors import LikewiseError
 
 # Importing a command adds it to the app, in the order of --help.
 from . import segment, match, backbones, doctor, demo  # noqa: F401  # isort: skip
-from . import benchmark, eval, export, label_studio, project  # noqa: F401  # isort: skip
-from . import reference_file, segic, serve, tune, ui, video, volume  # noqa: F401  # isort: skip
+from . import benchmark, eval, export, geo, label_studio, project  # noqa: F401  # isort: skip
+from . import reference_file, segic, serve, tune, ui, verify  # noqa: F401  # isort: skip
+from . import video, volume  # noqa: F401  # isort: skip
 from .app import app
 from .console import fail, printed_notes
 

@@ -11,7 +11,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 all done, 1 some targets failed or were not reached, 2 nothing started.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 

@@ -35,6 +35,10 @@ def benchmark(
     episodes: Annotated[
         int | None, typer.Option(help="Only so many, spread evenly: no longer the protocol.")
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="200 episodes: an estimate, and what the whole would take."),
+    ] = False,
     manifest: Annotated[
         Path | None, typer.Option(help="Episodes of an earlier run; default: draw them.")
     ] = None,
@@ -62,13 +66,15 @@ def benchmark(
     if name == "merge":
         merge(reports or [], out, as_json)
         return
-    from ..lab.evaluation.benchmark_run import Options, run_ablation, run_one
+    from ..lab.evaluation.benchmark_run import QUICK, Options, run_ablation, run_one
 
+    if quick and episodes is not None:
+        raise LikewiseError(f"--quick is --episodes {QUICK}: give one of the two.")
     options = Options(
         data_root=data_root,
         out=out,
         shots=shots,
-        episodes=episodes,
+        episodes=QUICK if quick else episodes,
         manifest=manifest,
         shard=shard,
         method=algorithm.method,

@@ -41,6 +41,9 @@ BackboneOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
 RefineOption = Annotated[str, typer.Option(help="Edges: none, guided or crf.")]
+TileOption = Annotated[
+    str, typer.Option(help="Read in tiles: auto (large or fine images), off, or a side in pixels.")
+]
 InstancesOption = Annotated[
     bool, typer.Option("--instances", help="Also tell the objects of a class apart, for export.")
 ]

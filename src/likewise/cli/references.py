@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,8 @@ def read_references(
     negative_mask: Sequence[Path],
     points: Sequence[str] = (),
     box: str | None = None,
+    *,
+    read: Callable[..., Reference] = reference_from_files,
 ) -> list[Reference]:
     """The references of a command, read and checked.
 
@@ -86,6 +88,7 @@ def read_references(
         negative: images.
         negative_mask: none, or one for each of them.
         points, box: of the only image, as the options take them; it may have no mask then.
+        read: reads one, as ``reference_from_files``.
 
     Raises:
         LikewiseError: if there are too many or too few of one, or a file cannot be used.
@@ -109,13 +112,11 @@ def read_references(
     names = label or [LABEL] * len(reference)
     masks: Sequence[Path | None] = mask or [None] * len(reference)
     references = [
-        _prompted(*files, prompts) if prompts else reference_from_files(*files)
+        _prompted(*files, prompts) if prompts else read(*files)
         for files in zip(reference, masks, each, names, strict=True)
     ]
     wrong: Sequence[Path | None] = negative_mask or [None] * len(negative)
-    references += [
-        reference_from_files(*files, negative=True) for files in zip(negative, wrong, strict=True)
-    ]
+    references += [read(*files, negative=True) for files in zip(negative, wrong, strict=True)]
     return references
 
 

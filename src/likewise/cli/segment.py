@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import LikewiseError
 from ..refine import DEFAULT_REFINER
 from .app import app
 from .console import SHOWN, json_ready, notes, print_error, print_json, progress, stopping
@@ -22,6 +23,7 @@ from .options import (
     RefineOption,
     RuntimeOptions,
     TargetsArgument,
+    TileOption,
     TunedMethodOptions,
     VocabularyOptions,
     given,
@@ -57,6 +59,7 @@ def segment(
     ] = False,
     consensus: ConsensusOption = False,
     refine: RefineOption = DEFAULT_REFINER,
+    tile: TileOption = "auto",
     algorithm: TunedMethodOptions,
     network: FeatureOptions,
     machine: RuntimeOptions,
@@ -67,6 +70,8 @@ def segment(
     from .references import check_one_source, choose_references
 
     check_one_source(examples, classes, references_file)
+    if consensus and tile not in ("auto", "off"):
+        raise LikewiseError("--consensus sees whole images: leave out --tile or --consensus.")
     chosen = given(context, algorithm, network)
     settings = {name: chosen.pop(name) for name in algorithm.settings() if name in chosen}
     run = FolderRun(
@@ -81,6 +86,7 @@ def segment(
         consensus=consensus,
         inputs=examples.files,
         refiner=refine,
+        tile=tile,
         **vars(machine),
         settings=settings,
         **chosen,

@@ -197,14 +197,24 @@ def score(model: LikewiseModel, target: PatchFeatures, cache: TargetCache | None
     cache = cache or TargetCache(target)
     trace = explain(model, cache)
     above = trace.decided > model.params.threshold
-    patches = (trace.decided - model.params.threshold) / (2 * SCORE_RANGE) + 0.5
     if cache.classes > 1 and not above.any():  # spares the confidence of most of many classes
-        return Scores(patches.clamp(0, 0.5), 0.0, trace)
+        return Scores(in_range(trace.decided, model.params).clamp(0, 0.5), 0.0, trace)
     trace = replace(trace, reference_similarity=reference_similarity(model, cache, above))
+    return judged(model.params, trace)
+
+
+def judged(params: Params, trace: Trace) -> Scores:
+    """Step 4: the scores of a trace that has its similarity to the references."""
     below = SIMILARITY_AT_HALF - trace.reference_similarity
     confidence = 1 / (1 + math.exp(below / SIMILARITY_SLOPE))
-    present = confidence >= model.params.presence
-    return Scores(patches.clamp(0, 1 if present else 0.5), confidence, trace)
+    present = confidence >= params.presence
+    patches = in_range(trace.decided, params).clamp(0, 1 if present else 0.5)
+    return Scores(patches, confidence, trace)
+
+
+def in_range(decided: torch.Tensor, params: Params) -> torch.Tensor:
+    """Nats → scores, 0.5 at the threshold; not yet cut off at 0 and 1."""
+    return (decided - params.threshold) / (2 * SCORE_RANGE) + 0.5
 
 
 def iou(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -214,17 +224,24 @@ def iou(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def explain(model: LikewiseModel, cache: TargetCache) -> Trace:
     """Steps 1 to 3 on one target; ``reference_similarity`` is left at 0."""
+    params = model.params
+    log_odds = compared(model, cache)
+    if not has_both(model):  # no negative patch is known: compare with the mean of this target
+        log_odds = log_odds - log_odds.mean()
+    smoothed = cache.affinities.smooth(log_odds, params.affinity)
+    decided = smoothed + params.seed * seed_similarity(cache.target.features, smoothed)
+    return Trace(log_odds, smoothed, decided, 0.0)
+
+
+def compared(model: LikewiseModel, cache: TargetCache) -> torch.Tensor:
+    """Step 1: (N,) float32 nats of log-odds or, if no negative patch is known, of log density."""
     params, T = model.params, cache.target.debiased
     found = cache.match(model.pool, params.temperature)
     log_odds = log_density(model.pool, found, model.concept)
     if has_both(model):
         log_odds = log_odds - log_density(model.pool, found, model.rest)
         log_odds += params.linear * (T @ model.weights[:-1] + model.weights[-1])
-    else:  # no negative patch is known: compare with the mean of this target
-        log_odds = log_odds - log_odds.mean()
-    smoothed = cache.affinities.smooth(log_odds, params.affinity)
-    decided = smoothed + params.seed * seed_similarity(cache.target.features, smoothed)
-    return Trace(log_odds, smoothed, decided, 0.0)
+    return log_odds
 
 
 def seed_similarity(features: torch.Tensor, log_odds: torch.Tensor) -> torch.Tensor:
@@ -240,7 +257,11 @@ def seed_similarity(features: torch.Tensor, log_odds: torch.Tensor) -> torch.Ten
     Returns:
         (N,) float32 from -½, the least similar, to ½; all 0 if all patches are the same.
     """
-    cosines = features @ ((log_odds / SEED_TEMPERATURE).softmax(dim=0) @ features)
+    return spread(features @ ((log_odds / SEED_TEMPERATURE).softmax(dim=0) @ features))
+
+
+def spread(cosines: torch.Tensor) -> torch.Tensor:
+    """(N,) cosines to a seed, scaled to -½..½."""
     low, high = cosines.min(), cosines.max()
     return (cosines - (low + high) / 2) / (high - low).clamp_min(1e-3)
 
@@ -260,7 +281,21 @@ def reference_similarity(model: LikewiseModel, cache: TargetCache, mask: torch.T
     """
     import torch
 
-    found, T = cache.match(model.pool, model.params.temperature), cache.target.debiased
+    T = cache.target.debiased
     best = mask if mask.any() else torch.ones_like(mask)
-    alike = torch.nn.functional.cosine_similarity(T[best].mean(0), model.mean, dim=0)
-    return float((alike + model.shares @ found.coverage) / (1 + model.mean.norm()))
+    coverage = cache.match(model.pool, model.params.temperature).coverage
+    return likeness(model, T[best].mean(0), coverage)
+
+
+def likeness(model: LikewiseModel, found: torch.Tensor, coverage: torch.Tensor) -> float:
+    """The sum of ``reference_similarity``, normalised.
+
+    Args:
+        model: M patches in its pool.
+        found: (D,) float32, the mean debiased patch of what was found.
+        coverage: (M,) float32, see ``density.Match``.
+    """
+    import torch
+
+    alike = torch.nn.functional.cosine_similarity(found, model.mean, dim=0)
+    return float((alike + model.shares @ coverage) / (1 + model.mean.norm()))

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 class FolderRun:
     """One run of images into a folder of masks, as ``likewise segment`` does it.
 
-    >>> from likewise.run.folder import FolderRun
-    >>> references = [("coin.jpg", "coin_mask.png")]
-    >>> for outcome in FolderRun("photos/", "masks/", references, backbone="vitl"):
-    ...     print(outcome.target, outcome.state)
+    Examples:
+        >>> from likewise.run.folder import FolderRun
+        >>> references = [("coin.jpg", "coin_mask.png")]
+        >>> for outcome in FolderRun("photos/", "masks/", references, backbone="vitl"):
+        ...     print(outcome.target, outcome.state)
 
     Iterating segments: one ``Outcome`` a target, its files whole on disk. A target that cannot be
     read is an outcome with an error; a disk that refuses a file raises WriteError.

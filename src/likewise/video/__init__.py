@@ -30,9 +30,10 @@ def segment_video(
 ) -> Iterator[SegmentedFrame]:
     """Follow the objects of annotated frames through a clip.
 
-    >>> import likewise
-    >>> for frame in likewise.segment_video("clip.mp4", {0: "mask.png"}):
-    ...     print(frame.number, frame.label_map.shape, frame.confidences)
+    Examples:
+        >>> import likewise
+        >>> for frame in likewise.segment_video("clip.mp4", {0: "mask.png"}):
+        ...     print(frame.number, frame.label_map.shape, frame.confidences)
 
     Args:
         clip: a video file (needs PyAV, the extra ``video``), or a folder of frames.

@@ -233,7 +233,8 @@ def project_token(folder: Path) -> str:
     token = secrets.token_urlsafe(24)
     with suppress(OSError):  # tabs that are open must then be opened anew after a restart
         path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(token)
     return token
 

@@ -135,6 +135,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"{settings['block']}, {width}x{height} px, rank {settings['rank']}",
         "",
         *warnings(report),
+        *(line for text in estimate(report) for line in (text, "")),
         *table(["set", *measures], [*rows, ["**mean**", *mean], ["95 % interval", *intervals]]),
         "",
     ]
@@ -172,6 +173,35 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
             "shards for the figures.**"
         )
     return [line for text in said for line in (text, "")]
+
+
+def estimate(report: Mapping[str, Any]) -> list[str]:
+    """Of a part of the episodes: where the whole may lie beside the papers, and what it takes.
+
+    A sentence each; none of a whole run or of a shard.
+    """
+    asked = len(report["numbers"])
+    if not report["seconds"] or report["episodes"] < asked or asked == report["total"]:
+        return []
+    headline, said = report["headline"], []
+    low, high = report["interval"][headline]
+    for paper in report["papers"]:
+        if headline.startswith(paper["measure"]):
+            value = paper["value"]
+            place = "below" if value < low else "above" if value > high else "in"
+            said.append(f"{paper['method']} {value:.1f} is {place} it")
+    whole = report["seconds"] * report["total"] / report["episodes"]
+    return [
+        f"Estimate: {headline} {report['mean'][headline]:.1f}, 95 % interval {low:.1f} to "
+        f"{high:.1f}" + (f" ({', '.join(said)})." if said else "."),
+        f"All {report['total']} episodes would take {duration(whole)} on this machine, and 1/n of "
+        "that on each of n with --shard i/n.",
+    ]
+
+
+def duration(seconds: float) -> str:
+    """For people: minutes, or hours from two on."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{max(1, round(seconds / 60))} min"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:

@@ -78,6 +78,10 @@ def get_ablation(name: str) -> Mapping[str, Change]:
     return ABLATIONS[name]
 
 
+QUICK = 200
+"""Episodes of ``--quick``: about a minute on a GPU."""
+
+
 @dataclass(frozen=True)
 class Options:
     """Options of ``likewise benchmark``."""

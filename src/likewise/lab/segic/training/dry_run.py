@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from ....backbones.device import memory
 from ....backbones.encoder import Encoder
 from ....io.encoding import write_image
 from ..data.pairs import grid
@@ -75,17 +74,3 @@ def dry_run_report(config: Config, encoder: Encoder, draw: Draw, all_: Processes
         "step_s": step,
         "hours": (once + each * config.steps) / 3600,
     }
-
-
-def memory(device: torch.device) -> float | None:
-    """Peak memory in GB of the GPU or of this process; None on Windows."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    import sys
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most * (1 if sys.platform == "darwin" else 1024) / 1e9

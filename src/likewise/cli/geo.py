@@ -1,0 +1,120 @@
+"""The command for georeferenced rasters: ``likewise geo``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import ImageError, LikewiseError
+from ..refine import DEFAULT_REFINER
+from .app import app
+from .console import json_ready, notes, print_json, progress, stopping
+from .options import (
+    DeviceOptions,
+    ExampleOptions,
+    FeatureOptions,
+    JsonOption,
+    RefineOption,
+    TargetsArgument,
+    TileOption,
+    open_segmenter,
+    takes_groups,
+)
+
+
+@app.command()
+@takes_groups
+def geo(
+    *,
+    targets: TargetsArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the GeoTIFFs of labels.")],
+    examples: ExampleOptions,
+    bands: Annotated[
+        str, typer.Option(help="Bands to see as red, green and blue, such as 4,3,2; or one.")
+    ] = "",
+    roi: Annotated[
+        Path | None, typer.Option(help="Vector file: look only inside of its polygons.")
+    ] = None,
+    polygons: Annotated[
+        Path | None, typer.Option(help="Also write polygons to this .gpkg or .geojson file.")
+    ] = None,
+    min_area: Annotated[float, typer.Option(help="Leave out what is smaller, in m².")] = 0.0,
+    save_scores: Annotated[
+        bool, typer.Option("--save-scores", help="Also write <stem>_scores.tif.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep labels that this run would make again.")
+    ] = False,
+    tile: TileOption = "auto",
+    refine: RefineOption = DEFAULT_REFINER,
+    network: FeatureOptions,
+    machine: DeviceOptions,
+    as_json: JsonOption = False,
+) -> None:
+    """Write <stem>.tif of labels (1, 2, ...) on the grid of each GeoTIFF, and polygons."""
+    from ..geo.run import (
+        RasterOptions,
+        RasterResult,
+        numbers_of,
+        read_georeferenced,
+        segment_rasters,
+        write_found,
+    )
+    from ..geo.vectors import check_polygon_file
+    from ..run.jobs import check_outputs, places
+    from ..run.targets import find_images
+    from .references import read_references
+
+    chosen = parse_bands(bands)
+    if min_area < 0:
+        raise LikewiseError(f"--min-area {min_area:g} is no area: give m² from 0 on.")
+    if polygons is not None:
+        check_polygon_file(polygons)
+    files = find_images(targets)
+    labels = [out / place for place in places(files, ".tif")]
+    beside = [polygons] if polygons is not None else []
+    inputs = [*files, *examples.files, *([roi] if roi else [])]
+    check_outputs(out, [*zip(files, labels, strict=True), *((p, p) for p in beside)], inputs)
+    references = read_references(**vars(examples), read=partial(read_georeferenced, bands=chosen))
+    segmenter = open_segmenter(network, machine, refiner=refine, tile=tile).fit(references)
+
+    options = RasterOptions(chosen, roi, min_area, save_scores)
+    done: list[RasterResult] = []
+    report: list[dict[str, Any]] = []
+    pairs = list(zip(files, labels, strict=True))
+    with stopping("stopped by Ctrl-C: finished files are whole.") as stopped:
+        with progress(len(files)) as advance:
+            for found in segment_rasters(segmenter, pairs, options, resume=resume):
+                advance(str(found) if isinstance(found, ImageError) else None)
+                path = pairs[len(report)][0]
+                if isinstance(found, ImageError):
+                    report.append({"target": str(path), "error": str(found)})
+                    continue
+                done.append(found)
+                count = len(found.polygons)
+                known = {"target": path, "labels": found.labels, "tiles": found.tiles}
+                report.append(json_ready(known | {"polygons": count, "area": found.area}))
+        if polygons is not None and done:
+            write_found(polygons, done, list(numbers_of(segmenter)))
+    failed = len(report) - len(done)
+    if as_json:
+        print_json({"labels": numbers_of(segmenter), "targets": report, **notes()})
+    else:
+        parts = [f"{failed} failed"] if failed else []
+        parts += [f"{len(files) - len(report)} not reached"] if len(report) < len(files) else []
+        print(f"{len(done)} of {len(files)} rasters written to {out}", *parts, sep=", ")
+        for found in done:
+            print(f"{found.path}: {len(found.polygons)} polygons, {found.area:.1%} of it")
+    if failed or stopped.reason:
+        raise typer.Exit(1)
+
+
+def parse_bands(text: str) -> tuple[int, ...]:
+    """``4,3,2`` → (4, 3, 2); nothing → (). Raises LikewiseError if it is neither."""
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise LikewiseError(f"--bands {text} is no list of bands: write 4,3,2 or 1.") from None

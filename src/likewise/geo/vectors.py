@@ -1,0 +1,219 @@
+"""Polygons: regions and marks read from vector files, what was found written to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ImageError, LikewiseError, needs
+from .raster import Raster
+
+READ = (".gpkg", ".geojson", ".shp", ".fgb", ".kml")
+"""Suffixes of vector files that are read."""
+DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
+"""Suffixes of vector files that are written."""
+EQUAL_AREA = "EPSG:6933"
+"""Areas are measured in it: those of a raster's own system may be degrees, or metres that are none,
+as in web maps."""
+CELLS = 128
+"""The score of a polygon is the mean over so many cells a side at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Polygon:
+    """One connected piece of a class."""
+
+    geometry: Any
+    """As GeoJSON, in the raster's coordinates."""
+    number: int
+    """Its value in the labels."""
+    score: float
+    """0..1: how far the scores in it are above the threshold, times the class's confidence."""
+    area: float | None
+    """m²; None without a coordinate reference system."""
+
+
+def is_vector(path: object) -> bool:
+    """Whether a file is one of polygons, by its suffix."""
+    return isinstance(path, str | Path) and Path(path).suffix.lower() in READ
+
+
+def read_vectors(path: Path, raster: Raster) -> list[Any]:
+    """The geometries of a file, as GeoJSON in the coordinates of a raster.
+
+    Raises:
+        ImageError: it cannot be read, holds no polygon, or one of both lacks a coordinate reference
+            system.
+    """
+    with needs("geo"):
+        import pyogrio
+        import shapely
+        from rasterio.warp import transform_geom
+    try:
+        meta, _, shapes, _ = pyogrio.raw.read(path, columns=[])
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        raise ImageError(
+            f"{path} cannot be read as a vector file ({_first_line(error)}): give a GeoPackage or "
+            "GeoJSON."
+        ) from error
+    geometries = [shapely.from_wkb(shape) for shape in shapes if shape is not None]
+    areas = [g for g in geometries if g.geom_type in ("Polygon", "MultiPolygon") and not g.is_empty]
+    if not areas:
+        raise ImageError(f"{path} holds no polygon: draw at least one.")
+    crs = meta["crs"]
+    if (crs is None) != (raster.crs is None):
+        lacking = path if crs is None else raster.name
+        raise ImageError(
+            f"{lacking} has no coordinate reference system, so {path} and {raster.name} cannot be "
+            "laid over each other: assign one, for instance with gdal_edit or in QGIS."
+        )
+    found = [shapely.geometry.mapping(area) for area in areas]
+    return found if crs is None else [transform_geom(crs, raster.crs, g) for g in found]
+
+
+def window_of(geometries: Sequence[Any], raster: Raster) -> tuple[slice, slice]:
+    """Rows and columns that hold geometries, of those that the raster has; maybe none."""
+    import shapely
+    from rasterio.windows import from_bounds
+
+    left, bottom, right, top = shapely.total_bounds([shapely.geometry.shape(g) for g in geometries])
+    window = from_bounds(left, bottom, right, top, raster.transform)
+    (H, W), (row, column) = raster.size, (window.row_off, window.col_off)
+    rows = slice(max(0, int(row)), min(H, int(np.ceil(row + window.height))))
+    return rows, slice(max(0, int(column)), min(W, int(np.ceil(column + window.width))))
+
+
+def square_metres(geometry: Any, crs: Any) -> float | None:
+    """Area on the ground of a geometry as GeoJSON; None without a coordinate reference system.
+
+    Raises:
+        ImageError: if the system is none of the earth.
+    """
+    if crs is None:
+        return None
+    import shapely
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform_geom
+
+    try:
+        return float(shapely.geometry.shape(transform_geom(crs, EQUAL_AREA, geometry)).area)
+    except RasterioError as error:
+        raise ImageError(
+            f"areas in {crs} cannot be measured ({_first_line(error)}): assign a coordinate "
+            "reference system of the earth."
+        ) from error
+
+
+def polygons(
+    labels: Any,
+    scores: Sequence[npt.NDArray[np.float32]],
+    cell: tuple[float, float],
+    confidences: Sequence[float],
+) -> Iterator[Polygon]:
+    """The connected pieces of a raster of labels, joined over all windows.
+
+    Args:
+        labels: an open dataset with one band, 0 none, k the k-th class.
+        scores: (h, w) in 0..1 of each class; 0.5 is the threshold.
+        cell: pixels (down, right) that one of them covers.
+        confidences: of each class.
+    """
+    import rasterio
+    from rasterio.features import shapes
+
+    band = rasterio.band(labels, 1)
+    for geometry, value in shapes(band, mask=band, connectivity=4, transform=labels.transform):
+        k = int(value)
+        margin = _margin(geometry, scores[k - 1], cell, labels.transform)
+        area = square_metres(geometry, labels.crs)
+        yield Polygon(geometry, k, confidences[k - 1] * margin, area)
+
+
+def _margin(
+    geometry: Any, scores: npt.NDArray[np.float32], cell: tuple[float, float], transform: Any
+) -> float:
+    """How far the scores in a polygon are above the threshold on average, 0..1."""
+    from rasterio.features import bounds, rasterize
+    from rasterio.transform import Affine
+
+    left, bottom, right, top = bounds(geometry, transform=~transform)
+    (x0, x1), (y0, y1) = sorted((left, right)), sorted((bottom, top))
+    steps = [max(1, min(CELLS, round(end - start))) for start, end in ((y0, y1), (x0, x1))]
+    down, along = (y1 - y0) / steps[0], (x1 - x0) / steps[1]
+    a, b, c, d, e, f = transform[:6]
+    corner = (a * x0 + b * y0 + c, d * x0 + e * y0 + f)
+    fine = Affine(a * along, b * down, corner[0], d * along, e * down, corner[1])
+    inside = rasterize([geometry], steps, transform=fine, all_touched=True, dtype="uint8") > 0
+    rows, columns = np.nonzero(inside)
+    y = ((y0 + (rows + 0.5) * down) / cell[0]).astype(int).clip(0, scores.shape[0] - 1)
+    x = ((x0 + (columns + 0.5) * along) / cell[1]).astype(int).clip(0, scores.shape[1] - 1)
+    return float(np.maximum(2 * scores[y, x] - 1, 0).mean())
+
+
+def check_polygon_file(path: Path) -> None:
+    """Raises LikewiseError unless polygons can be written to such a file."""
+    if path.suffix.lower() not in DRIVERS:
+        raise LikewiseError(f"{path} is no {' or '.join(DRIVERS)} file: give one of those.")
+    if not path.parent.is_dir():
+        raise LikewiseError(f"the folder of {path} does not exist: make it, or give another.")
+
+
+def write_polygons(
+    path: Path, found: Sequence[tuple[str, Polygon]], labels: Sequence[str], crs: Any
+) -> None:
+    """Write polygons with the fields class, score, area_m2 and image; the file is replaced whole.
+
+    Args:
+        path: a GeoPackage, in ``crs``, or a GeoJSON, in degrees as its standard wants if there is a
+            ``crs``.
+        found: (name of the image, polygon).
+        labels: name of the k-th class.
+        crs: of the polygons; may be None.
+
+    Raises:
+        ImageError: if it cannot be written.
+    """
+    import pyogrio
+    import shapely
+    from rasterio.warp import transform_geom
+
+    driver = DRIVERS[path.suffix.lower()]
+    degrees = driver == "GeoJSON" and crs is not None
+    shapes = [p.geometry for _, p in found]
+    if degrees:
+        shapes = [transform_geom(crs, "EPSG:4326", shape) for shape in shapes]
+    areas = [np.nan if p.area is None else p.area for _, p in found]
+    fields = {
+        "class": np.array([labels[p.number - 1] for _, p in found], object),
+        "score": np.array([round(p.score, 4) for _, p in found], np.float64),
+        "area_m2": np.array(areas, np.float64),
+        "image": np.array([name for name, _ in found], object),
+    }
+    part = path.with_name(f".likewise-{path.name}")
+    try:
+        pyogrio.raw.write(
+            part,
+            geometry=np.array(shapely.to_wkb([shapely.geometry.shape(s) for s in shapes]), object),
+            field_data=list(fields.values()),
+            fields=list(fields),
+            geometry_type="Polygon",
+            crs="EPSG:4326" if degrees else None if crs is None else crs.to_wkt(),
+            driver=driver,
+            layer=path.stem,
+        )
+        part.replace(path)
+    except (pyogrio.errors.DataSourceError, OSError) as error:
+        raise ImageError(
+            f"{path} cannot be written ({_first_line(error)}): give another place."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,1 @@
+"""Images that are too large, too wide or too fine to be seen at once."""

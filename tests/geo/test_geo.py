@@ -1,0 +1,256 @@
+"""Rasters with a place on the earth: read in windows, written on the same grid, as polygons."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import refusal
+
+pytest.importorskip("rasterio")
+pytest.importorskip("pyogrio")
+import pyogrio
+import rasterio
+import shapely
+from rasterio.transform import from_origin
+
+from likewise import Segmenter
+from likewise.errors import ImageError
+from likewise.geo.raster import Raster
+from likewise.geo.run import (
+    RasterOptions,
+    read_georeferenced,
+    segment_raster,
+    segment_rasters,
+)
+from likewise.geo.vectors import read_vectors, square_metres
+from scenes import run
+
+METRE = 2.0
+"""Side of a pixel."""
+ORIGIN = 500_000.0, 4_000_000.0
+
+
+def scene(
+    size: tuple[int, int], fields: list[tuple[int, int, int, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(3, H, W) uint8 green land with red rectangles (top, left, height, width), and their mask."""
+    noise = np.random.default_rng(0).integers(0, 12, (*size, 3), dtype=np.uint8)
+    pixels = np.full((*size, 3), (40, 90, 40), np.uint8) + noise
+    mask = np.zeros(size, bool)
+    for top, left, height, width in fields:
+        mask[top : top + height, left : left + width] = True
+    pixels[mask] = (200, 60, 50)
+    return np.moveaxis(pixels, -1, 0), mask
+
+
+def write(path: Path, values: np.ndarray, crs: str | None = "EPSG:32633", **more: object) -> Path:
+    profile = {
+        "driver": "GTiff",
+        "count": len(values),
+        "height": values.shape[1],
+        "width": values.shape[2],
+        "dtype": values.dtype.name,
+        "transform": from_origin(*ORIGIN, METRE, METRE),
+    }
+    with rasterio.open(path, "w", **profile | {"crs": crs} | more) as file:
+        file.write(values)
+    return path
+
+
+def box(top: int, left: int, height: int, width: int) -> shapely.Polygon:
+    """The polygon of pixels, in the raster's coordinates."""
+    x, y = ORIGIN[0] + left * METRE, ORIGIN[1] - top * METRE
+    return shapely.box(x, y - height * METRE, x + width * METRE, y)
+
+
+def write_vector(path: Path, shapes: list[shapely.Polygon], crs: str | None) -> Path:
+    geometry = np.array([shapely.to_wkb(shape) for shape in shapes], object)
+    pyogrio.raw.write(path, geometry, [], [], geometry_type="Polygon", crs=crs)
+    return path
+
+
+FIELDS = [(40, 50, 40, 60), (150, 300, 30, 30), (210, 60, 50, 20), (20, 330, 12, 12)]
+AREAS = sorted(h * w * METRE**2 for _, _, h, w in FIELDS)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rasters")
+    write(folder / "ref.tif", scene((120, 160), [(40, 50, 40, 60)])[0])
+    write_vector(folder / "ref.gpkg", [box(40, 50, 40, 60)], "EPSG:32633")
+    write(
+        folder / "land.tif", scene((300, 400), FIELDS)[0], tiled=True, blockxsize=64, blockysize=64
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny: Path, place: Path) -> Segmenter:
+    fitted = Segmenter(tiny, image_size=224, tile=56)
+    return fitted.fit([read_georeferenced(place / "ref.tif", place / "ref.gpkg")])
+
+
+def test_labels_lie_on_the_same_grid_and_areas_are_true(
+    segmenter: Segmenter, place: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "land.tif"
+    found = segment_raster(segmenter, place / "land.tif", out, RasterOptions(save_scores=True))
+    truth = scene((300, 400), FIELDS)[1]
+    with rasterio.open(out) as labels, rasterio.open(place / "land.tif") as image:
+        assert labels.transform == image.transform
+        assert labels.crs == image.crs
+        assert labels.shape == image.shape
+        assert labels.is_tiled
+        mask = labels.read(1) > 0
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.97
+    areas = sorted(p.area for p in found.polygons)
+    assert areas == pytest.approx(AREAS, rel=0.03)
+    assert sum(areas) == pytest.approx(sum(AREAS), rel=0.01)
+    assert all(0 < p.score <= 1 for p in found.polygons)
+    with rasterio.open(tmp_path / "land_scores.tif") as scores:
+        assert scores.bounds.left == ORIGIN[0]
+        assert scores.read(1).max() > 0.5
+    assert not list(tmp_path.glob(".likewise*"))
+
+
+def test_small_pieces_and_what_lies_outside_of_the_region_are_left_out(
+    segmenter: Segmenter, place: Path, tmp_path: Path
+) -> None:
+    # Given in degrees, and drawn around the two fields on the right.
+    roi = write_vector(tmp_path / "roi.geojson", [box(0, 280, 300, 120)], "EPSG:32633")
+    out = tmp_path / "land.tif"
+    found = segment_raster(
+        segmenter, place / "land.tif", out, RasterOptions(roi=roi, min_area=1000)
+    )
+    assert [p.area for p in found.polygons] == pytest.approx([30 * 30 * METRE**2], rel=0.03)
+    with rasterio.open(out) as labels:
+        assert (labels.read(1) > 0).sum() == pytest.approx(900, rel=0.03)
+
+
+def test_nodata_is_in_no_mask(segmenter: Segmenter, place: Path, tmp_path: Path) -> None:
+    values, _ = scene((300, 400), FIELDS)
+    values[:, :, :200] = 0
+    path = write(tmp_path / "part.tif", values, nodata=0)
+    found = segment_raster(segmenter, path, tmp_path / "out.tif", RasterOptions())
+    assert len(found.polygons) == 2
+    with rasterio.open(tmp_path / "out.tif") as labels:
+        assert not labels.read(1)[:, :200].any()
+
+
+def test_bands_are_chosen_and_stretched_over_the_whole_raster(tmp_path: Path) -> None:
+    values, _ = scene((120, 160), [(40, 50, 40, 60)])
+    wide = np.concatenate([values[::-1].astype(np.uint16) * 40 + 500, values[:1]])
+    path = write(tmp_path / "wide.tif", wide)
+    raster = Raster(path, (3, 2, 1))
+    whole = raster.read(slice(0, 120), slice(0, 160))
+    part = raster.read(slice(30, 90), slice(40, 120))
+    assert (part.pixels == whole.pixels[30:90, 40:120]).all()
+    assert np.corrcoef(whole.pixels.ravel(), np.moveaxis(values, 0, -1).ravel())[0, 1] > 0.99
+    assert "one or three of 1 to 4" in refusal(Raster, path, (4, 5, 6))
+    assert "one or three of 1 to 4" in refusal(Raster, path, (1, 2))
+
+
+def test_a_large_raster_without_overviews_is_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = scene((300, 400), FIELDS)[0].astype(np.uint16) * 40 + 500
+    path = write(tmp_path / "wide.tif", wide)
+    whole = Raster(path).own_range
+    monkeypatch.setattr("likewise.geo.raster.OVERVIEW", 10)
+    assert Raster(path).own_range == pytest.approx(whole, rel=0.1)
+
+
+def test_a_run_goes_on_with_what_is_whole(
+    segmenter: Segmenter, place: Path, tmp_path: Path
+) -> None:
+    out, options = tmp_path / "land.tif", RasterOptions()
+    first = segment_raster(segmenter, place / "land.tif", out, options)
+    before = out.read_bytes()
+    kept = segment_raster(segmenter, place / "land.tif", out, options, resume=True)
+    assert (kept.tiles, len(kept.polygons)) == (0, len(first.polygons))
+    assert out.read_bytes() == before
+    anew = segment_raster(
+        segmenter, place / "land.tif", out, RasterOptions(min_area=1), resume=True
+    )
+    assert anew.tiles > 1
+
+
+def test_areas_are_those_on_the_ground() -> None:
+    """A square of 100 m near 60° north, in metres of a web map, which are half as long there."""
+    side = 100 / np.cos(np.deg2rad(60))
+    corner = 1_000_000, 8_399_737.9
+    square = shapely.box(*corner, corner[0] + side, corner[1] + side)
+    area = square_metres(shapely.geometry.mapping(square), rasterio.crs.CRS.from_epsg(3857))
+    assert area == pytest.approx(100 * 100, rel=0.01)
+
+
+def test_what_cannot_be_used_is_one_sentence(
+    segmenter: Segmenter, place: Path, tmp_path: Path
+) -> None:
+    bare = write(tmp_path / "bare.tif", scene((120, 160), [(40, 50, 40, 60)])[0], crs=None)
+    out = tmp_path / "out.tif"
+    text = refusal(segment_raster, segmenter, bare, out, RasterOptions(min_area=10))
+    assert "no coordinate reference system" in text
+    assert "no coordinate reference system" in refusal(read_georeferenced, bare, place / "ref.gpkg")
+    torn = tmp_path / "torn.tif"
+    torn.write_bytes((place / "land.tif").read_bytes()[:150_000])
+    assert "torn.tif" in refusal(segment_raster, segmenter, torn, out, RasterOptions())
+    junk = tmp_path / "junk.tif"
+    junk.write_bytes(b"nothing")
+    assert "junk.tif" in refusal(Raster, junk)
+    empty = write_vector(tmp_path / "far.gpkg", [box(9000, 9000, 5, 5)], "EPSG:32633")
+    assert "marks no pixel" in refusal(read_georeferenced, place / "ref.tif", empty)
+    junk = tmp_path / "junk.gpkg"
+    junk.write_bytes(b"nothing")
+    raster = Raster(place / "ref.tif")
+    assert "junk.gpkg" in refusal(read_vectors, junk, raster)
+    assert not out.exists()
+
+
+def test_without_the_extra_it_says_what_to_install(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    assert "pip install 'likewise[geo]'" in refusal(Raster, place / "ref.tif")
+
+
+def test_a_broken_raster_does_not_stop_the_others(
+    segmenter: Segmenter, place: Path, tmp_path: Path
+) -> None:
+    torn = tmp_path / "torn.tif"
+    torn.write_bytes((place / "land.tif").read_bytes()[:150_000])
+    pairs = [(torn, tmp_path / "a.tif"), (place / "land.tif", tmp_path / "b.tif")]
+    first, second = segment_rasters(segmenter, pairs, RasterOptions())
+    assert isinstance(first, ImageError)
+    assert second.labels.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.tif", "torn.tif"]
+
+
+def test_raster_without_a_place_is_segmented(segmenter: Segmenter, tmp_path: Path) -> None:
+    bare = write(tmp_path / "bare.tif", scene((200, 240), [(40, 50, 40, 60)])[0], crs=None)
+    found = segment_raster(segmenter, bare, tmp_path / "out.tif", RasterOptions())
+    assert [p.area for p in found.polygons] == [None]
+    with pytest.raises(ImageError):
+        segment_raster(segmenter, bare, tmp_path / "out.tif", RasterOptions(min_area=1))
+
+
+def test_command(tiny: Path, place: Path, tmp_path: Path) -> None:
+    words = ["geo", "-r", place / "ref.tif", "-m", place / "ref.gpkg", place / "land.tif"]
+    words += ["-o", tmp_path / "out", "--polygons", tmp_path / "found.geojson", "--bands", "1,2,3"]
+    words += ["--backbone", tiny, "--image-size", 224, "--tile", 56, "--json"]
+    ran = run([str(word) for word in words])
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    assert report["targets"][0]["polygons"] == len(FIELDS)
+    found = json.loads((tmp_path / "found.geojson").read_text())
+    properties = [feature["properties"] for feature in found["features"]]
+    assert {p["class"] for p in properties} == {"object"}
+    assert sorted(p["area_m2"] for p in properties) == pytest.approx(AREAS, rel=0.03)
+    x, y = found["features"][0]["geometry"]["coordinates"][0][0]
+    assert 14 < x < 16  # degrees
+    assert 36 < y < 37
