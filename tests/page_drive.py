@@ -306,6 +306,10 @@ def drive_clicks(
         page.locator(".card").last.click()
         visit.until("likewise.look.picture && !likewise.viewer.editing")
         visit.shot("phone_viewer")
+        page.locator("#correct").click()
+        visit.until("likewise.viewer.editing && likewise.look.labels")
+        visit.shot("phone_correcting")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert visit.wrong == []
         browser.close()
     return figures

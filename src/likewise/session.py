@@ -29,7 +29,9 @@ class Session:
     The image is encoded once. Prompts correct what the references found or, without references,
     say what is meant alone. A prompt that is satisfied already changes nothing.
 
-    >>> session = Session(segmenter, "coins.jpg")
+    >>> import likewise
+    >>> segmenter = likewise.Segmenter().fit([("coin.jpg", "coin_mask.png")])
+    >>> session = likewise.Session(segmenter, "more_coins.jpg")
     >>> session.click(120, 80).click(40, 200, positive=False)
     >>> session.result.mask
 

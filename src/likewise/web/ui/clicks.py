@@ -63,6 +63,12 @@ class Clickable:
     decided: dict[object, np.ndarray] = field(default_factory=dict)
     """What the pixels are without clicks, by what is known before them."""
 
+    def known(self, scores: torch.Tensor) -> Floats:
+        """(N,) log-odds of (h', w') scores of a class."""
+        nats = mean_of(scores.flatten(), self.solver.target.grid, SCORE_RANGE)
+        assert nats is not None
+        return nats
+
     def mask(self, nats: Floats, points: Floats | None) -> np.ndarray:
         """(h, w) bool of (N,) log-odds of its patches."""
         scores = scores_of(nats).reshape(self.solver.target.grid)
@@ -120,7 +126,10 @@ class Clicks:
             self.worker.hold(job.target)
         else:
             self.worker.release(job.target)
-        return corrected(self._ready(job.target), base, clicks, numbers, known)
+        picture = self._ready(job.target)
+        for scores in () if clicks else list(known.values())[:KEPT]:
+            picture.without_clicks(picture.known(scores))
+        return corrected(picture, base, clicks, numbers, known)
 
     def on_reference(self, wanted: str, clicks: Sequence[Click]) -> marks.LabelMap:
         """As ``on_target``, of what is painted and saved on a reference picture."""
@@ -212,7 +221,7 @@ def _class_mask(
         share = mask_share(before, grid).double().numpy()
         known = (2 * share - 1) * MARGIN
         if scores is not None:
-            known = mean_of(scores.flatten(), grid, SCORE_RANGE)
+            known = picture.known(scores)
     elif not prompts.positive:
         raise LikewiseError(f"click on the thing in {picture.name} first, then on what it is not.")
     found = picture.mask(log_odds(picture.solver, prompts, known), points)
