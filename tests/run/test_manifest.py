@@ -10,6 +10,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -314,6 +315,7 @@ def test_annotate_batch_keeps_what_a_person_changed(tmp_path: Path, out: Path) -
 
     class Fitted(Painted):
         fingerprint = "one"
+        encoder = SimpleNamespace(runtime="torch")
 
         def __init__(self, method: object) -> None:
             super().__init__(["ball"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from ..errors import ImageError, LikewiseError
 from ..io.annotations.shapes import LABEL
 from ..io.draw import class_palette
+from ..io.hashing import fingerprint
 from ..io.masks import MaskValue
 from ..large.image import Block, refine_blocks, score_tiles
 from ..methods import DEFAULT
@@ -288,12 +288,10 @@ def _large_enough(
 
 def _made_of(segmenter: Segmenter, path: Path, options: RasterOptions) -> str:
     """Fingerprint of all that labels depend on; of the raster its size and time of change."""
-    parts = [segmenter.fingerprint, str(options)]
-    for file in [path, *([options.roi] if options.roi else [])]:
-        if file.exists():
-            known = file.stat()
-            parts.append(f"{known.st_size} {known.st_mtime_ns}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    files = [path, *([options.roi] if options.roi else [])]
+    known = [file.stat() for file in files if file.exists()]
+    stamps = [(one.st_size, one.st_mtime_ns) for one in known]
+    return fingerprint(segmenter.fingerprint, str(options), stamps)
 
 
 def _kept(raster: Raster, labels: Path, made_of: str) -> RasterResult | None:
