@@ -10,7 +10,6 @@ import numpy as np
 
 from .backbones.cut import cut_backbone
 from .backbones.encoder import MAX_SIDE, Encoder
-from .backbones.loading import Backbone
 from .errors import LikewiseError
 from .features.patch_features import PatchFeatures
 from .features.target_cache import TargetCache
@@ -131,7 +130,7 @@ def tune(
     encoder = segmenter.encoder
     examples = [_in_memory(prompted(encoder, reference)) for reference in examples]
     sizes = _larger(encoder) if sizes is None else sizes
-    encoders = {_pair(size): _encoder_like(encoder, encoder.backbone, size) for size in sizes}
+    encoders = {_pair(size): encoder.like(encoder.backbone, size, encoder.rank) for size in sizes}
     if get_method(segmenter.method).CAN.decoder:
         if blocks:
             raise LikewiseError("a decoder reads the block it was trained on: try no other blocks.")
@@ -143,11 +142,12 @@ def tune(
     before = search.iou
     for block, backbone in backbones.items():
         if block != encoder.backbone.block:
-            search.consider("block", block, _encoder_like(encoder, backbone, encoder.input_size))
+            changed = encoder.like(backbone, encoder.input_size, encoder.rank)
+            search.consider("block", block, changed)
     search.take()
     for size in encoders:
         if size != encoder.input_size:
-            changed = _encoder_like(encoder, search.encoder.backbone, size)
+            changed = encoder.like(search.encoder.backbone, size, encoder.rank)
             search.consider("image_size", _plain(size), changed)
     search.take()
     name, values = _setting(search.params, encoder.spec.tau, search.by_view)
@@ -288,10 +288,6 @@ def _without(
     kept = {n: v for n, v in rest if n in names}
     shares = {"": shot.share(first), **{n: shot.share(n) for n in kept}}
     return EncodedReference(encoded, mask, kept, shot.label, shot.negative, shares=shares)
-
-
-def _encoder_like(encoder: Encoder, backbone: Backbone, size: Size) -> Encoder:
-    return Encoder(backbone, image_size=size, svd_components=encoder.rank)
 
 
 def _in_memory(reference: Reference) -> Reference:

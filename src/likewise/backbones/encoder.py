@@ -133,15 +133,17 @@ class Encoder:
         except ValueError as error:
             raise BackboneError(f"{spec.name}: {error}.") from error
         self.parts = tuple(
-            self._part(part, self._size_of(part.spec), None if number else self.rank)
+            self.like(part, self._size_of(part.spec), None if number else self.rank)
             for number, part in enumerate(backbone.parts)
         )
         """Encoders of joined backbones; none where there is only one."""
         self.batch_size = 1 if self.device.type == "cpu" else BATCH
         self._basis: torch.Tensor | None = None
 
-    def _part(self, backbone: Backbone, size: tuple[int, int], rank: int | float | None) -> Encoder:
-        """The encoder of one of several joined backbones."""
+    def like(
+        self, backbone: Backbone, size: int | tuple[int, int], rank: int | float | None
+    ) -> Encoder:
+        """An encoder of another backbone, size and rank, of the same kind as this one."""
         return Encoder(backbone, image_size=size, svd_components=rank)
 
     def _size_of(self, spec: BackboneSpec) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from .options import (
     FeatureOptions,
     JsonOption,
     MethodOptions,
+    NoCacheOption,
     RefineOption,
     RuntimeOptions,
     keywords,
@@ -78,9 +79,7 @@ def evaluate(
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for a picture of each episode.")
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Compute all features, keep none on disk.")
-    ] = False,
+    no_cache: NoCacheOption = False,
     network: MeasuredFeatureOptions,
     machine: RuntimeOptions,
     as_json: JsonOption = False,

@@ -51,6 +51,9 @@ ConsensusOption = Annotated[
     bool, typer.Option("--consensus", help="Targets of one kind become references of each other.")
 ]
 TargetsArgument = Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")]
+NoCacheOption = Annotated[
+    bool, typer.Option("--no-cache", help="Compute all features, keep none on disk.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 

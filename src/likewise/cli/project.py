@@ -24,6 +24,7 @@ from .options import (
     InstancesOption,
     JsonOption,
     MethodOptions,
+    NoCacheOption,
     RefineOption,
     takes_groups,
 )
@@ -55,7 +56,7 @@ def init(
     from ..methods import check_consensus
     from ..methods.segic.files import load_decoder
     from ..project.folder import MASKS
-    from ..project.settings import ProjectReference, relative
+    from ..project.settings import ProjectReference, ProjectSettings, relative
     from ..project.settings_file import write_settings
     from ..refine import check_refiner
     from ..run.jobs import check_apart, places
@@ -95,6 +96,8 @@ def init(
         ("refine", refine),
         ("consensus", consensus),
         ("instances", instances),
+        ("feature_cache", ProjectSettings.feature_cache),
+        ("learn", False),
     ]
     options = {} if algorithm.decoder is None else {"decoder": relative(algorithm.decoder, project)}
     path = write_settings(project, settings, references, options)
@@ -118,6 +121,7 @@ def annotate(
         bool, typer.Option("--overwrite", help="Also replace masks that a person made or changed.")
     ] = False,
     machine: DeviceOptions,
+    no_cache: NoCacheOption = False,
     ray: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="On Ray: local, auto or HOST:PORT of its cluster."),
@@ -131,7 +135,8 @@ def annotate(
     as_json: JsonOption = False,
 ) -> None:
     """Annotate what is not done yet; may be stopped at any moment and run again."""
-    from ..backbones.encoder import Encoder
+    from ..backbones.feature_cache import CachedEncoder
+    from ..project.learning import learn
     from ..project.project import Project
     from ..run.distributed import check_address, on_ray
     from ..run.runner import segment_files
@@ -143,19 +148,24 @@ def annotate(
     work = Project(project)
     jobs = work.jobs()
     references = work.references()
-    encoder, backbone = work.encoder(Encoder, **vars(machine))
-    run = work.run_key(backbone)
+    network = {**vars(machine), "cache": not no_cache}
+    encoder, backbone = work.encoder(CachedEncoder, **network)
     if not overwrite:
         work.adopt_edited()
+    if not dry_run and learn(work, encoder):
+        work.close()
+        work = Project(project)
+        jobs, references = work.jobs(), work.references()
+    run = work.run_key(backbone)
     wanted = work.todo(jobs, run, retry, overwrite)
-    left = list(wanted)[:limit]
+    left = (work.doubtful_first(wanted) if work.settings.learn else list(wanted))[:limit]
     still = {row.path for row in work.rows(("failed",))} - set(map(work.key, wanted))
     kept = len(jobs) - len(wanted) - len(still)
     lacking, failed, stopped = 0, 0, Stop()
     done, anew = 0, Counter[str]()
     if left and not dry_run:
         segmenter = work.segmenter(encoder).fit(references)
-        options = work.encoder_options(**vars(machine)) | work.method_options()
+        options = work.encoder_options(**network) | work.method_options()
         elsewhere = nullcontext(segment_files) if ray is None else on_ray(ray, ray_workers, options)
         with elsewhere as segment:
             work.begin(run, encoder.spec.name, left)
@@ -230,6 +240,8 @@ def review(
         return
     for row in rows:
         print(_line(row))
+    if (said := work.features_said()) is not None:
+        print(said)
     counts = Counter(row.status for row in work.rows())
     print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "nothing yet")
 

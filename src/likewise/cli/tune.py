@@ -13,7 +13,8 @@ from .options import (
     FeatureOptions,
     JsonOption,
     MethodOptions,
-    open_segmenter,
+    NoCacheOption,
+    keywords,
     takes_groups,
 )
 
@@ -26,14 +27,20 @@ def tune(
     algorithm: MethodOptions,
     network: FeatureOptions,
     machine: DeviceOptions,
+    no_cache: NoCacheOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Choose block, size and setting on your references: each is found from the others."""
+    from ..backbones.feature_cache import LIMIT, CachedEncoder, FeatureCache
+    from ..backbones.files import cache_folder
+    from ..segmenter import Segmenter
     from ..tuning import tune as tune_segmenter
     from .references import read_references
 
     references = read_references(**vars(examples))
-    segmenter = open_segmenter(network, machine, method=algorithm.params())
+    cache = FeatureCache(cache_folder() / "tuning", 0 if no_cache else LIMIT)
+    encoder = CachedEncoder(cache=cache, **keywords(network, machine))
+    segmenter = Segmenter(encoder, method=algorithm.params())
     tuning = tune_segmenter(segmenter, references)
     if as_json:
         print_json({**dataclasses.asdict(tuning), "flags": tuning.flags})

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import needs
 from .app import app
-from .options import DeviceOptions, takes_groups
+from .options import DeviceOptions, NoCacheOption, takes_groups
 
 
 @app.command()
@@ -29,6 +29,7 @@ def ui(
         bool, typer.Option("--no-browser", help="Only print the address.")
     ] = False,
     machine: DeviceOptions,
+    no_cache: NoCacheOption = False,
 ) -> None:
     """Open the page: paint one example, watch the others appear, correct, export."""
     with needs("ui"):
@@ -45,7 +46,8 @@ def ui(
     listener = bind(host, port, secret=True)
     token = project_token(project)
     cookie = f"likewise-{listener.getsockname()[1]}"  # cookies do not tell ports apart
-    worker = PageWorker(workspace, ModelThread(LIMITS.queue, LIMITS.timeout), **vars(machine))
+    thread = ModelThread(LIMITS.queue, LIMITS.timeout)
+    worker = PageWorker(workspace, thread, cache=not no_cache, **vars(machine))
     serve_app(
         make_app(workspace, worker, Access(token, host, cookie=cookie)),
         listener,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,16 +19,17 @@ from ..run.manifest import Manifest
 from ..run.targets import IMAGE_SUFFIXES, find_images
 from .database import DATABASE, Database
 from .score_maps import Sliders, score_maps_path
-from .settings import CONFIG, ProjectSettings, read_settings, relative
+from .settings import CONFIG, ProjectSettings, read_settings, relative, size_in_bytes
 
 if TYPE_CHECKING:
     from ..backbones.encoder import Encoder
+    from ..backbones.feature_cache import CachedEncoder, FeatureCache
     from ..reference import Reference
     from ..segmenter import Segmenter
 
 
-E = TypeVar("E", bound="Encoder")
-MASKS, SCORE_MAPS = "masks", "layers"
+E = TypeVar("E", bound="CachedEncoder")
+MASKS, SCORE_MAPS, FEATURES = "masks", "layers", "features"
 
 
 class ProjectFolder:
@@ -244,8 +245,28 @@ class ProjectFolder:
 
     # --- how masks are made -----------------------------------------------------------------------
 
-    def encoder(self, kind: type[E], *, device: str, dtype: str, offline: bool) -> tuple[E, str]:
-        """Load the backbone of the settings into an Encoder or a class made of it.
+    @property
+    def feature_cache(self) -> FeatureCache:
+        """Where features of its pictures are kept."""
+        from ..backbones.feature_cache import FeatureCache
+
+        limit = size_in_bytes(self.settings.feature_cache, self.folder / CONFIG)
+        return FeatureCache(self.folder / FEATURES, limit)
+
+    def features_said(self) -> str | None:
+        """How large ``feature_cache`` is, in a sentence; None if it is empty."""
+        pictures, size = self.feature_cache.size()
+        if not pictures:
+            return None
+        most = self.settings.feature_cache
+        return f"Features of {pictures} pictures and views are kept: {size / 1e6:.1f} MB of {most}."
+
+    def encoder(self, kind: type[E], **machine: Any) -> tuple[E, str]:
+        """Load the backbone of the settings into a CachedEncoder or a class made of it.
+
+        Args:
+            kind: the class.
+            machine: of ``encoder_options``.
 
         Returns:
             It, and how ``run_key`` knows it.
@@ -253,14 +274,17 @@ class ProjectFolder:
         Raises:
             BackboneError: as ``Encoder`` does.
         """
-        encoder = kind(**self.encoder_options(device=device, dtype=dtype, offline=offline))
+        encoder = kind(**self.encoder_options(**machine))
         return encoder, encoder.fingerprint
 
-    def encoder_options(self, *, device: str, dtype: str, offline: bool) -> dict[str, Any]:
-        """Of an ``Encoder``."""
+    def encoder_options(
+        self, *, device: str, dtype: str, offline: bool, cache: bool = True
+    ) -> dict[str, Any]:
+        """Of a ``CachedEncoder``; without ``cache`` no features are read or written."""
         beside = self.folder / self.settings.backbone  # a file or folder, or a name
         return {
             "backbone": beside if beside.exists() else self.settings.backbone,
+            "cache": self.feature_cache if cache else replace(self.feature_cache, limit=0),
             "image_size": self.settings.image_size,
             "device": device,
             "dtype": dtype,
@@ -301,7 +325,8 @@ class ProjectFolder:
     def _wish(self) -> str:
         """As ``run_key``, but without the weights: settings and the files that they name."""
         settings = asdict(self.settings) | {"targets": None, "quality": None}
-        del settings["page"]  # its sliders move what is segmented already
+        for name in ("page", "feature_cache", "learn"):  # page: its sliders move what there is
+            del settings[name]
         numbers = {label: self.numbers[label] for label in self.settings.labels}
         named = [name for r in self.settings.references for name in (r.image, r.mask) if name]
         files = [file_hash(self.folder / name) for name in named]

@@ -52,6 +52,7 @@ def write_report(project: Project, path: Path) -> None:
     failed = [row for row in rows if row.state == "failed"]
     parts = [
         _counts(rows),
+        f"<p>{html.escape(project.features_said() or '')}</p>",
         _classes(project),
         "<h2>Confidence</h2>" + _histogram([row.confidence or 0 for row in model], "confidence"),
         _sheet(project, "Most worth a look", model[:SHOWN]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -60,6 +60,16 @@ class ProjectRuns(ProjectFolder):
             if reason is not None:
                 left[job] = reason
         return left
+
+    def doubtful_first(self, jobs: Iterable[Job]) -> list[Job]:
+        """Jobs, those first whose masks are most doubtful as they are; new ones last, in order."""
+        rows = self.database.known()
+
+        def doubt(job: Job) -> float:
+            row = rows.get(self.key(job))
+            return 0.0 if row is None else row["doubt"] or 0.0
+
+        return sorted(jobs, key=doubt, reverse=True)
 
     def _reason(self, job: Job, row: sqlite3.Row | None, run: str, retry: bool) -> str | None:
         if row is None or row["state"] == "pending":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +22,11 @@ from ..refine import DEFAULT_REFINER
 CONFIG = "likewise.toml"
 LIMITS = ("min_area_ratio", "max_area_ratio", "max_components", "min_confidence")
 """What `[quality]` may hold, see ``quality.mask_warnings``."""
-PAGE: dict[str, type] = {
-    **{"threshold": float, "granularity": float, "classes": list, "colours": list},
-    "learn": bool,
-}
+PAGE = {"threshold": float, "granularity": float, "classes": list, "colours": list}
 """What `[page]` may hold: the sliders, see ``score_maps.Sliders``, and the classes of the page with
-their colours (#rrggbb), which need not have a reference yet; whether masks that a person accepted
-or corrected become references."""
+their colours (#rrggbb), which need not have a reference yet."""
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+"""Of sizes on disk."""
 Kind: TypeAlias = "type | tuple[type, ...]"
 
 
@@ -55,6 +54,10 @@ class ProjectSettings:
     refine: str = DEFAULT_REFINER
     consensus: bool = False
     instances: bool = False
+    feature_cache: int | str = "2 GB"
+    """See ``size_in_bytes``; 0 keeps none."""
+    learn: bool = False
+    """Whether masks that a person accepted or corrected become references, see ``learning``."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """`[method_settings]`: fields of the method's ``Params``."""
     quality: Mapping[str, float] = field(default_factory=dict)
@@ -93,7 +96,7 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> ProjectSettings:
         raise LikewiseError(
             f"{folder} is no project ({CONFIG}: {error.strerror}): make one with likewise init."
         ) from error
-    known = {
+    known: dict[str, Kind] = {
         "targets": list,
         "reference": list,
         "method": str,
@@ -102,11 +105,15 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> ProjectSettings:
         "refine": str,
         "consensus": bool,
         "instances": bool,
+        "feature_cache": (int, str),
+        "learn": bool,
         "method_settings": dict,
         "quality": dict,
         "page": dict,
     }
     check_kinds(path, "", values, known)
+    if "feature_cache" in values:
+        size_in_bytes(values["feature_cache"], path)
     targets = values.pop("targets", [])
     if not (targets or unfinished) or not all(isinstance(t, str) for t in targets):
         raise LikewiseError(f'{path} names no targets: write targets = ["folder"].')
@@ -139,6 +146,20 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> ProjectSettings:
     return ProjectSettings(
         tuple(targets), tuple(references), options=options, quality=quality, page=page, **values
     )
+
+
+def size_in_bytes(size: int | str, path: Path) -> int:
+    """Bytes of ``feature_cache``: a number of them, or text such as "2 GB" or "500 MB".
+
+    Raises:
+        LikewiseError: naming the file, if it is no size.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B|)", str(size).strip().upper())
+    if match is None:
+        raise LikewiseError(
+            f'{path}: feature_cache is {json.dumps(size)}, which is no size: write "2 GB", or 0.'
+        )
+    return int(float(match[1]) * UNITS.get(match[2], 1))
 
 
 def check_kinds(

@@ -110,7 +110,7 @@ def on_ray(
     Args:
         address: ``local``, ``auto`` for the cluster that this machine is part of, or ``HOST:PORT``.
         workers: how many; by default as many as ``divide`` says.
-        options: of the workers' ``Segmenter``.
+        options: of the workers' ``Segmenter``, see ``Recipe``.
 
     Raises:
         LikewiseError: if Ray is not there, or has too little for so many workers.

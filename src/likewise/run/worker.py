@@ -35,7 +35,7 @@ class Recipe:
     """What the driver tells its workers, once."""
 
     options: Mapping[str, Any]
-    """Of the ``Segmenter``."""
+    """Of the ``Segmenter``; with "cache" its backbone is that of a ``CachedEncoder``."""
     batch: int
     """Images that are segmented together."""
     threads: int
@@ -146,10 +146,15 @@ def _check_seen(folder: Path) -> None:
 def _segmenter(recipe: Recipe, references: bytes) -> Segmenter:
     import torch
 
+    from ..backbones.feature_cache import CachedEncoder
     from ..segmenter import Segmenter
 
     torch.set_num_threads(recipe.threads)
-    segmenter = Segmenter(**recipe.options)
+    options = dict(recipe.options)
+    if "cache" in options:
+        network = ("backbone", "cache", "image_size", "device", "dtype", "offline")
+        options["backbone"] = CachedEncoder(**{name: options.pop(name) for name in network})
+    segmenter = Segmenter(**options)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "references.safetensors"
         file.write_bytes(references)

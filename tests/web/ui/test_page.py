@@ -21,7 +21,7 @@ from scenes import run
 pytest.importorskip("fastapi", reason="the extra ui is not installed")
 pytest.importorskip("uvicorn", reason="the extra ui is not installed")
 
-from likewise.backbones.encoder import Encoder
+from likewise.backbones.feature_cache import CachedEncoder
 from likewise.io.images import read_picture
 from likewise.io.masks import nearest
 from likewise.project.project import Project
@@ -47,7 +47,7 @@ def test_a_painted_reference_masks_all_targets(site: Site, thing: np.ndarray) ->
     assert {t["status"] for t in state["targets"]} == {"done"}
     assert [t["doubt"] for t in state["targets"]].count(None) == 0
     project = Project(site.folder)
-    encoder, _ = project.encoder(Encoder, device="cpu", dtype="auto", offline=True)
+    encoder, _ = project.encoder(CachedEncoder, device="cpu", dtype="auto", offline=True)
     segmenter = project.segmenter(encoder).fit(project.references())
     for target in state["targets"]:
         own = segmenter.segment(site.folder / "images" / target["name"])
@@ -182,7 +182,7 @@ def test_the_newest_reference_wins(site: Site, thing: np.ndarray) -> None:
     state = site.wait()
     assert len({t["made"][:32] for t in state["targets"]}) == 1
     project = Project(site.folder)
-    _, backbone = project.encoder(Encoder, device="cpu", dtype="auto", offline=True)
+    _, backbone = project.encoder(CachedEncoder, device="cpu", dtype="auto", offline=True)
     assert state["targets"][0]["made"].startswith(project.run_key(backbone))
     wanted = state["pictures"][0]["id"]
     data = site.get(f"/api/references/{wanted}/painted")

@@ -40,7 +40,7 @@ from PIL import Image
 pytest.importorskip("fastapi", reason="the extra ui is not installed")
 
 from likewise.class_names import wholes_of
-from likewise.errors import InputWarning
+from likewise.errors import ImageError, InputWarning
 from likewise.features.clustering import average_linkage
 from likewise.io.images import Picture, read_picture
 from likewise.io.masks import read_mask
@@ -112,10 +112,20 @@ class Hand(PageWorker):
     """A worker that runs when it is told to, and as far as it is told to."""
 
     def work(self, pictures: int = 10**9) -> None:
-        """A run that is stopped after so many pictures."""
+        """A run that is stopped after so many pictures.
+
+        One is refused while the disk of an example is away: with fewer examples it finds others.
+        """
+        with self.workspace.opened() as project:
+            marked = [project.folder / r.image for r in project.settings.references]
+        away = [path for path in marked if not path.exists()]
         steps = self._work()
-        for _ in islice(steps, pictures + 1):  # the first comes before any
-            pass
+        try:
+            for _ in islice(steps, pictures + 1):  # the first comes before any
+                pass
+        except ImageError as error:
+            if not any(str(error).startswith(f"{path} does not exist") for path in away):
+                raise
         steps.close()
 
     def _load(self, project: Project) -> Any:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
 from likewise.project.settings import read_settings
-from likewise.web.ui.learning import MOST, diverse
 from page_site import TWO, Site, box, exported, written
 
 
@@ -132,19 +128,3 @@ def test_the_example_is_painted_on_any_picture(site: Site) -> None:
     assert [p["name"] for p in state["pictures"]] == ["reference.png", "b.jpg"]
     assert json.loads((site.folder / "masks" / "labels.json").read_text()) == {"1": "object"}
     assert [t["labels"] for t in state["targets"]] != []
-
-
-def test_few_are_learnt_and_they_differ() -> None:
-    jobs = [SimpleNamespace(target=Path(f"{k:02d}.jpg")) for k in range(20)]
-    angles = {job.target: 0.001 * k for k, job in enumerate(jobs)}
-    angles[jobs[4].target], angles[jobs[17].target] = 1.0, 2.0
-
-    def mean(job: Any) -> np.ndarray:
-        return np.array([np.cos(angles[job.target]), np.sin(angles[job.target])])
-
-    found = diverse(jobs, mean)  # type: ignore[arg-type]
-    assert len(found) == MOST
-    assert jobs[4] in found
-    assert jobs[17] in found
-    assert found == sorted(found, key=lambda job: job.target)
-    assert diverse(jobs[:3], mean) == jobs[:3]  # type: ignore[arg-type,comparison-overlap]

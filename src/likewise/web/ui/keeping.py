@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ...backbones.encoder import Encoder
+from ...backbones.feature_cache import CachedEncoder
 from ...features.patch_features import PatchFeatures
 
 KEPT_BYTES = 512 * 2**20
 """Of features in memory: some 240 pictures at the embedded backbone's size."""
 
 
-class KeepingEncoder(Encoder):
+class KeepingEncoder(CachedEncoder):
     """Encodes a picture once, as long as there is room; the features are the same to the bit."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LikewiseError
+from ...project.learning import is_learnt
 from ...project.project import Project
 from ...project.settings import ProjectSettings, read_settings
-from .state import GoneError, StaleError, WorkspaceState, is_learnt
+from .state import GoneError, StaleError, WorkspaceState
 
 REMOVED = ".removed"
 """Folder of a project for files that were removed, until the page is started anew."""

@@ -122,7 +122,7 @@ def _add_project(
 
     @app.put("/api/learn")
     def learn(body: SwitchBody) -> Response:
-        workspace.set_page(learn=body.on)
+        workspace.change(learn=body.on)
         return changed()
 
     @app.put("/api/uploads")

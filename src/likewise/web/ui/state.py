@@ -16,6 +16,7 @@ from typing import Any
 
 from ...errors import LikewiseError
 from ...project.folder import MASKS, SCORE_MAPS
+from ...project.learning import is_learnt
 from ...project.project import Project
 from ...project.score_maps import Sliders
 from ...project.settings import CONFIG, ProjectReference, ProjectSettings, read_settings, relative
@@ -29,10 +30,6 @@ from .class_list import classes, former
 IMAGES, REFERENCES = "images", "references"
 """Folders of a project for what is uploaded; painted masks are in ``references/masks``, where no
 upload goes."""
-
-
-LEARNT = f"{REFERENCES}/learnt"
-"""Folder of copies of the masks that were learnt from; see ``learning``."""
 
 
 class GoneError(RefusedError):
@@ -85,7 +82,7 @@ class WorkspaceState:
     @property
     def learns(self) -> bool:
         """Whether what is accepted or corrected becomes a reference."""
-        return bool(read_settings(self.folder, unfinished=True).page.get("learn"))
+        return read_settings(self.folder, unfinished=True).learn
 
     def _is_there(self, text: str) -> bool:
         """Whether a folder, file or pattern of the targets stands for any image now."""
@@ -302,13 +299,6 @@ def _target(key: str, target: Path, mask: Path, known: Mapping[str, Any] | None)
         "mask": changed,
         "changed": str(_changed(target)),
     }
-
-
-def is_learnt(folder: Path, reference: ProjectReference) -> bool:
-    """Whether a reference of a project was made by ``learning.learn``."""
-    if reference.mask is None:
-        return False
-    return (folder / LEARNT).resolve() in (folder / reference.mask).resolve().parents
 
 
 NONE: dict[str, Any] = {"labels": []}

@@ -17,6 +17,7 @@ from ...errors import LikewiseError
 from ...features.clustering import average_linkage
 from ...features.views import make_views
 from ...io.images import read_image
+from ...project.learning import Means, learn
 from ...project.project import Project
 from ...project.redraw import redraw
 from ...project.score_maps import blob, tree_arrays
@@ -26,8 +27,6 @@ from ...segmenter import Segmenter
 from ..model_thread import ModelThread
 from .events import Events
 from .keeping import KeepingEncoder
-from .learning import Means, learn
-from .state import is_learnt
 from .workspace import Workspace
 
 AHEAD = 16
@@ -46,7 +45,7 @@ class PageWorker:
     Args:
         workspace: the project.
         thread: uses the model.
-        machine: "device", "dtype" and "offline" of ``Encoder``.
+        machine: of ``Project.encoder_options``.
     """
 
     def __init__(self, workspace: Workspace, thread: ModelThread, **machine: Any) -> None:
@@ -170,8 +169,8 @@ class PageWorker:
         """Segment what the project lacks, then draw what the sliders moved; a step an image."""
         with self.workspace.opened() as project:
             encoder, _ = self._load(project)
-            learnt = any(is_learnt(project.folder, r) for r in project.settings.references)
-        if (learnt or self.workspace.learns) and learn(self.workspace, encoder, self._means):
+            learnt = learn(project, encoder, self._means, self.workspace.lock)
+        if learnt:
             self.changed()
             yield
         with self.workspace.opened() as project:
@@ -192,7 +191,7 @@ class PageWorker:
                 )
             ]
             # The most doubtful first, as a person looks at them.
-            left.sort(key=lambda job: -(rows.get(project.key(job), {}).get("doubt") or 0))
+            left = project.doubtful_first(left)
             if left:
                 segmenter = self._fit(project, encoder, run)
                 yield
