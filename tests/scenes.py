@@ -297,6 +297,7 @@ def no_backbone_needed() -> Iterator[None]:
 
     class Stub:
         fingerprint = "stub"
+        encoder = SimpleNamespace(runtime="torch")
 
         def __init__(self, *_: object, **__: object) -> None: ...
 

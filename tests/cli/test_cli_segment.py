@@ -428,8 +428,8 @@ def test_segment_refined(scene: Path, tiny: Path, segmenter: Segmenter, refiner:
     # The reference as target: something is always found in it.
     with mock.patch("likewise.decision.refine", wraps=refine) as refined:
         done(run(segment("reference.png", more=["--refine", refiner])))
-    assert refined.call_args.args[-1] == refiner
-    scores, pixels, size, _ = refined.call_args.args
+    scores, pixels, size, used, _ = refined.call_args.args
+    assert used == refiner
     found = mask_of("out/reference.png")
     np.testing.assert_array_equal(found, refine(scores, pixels, size, refiner))
     assert found.any()
@@ -446,12 +446,12 @@ def test_options_reach_the_segmenter(scene: Path) -> None:
         def build(**options: Any) -> Any:
             built.append(options)
             segmenter = stub()
-            segmenter.encoder = mock.Mock()
+            segmenter.encoder = mock.Mock(runtime="torch")
             return segmenter
 
         numbers = ["--image-size", "96", "--block", "1", "--tau", "0.7", "--alpha", "0.3"]
         words = ["--device", "cpu", "--dtype", "bfloat16", "--refine", "crf", "--offline"]
-        words += ["--method", "insid3", "--tile", "off"]
+        words += ["--method", "insid3", "--tile", "off", "--runtime", "onnx"]
         with mock.patch.object(module, "Segmenter", build):
             for rank in ("20", "0.25", "1"):
                 done(run(segment(more=[*numbers, *words, "--svd-components", rank])))
@@ -460,10 +460,10 @@ def test_options_reach_the_segmenter(scene: Path) -> None:
     assert [(type(r), r) for r in ranks] == [(int, 20), (float, 0.25), (int, 1), (type(None), None)]
     given = {"backbone": "tiny", "image_size": 96, "block": 1}
     given |= {"device": "cpu", "dtype": "bfloat16", "refiner": "crf", "offline": True}
-    given |= {"tile": "off", "method": INSID3Params(tau=0.7, alpha=0.3)}
+    given |= {"tile": "off", "runtime": "onnx", "method": INSID3Params(tau=0.7, alpha=0.3)}
     assert built[0] == built[1] == built[2] == given
     defaults = {"device": "auto", "dtype": "auto", "refiner": "guided", "offline": False}
-    defaults |= {"tile": "auto"}
+    defaults |= {"tile": "auto", "runtime": "torch"}
     assert built[3] == {
         **{"backbone": "tiny", "image_size": 64, "method": LikewiseParams()},
         **defaults,

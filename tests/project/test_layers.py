@@ -70,7 +70,7 @@ def test_neutral_sliders_give_the_segmenters_own_masks(
         assert result.mask.any()
         for label, one in result.classes.items():
             np.testing.assert_array_equal(again.classes[label].mask, one.mask)
-        own = Segmenter(fitted.encoder, refiner="guided").fit_encoded(fitted.references)
+        own = Segmenter(fitted.encoder, refiner="guided", tile="off").fit_encoded(fitted.references)
         image = read_image(FOLDER / name)
         refined = found[0].result(NEUTRAL, "guided", image)
         np.testing.assert_array_equal(refined.label_map, own.segment(image).label_map)
