@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .vocabulary import read_vocabulary
     from .volume import segment_volume
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AnnotatedImage",
     "BackboneError",

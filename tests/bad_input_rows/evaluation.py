@@ -73,7 +73,7 @@ def points_of_unequal_length(_: Path) -> list[str]:
 
 
 @row("--point outside the image", 2, r"keypoint \(49, 10\) lies outside its image of 48x40 pixels")
-def point_outside(_: Path) -> list[str]:
+def keypoint_outside(_: Path) -> list[str]:
     return match(point="49,10")
 
 

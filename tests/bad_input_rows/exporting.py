@@ -20,7 +20,7 @@ def export(*more: str, kind: str = "coco", images: str = "a.jpg") -> list[str]:
 @row(
     "unknown format",
     2,
-    r"the format 'mot' is unknown: give one of coco, yolo, voc, labelme, masks\.",
+    r"the format 'mot' is unknown: give one of coco, yolo, voc, labelme, qupath, masks\.",
 )
 def export_format(_: Path) -> list[str]:
     return export(kind="mot")

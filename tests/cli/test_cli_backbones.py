@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
+import tomlkit
 
 import likewise
 from commands import done
@@ -120,6 +122,13 @@ def no_self_test() -> Iterator[None]:
     passed = doctor.Check("self-test", "IoU 1.00", True)
     with mock.patch.object(doctor, "_self_test", return_value=passed):
         yield
+
+
+def test_doctor_lists_the_packages_of_the_extras() -> None:
+    project = tomlkit.parse(Path(__file__).parents[2].joinpath("pyproject.toml").read_text("utf-8"))
+    extras = project["project"]["optional-dependencies"].unwrap()
+    needed = [n for extra in extras if extra not in ("docs", "test") for n in extras[extra]]
+    assert {re.split(r"[\[><=;]", name)[0] for name in needed} == set(doctor.OPTIONAL)
 
 
 @pytest.mark.usefixtures("no_self_test")

@@ -23,7 +23,7 @@ class Fitted(Painted):
     """Knows the classes of its references."""
 
     fingerprint = "x"
-    encoder = SimpleNamespace(spec=SimpleNamespace(name="painted"))
+    encoder = SimpleNamespace(spec=SimpleNamespace(name="painted"), runtime="torch")
 
     def __init__(self, **options: object) -> None:
         super().__init__([])

@@ -54,9 +54,9 @@ class Encoder:
             value by default.
         svd_components: rank of the positional basis, int or fraction of D; the registry's default.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto``: bfloat16 for the embedded
-            backbones on CPUs that are fast at it (AMX, AVX512-BF16), else float32. Features are
-            always returned in float32.
+        dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto``: bfloat16 for
+            ``embedded`` and ``embedded-small`` on CPUs that are fast at it (AMX, AVX512-BF16), else
+            float32. Features are always returned in float32.
         block: 1-based block to read, the last by default.
         offline: never touch the network.
         runtime: ``torch``, or ``openvino`` or ``onnx`` (on the CPU): see ``runtime.py``.

@@ -18,7 +18,13 @@ from .console import print_json
 from .options import DeviceOption, JsonOption
 
 REQUIRED = ("torch", "safetensors", "huggingface_hub", "numpy", "scipy", "pillow")
-OPTIONAL = ("pycocotools", "fastapi", "uvicorn", "ray", "supervision", "cvat-sdk")
+OPTIONAL = (
+    *("fastapi", "uvicorn", "python-multipart", "prometheus_client", "httpx", "av", "matplotlib"),
+    *("nibabel", "pydicom", "highdicom", "zarr", "rasterio", "pyogrio", "shapely"),
+    *("pillow-heif", "pycocotools", "cvat-sdk", "supervision", "ray"),
+    *("openvino", "onnx", "onnxruntime", "onnxscript", "scikit-learn"),
+)
+"""The packages of the extras that users need."""
 
 
 @dataclass(frozen=True)

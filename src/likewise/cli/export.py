@@ -23,7 +23,7 @@ def export(
         Path, typer.Argument(help="A project, or a folder that `likewise segment` wrote to.")
     ],
     kind: Annotated[
-        str, typer.Option("--format", "-f", help="coco, yolo, voc, labelme or qupath.")
+        str, typer.Option("--format", "-f", help="coco, yolo, voc, labelme, qupath or masks.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the dataset.")],
     images: Annotated[
@@ -47,7 +47,7 @@ def export(
     ] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a dataset of finished masks: COCO, YOLO, VOC, Labelme, QuPath, one instance a piece."""
+    """Write finished masks as a dataset: COCO, YOLO, VOC, Labelme, QuPath or label maps."""
     from ..export.annotations import (
         ImageMaskPair,
         find_pairs,

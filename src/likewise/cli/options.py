@@ -157,10 +157,12 @@ class TunedMethodOptions(MethodOptions):
     """The method and its settings; None is its default."""
 
     threshold: Annotated[
-        float | None, typer.Option(help="For likewise: above 0 gives smaller masks, below larger.")
+        float | None,
+        typer.Option(help="For likewise and segic: above 0 gives smaller masks, below larger."),
     ] = None
     tau: Annotated[
-        float | None, typer.Option(help="Clustering similarity -1..1; higher gives finer regions.")
+        float | None,
+        typer.Option(help="For insid3 and foris: similarity -1..1; higher gives finer regions."),
     ] = None
     alpha: Annotated[
         float | None, typer.Option(help="For insid3: lower adds more regions to the mask.")

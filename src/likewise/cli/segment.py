@@ -65,7 +65,10 @@ def segment(
     machine: RuntimeOptions,
     as_json: JsonOption = False,
 ) -> None:
-    """Write <stem>.png (0/255, or with several labels 1, 2, ...; the target's size)."""
+    """Find in other images what is masked in the reference.
+
+    Writes <stem>.png for each: 0/255, or with several labels 1, 2, ...; the image's size.
+    """
     from ..run.folder import FolderRun
     from .references import check_one_source, choose_references
 

@@ -74,7 +74,7 @@ def find_pairs(folder: Path, images: Sequence[Path]) -> list[ImageMaskPair]:
 
     The folder's manifest says it of masks that likewise wrote. Others, and those whose image is
     gone, belong to the image whose path ends as theirs in the folder (``cam1/0001``), else to the
-    one with their name. Images without a mask are left out; masks without an image too, with an
+    one with their name. Images without a mask are left out; masks without an image too, with a
     note, as are images that are not what their masks were made of.
 
     Raises:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 from ..errors import ImageError, LikewiseError, WriteError
 from ..instances import Instance
@@ -86,6 +86,27 @@ class Summary:
     """Why images are not in it: a name that is too long, a file that was locked."""
 
 
+class Writer(Protocol):
+    """Interface of the modules that write a format; one may also have ``check(settings)``,
+
+    which raises LikewiseError for settings that the format cannot hold, before anything is written.
+    """
+
+    @staticmethod
+    def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> None:
+        """Write all files below ``out``, those that list the others last.
+
+        Args:
+            items: read one at a time, once; a file of one item is written in its ``told``.
+            out: an empty folder, or none yet.
+            settings: checked.
+
+        Raises:
+            LikewiseError: two images of one name.
+            WriteError: the disk refuses a file.
+        """
+
+
 def write_dataset(
     annotations: Iterable[Annotation], out: Path, kind: str, settings: ExportSettings
 ) -> Summary:
@@ -109,7 +130,7 @@ def write_dataset(
     return summary
 
 
-def find_writer(kind: str, settings: ExportSettings) -> Any:
+def find_writer(kind: str, settings: ExportSettings) -> Writer:
     """The module that writes a format. Raises LikewiseError as `write_dataset` does."""
     if kind == "supervision":
         raise LikewiseError(
@@ -122,7 +143,7 @@ def find_writer(kind: str, settings: ExportSettings) -> Any:
     writer = importlib.import_module(f".{kind}", __package__)
     if hasattr(writer, "check"):
         writer.check(settings)
-    return writer
+    return cast(Writer, writer)
 
 
 def check_folder(out: Path) -> None:

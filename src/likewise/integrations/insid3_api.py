@@ -314,7 +314,7 @@ def build_insid3(
     elif backbone is None:
         note(
             "build_insid3",
-            "no backbone was named, so the small embedded one is used; the released default is "
+            "no backbone was named, so `embedded` is used; the released default is "
             'model_size="large".',
         )
         backbone = "embedded"

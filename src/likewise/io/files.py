@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,6 +39,14 @@ def whole_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_parts(folders: Iterable[Path]) -> None:
+    """Delete what killed processes left in folders; younger files may be of a run that goes on."""
+    for part in (part for folder in folders for part in folder.glob(PARTS)):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > 3600:
+                part.unlink()
 
 
 def write_whole(path: Path, content: bytes) -> None:

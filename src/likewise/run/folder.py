@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..class_names import check_classes
 from ..io.decoding import PATH
+from ..io.files import remove_parts
 from ..methods import DEFAULT, check_consensus, make_params
 from ..reference import Example, Reference, as_references
 from ..reference_file import read_info
@@ -129,6 +130,7 @@ class FolderRun:
         self._run = run_key(self.segmenter, self.numbers, consensus)
 
     def __iter__(self) -> Iterator[Outcome]:
+        remove_parts({job.mask.parent for job in self.jobs})
         return segment_files(
             *(self.segmenter, self.jobs, self._manifest, self.numbers),
             run=self._run,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ImageError, LikewiseError
-from ..io.files import refused, write_whole
+from ..io.files import refused, remove_parts, write_whole
 from ..io.hashing import fingerprint
 from ..io.images import Picture
 from ..io.masks import read_label_map
@@ -121,6 +121,7 @@ class ClipRun:
         # Not a generator: what is wrong with the folder is said at once.
         params = params or default_params(segmenter.method)
         run = self._key(segmenter, params, memory)
+        remove_parts((self.out, self.out / "masks"))
         labels = self.annotations.labels
         head = json.dumps({"run": run, "labels": labels})
         lines = self._lines(head) if resume else []
