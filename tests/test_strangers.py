@@ -173,7 +173,8 @@ def test_text_files_say_their_encoding(file: Path) -> None:
             assert node.args or "encoding" in given, where
         if name == "write_text":
             assert len(node.args) > 1 or "encoding" in given, where
-        if name in ("open", "fdopen") and "format" not in given:  # (PyAV's, Pillow's)
+        other = getattr(getattr(node.func, "value", None), "id", "") == "rasterio"
+        if name in ("open", "fdopen") and "format" not in given and not other:  # (PyAV's, Pillow's)
             modes = [a.value for a in node.args if isinstance(a, ast.Constant)]
             modes += [k.value.value for k in node.keywords if k.arg == "mode"]  # type: ignore[attr-defined]
             if any(isinstance(m, str) and re.fullmatch(r"[rwax]\+?t?", m) for m in modes):
