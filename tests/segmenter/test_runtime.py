@@ -6,7 +6,6 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -16,13 +15,11 @@ from helpers import refusal
 from likewise import Segmenter
 from likewise.agreement import check_agreement
 from likewise.backbones import encoder as encoder_module
-from likewise.backbones import loading, runtime
-from likewise.backbones.device import fast_bfloat16
+from likewise.backbones import runtime
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import load_backbone
 from likewise.cli import app
 from likewise.errors import InputWarning, LikewiseError
-from likewise.lab.evaluation.cache import CachedEncoder
 from likewise.reference import as_references
 
 NEEDED = {"openvino": ("openvino",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
@@ -130,38 +127,7 @@ def test_export_writes_a_file(name: str, file: str, tiny: Path, tmp_path: Path) 
     assert isinstance(wrong.exception, LikewiseError)
 
 
-# --- bfloat16 by itself ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fast", [True, False])
-def test_auto_is_bfloat16_where_it_is_fast_and_known_to_be_as_accurate(
-    fast: bool, tiny: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loading, "fast_bfloat16", lambda device: fast)
-    made = Encoder("embedded", image_size=EMBEDDED_SIDE, device="cpu")
-    assert made.dtype == (torch.bfloat16 if fast else torch.float32)
-    for other in ("embedded-vits14", tiny, f"embedded+{tiny}"):  # not measured, or not as accurate
-        assert Encoder(other, device="cpu").dtype == torch.float32
-    given = Encoder("embedded", image_size=EMBEDDED_SIDE, device="cpu", dtype="float32")
-    assert given.dtype == torch.float32
-    assert (given.fingerprint == made.fingerprint) == (not fast)
-    keys = [
-        CachedEncoder("embedded", image_size=EMBEDDED_SIDE, device="cpu", dtype=dtype).key(
-            np.zeros((4, 4, 3), np.uint8)
-        )
-        for dtype in ("auto", "float32")
-    ]
-    assert (keys[0] == keys[1]) == (not fast)
-
-
-def test_only_cpus_are_asked_for_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: True, raising=False)
-    assert fast_bfloat16(torch.device("cpu"))
-    assert not fast_bfloat16(torch.device("cuda"))
-    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        monkeypatch.delattr(torch.cpu, name)  # as in torch 2.4
-    assert not fast_bfloat16(torch.device("cpu"))
+# --- precision ----------------------------------------------------------------------------------
 
 
 def test_another_dtype_than_that_of_saved_references_is_told(

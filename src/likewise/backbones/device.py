@@ -40,14 +40,6 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether a CPU multiplies bfloat16 faster than float32: with AMX or AVX512-BF16."""
-    import torch
-
-    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # torch 2.4 has neither
-    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in names)
-
-
 def keep_memory() -> None:
     """Let the C library keep up to 1 GB that was freed, instead of giving it back at once.
 

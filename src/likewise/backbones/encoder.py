@@ -54,9 +54,8 @@ class Encoder:
             value by default.
         svd_components: rank of the positional basis, int or fraction of D; the registry's default.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto``: bfloat16 for
-            ``embedded`` and ``embedded-small`` on CPUs that are fast at it (AMX, AVX512-BF16), else
-            float32. Features are always returned in float32.
+        dtype: of the backbone: ``float32`` (also ``auto``), ``bfloat16`` or ``float16``. Features
+            are always returned in float32.
         block: 1-based block to read, the last by default.
         offline: never touch the network.
         runtime: ``torch``, or ``openvino`` or ``onnx`` (on the CPU): see ``runtime.py``.
@@ -91,7 +90,7 @@ class Encoder:
                 backbone,
                 block=block,
                 device=device,
-                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+                dtype=getattr(torch, "float32" if dtype == "auto" else dtype),
                 offline=offline,
             )
         self.backbone = backbone

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BackboneError
 from ..io.hashing import sha256
 from . import download, hiera_layouts
-from .device import choose_device, fast_bfloat16
+from .device import choose_device
 from .files import PICKLES, read_tensors
 from .layouts import (
     canonical_state,
@@ -78,7 +78,7 @@ def load_backbone(
     *,
     block: int | None = None,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype | str | None = None,
+    dtype: torch.dtype | None = None,
     offline: bool = False,
     num_heads: int | None = None,
 ) -> Backbone:
@@ -87,10 +87,8 @@ def load_backbone(
     `source` is a registry name or alias, a .safetensors, .pth or .pt file, a Hugging Face folder,
     or a hub name "org/repo"; or two or three of these with + between them, to be joined (a path
     that exists is a path). `block` defaults to the last one, of joined ones it is the first one's;
-    later blocks are not loaded. `dtype` is float32 (default), bfloat16, float16, or ``auto``:
-    bfloat16 where the backbone was measured to be as accurate and the CPU is fast at it, else
-    float32. `num_heads` is needed only where neither the file nor its width tells. Raises
-    BackboneError.
+    later blocks are not loaded. `dtype` is float32 (default), bfloat16 or float16. `num_heads` is
+    needed only where neither the file nor its width tells. Raises BackboneError.
     """
     import torch
 
@@ -98,12 +96,12 @@ def load_backbone(
     from .vit import ViT
 
     dtype = torch.float32 if dtype is None else dtype
-    if dtype not in ("auto", torch.float32, torch.bfloat16, torch.float16):
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise BackboneError(f"dtype {dtype} is not supported: use float32, bfloat16 or float16.")
     if isinstance(source, str) and "+" in source and not Path(source).expanduser().exists():
         options: dict[str, Any] = {
             "device": device,
-            "dtype": torch.float32 if dtype == "auto" else dtype,  # measured alone, not joined
+            "dtype": dtype,
             "offline": offline,
             "num_heads": num_heads,
         }
@@ -123,9 +121,6 @@ def load_backbone(
     block = _block(spec, block, shape.readable)
     if spec.dim != shape.features(block):
         spec = replace(spec, dim=shape.features(block))
-    if isinstance(dtype, str):
-        fast = spec.bfloat16 and fast_bfloat16(target)
-        dtype = torch.bfloat16 if fast else torch.float32
     tensors = canonical(block)
     with torch.device("meta"):
         model = Hiera(shape, block) if isinstance(shape, HieraShape) else ViT(shape, block)

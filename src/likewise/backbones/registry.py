@@ -122,7 +122,6 @@ def _embedded(name: str, size: int) -> BackboneSpec:
         sha256="5d84e2fdb31b1012f1e17b7b6f78483325377e9b0618d5d8f7f2c8cc79350192",
         image_size=size,
         license=EMBEDDED_LICENSE,
-        bfloat16=True,  # benchmarks/NOTES.md: 680 episodes
         **hiera_fields(shape) | {"tau": 0.4},  # benchmarks/NOTES.md: what it was chosen on
     )
 

@@ -73,7 +73,6 @@ class BackboneSpec:
     `meta_file` is Meta's official name of the same weights; its suffix is the first 8 hex digits
     of that file's sha256. `svd_components` is a rank (int) or a fraction of `dim` (float).
     `patch` are the pixels of one token, `block` the one that is read by default (None: the last).
-    `bfloat16`: it was measured to be as accurate in it; dtype ``auto`` takes it where it is fast.
     """
 
     name: str
@@ -97,7 +96,6 @@ class BackboneSpec:
     image_size: int = 1024
     license: str = UNKNOWN_LICENSE
     block: int | None = None
-    bfloat16: bool = False
     hiera: HieraShape | None = None
 
 
