@@ -22,7 +22,7 @@ from rich.progress import track
 
 from likewise import Segmenter
 from likewise.features.patch_features import PatchFeatures
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.lab.evaluation.episodes import choose, read_episodes
 from likewise.lab.evaluation.metrics import mean_miou, paired_intervals, set_miou
 from likewise.lab.evaluation.runner import run_trials
@@ -30,7 +30,7 @@ from likewise.methods import make_params
 from likewise.reference import EncodedReference
 
 
-class OwnComponents(CachedEncoder):
+class OwnComponents(TimedEncoder):
     """Debias by the first 8 principal components of the image's own patches, as the wiki does."""
 
     def encode_many(
@@ -90,8 +90,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     encoders = {
-        "content-free image": CachedEncoder(),
-        "none": CachedEncoder(svd_components=0),
+        "content-free image": TimedEncoder(),
+        "none": TimedEncoder(svd_components=0),
         "own components": OwnComponents(),
     }
     trials = choose(read_episodes([args.episodes], args.root))

@@ -32,7 +32,7 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt, find_objects, label
 
 from likewise import Reference, Segmenter, Session
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.lab.evaluation.episodes import Trial, choose, read_episodes
 from likewise.lab.evaluation.reading import read_marked, read_pixels
 from likewise.refine import DEFAULT_REFINER, resize
@@ -209,7 +209,7 @@ class Resized(Ours):
 
 def run(trials: list[Trial], args: argparse.Namespace) -> dict[str, Any]:
     """start → rule → list of IoU curves; and the sets, and the seconds of our clicks."""
-    encoder = CachedEncoder(args.backbone, image_size=args.size, dtype=args.dtype)
+    encoder = TimedEncoder(args.backbone, image_size=args.size, dtype=args.dtype)
     fitted, plain = Segmenter(encoder), Segmenter(encoder)
     curves: dict[str, dict[str, list[list[float]]]] = {s: {} for s in args.starts}
     seconds: list[float] = []

@@ -19,7 +19,7 @@ from PIL import Image
 
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.lab.evaluation.metrics import count, set_miou
 from likewise.methods import likewise
 from likewise.methods.consensus import ROUNDS, consensus
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    encoder = CachedEncoder()
+    encoder = TimedEncoder()
     counts: dict[str, list] = defaultdict(list)
     done: dict[str, int] = defaultdict(int)
     for pool in pools(args.episodes, args.root, args.largest):

@@ -39,7 +39,7 @@ from likewise import LikewiseParams, Segmenter, instances
 from likewise.instances import CORNERS, Instance, find_objects
 from likewise.io.coco_masks import encode_runs
 from likewise.io.images import read_image
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.lab.evaluation.episodes import Episode, read_episodes
 
 TOUCHING = json.loads(Path(__file__).with_name("touching.json").read_text())
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=15, help="at most so many of a set and kind")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    segmenter = Segmenter(CachedEncoder(), method=LikewiseParams(presence=0))
+    segmenter = Segmenter(TimedEncoder(), method=LikewiseParams(presence=0))
     todo = list(images(read_episodes([args.episodes], args.root), args.root, args.each))
     items = []
     for kind, episode, image, truth in track(todo, "segment"):

@@ -33,7 +33,7 @@ from rich.progress import track
 
 from likewise import Reference, Segmenter
 from likewise.features.patch_features import PatchFeatures
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.lab.evaluation.reading import read_pixels
 from likewise.methods import get_method, likewise
 from likewise.project.learning import diverse, mean_feature
@@ -69,7 +69,7 @@ class Picture:
 class Folder:
     """Pictures of one class; what was computed of them stays."""
 
-    def __init__(self, encoder: CachedEncoder, files: list[tuple[Path, Path]], value: int) -> None:
+    def __init__(self, encoder: TimedEncoder, files: list[tuple[Path, Path]], value: int) -> None:
         self.segmenter = Segmenter(encoder)
         self.pictures = [p for f in files if (p := self._read(*f, value)) is not None]
         self._shots: dict[int, EncodedReference] = {}
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    encoder = CachedEncoder(args.backbone, dtype=args.dtype)
+    encoder = TimedEncoder(args.backbone, dtype=args.dtype)
     listed, chosen = folders(args.episodes, args.root), dict[str, Any]()
     for (name, value), files in listed.items():  # one class of each set: that with most pictures
         if name not in chosen or len(files) > len(chosen[name][1]):

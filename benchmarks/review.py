@@ -18,7 +18,7 @@ from rich.progress import track
 
 from likewise import Segmenter
 from likewise.io.images import read_image
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.lab.evaluation.episodes import read_episodes
 from likewise.methods import likewise
 from likewise.quality import mask_warnings, review_priority, stability_score
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.2, help="of the masks are looked at")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    encoder, doubts, ious, sure = CachedEncoder("embedded"), [], [], []
+    encoder, doubts, ious, sure = TimedEncoder("embedded"), [], [], []
     limits = {"min_confidence": likewise.CAN.min_confidence}
     for episode in track(read_episodes([args.episodes], args.root), disable=args.json):
         with Image.open(episode.reference_mask) as file:

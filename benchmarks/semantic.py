@@ -26,7 +26,7 @@ from PIL import Image
 
 from likewise import Reference, Segmenter
 from likewise.io.images import read_image
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.methods import METHODS
 
 LEAST = 0.002
@@ -122,7 +122,7 @@ def truths(scene: Scene) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         yield read_image(target), truth, counts
 
 
-def measure(encoder: CachedEncoder, scene: Scene, method: str, shots: int) -> str:
+def measure(encoder: TimedEncoder, scene: Scene, method: str, shots: int) -> str:
     """One line of the table."""
     labels = [str(value) for value in scene.references]
     segmenter = Segmenter(encoder, method=method)
@@ -164,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--image-size", type=int, default=288)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
-    encoder = CachedEncoder(args.backbone, image_size=args.image_size)
+    encoder = TimedEncoder(args.backbone, image_size=args.image_size)
     print(
         f"{args.backbone}, {args.image_size} px, seed {args.seed}, {torch.get_num_threads()} thr."
     )

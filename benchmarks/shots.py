@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from likewise import Segmenter
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.lab.evaluation.episodes import choose, read_episodes
 from likewise.lab.evaluation.metrics import Counts, interval_over_sets, mean_miou
 from likewise.lab.evaluation.runner import run_trials
@@ -34,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     listed = read_episodes(args.episodes, args.root)
     trials = choose(listed, shots=max(SHOTS), only_full_shots=True, limit=args.limit)
-    segmenter = Segmenter(CachedEncoder(args.backbone, dtype=args.dtype), refiner="none")
+    segmenter = Segmenter(TimedEncoder(args.backbone, dtype=args.dtype), refiner="none")
     counts: dict[int, list[Counts]] = {}
     for shots in SHOTS:
         fewer = [replace(trial, references=trial.references[:shots]) for trial in trials]

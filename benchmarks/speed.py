@@ -54,7 +54,7 @@ from likewise.features.target_cache import TargetCache
 from likewise.io.encoding import write_mask
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.methods import get_method
 from likewise.refine import refine
 from likewise.run.folder import FolderRun
@@ -290,7 +290,7 @@ def second_pass(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
             options = {"device": args.device, "dtype": args.dtype, "image_size": args.size}
             for number in range(args.runs):
                 os.environ["LIKEWISE_CACHE"] = f"{scratch}/{number}"
-                segmenter = Segmenter(CachedEncoder(args.backbone, **options))
+                segmenter = Segmenter(TimedEncoder(args.backbone, **options))
                 segmenter.fit((REFERENCE, MASK))
                 for kept in (first, second):
                     start = time.perf_counter()

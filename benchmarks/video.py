@@ -26,7 +26,7 @@ import numpy as np
 
 from likewise import Segmenter
 from likewise.io.masks import read_mask
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.lab.evaluation.metrics import contour_f
 from likewise.methods import get_method, make_params
 from likewise.video.annotation import read_annotations
@@ -62,7 +62,7 @@ def main() -> None:
 
 def measure(args: argparse.Namespace) -> None:
     """A row for each method without memory and with it, then the differences."""
-    encoder = CachedEncoder(args.backbone, image_size=args.image_size, keep=not args.timed)
+    encoder = TimedEncoder(args.backbone, image_size=args.image_size, keep=not args.timed)
     names = args.sequences or sorted(p.name for p in (args.davis / "JPEGImages/480p").iterdir())
     kept: dict[str, Scores] = {}
     print(f"{'':22} {'J':>6} {'F':>6} {'J&F':>6} {'images/s':>9}  J&F of {', '.join(names)}")

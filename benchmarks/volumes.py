@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from likewise import Segmenter
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.video.propagate import propagate
 from likewise.volume.annotation import key_slices
 from likewise.volume.clip import Slices
@@ -48,7 +48,7 @@ def main() -> None:
     every = [int(v) for v in np.unique(truth) if v]
     classes = [int(v) for v in args.classes.split(",")] if args.classes else every
     given = {v: int((truth == v).sum(axis=(1, 2)).argmax()) for v in classes}
-    encoder = CachedEncoder(args.backbone, image_size=args.image_size)
+    encoder = TimedEncoder(args.backbone, image_size=args.image_size)
     told = ", ".join(f"{v} (slice {given[v]})" for v in classes)
     print(f"{args.volume.name}, window {window[0]:g} to {window[1]:g}; Dice of {told}")
     for method, memory in itertools.product(args.methods, (False, True)):

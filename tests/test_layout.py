@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,3 +98,13 @@ def test_folders_of_tests_are_those_of_the_package() -> None:
     package = {folder.name for folder in (SOURCE / "likewise").iterdir() if folder.is_dir()}
     tests = {file.relative_to(TESTS).parts[0] for file in TESTS.glob("*/**/test_*.py")}
     assert tests - package == {"segmenter"}  # a file of the package, with several of tests
+
+
+def test_no_two_classes_have_one_name() -> None:
+    names = Counter(
+        node.name
+        for file in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []

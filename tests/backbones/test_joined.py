@@ -18,7 +18,7 @@ from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder, resampled
 from likewise.backbones.loading import Backbone, join, load_backbone
 from likewise.backbones.registry import BACKBONES, find_spec, split_names
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.lab.segic.training.config import BackboneSettings, Config
 from likewise.lab.segic.training.processes import Processes
 from likewise.lab.segic.training.train import open_encoder
@@ -186,8 +186,8 @@ def test_a_references_file_names_its_joined_backbones(
 
 
 def test_each_part_keeps_its_own_features(both: list[Backbone], tmp_path: Path) -> None:
-    def cached(backbone: Backbone) -> CachedEncoder:
-        return CachedEncoder(backbone, image_size=SIDE, svd_components=3)
+    def cached(backbone: Backbone) -> TimedEncoder:
+        return TimedEncoder(backbone, image_size=SIDE, svd_components=3)
 
     images = [picture(0), picture(1), picture(0)]
     list(cached(both[0]).encode_many(images))

@@ -119,7 +119,7 @@ def test_doctor(scene: Path) -> None:
 @pytest.fixture
 def no_self_test() -> Iterator[None]:
     """The self-test takes seconds, and test_doctor runs it."""
-    passed = doctor.Check("self-test", "IoU 1.00", True)
+    passed = doctor.PackageCheck("self-test", "IoU 1.00", True)
     with mock.patch.object(doctor, "_self_test", return_value=passed):
         yield
 

@@ -28,7 +28,7 @@ OPTIONAL = (
 
 
 @dataclass(frozen=True)
-class Check:
+class PackageCheck:
     """One line of the report; ``ok`` is None for plain facts."""
 
     name: str
@@ -51,24 +51,24 @@ def doctor(device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def examine(device: str = "auto") -> Iterator[Check]:
+def examine(device: str = "auto") -> Iterator[PackageCheck]:
     """Yield checks one by one, the cheap ones first and the self-test last."""
     from .. import __version__
 
-    yield Check("likewise", __version__)
-    yield Check("python", f"{platform.python_version()} on {platform.platform()}")
+    yield PackageCheck("likewise", __version__)
+    yield PackageCheck("python", f"{platform.python_version()} on {platform.platform()}")
     for name in (*REQUIRED, *OPTIONAL):
         try:
-            yield Check(name, importlib.metadata.version(name), True)
+            yield PackageCheck(name, importlib.metadata.version(name), True)
         except importlib.metadata.PackageNotFoundError:
             missing = name in REQUIRED
-            yield Check(name, "not installed", False if missing else None)
+            yield PackageCheck(name, "not installed", False if missing else None)
     yield from _torch(device)
     yield from _weights()
     yield _self_test(device)
 
 
-def _torch(device: str) -> Iterator[Check]:
+def _torch(device: str) -> Iterator[PackageCheck]:
     import torch
 
     from ..backbones.device import choose_device
@@ -77,28 +77,30 @@ def _torch(device: str) -> Iterator[Check]:
     try:
         chosen = choose_device(device)
     except LikewiseError as error:
-        yield Check("device", str(error), False)
+        yield PackageCheck("device", str(error), False)
         return
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else platform.processor()
-    yield Check("device", f"{chosen} {name}".strip(), True)
-    yield Check("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
-    yield Check("cache", str(cache_folder()))
+    yield PackageCheck("device", f"{chosen} {name}".strip(), True)
+    yield PackageCheck("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
+    yield PackageCheck("cache", str(cache_folder()))
 
 
-def _weights() -> Iterator[Check]:
+def _weights() -> Iterator[PackageCheck]:
     from ..backbones.download import cached_path, verify
     from ..backbones.registry import BACKBONES
 
     try:
         ok = bool(verify("embedded").ok)
-        yield Check("embedded weights", "sha256 correct" if ok else "damaged: install again", ok)
+        yield PackageCheck(
+            "embedded weights", "sha256 correct" if ok else "damaged: install again", ok
+        )
     except LikewiseError as error:
-        yield Check("embedded weights", str(error), False)
+        yield PackageCheck("embedded weights", str(error), False)
     cached = [n for n, spec in BACKBONES.items() if spec.repo and cached_path(n) is not None]
-    yield Check("downloaded", ", ".join(cached) or "none (the embedded backbone needs none)")
+    yield PackageCheck("downloaded", ", ".join(cached) or "none (the embedded backbone needs none)")
 
 
-def _self_test(device: str) -> Check:
+def _self_test(device: str) -> PackageCheck:
     """Segment the bundled coin with itself: the mask must come back."""
     from ..example import CONCEPTS, FOLDER
     from ..io.masks import read_mask
@@ -109,8 +111,10 @@ def _self_test(device: str) -> Check:
     try:
         found = Segmenter(device=device).fit((image, mask)).segment(image).mask
     except LikewiseError as error:
-        return Check("self-test", str(error), False)
+        return PackageCheck("self-test", str(error), False)
     truth = read_mask(mask)
     iou = (found & truth).sum() / (found | truth).sum()
     seconds = time.perf_counter() - start
-    return Check("self-test", f"IoU {iou:.2f} on one image in {seconds:.1f} s", bool(iou > 0.8))
+    return PackageCheck(
+        "self-test", f"IoU {iou:.2f} on one image in {seconds:.1f} s", bool(iou > 0.8)
+    )

@@ -115,13 +115,13 @@ def evaluate(
         check_output_files(files, [*episodes, *inputs], option)
     check_refiner(refine)
 
-    from ..lab.evaluation.cache import CachedEncoder
+    from ..lab.evaluation.cache import TimedEncoder
     from ..segmenter import Segmenter
 
     params = algorithm.params()
 
     watch = Stopwatch()
-    encoder = CachedEncoder(keep=not no_cache, watch=watch, **keywords(network, machine))
+    encoder = TimedEncoder(keep=not no_cache, watch=watch, **keywords(network, machine))
     segmenter = Segmenter(encoder, method=params, refiner="none")
     _ = encoder.basis  # made or read now: it is no part of encoding the first image
     start = time.perf_counter()

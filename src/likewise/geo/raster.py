@@ -39,7 +39,7 @@ def gdal(name: str, mend: str = DAMAGED) -> Iterator[Any]:
 
 
 class Raster:
-    """A raster as a ``tiling.Source``.
+    """A raster as a ``large.image.ImageSource``.
 
     Args:
         path: what GDAL reads; GeoTIFF and COG above all.

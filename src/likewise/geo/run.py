@@ -15,7 +15,7 @@ from ..io.annotations.shapes import LABEL
 from ..io.draw import class_palette
 from ..io.hashing import fingerprint
 from ..io.masks import MaskValue
-from ..large.image import Block, refine_blocks, score_tiles
+from ..large.image import RefinedBlock, refine_blocks, score_tiles
 from ..methods import DEFAULT
 from ..reference import Reference
 from ..segmenter import Segmenter
@@ -187,7 +187,7 @@ def _decided(segmenter: Segmenter, raster: Raster) -> tuple[Any, ...]:
         scores = [c.scores for c in result.classes.values()]
         confidences = [c.confidence for c in result.classes.values()]
         masks = {label: c.mask for label, c in result.classes.items()}
-        block = Block(slice(0, H), slice(0, W), result.label_map, masks)
+        block = RefinedBlock(slice(0, H), slice(0, W), result.label_map, masks)
         h, w = scores[0].shape
         return scores, (H / h, W / w), confidences, [block], 1
     models = segmenter.tiles.models(plan, encoder, whole, segmenter.models)
@@ -199,7 +199,7 @@ def _decided(segmenter: Segmenter, raster: Raster) -> tuple[Any, ...]:
     return scores, cell, [f.confidence for f in found.values()], blocks, len(plan.tiles)
 
 
-def _write_labels(part: Path, raster: Raster, blocks: Iterable[Block], made_of: str) -> None:
+def _write_labels(part: Path, raster: Raster, blocks: Iterable[RefinedBlock], made_of: str) -> None:
     from rasterio.windows import Window
 
     with gdal(str(part), ROOM) as rasterio:

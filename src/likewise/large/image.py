@@ -26,7 +26,7 @@ HALO = 8
 """Patches around a block that its edges are refined with."""
 
 
-class Source(Protocol):
+class ImageSource(Protocol):
     """An image that is read in windows."""
 
     @property
@@ -43,7 +43,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """A picture as a ``Source``."""
+    """A picture as a ``ImageSource``."""
 
     picture: Picture
 
@@ -64,7 +64,7 @@ class InMemory:
         return Picture(self.picture.pixels[rows, columns], part)
 
 
-def read_padded(source: Source, rows: slice, columns: slice) -> Picture:
+def read_padded(source: ImageSource, rows: slice, columns: slice) -> Picture:
     """A window that may reach beyond the image below and to the right: mirrored, and not valid."""
     H, W = source.size
     inside = slice(rows.start, min(rows.stop, H)), slice(columns.start, min(columns.stop, W))
@@ -77,7 +77,7 @@ def read_padded(source: Source, rows: slice, columns: slice) -> Picture:
 
 
 def score_tiles(
-    source: Source,
+    source: ImageSource,
     plan: Plan,
     encoder: Encoder,
     models: Mapping[str, Any],
@@ -118,7 +118,7 @@ def score_tiles(
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class RefinedBlock:
     """What was found in a part of an image."""
 
     rows: slice
@@ -130,13 +130,13 @@ class Block:
 
 
 def refine_blocks(
-    source: Source,
+    source: ImageSource,
     plan: Plan,
     found: Mapping[str, Scores],
     encoder: Encoder,
     refiner: str,
     core: int,
-) -> Iterator[Block]:
+) -> Iterator[RefinedBlock]:
     """Decide the pixels of an image block by block; blocks with nothing in them are left out.
 
     Every block is refined with ``HALO`` patches around it, at the scale its tiles were seen at.
@@ -177,7 +177,7 @@ def refine_blocks(
             if picture.valid is not None:
                 label_map = label_map * picture.valid
                 masks = [mask & picture.valid for mask in masks]
-            yield Block(
+            yield RefinedBlock(
                 slice(top, ends[0]),
                 slice(left, ends[1]),
                 label_map[rows, columns],
@@ -213,7 +213,7 @@ def segment_tiles(
     )
 
 
-def note_tiles(source: Source, plan: Plan) -> None:
+def note_tiles(source: ImageSource, plan: Plan) -> None:
     """Note that an image was read in tiles."""
     H, W = source.size
     note(

@@ -37,7 +37,7 @@ WriteCheck: TypeAlias = "Callable[[Job], AbstractContextManager[bool]]"
 """A context manager for writing the files of a job; it yields whether they may be written."""
 KeepCheck: TypeAlias = "Callable[[Job], Outcome | str]"
 """The outcome of a job if its existing mask is kept, else why it is not ('': there is none)."""
-Source: TypeAlias = "Callable[[KeepCheck], Iterator[tuple[Job, SegmentedJob | Outcome]]]"
+JobSource: TypeAlias = "Callable[[KeepCheck], Iterator[tuple[Job, SegmentedJob | Outcome]]]"
 """Reads and segments jobs, but those that are kept, and yields them in order."""
 
 
@@ -65,7 +65,7 @@ def segment_files(
     limits: Mapping[str, float] | None = None,
     keep: Keep | None = None,
     may_write: WriteCheck | None = None,
-    source: Source | None = None,
+    source: JobSource | None = None,
 ) -> Iterator[Outcome]:
     """Segment job after job; a target that cannot be read becomes an ``Outcome`` with its error.
 

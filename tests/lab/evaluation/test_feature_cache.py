@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from evaluated import report_of
 from likewise.backbones.encoder import Encoder
-from likewise.lab.evaluation.cache import CachedEncoder
+from likewise.lab.evaluation.cache import TimedEncoder
 
 
 def timeless(report: dict[str, Any]) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def assert_same(ones: list[Any], others: list[Any]) -> None:
 
 def test_cold_and_warm_are_the_same(scene: Path) -> None:
     images = pictures()
-    cold, warm = (CachedEncoder("tiny", image_size=64) for _ in range(2))
+    cold, warm = (TimedEncoder("tiny", image_size=64) for _ in range(2))
     first = list(cold.encode_many([*images, images[0]], batch_size=2))
     assert len(files()) == 3
     assert load_file(files()[0])["features"].dtype == torch.float16
@@ -57,7 +57,7 @@ def test_cold_and_warm_are_the_same(scene: Path) -> None:
 
 
 def test_without_the_cache_nothing_is_rounded_or_written(scene: Path) -> None:
-    encoder = CachedEncoder("tiny", image_size=64, keep=False)
+    encoder = TimedEncoder("tiny", image_size=64, keep=False)
     plain = Encoder("tiny", image_size=64)
     assert_same(list(encoder.encode_many(pictures())), list(plain.encode_many(pictures())))
     assert files() == []
@@ -66,11 +66,11 @@ def test_without_the_cache_nothing_is_rounded_or_written(scene: Path) -> None:
 
 def test_hits_and_misses_keep_their_order(scene: Path) -> None:
     images = pictures(5)
-    expected = list(CachedEncoder("tiny", image_size=64).encode_many(images))
+    expected = list(TimedEncoder("tiny", image_size=64).encode_many(images))
     for place in (1, 3):
-        key = CachedEncoder("tiny", image_size=64).key(images[place])
+        key = TimedEncoder("tiny", image_size=64).key(images[place])
         next(p for p in files() if p.stem == key).unlink()
-    mixed = list(CachedEncoder("tiny", image_size=64).encode_many(images))
+    mixed = list(TimedEncoder("tiny", image_size=64).encode_many(images))
     assert [e.size for e in mixed] == [i.shape[:2] for i in images]
     for one, other in zip(mixed, expected, strict=True):
         torch.testing.assert_close(one.features, other.features, atol=1e-3, rtol=0)
@@ -79,7 +79,7 @@ def test_hits_and_misses_keep_their_order(scene: Path) -> None:
 @pytest.mark.parametrize("damage", ["torn", "empty", "other shape", "no features"])
 def test_a_bad_file_is_made_again(scene: Path, damage: str) -> None:
     (image,) = pictures(1)
-    expected = CachedEncoder("tiny", image_size=64).encode(image)
+    expected = TimedEncoder("tiny", image_size=64).encode(image)
     (file,) = files()
     whole = file.read_bytes()
     if damage == "torn":
@@ -90,47 +90,47 @@ def test_a_bad_file_is_made_again(scene: Path, damage: str) -> None:
         save_file({"features": torch.zeros(2, 48).half()}, file)
     else:
         save_file({"colour": torch.zeros(16, 3)}, file)
-    assert_same([CachedEncoder("tiny", image_size=64).encode(image)], [expected])
+    assert_same([TimedEncoder("tiny", image_size=64).encode(image)], [expected])
     assert file.read_bytes() == whole
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(scene: Path) -> None:
     (image,) = pictures(1)
-    expected = CachedEncoder("tiny", image_size=64).encode(image)
+    expected = TimedEncoder("tiny", image_size=64).encode(image)
     (file,) = files()
     file.unlink()
     with mock.patch.object(Path, "replace", side_effect=OSError(28, "full")):
-        assert_same([CachedEncoder("tiny", image_size=64).encode(image)], [expected])
+        assert_same([TimedEncoder("tiny", image_size=64).encode(image)], [expected])
     assert not any(file.parent.iterdir())
     file.parent.rmdir()
     file.parent.write_text("no folder")
-    assert_same([CachedEncoder("tiny", image_size=64).encode(image)], [expected])
+    assert_same([TimedEncoder("tiny", image_size=64).encode(image)], [expected])
     assert files() == []
 
 
 def test_the_key_depends_on_all_that_features_depend_on(scene: Path) -> None:
     (image,) = pictures(1)
-    encoder = CachedEncoder("tiny", image_size=64)
-    assert encoder.key(image) == CachedEncoder("tiny", image_size=64, svd_components=5).key(image)
+    encoder = TimedEncoder("tiny", image_size=64)
+    assert encoder.key(image) == TimedEncoder("tiny", image_size=64, svd_components=5).key(image)
     assert encoder.key(image) == encoder.key(image.copy(order="F"))
     keys = {
         encoder.key(image),
         encoder.key(image.reshape(50, 40, 3)),
         encoder.key(image[:, ::-1]),
-        CachedEncoder("tiny", image_size=48).key(image),
-        CachedEncoder("tiny", image_size=(48, 64)).key(image),
-        CachedEncoder("tiny", image_size=64, block=1).key(image),
-        CachedEncoder("tiny", image_size=64, dtype="bfloat16").key(image),
+        TimedEncoder("tiny", image_size=48).key(image),
+        TimedEncoder("tiny", image_size=(48, 64)).key(image),
+        TimedEncoder("tiny", image_size=64, block=1).key(image),
+        TimedEncoder("tiny", image_size=64, dtype="bfloat16").key(image),
     }
     really = Encoder.preprocess  # another way of resizing, say
     with mock.patch.object(Encoder, "preprocess", lambda *given: really(*given) + 1e-6):
-        keys.add(CachedEncoder("tiny", image_size=64).key(image))
+        keys.add(TimedEncoder("tiny", image_size=64).key(image))
     backbone = encoder.backbone
     for change in ({"mean": (0.1, 0.2, 0.3)}, {"std": (0.1, 0.2, 0.3)}):
         spec = dataclasses.replace(backbone.spec, **change)
-        other = CachedEncoder(dataclasses.replace(backbone, spec=spec), image_size=64)
+        other = TimedEncoder(dataclasses.replace(backbone, spec=spec), image_size=64)
         keys.add(other.key(image))
-    other = CachedEncoder(dataclasses.replace(backbone, identity="other"), image_size=64)
+    other = TimedEncoder(dataclasses.replace(backbone, identity="other"), image_size=64)
     keys.add(other.key(image))
     assert len(keys) == 11
 

@@ -25,7 +25,7 @@ from .benchmark_report import (
     warnings,
     write_report,
 )
-from .cache import CachedEncoder
+from .cache import TimedEncoder
 from .datasets import Benchmark, make_manifest
 from .manifest import BenchmarkManifest, check_images, check_sources, load_manifest, save_manifest
 from .report import describe
@@ -131,7 +131,7 @@ def run_one(b: Benchmark, o: Options, variant: str | None = None) -> dict[str, A
     check_images(manifest, numbers, o.data_root)
 
     watch = Stopwatch()
-    encoder = CachedEncoder(
+    encoder = TimedEncoder(
         o.backbone,
         keep=o.cache,
         watch=watch,

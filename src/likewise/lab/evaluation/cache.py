@@ -19,7 +19,7 @@ from ...io.prefetch import batched
 from .stopwatch import Stopwatch
 
 
-class CachedEncoder(feature_cache.CachedEncoder):
+class TimedEncoder(feature_cache.CachedEncoder):
     """An encoder that keeps features in the user's cache folder and measures its time.
 
     Args:
@@ -44,10 +44,10 @@ class CachedEncoder(feature_cache.CachedEncoder):
 
     def like(
         self, backbone: Backbone, size: int | tuple[int, int], rank: int | float | None
-    ) -> CachedEncoder:
+    ) -> TimedEncoder:
         """As ``Encoder.like``, with the same cache and stopwatch, which counts no image twice."""
         keep = self.cache is not None
-        other = CachedEncoder(
+        other = TimedEncoder(
             backbone, keep=keep, watch=self.watch, image_size=size, svd_components=rank
         )
         other._counted = False
@@ -63,7 +63,7 @@ class CachedEncoder(feature_cache.CachedEncoder):
         """
         for batch in batched(images, batch_size or BATCH):
             if self.parts:
-                parts = cast("tuple[CachedEncoder, ...]", self.parts)
+                parts = cast("tuple[TimedEncoder, ...]", self.parts)
                 lacking = {self.key(i) for i in batch if any(p.lacks(i) for p in parts)}
                 known = {self.key(i) for i in batch} - lacking
                 self._count(encode=len(lacking), cached=len(known))

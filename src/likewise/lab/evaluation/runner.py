@@ -62,7 +62,7 @@ def run_trials(
         trials: from ``choose``.
         refiner: applied to the scores.
         watch: gets the seconds of ``read``, ``fit``, ``score`` and ``refine``; encoding is timed
-            by a ``CachedEncoder`` with the same stopwatch.
+            by a ``TimedEncoder`` with the same stopwatch.
         masks: folder for the predicted masks, see ``result_file``.
         pictures: folder for a picture of each trial.
 

@@ -76,12 +76,12 @@ def _on_episodes(
     encoder: Encoder, trials: Sequence[Trial], folder: Path, text: str, all_: Processes
 ) -> Judge:
     from ....segmenter import Segmenter
-    from ...evaluation.cache import CachedEncoder
+    from ...evaluation.cache import TimedEncoder
     from ...evaluation.metrics import mean_miou
     from ...evaluation.runner import run_trials
 
     # Cached on disk, since every validation runs the same episodes.
-    cached = CachedEncoder(
+    cached = TimedEncoder(
         encoder.backbone, image_size=encoder.input_size, svd_components=encoder.rank
     )
 
