@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import LikewiseError
+from .features.density import SCORE_RANGE
 from .features.patch_features import mask_share
 from .features.prompts import MARGIN, NOTHING, PromptSolver
 from .refine import refine
@@ -25,8 +26,6 @@ Floats = npt.NDArray[np.float64]
 Point = tuple[float, float, int]
 Box = tuple[float, float, float, float]
 Scribble = tuple[Sequence[tuple[float, float]], int]
-SCORE_RANGE = 10.0
-"""Nats above (below) 0 at which a score reaches 1 (0)."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +164,7 @@ def prompted_mask(
     prompts = prompts.checked(size, name, alone=mask is None)
     known = None
     if mask is not None:
-        share = mask_share(mask, target.grid).double().numpy()
-        known = (2 * share - 1) * MARGIN
+        known = mask_log_odds(mask, target.grid)
     points = prompts.pixels()
 
     def decided(nats: Floats, marked: Floats | None) -> np.ndarray:
@@ -175,11 +173,31 @@ def prompted_mask(
 
     found = decided(log_odds(PromptSolver(target), prompts, known), points)
     if mask is not None and known is not None:
-        # The grid is coarser than the mask: only what the prompts change is taken from it.
-        found = np.where(found == decided(known, None), mask, found)
-        columns, rows = points[:, 0].astype(int), points[:, 1].astype(int)
-        found[rows, columns] = points[:, 2] > 0
+        found = changed_pixels(mask, decided(known, None), found, points)
     return found & prompts.allowed(size)
+
+
+def mask_log_odds(mask: np.ndarray, grid: tuple[int, int]) -> Floats:
+    """(N,) nats of patches, from -MARGIN to MARGIN by the share that an (H, W) mask covers."""
+    share: Floats = mask_share(mask, grid).double().numpy()
+    return (2 * share - 1) * MARGIN
+
+
+def changed_pixels(
+    mask: np.ndarray, before: np.ndarray, after: np.ndarray, points: Floats
+) -> np.ndarray:
+    """A mask with what prompts change: patches are coarser than it, and say nothing of the rest.
+
+    Args:
+        mask: (H, W) bool, to be corrected.
+        before: (H, W) bool, what its patches give without the prompts.
+        after: (H, W) bool, the same with them.
+        points: (n, 3) marked pixels, as ``Prompts.pixels`` gives them; they are as marked.
+    """
+    found = np.where(after == before, mask, after)
+    columns, rows = points[:, 0].astype(int), points[:, 1].astype(int)
+    found[rows, columns] = points[:, 2] > 0
+    return found
 
 
 def added(prompts: Prompts, more: Prompts) -> Prompts:

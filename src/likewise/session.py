@@ -11,12 +11,13 @@ import numpy as np
 from .class_names import check_classes, is_part
 from .decision import make_result
 from .errors import LikewiseError
+from .features.density import SCORE_RANGE
 from .features.prompts import PromptSolver, mean_of
 from .features.target_cache import TargetCache
 from .io.annotations.shapes import LABEL
 from .io.images import ImageLike, source_name
 from .methods import Scores
-from .prompts import SCORE_RANGE, Box, Point, Prompts, Scribble, added, log_odds, scores_of
+from .prompts import Box, Point, Prompts, Scribble, added, log_odds, scores_of
 
 if TYPE_CHECKING:
     from .result import Result

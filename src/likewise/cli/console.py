@@ -86,6 +86,40 @@ class Stop:
     """A sentence; empty if it was not."""
 
 
+def last_of(path: Path, what: str, first: int, last: int | None, count: int) -> int:
+    """The last of the frames or slices to segment, which are from ``first`` to it.
+
+    Args:
+        path: what has them.
+        what: they are called.
+        first, last: as given, from 0; None for all that follow.
+        count: how many there are.
+
+    Raises:
+        LikewiseError: if there are no such.
+    """
+    end = count - 1 if last is None else last
+    if not first <= end < count:
+        raise LikewiseError(
+            f"{path} has no {what} {first} to {end}: its {what} are 0 to {count - 1}."
+        )
+    return end
+
+
+def kept_notes(states: Counter[str], resume: bool, left: int) -> list[str]:
+    """What a summary says of masks that were not made.
+
+    Args:
+        states: of the outcomes.
+        resume: whether masks could be kept.
+        left: not reached.
+    """
+    notes = [f"{states['kept']} kept"] if resume else []
+    notes += [f"{left} not reached"] if left else []
+    theirs = "made or changed by a person kept (--overwrite)"
+    return notes + ([f"{states['by_hand']} {theirs}"] if states["by_hand"] else [])
+
+
 @contextmanager
 def stopping(interrupted: str) -> Iterator[Stop]:
     """Catch a LikewiseError or Ctrl-C inside the block and print it; the summary can follow.

@@ -11,7 +11,7 @@ import typer
 from ..errors import LikewiseError
 from ..refine import DEFAULT_REFINER
 from .app import app
-from .console import print_json, progress, stopping
+from .console import kept_notes, last_of, print_json, progress, stopping
 from .options import (
     BackboneOptions,
     JsonOption,
@@ -91,11 +91,7 @@ def video(
     tell_order(frames, reference_frame)
     annotated = dict(zip(reference_frame, mask, strict=True))
     annotations = read_annotations(annotated, frames.size, len(frames), label)
-    stop = len(frames) if last is None else last + 1
-    if not first < stop <= len(frames):
-        raise LikewiseError(
-            f"{clip} has no frames {first} to {stop - 1}: its frames are 0 to {len(frames) - 1}."
-        )
+    stop = last_of(clip, "frames", first, last, len(frames)) + 1
     run = ClipRun(frames, annotations, out, range(first, stop, every), tuple(mask))
 
     segmenter = open_segmenter(network, machine, method=params, refiner=refine)
@@ -129,10 +125,7 @@ def video(
         print_json(report)
     else:
         notes = [f"{empty} of them empty"] if empty else []
-        notes += [f"{states['kept']} kept"] if resume else []
-        notes += [f"{left} not reached"] if left else []
-        theirs = "made or changed by a person kept (--overwrite)"
-        notes += [f"{states['by_hand']} {theirs}"] if states["by_hand"] else []
+        notes += kept_notes(states, resume, left)
         print(f"{states['made']} of {len(run.order)} masks written to {out}", *notes, sep=", ")
         if written:
             print(f"look at {written[-1]}")

@@ -12,7 +12,7 @@ import typer
 from ..errors import LikewiseError
 from ..refine import DEFAULT_REFINER
 from .app import app
-from .console import print_json, progress, stopping
+from .console import kept_notes, last_of, print_json, progress, stopping
 from .options import (
     BackboneOptions,
     DeviceOptions,
@@ -123,11 +123,7 @@ def volume(
     annotations = _annotations(
         clip, labels, mask, numbers, whole_numbers(classes, "--classes"), label
     )
-    stop = len(clip) if last is None else last + 1
-    if not first < stop <= len(clip):
-        raise LikewiseError(
-            f"{file} has no slices {first} to {stop - 1}: its slices are 0 to {len(clip) - 1}."
-        )
+    stop = last_of(file, "slices", first, last, len(clip)) + 1
     inputs = (*mask, *([] if labels is None else [labels]))
     run = VolumeRun(clip, annotations, out, range(first, stop), inputs)
     segmenter = open_segmenter(network, machine, method=params, refiner=refine)
@@ -164,10 +160,7 @@ def volume(
             }
         )
     else:
-        notes = [f"{states['kept']} kept"] if resume else []
-        notes += [f"{left} not reached"] if left else []
-        theirs = "made or changed by a person kept (--overwrite)"
-        notes += [f"{states['by_hand']} {theirs}"] if states["by_hand"] else []
+        notes = kept_notes(states, resume, left)
         print(f"{states['made']} of {total} slices segmented", *notes, sep=", ")
         for one in measured:
             size = f"{one.voxels} voxels" + ("" if one.ml is None else f", {one.ml:.4g} mL")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from .patch_features import PatchFeatures
 
+SCORE_RANGE = 10.0
+"""Nats above (below) the threshold at which a score reaches 1 (0)."""
+
 
 @dataclass(frozen=True, eq=False)
 class PatchPool:

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 Tile: TypeAlias = "str | int"
 """``auto``, ``off``, or the side of a tile in pixels."""
-LEAST = 3.0
+MIN_OBJECT = 3.0
 """Patches that an object measures at least if its image is not read in tiles; in proportion fewer
 of an encoder that sees less than ``SIDE`` patches a side."""
 WANTED = 5.0
 """Patches that an object measures where it is, likewise."""
-FINEST = 2
+MAX_MAGNIFIED = 2
 """Times that tiles of ``auto`` are magnified at most."""
 SIDE = 48
-MOST = 16.0
+MAX_OBJECT = 16.0
 """Patches of an object above which a reference is not cut out to the scale of the tiles."""
 WIDE = 3.0
 """Aspect from which on an image is read in tiles if nothing is known of its objects."""
@@ -84,9 +84,9 @@ def choose_plan(
         LikewiseError: if tiles are asked for and the encoder's input is not square.
 
     ``auto`` reads tiles if the image is larger than what the encoder sees, and an object would be
-    under ``LEAST`` patches at once. Where its size is unknown, an aspect above ``WIDE`` or a very
-    large image decides. Tiles are chosen so that objects measure ``WANTED`` patches, but are no
-    larger than the image is wide or high.
+    under ``MIN_OBJECT`` patches at once. Where its size is unknown, an aspect above ``WIDE`` or a
+    very large image decides. Tiles are chosen so that objects measure ``WANTED`` patches, but are
+    no larger than the image is wide or high.
     """
     side = encoder.grid[0]
     if tile == "off" or (tile == "auto" and side != encoder.grid[1]):
@@ -99,14 +99,14 @@ def choose_plan(
         return plan_tiles(size, max(1, round(tile / side)), side, largest)
     coarse = min(1.0, side / SIDE)
     shrunk = longer > max(encoder.input_size)
-    lost = shrunk and middle < LEAST * coarse * longer / side
+    lost = shrunk and middle < MIN_OBJECT * coarse * longer / side
     large = longer > WIDE * shorter or longer > LARGE * max(encoder.input_size)
     if not (lost if middle else large):
         return None
     patch = round(middle / (WANTED * coarse)) if middle else encoder.spec.patch
     # One row of tiles that are a little larger is worth more than two of the size that is wanted.
     across = -(-shorter // side)
-    patch = across if patch > 0.8 * across else max(patch, encoder.spec.patch // FINEST, 1)
+    patch = across if patch > 0.8 * across else max(patch, encoder.spec.patch // MAX_MAGNIFIED, 1)
     plan = plan_tiles(size, patch, side, largest)
     return plan if len(plan.tiles) > 1 else None
 
@@ -217,7 +217,7 @@ class Tiles:
         """Models of references at the scale of the tiles, where their pictures are at hand and show
         objects that are neither too small nor too large there; else ``models`` as they are."""
         middle, _ = object_sides(whole)
-        if not self.examples or not LEAST <= middle / plan.patch <= MOST:
+        if not self.examples or not MIN_OBJECT <= middle / plan.patch <= MAX_OBJECT:
             return models
         method = get_method(self.method)
         if plan.patch not in self._cut:

@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import LikewiseError
-from ..features.density import PatchPool, discriminant, log_density
+from ..features.density import SCORE_RANGE, PatchPool, discriminant, log_density
 from ..features.patch_features import PatchFeatures
 from ..features.target_cache import TargetCache
 from . import Abilities, MethodParams, Scores
@@ -35,8 +35,6 @@ VIEWS: tuple[str, ...] = ("flip",)
 CAN = Abilities(consensus=True, threshold=True, min_confidence=0.8)
 """Confidences of 0.5 to 0.8 had half of the masks of images without the concept, and a tenth of the
 others."""
-SCORE_RANGE = 10.0
-"""Nats above (below) the threshold at which a score reaches 1 (0)."""
 POOL_SHARE, POOL_LIMIT = 1 / 3, 16384
 """Share of the references' patches that is kept, near-identical ones merged, and the most of them.
 

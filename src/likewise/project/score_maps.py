@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..class_names import wholes_of
+from ..features.density import SCORE_RANGE
 from ..io.images import Picture
-from ..methods.likewise import SCORE_RANGE
 
 if TYPE_CHECKING:
     from ..features.clustering import MergeTree

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from ...errors import LikewiseError, explained_memory
 from ...export.outlines import outline
 from ...integrations import check_outline, find_pieces
 from ...io.coco_masks import fill_polygon
+from ...io.hashing import file_sha256
 from ...methods import get_method
 from ...reference import EncodedReference, Reference, ReferenceSet, encode_references
 from ...result import Result
@@ -224,7 +224,7 @@ class Backend:
 
 def file_name(path: Path) -> str:
     """A model's name: the file's, and 8 digits that tell its content."""
-    return f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    return f"{path.stem}-{file_sha256(path)[:8]}"
 
 
 def _mask(region: Mapping[str, Any], size: tuple[int, ...]) -> np.ndarray:

@@ -19,13 +19,13 @@ from PIL import Image
 
 from ...class_names import is_part
 from ...errors import LikewiseError
-from ...features.patch_features import mask_share
-from ...features.prompts import MARGIN, PromptSolver, mean_of
+from ...features.density import SCORE_RANGE
+from ...features.prompts import PromptSolver, mean_of
 from ...io.images import read_image
 from ...project.corrections import replace_class
 from ...project.project import Project
 from ...project.score_maps import read_score_maps
-from ...prompts import SCORE_RANGE, Floats, Prompts, log_odds, scores_of
+from ...prompts import Floats, Prompts, changed_pixels, log_odds, mask_log_odds, scores_of
 from ...refine import refine
 from ...run.file_state import stamp
 from . import marks
@@ -217,16 +217,13 @@ def _class_mask(
     """(h, w) bool of one class; the grid is coarse: only what the clicks change is taken of it."""
     grid, points = picture.solver.target.grid, prompts.pixels()
     known = None
-    if before.any() or scores is not None:
-        share = mask_share(before, grid).double().numpy()
-        known = (2 * share - 1) * MARGIN
-        if scores is not None:
-            known = picture.known(scores)
+    if scores is not None:
+        known = picture.known(scores)
+    elif before.any():
+        known = mask_log_odds(before, grid)
     elif not prompts.positive:
         raise LikewiseError(f"click on the thing in {picture.name} first, then on what it is not.")
     found = picture.mask(log_odds(picture.solver, prompts, known), points)
     if known is not None:
-        found = np.where(found == picture.without_clicks(known), before, found)
-        columns, rows = points[:, 0].astype(int), points[:, 1].astype(int)
-        found[rows, columns] = points[:, 2] > 0
+        found = changed_pixels(before, picture.without_clicks(known), found, points)
     return found

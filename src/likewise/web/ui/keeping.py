@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from ...backbones.feature_cache import CachedEncoder
 from ...features.patch_features import PatchFeatures
+from ...io.hashing import sha256
 
 KEPT_BYTES = 512 * 2**20
 """Of features in memory: some 240 pictures at the embedded backbone's size."""
@@ -21,7 +21,7 @@ class KeepingEncoder(CachedEncoder):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._kept: OrderedDict[bytes, PatchFeatures] = OrderedDict()
+        self._kept: OrderedDict[str, PatchFeatures] = OrderedDict()
         bytes_each = 4 * self.spec.dim * self.grid[0] * self.grid[1]
         self.room = max(8, KEPT_BYTES // bytes_each)
         """How many pictures are remembered."""
@@ -49,7 +49,5 @@ class KeepingEncoder(CachedEncoder):
             yield self.restore(known[key].features, known[key].size, known[key].colour)
 
 
-def _key(image: np.ndarray) -> bytes:
-    digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(image).data)
-    return digest.digest()
+def _key(image: np.ndarray) -> str:
+    return sha256(str(image.shape).encode(), image)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import glob
-import hashlib
 import json
 import os
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LikewiseError
+from ...io.hashing import sha256
 from ...project.folder import MASKS, SCORE_MAPS
 from ...project.learning import is_learnt
 from ...project.project import Project
@@ -256,7 +256,7 @@ def said_of(sliders: Sliders) -> dict[str, Any]:
 
 def identity(key: str) -> str:
     """How the page calls a picture; it never names a path."""
-    return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:20]
+    return sha256(key.encode(errors="surrogateescape"))[:20]
 
 
 def version_of(value: Any) -> str:
