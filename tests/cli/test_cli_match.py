@@ -61,7 +61,7 @@ def test_demo(scene: Path) -> None:
     expected = {
         "window_1.jpg": 6,
         "capacitor_1.jpg": 9,
-        "capacitor_2.jpg": 21,
+        "capacitor_2.jpg": 20,
         "coin_1.png": 32,
         "coin_2.png": 29,
     }
