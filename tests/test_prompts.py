@@ -10,7 +10,7 @@ import pytest
 from helpers import refusal
 from likewise import Reference, Segmenter
 from likewise.example import FOLDER
-from likewise.features.patch_features import PatchFeatures
+from likewise.features.prompts import PromptSolver
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
 from likewise.prompts import Prompts, prompted_mask
@@ -41,8 +41,8 @@ def truth(pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def board(segmenter: Segmenter, pixels: np.ndarray) -> PatchFeatures:
-    return segmenter.encoder.encode(pixels)
+def board(segmenter: Segmenter, pixels: np.ndarray) -> PromptSolver:
+    return PromptSolver(segmenter.encoder.encode(pixels))
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -108,14 +108,14 @@ def test_pixels_of_points_and_lines() -> None:
 
 
 def test_masks_of_the_bundled_board(
-    segmenter: Segmenter, board: PatchFeatures, pixels: np.ndarray, truth: np.ndarray
+    segmenter: Segmenter, board: PromptSolver, pixels: np.ndarray, truth: np.ndarray
 ) -> None:
     left, top, right, bottom = box_of(truth)
     middle = (left + right) // 2, (top + bottom) // 2
     line = [(left + 30, middle[1]), (right - 30, middle[1])]
 
     def found(prompts: Prompts) -> np.ndarray:
-        return prompted_mask(board, pixels, prompts, segmenter.encoder.input_size)
+        return prompted_mask(board, pixels, prompts, segmenter.encoder.input_size)[0]
 
     boxed = found(Prompts(box=(left, top, right, bottom)))
     assert iou(boxed, truth) > 0.85
@@ -133,15 +133,15 @@ def test_masks_of_the_bundled_board(
 
 
 def test_a_mask_is_corrected_where_it_is_wrong_alone(
-    segmenter: Segmenter, board: PatchFeatures, pixels: np.ndarray, truth: np.ndarray
+    segmenter: Segmenter, board: PromptSolver, pixels: np.ndarray, truth: np.ndarray
 ) -> None:
     left, top, right, bottom = box_of(truth)
     size = segmenter.encoder.input_size
     right_one = Prompts([((left + right) // 2, (top + bottom) // 2, 1), (3, 3, 0)])
-    assert (prompted_mask(board, pixels, right_one, size, truth) == truth).all()
+    assert (prompted_mask(board, pixels, right_one, size, truth)[0] == truth).all()
     spoilt = truth.copy()
     spoilt[10:110, 10:110] = True
-    mended = prompted_mask(board, pixels, Prompts([(60, 60, 0)]), size, spoilt)
+    mended, _ = prompted_mask(board, pixels, Prompts([(60, 60, 0)]), size, spoilt)
     assert not mended[60, 60]
     assert iou(mended, truth) > iou(spoilt, truth)
 
@@ -151,8 +151,8 @@ def test_a_reference_of_prompts_is_that_of_its_mask(
 ) -> None:
     image = FOLDER / "board_reference.jpg"
     boxed = Reference(image, box=box_of(truth))
-    made = prompted_mask(
-        segmenter.encoder.encode(read_image(image)),
+    made, _ = prompted_mask(
+        PromptSolver(segmenter.encoder.encode(read_image(image))),
         read_image(image),
         Prompts(box=box_of(truth)),
         segmenter.encoder.input_size,

@@ -50,6 +50,8 @@ ROUNDS, LEARN, CONTRAST = 3, 2.0, 6.0
 """Rounds of learning from what was found; the share of its contrast that is added; most nats."""
 DENSITY_TEMPERATURE, MOST_COMPARED = 0.1, 2304
 """Of the kernel densities; and how many patches they are made of."""
+MOST_COLUMNS = 1024
+"""Columns of K that are kept."""
 
 
 class PromptSolver:
@@ -90,6 +92,8 @@ class PromptSolver:
         sign = np.where(points[:, 2] > 0, 1.0, -1.0)
         where = [self.corners(x, y) for x, y in points[:, :2]]
         K = np.stack([sum(w * self.column(i) for i, w in c) for c in where], axis=1)
+        if len(self._columns) > MOST_COLUMNS:
+            self._columns.clear()
         at = np.zeros((len(points), len(mean)))
         for row, corners in zip(at, where, strict=True):
             for i, weight in corners:
