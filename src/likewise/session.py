@@ -37,14 +37,14 @@ class EncodedPicture:
     def __init__(self, encoder: Encoder, picture: Picture) -> None:
         self.picture = picture
         self.solver = PromptSolver(encoder.encode(picture.pixels))
-        self._scored: tuple[Segmenter, TargetCache, dict[str, Scores]] | None = None
+        self._scored: tuple[object, TargetCache, dict[str, Scores]] | None = None
 
     def scored(self, segmenter: Segmenter) -> tuple[TargetCache, dict[str, Scores]]:
-        """What is computed of it for the references, and label → scores; kept for the last one."""
-        if self._scored is None or self._scored[0] is not segmenter:
+        """What is computed of it for the references, and label → scores; kept for the last ones."""
+        if self._scored is None or self._scored[0] is not segmenter.models:
             cache = TargetCache(self.solver.target, max(1, len(segmenter.models)))
             found = segmenter.score_encoded(cache.target, cache) if segmenter.models else {}
-            self._scored = segmenter, cache, found
+            self._scored = segmenter.models, cache, found  # fitting makes new ones
         return self._scored[1:]
 
 
