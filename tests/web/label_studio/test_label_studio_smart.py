@@ -1,7 +1,7 @@
 """Smart tools of Label Studio: keypoints, rectangles and brushes of ``context`` are prompts.
 
-Payloads are as Label Studio 1.23 makes them: what ``interactive-annotating`` posts to /predict, with
-regions as its editor serializes them.
+Payloads are as Label Studio 1.23 makes them: what ``interactive-annotating`` posts to /predict,
+with regions as its editor serializes them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ pytest.importorskip("httpx", reason="httpx is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 
-from fastapi.testclient import TestClient  # noqa: E402
+from fastapi.testclient import TestClient
 
-from likewise.web.guard import Access  # noqa: E402
-from likewise.web.label_studio.app import LIMITS, make_app  # noqa: E402
-from likewise.web.label_studio.backend import Backend  # noqa: E402
-from likewise.web.label_studio.context import read_context, spread_points  # noqa: E402
-from likewise.web.label_studio.images import Images  # noqa: E402
+from likewise.web.guard import Access
+from likewise.web.label_studio.app import LIMITS, make_app
+from likewise.web.label_studio.backend import Backend
+from likewise.web.label_studio.context import read_context, spread_points
+from likewise.web.label_studio.images import Images
 
 SIZE = 40, 48
 SMART = (
