@@ -24,8 +24,8 @@ Floats = npt.NDArray[np.float64]
 Point = tuple[float, float, int]
 Box = tuple[float, float, float, float]
 Scribble = tuple[Sequence[tuple[float, float]], int]
-MOST_MARKS = 1000
-"""Points, and corners of lines, of one image."""
+MOST_MARKS, MOST_CORNERS = 1000, 10_000
+"""Points and lines of one image, and corners of its lines."""
 LONGEST = 4
 """Lines together, in widths and heights of the image."""
 
@@ -60,10 +60,10 @@ class Prompts:
         points = [_point(p, name) for p in self.points]
         lines = [_scribble(s, name) for s in self.scribbles]
         corners = [(x, y) for x, y, _ in points] + [c for line, _ in lines for c in line]
-        if len(corners) > MOST_MARKS:
+        if len(points) + len(lines) > MOST_MARKS or len(corners) > MOST_CORNERS:
             raise LikewiseError(
-                f"{name} has {len(corners)} points and corners of scribbles, more than "
-                f"{MOST_MARKS}: give fewer, or a mask."
+                f"{name} has more than {MOST_MARKS} points and scribbles, or these more than "
+                f"{MOST_CORNERS} corners: give fewer, or a mask."
             )
         for x, y in corners:
             if not (0 <= x < width and 0 <= y < height):
@@ -116,7 +116,7 @@ class Prompts:
         return inside
 
     def pixels(self, step: float = 1.0) -> Floats:
-        """(n, 3) middle of each marked pixel, and 1 or -1; lines have one every ``step``."""
+        """(n, 3) middle of each marked pixel, and 1 or -1; of lines one every ``step``."""
         rows = [(int(x) + 0.5, int(y) + 0.5, 1 if s > 0 else -1) for x, y, s in self.points]
         for line, sign in self.scribbles:
             for x, y in _along(line, step):
@@ -296,10 +296,12 @@ def _length(line: Sequence[tuple[float, float]]) -> float:
 
 
 def _along(line: Sequence[tuple[float, float]], step: float) -> list[tuple[float, float]]:
-    """Points on a line at most ``step`` apart, its corners with them."""
+    """Points on a line about ``step`` apart, its ends with them; every pixel if that is 1."""
     found = [line[0]]
     for (x0, y0), (x1, y1) in pairwise(line):
         count = max(1, math.ceil(max(abs(x1 - x0), abs(y1 - y0)) / step))
-        found += [(x0 + (x1 - x0) * k / count, y0 + (y1 - y0) * k / count) for k in range(1, count)]
-        found.append((x1, y1))
-    return found
+        for k in range(1, count + 1):
+            x, y = x0 + (x1 - x0) * k / count, y0 + (y1 - y0) * k / count
+            if step <= 1 or max(abs(x - found[-1][0]), abs(y - found[-1][1])) >= step / 2:
+                found.append((x, y))
+    return found if found[-1] == line[-1] else [*found, line[-1]]
