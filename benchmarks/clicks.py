@@ -14,8 +14,8 @@ The top-level figures are on top of the reference: "0" is the mask of the defaul
 --baselines there are two more rules, each with its own clicks: ``nearest`` (every patch as the
 click with the most similar patch, if similar enough) and ``walker`` (scikit-image's random walker
 over the colours, at most 128 pixels a side; left out where scikit-image is not installed); they
-double the time. Features are kept on disk between runs, as of `likewise eval`. --limit 0 takes all episodes:
-3 s each on one core, and as often 5 s more to encode its pictures the first time.
+double the time. Features are kept on disk between runs, as of `likewise eval`. --limit 0 takes all
+episodes: 3 s each on one core, and 5 s more to encode its pictures the first time.
 """
 
 from __future__ import annotations
