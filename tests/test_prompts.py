@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from likewise.example import FOLDER
 from likewise.features.prompts import PromptSolver
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
-from likewise.prompts import Prompts, prompted_mask
+from likewise.prompts import Prompts, prompted_mask, prompts_of
 from likewise.reference import encode_references
 
 NAME = "cat.jpg"
@@ -79,6 +80,46 @@ def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
 )
 def test_refusals(prompts: Prompts, message: str) -> None:
     assert message in refusal(prompts.checked, SIZE, NAME, alone=True)
+
+
+def test_too_much_is_refused() -> None:
+    back_and_forth = [(0, 5), (59, 5)] * 9
+    assert "are longer than 10 times" in refusal(
+        Prompts(scribbles=[(back_and_forth, 1)]).checked, SIZE, NAME
+    )
+    for many in (Prompts([(5, 5, 1)] * 1001), Prompts(scribbles=[([(5, 5)] * 10_001, 1)])):
+        assert "has more than 1000 points" in refusal(many.checked, SIZE, NAME)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "must be an object with points, box or scribbles alone"),
+        ({"point": []}, "must be an object with points, box or scribbles alone"),
+        ({"points": "1"}, "the points of cat.jpg must be a list such as [[120, 80, 1]]"),
+        ({"scribbles": {}}, "the scribbles of cat.jpg must be a list such as"),
+    ],
+)
+def test_json_of_another_form_is_refused(given: object, message: str) -> None:
+    assert message in refusal(prompts_of, given, NAME)
+
+
+def test_prompts_of_json() -> None:
+    given = {"points": [[5, 5, 1]], "box": [1, 2, 30, 20], "scribbles": [[[[6, 6], [9, 9]], 1]]}
+    found = prompts_of(given, NAME).checked(SIZE, NAME)
+    assert found == Prompts([(5, 5, 1)], (1, 2, 30, 20), [([(6, 6), (9, 9)], 1)])
+    assert not prompts_of({}, NAME)
+
+
+def test_columns_that_are_dropped_are_made_again(board: PromptSolver) -> None:
+    mean = np.full(len(board.features), -4.0)
+    points = np.array([[100.5, 100.5, 1], [600.5, 400.5, -1]])
+    expected = board.solve(mean, points)
+    with mock.patch("likewise.features.prompts.MOST_COLUMNS", 4):
+        board._columns.clear()
+        assert np.allclose(board.solve(mean, points), expected)
+        assert np.allclose(board.solve(mean, points[:1]), board.solve(mean, points[:1]))
+        assert len(board._columns) <= 8
 
 
 def test_a_negative_prompt_may_correct_a_mask() -> None:

@@ -26,7 +26,7 @@ Box = tuple[float, float, float, float]
 Scribble = tuple[Sequence[tuple[float, float]], int]
 MOST_MARKS, MOST_CORNERS = 1000, 10_000
 """Points and lines of one image, and corners of its lines."""
-LONGEST = 4
+LONGEST = 10
 """Lines together, in widths and heights of the image."""
 
 
@@ -116,12 +116,15 @@ class Prompts:
         return inside
 
     def pixels(self, step: float = 1.0) -> Floats:
-        """(n, 3) middle of each marked pixel, and 1 or -1; of lines one every ``step``."""
+        """(n, 3) middle of each marked pixel, and 1 or -1; of lines one in a cell of ``step``."""
         rows = [(int(x) + 0.5, int(y) + 0.5, 1 if s > 0 else -1) for x, y, s in self.points]
+        cells = dict[tuple[int, int, bool], tuple[float, float, int]]()
         for line, sign in self.scribbles:
             for x, y in _along(line, step):
-                rows.append((int(x) + 0.5, int(y) + 0.5, 1 if sign > 0 else -1))
-        return np.array(list(dict.fromkeys(rows)), dtype=np.float64).reshape(-1, 3)
+                row = int(x) + 0.5, int(y) + 0.5, 1 if sign > 0 else -1
+                cells.setdefault((int(x / step), int(y / step), sign > 0), row)
+        every = dict.fromkeys([*rows, *cells.values()])
+        return np.array(list(every), dtype=np.float64).reshape(-1, 3)
 
 
 def log_odds(solver: PromptSolver, prompts: Prompts, known: Floats | None) -> Floats:
@@ -296,12 +299,10 @@ def _length(line: Sequence[tuple[float, float]]) -> float:
 
 
 def _along(line: Sequence[tuple[float, float]], step: float) -> list[tuple[float, float]]:
-    """Points on a line about ``step`` apart, its ends with them; every pixel if that is 1."""
+    """Points on a line at most ``step`` apart, its corners with them."""
     found = [line[0]]
     for (x0, y0), (x1, y1) in pairwise(line):
         count = max(1, math.ceil(max(abs(x1 - x0), abs(y1 - y0)) / step))
-        for k in range(1, count + 1):
-            x, y = x0 + (x1 - x0) * k / count, y0 + (y1 - y0) * k / count
-            if step <= 1 or max(abs(x - found[-1][0]), abs(y - found[-1][1])) >= step / 2:
-                found.append((x, y))
-    return found if found[-1] == line[-1] else [*found, line[-1]]
+        found += [(x0 + (x1 - x0) * k / count, y0 + (y1 - y0) * k / count) for k in range(1, count)]
+        found.append((x1, y1))
+    return found

@@ -114,7 +114,7 @@ BAD = [
     (
         [("path", "a.jpg"), ("scribbles", json.dumps([[[[0, 0], [47, 0]] * 20, 1]]))],
         422,
-        "are longer than 4 times its width and height",
+        "are longer than 10 times its width and height",
     ),
     ([("path", "a.jpg"), ("label", "a\tb")], 422, "a label must be a text"),
     ([("path", "a.jpg"), ("mask", b"none"), ("points", "[[1, 1, 1]]")], 422, "mask"),
