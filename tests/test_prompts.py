@@ -117,9 +117,9 @@ def test_columns_that_are_dropped_are_made_again(board: PromptSolver) -> None:
     expected = board.solve(mean, points)
     with mock.patch("likewise.features.prompts.MOST_COLUMNS", 4):
         board._columns.clear()
-        assert np.allclose(board.solve(mean, points), expected)
-        assert np.allclose(board.solve(mean, points[:1]), board.solve(mean, points[:1]))
-        assert len(board._columns) <= 8
+        for _ in range(2):
+            assert np.allclose(board.solve(mean, points), expected)
+            assert len(board._columns) <= 4
 
 
 def test_a_negative_prompt_may_correct_a_mask() -> None:

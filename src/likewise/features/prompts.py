@@ -143,10 +143,8 @@ class PromptSolver:
 
     def columns(self, wanted: Set[int]) -> dict[int, Floats]:
         """(N,) covariance of all patches with each of some; at most MOST_COLUMNS are kept."""
-        new = sorted(wanted - self._columns.keys())
+        known, new = self._columns, sorted(wanted - self._columns.keys())
         if new:
-            if len(self._columns) + len(new) > MOST_COLUMNS:
-                self._columns, new = {}, sorted(wanted)
             alike = np.exp((self.features @ self.features[new].T - 1) / TEMPERATURE)
             d2 = (self.y[:, None] - self.y[new]) ** 2.0 + (self.x[:, None] - self.x[new]) ** 2.0
             ones = np.zeros((len(d2), len(new)))
@@ -159,8 +157,10 @@ class PromptSolver:
                 np.exp(-d2 / (2 * NARROW**2)),
             )
             K = sum(w * p for w, p in zip(WEIGHTS, parts, strict=True))
-            self._columns |= dict(zip(new, np.ascontiguousarray(np.transpose(K)), strict=True))
-        return self._columns
+            known |= dict(zip(new, np.ascontiguousarray(np.transpose(K)), strict=True))
+            if len(known) > MOST_COLUMNS:
+                self._columns = {}
+        return known
 
     def box(self, box: tuple[float, float, float, float], known: Floats | None) -> Floats:
         """Mean of the process for a box: the background outside; inside what differs from it.

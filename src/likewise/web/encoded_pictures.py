@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from ..session import EncodedPicture
 
 KEPT = 4
-"""Pictures: about 60 MB each at 64 × 64 patches, and 3 bytes for each of their pixels."""
+"""Pictures: up to 100 MB each at 64 × 64 patches, and 3 bytes for each of their pixels."""
 
 
 class EncodedPictures:
