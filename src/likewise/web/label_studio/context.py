@@ -1,7 +1,7 @@
 """What a person points at in Label Studio with smart tools: ``context`` of a request, as prompts.
 
-Its ``result`` are the regions that were drawn, as in annotations: a keypoint (``is_positive``: left
-or right button), a rectangle, or what a brush has painted. All have one class.
+Its ``result`` are the regions that were drawn, as in annotations: a keypoint (not ``is_positive``
+with Alt), a rectangle, or what a brush has painted. All have one class.
 """
 
 from __future__ import annotations
