@@ -1,7 +1,7 @@
 """A simulated user who clicks: IoU after so many clicks, and clicks to 80 % and 90 %.
 
-    python benchmarks/clicks.py EPISODES.json ... ROOT [--start reference|nothing|both] [--limit N]
-        [--clicks 20] [--json] [--picture FILE.png]
+    python benchmarks/clicks.py EPISODES.json ... ROOT [--start reference|nothing|both] [--limit 20]
+        [--clicks 20] [--baselines] [--json] [--picture FILE.png]
 
 The user of RITM and SimpleClick: the first click is at the pixel farthest from the border of what
 is missing; each further one at the pixel farthest from the border of the largest connected error,
@@ -10,11 +10,12 @@ with at most --side pixels a side. It is counted for each episode, then averaged
 of a set, then over sets. An episode ends when it has reached 90 % and five clicks; what it had then
 counts for the clicks after. NoC is --clicks where the IoU is not reached.
 
-The top-level figures are on top of the reference: "0" is the mask of the default method. Beside
-them are two rules from the same clicks: ``nearest`` (every patch as the click with the most similar
-patch, if similar enough) and ``walker`` (scikit-image's random walker over the colours, at most 128
-pixels a side; left out where scikit-image is not installed). Features are kept on disk between
-runs, as of `likewise eval`.
+The top-level figures are on top of the reference: "0" is the mask of the default method. With
+--baselines there are two more rules, each with its own clicks: ``nearest`` (every patch as the
+click with the most similar patch, if similar enough) and ``walker`` (scikit-image's random walker
+over the colours, at most 128 pixels a side; left out where scikit-image is not installed); they
+double the time. Features are kept on disk between runs, as of `likewise eval`. --limit 0 takes all
+episodes: 3 s each on one core, and 5 s more to encode its pictures the first time.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from rich.console import Console
+from rich.progress import track
 from scipy.ndimage import distance_transform_edt, find_objects, label
 
 from likewise import Reference, Segmenter, Session
@@ -36,6 +39,7 @@ from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.lab.evaluation.episodes import Trial, choose, read_episodes
 from likewise.lab.evaluation.reading import read_marked, read_pixels
 from likewise.refine import DEFAULT_REFINER, resize
+from likewise.session import EncodedPicture
 
 SHOWN = (0, 1, 3, 5)
 TARGETS = (0.8, 0.9)
@@ -89,11 +93,10 @@ def iou(mask: np.ndarray, truth: np.ndarray) -> float:
 class Ours:
     """A ``Session`` that follows the clicks, and the seconds that each took."""
 
-    def __init__(self, segmenter: Segmenter, pixels: np.ndarray) -> None:
-        self.session = Session(segmenter, pixels)
-        self.features = segmenter.encoder.encode(pixels).features.cpu()
+    def __init__(self, segmenter: Segmenter, encoded: EncodedPicture) -> None:
+        self.session = Session(segmenter, encoded)
         self.seconds: list[float] = []
-        self.segmenter, self.empty = segmenter, np.zeros(pixels.shape[:2], bool)
+        self.segmenter, self.empty = segmenter, np.zeros(self.session.size, bool)
 
     def __call__(self, clicks: list[Click]) -> np.ndarray:
         if not clicks:
@@ -191,8 +194,10 @@ def read_target(trial: Trial, side: int) -> tuple[np.ndarray, np.ndarray]:
 class Resized(Ours):
     """``Ours`` where masks and clicks are those of a smaller picture."""
 
-    def __init__(self, segmenter: Segmenter, pixels: np.ndarray, size: tuple[int, int]) -> None:
-        super().__init__(segmenter, pixels)
+    def __init__(
+        self, segmenter: Segmenter, encoded: EncodedPicture, size: tuple[int, int]
+    ) -> None:
+        super().__init__(segmenter, encoded)
         self.size = size
 
     def __call__(self, clicks: list[Click]) -> np.ndarray:
@@ -214,32 +219,33 @@ def run(trials: list[Trial], args: argparse.Namespace) -> dict[str, Any]:
     curves: dict[str, dict[str, list[list[float]]]] = {s: {} for s in args.starts}
     seconds: list[float] = []
     kept = []
-    for number, trial in enumerate(trials):
+    console = Console(stderr=True)
+    for trial in track(trials, "clicking", console=console):
         if trial.asked is None:
             continue
         pixels, truth = read_target(trial, args.side)
         if not truth.any():
             continue
         kept.append(trial)
+        encoded = EncodedPicture(encoder, plain.read(pixels))
         for start in args.starts:
             if start == "reference":
                 shots = [Reference(*read_marked(r)[:2]) for r in trial.references]
                 fitted.fit(shots)
-            ours = Resized(fitted if start == "reference" else plain, pixels, truth.shape)
+            ours = Resized(fitted if start == "reference" else plain, encoded, truth.shape)
             found: dict[str, Rule | None] = {"likewise": ours}
             if args.baselines:
                 first = ours([])
                 size = (truth.shape[1], truth.shape[0])
                 small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-                found["nearest"] = nearest_rule(ours.features, encoder.grid, first)
+                features = encoded.solver.target.features.cpu()
+                found["nearest"] = nearest_rule(features, encoder.grid, first)
                 found["walker"] = walker_rule(small, first)
             for name, rule in found.items():
                 if rule is not None:
                     curve = simulate(rule, truth, args.clicks)
                     curves[start].setdefault(name, []).append(curve)
             seconds += ours.seconds
-        if args.progress:
-            print(f"\r{number + 1} of {len(trials)}", end="", flush=True)
     return {
         "curves": curves,
         "sets": [t.episode.dataset for t in kept],
@@ -311,11 +317,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("episodes", type=Path, nargs="+")
     parser.add_argument("root", type=Path)
-    parser.add_argument("--limit", type=int)
+    parser.add_argument("--limit", type=int, default=20, help="episodes, over all sets; 0: all")
     parser.add_argument("--clicks", type=int, default=20)
     parser.add_argument("--start", choices=("reference", "nothing", "both"), default="both")
     parser.add_argument("--side", type=int, default=768, help="of the truth, in pixels, at most")
-    parser.add_argument("--no-baselines", dest="baselines", action="store_false")
+    parser.add_argument("--baselines", action="store_true", help="nearest and walker as well")
     parser.add_argument("--backbone", default="embedded")
     parser.add_argument("--size", type=int, help="of the backbone's input")
     parser.add_argument("--dtype", default="auto")
@@ -323,8 +329,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     args.starts = ["reference", "nothing"] if args.start == "both" else [args.start]
-    args.progress = not args.json
-    trials = choose(read_episodes(args.episodes, args.root), limit=args.limit)
+    trials = choose(read_episodes(args.episodes, args.root), limit=args.limit or None)
     done = run(trials, args)
     starts = {
         start: {
@@ -354,7 +359,7 @@ def main() -> None:
     if args.json:
         print(json.dumps(report, indent=2))
         return
-    print(f"\r{report['episodes']} episodes of {len(set(done['sets']))} sets")
+    print(f"{report['episodes']} episodes of {len(set(done['sets']))} sets")
     print(f"{'start':10} {'rule':9}" + "".join(f"{k:>7}" for k in shown(args.clicks)), end="")
     print(f"{'NoC@80':>22}{'NoC@90':>22}")
     for start, rules in starts.items():

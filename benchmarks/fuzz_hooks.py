@@ -43,7 +43,14 @@ def map_body(context: Any, body: Any) -> Any:
         "/v1/segment": {"reference": known(context.operation.base_url), "image": picture},
         "/v1/match": {"reference": picture, "image": picture, "points": json.dumps(points)},
     }
-    rest = {name: body[name] for name in ("threshold", "debiased") if name in body}
+    clicks = [[rng.uniform(0, 62), rng.uniform(0, 62), rng.choice([0, 1])] for _ in points]
+    good["/v1/prompt"] = {
+        "image": picture,
+        rng.choice(["mask", "label"]): rng.choice([mask, "coin"]),
+        "points": json.dumps(clicks),
+        "box": "[2, 2, 60, 60]",
+    }
+    rest = {name: body[name] for name in ("threshold", "debiased", "scribbles") if name in body}
     if isinstance(body.get("labels"), list):
         rest["labels"] = body["labels"][:1]
     return good.get(context.operation.path, {}) | rest

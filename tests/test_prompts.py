@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ import pytest
 from helpers import refusal
 from likewise import Reference, Segmenter
 from likewise.example import FOLDER
-from likewise.features.patch_features import PatchFeatures
+from likewise.features.prompts import PromptSolver
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
-from likewise.prompts import Prompts, prompted_mask
+from likewise.prompts import Prompts, prompted_mask, prompts_of
 from likewise.reference import encode_references
 
 NAME = "cat.jpg"
@@ -41,8 +42,8 @@ def truth(pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def board(segmenter: Segmenter, pixels: np.ndarray) -> PatchFeatures:
-    return segmenter.encoder.encode(pixels)
+def board(segmenter: Segmenter, pixels: np.ndarray) -> PromptSolver:
+    return PromptSolver(segmenter.encoder.encode(pixels))
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -81,6 +82,46 @@ def test_refusals(prompts: Prompts, message: str) -> None:
     assert message in refusal(prompts.checked, SIZE, NAME, alone=True)
 
 
+def test_too_much_is_refused() -> None:
+    back_and_forth = [(0, 5), (59, 5)] * 9
+    assert "are longer than 10 times" in refusal(
+        Prompts(scribbles=[(back_and_forth, 1)]).checked, SIZE, NAME
+    )
+    for many in (Prompts([(5, 5, 1)] * 1001), Prompts(scribbles=[([(5, 5)] * 10_001, 1)])):
+        assert "has more than 1000 points" in refusal(many.checked, SIZE, NAME)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "must be an object with points, box or scribbles alone"),
+        ({"point": []}, "must be an object with points, box or scribbles alone"),
+        ({"points": "1"}, "the points of cat.jpg must be a list such as [[120, 80, 1]]"),
+        ({"scribbles": {}}, "the scribbles of cat.jpg must be a list such as"),
+    ],
+)
+def test_json_of_another_form_is_refused(given: object, message: str) -> None:
+    assert message in refusal(prompts_of, given, NAME)
+
+
+def test_prompts_of_json() -> None:
+    given = {"points": [[5, 5, 1]], "box": [1, 2, 30, 20], "scribbles": [[[[6, 6], [9, 9]], 1]]}
+    found = prompts_of(given, NAME).checked(SIZE, NAME)
+    assert found == Prompts([(5, 5, 1)], (1, 2, 30, 20), [([(6, 6), (9, 9)], 1)])
+    assert not prompts_of({}, NAME)
+
+
+def test_columns_that_are_dropped_are_made_again(board: PromptSolver) -> None:
+    mean = np.full(len(board.features), -4.0)
+    points = np.array([[100.5, 100.5, 1], [600.5, 400.5, -1]])
+    expected = board.solve(mean, points)
+    with mock.patch("likewise.features.prompts.MOST_COLUMNS", 4):
+        board._columns.clear()
+        for _ in range(2):
+            assert np.allclose(board.solve(mean, points), expected)
+            assert len(board._columns) <= 4
+
+
 def test_a_negative_prompt_may_correct_a_mask() -> None:
     assert not Prompts([(5, 5, 0)]).checked(SIZE, NAME).positive
 
@@ -108,14 +149,14 @@ def test_pixels_of_points_and_lines() -> None:
 
 
 def test_masks_of_the_bundled_board(
-    segmenter: Segmenter, board: PatchFeatures, pixels: np.ndarray, truth: np.ndarray
+    segmenter: Segmenter, board: PromptSolver, pixels: np.ndarray, truth: np.ndarray
 ) -> None:
     left, top, right, bottom = box_of(truth)
     middle = (left + right) // 2, (top + bottom) // 2
     line = [(left + 30, middle[1]), (right - 30, middle[1])]
 
     def found(prompts: Prompts) -> np.ndarray:
-        return prompted_mask(board, pixels, prompts, segmenter.encoder.input_size)
+        return prompted_mask(board, pixels, prompts, segmenter.encoder.input_size)[0]
 
     boxed = found(Prompts(box=(left, top, right, bottom)))
     assert iou(boxed, truth) > 0.85
@@ -133,15 +174,15 @@ def test_masks_of_the_bundled_board(
 
 
 def test_a_mask_is_corrected_where_it_is_wrong_alone(
-    segmenter: Segmenter, board: PatchFeatures, pixels: np.ndarray, truth: np.ndarray
+    segmenter: Segmenter, board: PromptSolver, pixels: np.ndarray, truth: np.ndarray
 ) -> None:
     left, top, right, bottom = box_of(truth)
     size = segmenter.encoder.input_size
     right_one = Prompts([((left + right) // 2, (top + bottom) // 2, 1), (3, 3, 0)])
-    assert (prompted_mask(board, pixels, right_one, size, truth) == truth).all()
+    assert (prompted_mask(board, pixels, right_one, size, truth)[0] == truth).all()
     spoilt = truth.copy()
     spoilt[10:110, 10:110] = True
-    mended = prompted_mask(board, pixels, Prompts([(60, 60, 0)]), size, spoilt)
+    mended, _ = prompted_mask(board, pixels, Prompts([(60, 60, 0)]), size, spoilt)
     assert not mended[60, 60]
     assert iou(mended, truth) > iou(spoilt, truth)
 
@@ -151,8 +192,8 @@ def test_a_reference_of_prompts_is_that_of_its_mask(
 ) -> None:
     image = FOLDER / "board_reference.jpg"
     boxed = Reference(image, box=box_of(truth))
-    made = prompted_mask(
-        segmenter.encoder.encode(read_image(image)),
+    made, _ = prompted_mask(
+        PromptSolver(segmenter.encoder.encode(read_image(image))),
         read_image(image),
         Prompts(box=box_of(truth)),
         segmenter.encoder.input_size,

@@ -10,6 +10,7 @@ from likewise import Reference, Segmenter, Session
 from likewise.example import FOLDER
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
+from likewise.session import EncodedPicture
 
 IMAGE = FOLDER / "board_reference.jpg"
 MASK = FOLDER / "board_reference_mask.png"
@@ -137,3 +138,31 @@ def test_of_several_classes_one_is_named(segmenter: Segmenter, truth: np.ndarray
     session.click(5, 5, label="board")
     assert session.result.label_map[5, 5] == 1
     assert not session.result.classes["table"].mask[5, 5]
+
+
+def test_a_mask_is_corrected_instead_of_what_is_found(
+    segmenter: Segmenter, fresh: Session, truth: np.ndarray
+) -> None:
+    spoilt = truth.copy()
+    spoilt[10:110, 10:110] = True
+    session = Session(segmenter, IMAGE, spoilt)
+    assert (session.result.mask == spoilt).all()
+    mended = session.click(60, 60, False).result
+    assert not mended.mask[60, 60]
+    assert (mended.mask & ~truth).sum() < (spoilt & ~truth).sum() / 2
+    assert (mended.label_map == mended.mask).all()
+    assert "the mask is of one class, object" in refusal(session.click, 5, 5, label="cat")
+    assert session.undo()
+    assert (session.result.mask == spoilt).all()
+    assert "has the shape (2, 2), not (480, 640)" in refusal(
+        Session, segmenter, IMAGE, np.ones((2, 2), bool)
+    )
+
+
+def test_one_encoding_serves_several_sessions(segmenter: Segmenter, fresh: Session) -> None:
+    encoded = EncodedPicture(segmenter.encoder, segmenter.read(IMAGE))
+    plain = fresh.click(5, 5).result.mask
+    assert (Session(segmenter, encoded).click(5, 5).result.mask == plain).all()
+    alone = Session(Segmenter(segmenter.encoder), encoded).click(5, 5).result.mask
+    assert (alone != plain).any()
+    assert (Session(segmenter, encoded).click(5, 5).result.mask == plain).all()

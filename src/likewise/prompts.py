@@ -20,12 +20,14 @@ from .refine import refine
 if TYPE_CHECKING:
     import torch
 
-    from .features.patch_features import PatchFeatures
-
 Floats = npt.NDArray[np.float64]
 Point = tuple[float, float, int]
 Box = tuple[float, float, float, float]
 Scribble = tuple[Sequence[tuple[float, float]], int]
+MOST_MARKS, MOST_CORNERS = 1000, 10_000
+"""Points and lines of one image, and corners of its lines."""
+LONGEST = 10
+"""Lines together, in widths and heights of the image."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,28 @@ class Prompts:
 
         Raises:
             LikewiseError: if a point or the box is not in the image, the box is empty, one pixel is
-                marked both ways, or nothing is positive that has to be.
+                marked both ways, nothing is positive that has to be, or there is too much.
         """
         height, width = size
         points = [_point(p, name) for p in self.points]
         lines = [_scribble(s, name) for s in self.scribbles]
         corners = [(x, y) for x, y, _ in points] + [c for line, _ in lines for c in line]
+        if len(points) + len(lines) > MOST_MARKS or len(corners) > MOST_CORNERS:
+            raise LikewiseError(
+                f"{name} has more than {MOST_MARKS} points and scribbles, or these more than "
+                f"{MOST_CORNERS} corners: give fewer, or a mask."
+            )
         for x, y in corners:
             if not (0 <= x < width and 0 <= y < height):
                 raise LikewiseError(
                     f"the point ({x:g}, {y:g}) lies outside {name}, which has {width} × {height} "
                     "pixels: x is from 0 to the width, y from 0 to the height."
                 )
+        if sum(_length(line) for line, _ in lines) > LONGEST * (width + height):
+            raise LikewiseError(
+                f"the scribbles of {name} are longer than {LONGEST} times its width and height: "
+                "give fewer, or a mask."
+            )
         box = None if self.box is None else _box(self.box, size, name)
         kept = Prompts(points, box, lines)
         sides: dict[tuple[int, int], bool] = {}
@@ -104,12 +116,15 @@ class Prompts:
         return inside
 
     def pixels(self, step: float = 1.0) -> Floats:
-        """(n, 3) middle of each marked pixel, and 1 or -1; lines have one every ``step``."""
+        """(n, 3) middle of each marked pixel, and 1 or -1; of lines one in a cell of ``step``."""
         rows = [(int(x) + 0.5, int(y) + 0.5, 1 if s > 0 else -1) for x, y, s in self.points]
+        cells = dict[tuple[int, int, bool], tuple[float, float, int]]()
         for line, sign in self.scribbles:
             for x, y in _along(line, step):
-                rows.append((int(x) + 0.5, int(y) + 0.5, 1 if sign > 0 else -1))
-        return np.array(list(dict.fromkeys(rows)), dtype=np.float64).reshape(-1, 3)
+                row = int(x) + 0.5, int(y) + 0.5, 1 if sign > 0 else -1
+                cells.setdefault((int(x / step), int(y / step), sign > 0), row)
+        every = dict.fromkeys([*rows, *cells.values()])
+        return np.array(list(every), dtype=np.float64).reshape(-1, 3)
 
 
 def log_odds(solver: PromptSolver, prompts: Prompts, known: Floats | None) -> Floats:
@@ -137,17 +152,17 @@ def scores_of(nats: Floats) -> torch.Tensor:
 
 
 def prompted_mask(
-    target: PatchFeatures,
+    solver: PromptSolver,
     pixels: np.ndarray,
     prompts: Prompts,
     input_size: tuple[int, int],
     mask: np.ndarray | None = None,
     name: str = "the image",
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """The mask of what is meant in one image, or a mask corrected.
 
     Args:
-        target: its patch features.
+        solver: of the image.
         pixels: (H, W, 3) uint8 RGB.
         prompts: what is meant.
         input_size: (H', W') of the encoder.
@@ -155,26 +170,24 @@ def prompted_mask(
         name: of the image, for messages.
 
     Returns:
-        (H, W) bool.
+        (H, W) bool, and (h, w) float32 scores in 0..1 of its patches.
 
     Raises:
         LikewiseError: as ``Prompts.checked``.
     """
-    size = (pixels.shape[0], pixels.shape[1])
+    size, grid = (pixels.shape[0], pixels.shape[1]), solver.target.grid
     prompts = prompts.checked(size, name, alone=mask is None)
-    known = None
-    if mask is not None:
-        known = mask_log_odds(mask, target.grid)
+    known = None if mask is None else mask_log_odds(mask, grid)
     points = prompts.pixels()
 
-    def decided(nats: Floats, marked: Floats | None) -> np.ndarray:
-        scores = scores_of(nats).reshape(target.grid)
-        return refine(scores, pixels, input_size, "guided", marked)
+    def decided(nats: Floats, marked: Floats | None) -> tuple[np.ndarray, torch.Tensor]:
+        scores = scores_of(nats).reshape(grid)
+        return refine(scores, pixels, input_size, "guided", marked), scores
 
-    found = decided(log_odds(PromptSolver(target), prompts, known), points)
+    found, scores = decided(log_odds(solver, prompts, known), points)
     if mask is not None and known is not None:
-        found = changed_pixels(mask, decided(known, None), found, points)
-    return found & prompts.allowed(size)
+        found = changed_pixels(mask, decided(known, None)[0], found, points)
+    return found & prompts.allowed(size), scores.numpy()
 
 
 def mask_log_odds(mask: np.ndarray, grid: tuple[int, int]) -> Floats:
@@ -200,6 +213,28 @@ def changed_pixels(
     return found
 
 
+def prompts_of(given: object, name: str) -> Prompts:
+    """Prompts that were written as JSON; ``checked`` looks at the numbers.
+
+    Args:
+        given: ``{"points": [[x, y, 1], …], "box": [left, top, right, bottom], "scribbles":
+            [[[[x, y], …], 1], …]}``, each of the three if there is any.
+        name: of the image, for messages.
+
+    Raises:
+        LikewiseError: if it has another form.
+    """
+    known = {"points", "box", "scribbles"}
+    if not isinstance(given, dict) or not given.keys() <= known:
+        raise LikewiseError(
+            f"the prompts of {name} must be an object with points, box or scribbles alone."
+        )
+    for key, example in (("points", "[[120, 80, 1]]"), ("scribbles", "[[[[9, 9], [40, 9]], 1]]")):
+        if not isinstance(given.get(key, []), list):
+            raise LikewiseError(f"the {key} of {name} must be a list such as {example}.")
+    return Prompts(given.get("points", ()), given.get("box"), given.get("scribbles", ()))
+
+
 def added(prompts: Prompts, more: Prompts) -> Prompts:
     """Both; of two boxes the later one."""
     return replace(
@@ -213,7 +248,7 @@ def added(prompts: Prompts, more: Prompts) -> Prompts:
 def _point(point: Sequence[float], name: str) -> Point:
     try:
         x, y, sign = (float(v) for v in point)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LikewiseError(
             f"a point of {name} must be three numbers, x, y and 1 (the thing) or 0 (not the "
             f"thing), not {point!r}."
@@ -243,7 +278,7 @@ def _box(box: Box, size: tuple[int, int], name: str) -> Box:
     height, width = size
     try:
         left, top, right, bottom = (float(v) for v in box)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LikewiseError(
             f"the box in {name} must be four numbers, left, top, right, bottom, not {box!r}."
         ) from error
@@ -257,6 +292,10 @@ def _box(box: Box, size: tuple[int, int], name: str) -> Box:
             "and bottom, the first two smaller."
         )
     return left, top, right, bottom
+
+
+def _length(line: Sequence[tuple[float, float]]) -> float:
+    return sum(max(abs(x1 - x0), abs(y1 - y0)) for (x0, y0), (x1, y1) in pairwise(line))
 
 
 def _along(line: Sequence[tuple[float, float]], step: float) -> list[tuple[float, float]]:

@@ -14,6 +14,7 @@ from PIL import Image
 from .class_names import check_classes, is_part
 from .errors import ImageError
 from .features.patch_features import PatchFeatures, mask_share, mask_to_grid
+from .features.prompts import PromptSolver
 from .features.views import make_views
 from .io.annotations.shapes import LABEL
 from .io.decoding import PATH
@@ -330,8 +331,8 @@ def prompted(encoder: Encoder, reference: Reference) -> Reference:
     picture = read_picture(reference.image)
     given = None if reference.mask is None else marked_pixels(reference, picture)
     name = source_name(reference.image, None, "image")
-    target, size = encoder.encode(picture.pixels), encoder.input_size
-    mask = prompted_mask(target, picture.pixels, reference.prompts, size, given, name)
+    solver, size = PromptSolver(encoder.encode(picture.pixels)), encoder.input_size
+    mask, _ = prompted_mask(solver, picture.pixels, reference.prompts, size, given, name)
     return replace(reference, mask=mask, mask_value=None, points=(), box=None, scribbles=())
 
 

@@ -15,13 +15,37 @@ from .features.density import SCORE_RANGE
 from .features.prompts import PromptSolver, mean_of
 from .features.target_cache import TargetCache
 from .io.annotations.shapes import LABEL
-from .io.images import ImageLike, source_name
+from .io.draw import preview
+from .io.images import ImageLike, Picture, source_name
 from .methods import Scores
-from .prompts import Box, Point, Prompts, Scribble, added, log_odds, scores_of
+from .prompts import Box, Point, Prompts, Scribble, added, log_odds, prompted_mask, scores_of
+from .result import ClassResult, Result
 
 if TYPE_CHECKING:
-    from .result import Result
+    from .backbones.encoder import Encoder
     from .segmenter import Segmenter
+
+
+class EncodedPicture:
+    """A picture, its patch features, and what clicks need of them: made once, for any session.
+
+    Args:
+        encoder: of the segmenters whose sessions use it.
+        picture: as ``Segmenter.read`` gives it.
+    """
+
+    def __init__(self, encoder: Encoder, picture: Picture) -> None:
+        self.picture = picture
+        self.solver = PromptSolver(encoder.encode(picture.pixels))
+        self._scored: tuple[object, TargetCache, dict[str, Scores]] | None = None
+
+    def scored(self, segmenter: Segmenter) -> tuple[TargetCache, dict[str, Scores]]:
+        """What is computed of it for the references, and label → scores; kept for the last ones."""
+        if self._scored is None or self._scored[0] is not segmenter.models:
+            cache = TargetCache(self.solver.target, max(1, len(segmenter.models)))
+            found = segmenter.score_encoded(cache.target, cache) if segmenter.models else {}
+            self._scored = segmenter.models, cache, found  # fitting makes new ones
+        return self._scored[1:]
 
 
 class Session:
@@ -38,22 +62,36 @@ class Session:
 
     Args:
         segmenter: with references, or without.
-        image: what ``Segmenter.segment`` takes.
+        image: what ``Segmenter.segment`` takes, or encoded already.
+        mask: (H, W) bool, to correct instead of what the references find: another result's, say.
 
     Raises:
         ImageError: if the image cannot be read.
+        LikewiseError: if the mask has another size.
     """
 
-    def __init__(self, segmenter: Segmenter, image: ImageLike) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        image: ImageLike | EncodedPicture,
+        mask: np.ndarray | None = None,
+    ) -> None:
         self._segmenter = segmenter
-        self._picture = segmenter.read(image)
-        self._name = source_name(image, None, "image")
-        target = segmenter.encoder.encode(self._picture.pixels)
-        self._cache = TargetCache(target, max(1, len(segmenter.models)))
-        self._solver = PromptSolver(target)
+        if isinstance(image, EncodedPicture):
+            self._name = image.picture.name or "image"
+        else:
+            self._name = source_name(image, None, "image")
+            image = EncodedPicture(segmenter.encoder, segmenter.read(image))
+        self._picture, self._solver = image.picture, image.solver
+        if mask is not None and mask.shape != self.size:
+            raise LikewiseError(
+                f"the mask of {self._name} has the shape {mask.shape}, not {self.size} as the "
+                "image: give one of its size."
+            )
+        self._mask = mask
         self._found: dict[str, Scores] = {}
-        if segmenter.models:
-            self._found = segmenter.score_encoded(target, self._cache)
+        if mask is None:
+            self._cache, self._found = image.scored(segmenter)
         self._done: list[tuple[str, Prompts]] = []
         self._undone: list[tuple[str, Prompts]] = []
         self._result: Result | None = None
@@ -61,7 +99,7 @@ class Session:
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) pixels of the image."""
-        return self._cache.target.size
+        return self._solver.target.size
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -91,14 +129,17 @@ class Session:
             self.
 
         Raises:
-            LikewiseError: as ``Prompts.checked``; or if the class is unknown or not given. The
-                session is as before then.
+            LikewiseError: as ``Prompts.checked``; or if the class is unknown or not given, or a
+                second one where there is a mask. The session is as before then.
         """
         label = self._label(label)
         more = Prompts(points, box, scribbles).checked(self.size, self._name)
         if not more:
             raise LikewiseError("nothing was prompted: give points, a box or scribbles.")
+        if self._mask is not None and label not in (self.labels or (label,)):
+            raise LikewiseError(f"the mask is of one class, {self.labels[0]}: prompt no other.")
         together, alone = added(self._prompts(label), more), label not in self._found
+        alone = alone and self._mask is None
         together.checked(self.size, self._name, alone=alone)
         self._done.append((label, more))
         self._undone.clear()
@@ -117,7 +158,7 @@ class Session:
     def result(self) -> Result:
         """What is found now. Raises LikewiseError if there is neither a reference nor a prompt."""
         if self._result is None:
-            self._result = self._make()
+            self._result = self._make() if self._mask is None else self._corrected(self._mask)
         return self._result
 
     def _move(self, one: list[tuple[str, Prompts]], other: list[tuple[str, Prompts]]) -> bool:
@@ -140,6 +181,16 @@ class Session:
         for of, prompts in self._done:
             all_of = added(all_of, prompts) if of == label else all_of
         return all_of
+
+    def _corrected(self, mask: np.ndarray) -> Result:
+        label = (self.labels or (LABEL,))[0]
+        pixels, size = self._picture.pixels, self._segmenter.encoder.input_size
+        found, scores = prompted_mask(
+            self._solver, pixels, self._prompts(label), size, mask, self._name
+        )
+        one = {label: ClassResult(found, scores, 1.0)}
+        result = Result(found, scores, 1.0, None, found.astype(np.uint8), one)
+        return replace(result, preview=preview(pixels)).within(self._picture.valid)
 
     def _make(self) -> Result:
         if not self.labels:

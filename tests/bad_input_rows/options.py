@@ -170,3 +170,15 @@ def unknown_option(_: Path) -> list[str]:
 @row("unknown command", 2, r"No such command 'segmnt'", usage=True)
 def unknown_command(_: Path) -> list[str]:
     return ["segmnt", "a.jpg"]
+
+
+@row("prompts of no target", 2, r"p\.json has prompts of x\.jpg, but no target ends so: ")
+def prompts_of_no_target(_: Path) -> list[str]:
+    Path("p.json").write_text('{"x.jpg": {"points": [[1, 1, 1]]}}', "utf-8")
+    return segment(more=["--prompts", "p.json"])
+
+
+@row("prompts that are no JSON", 2, r"p\.json is no JSON \(.*\): mend it or write it anew\.")
+def prompts_that_are_no_json(_: Path) -> list[str]:
+    Path("p.json").write_text("{", "utf-8")
+    return segment(more=["--prompts", "p.json"])

@@ -154,7 +154,7 @@ def test_killed_at_any_moment(scene: Path) -> None:
 
 
 def test_a_diverse_few() -> None:
-    angles = [0.0] * 20 + [0.5, 1.0, 1.5, -0.5, -1.0, -1.5, 0.25]
+    angles = [0.0] * 20 + [0.2 * k for k in (*range(-7, 0), *range(1, 9))]
 
     def mean(angle: float) -> np.ndarray:
         return np.array([np.cos(angle), np.sin(angle)], np.float32)

@@ -47,6 +47,10 @@ def segment(
         typer.Option("--references", help="Instead: a file of `likewise references save`."),
     ] = None,
     classes: VocabularyOptions,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="JSON of points, boxes and scribbles that correct what is found."),
+    ] = None,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write <stem>_overlay.jpg pictures.")
     ] = False,
@@ -87,6 +91,7 @@ def segment(
         resume=resume,
         overwrite=overwrite,
         consensus=consensus,
+        prompts=prompts,
         inputs=examples.files,
         refiner=refine,
         tile=tile,

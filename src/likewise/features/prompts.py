@@ -17,6 +17,7 @@ whose side is clear already has a = 0: it moves nothing.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,8 @@ ROUNDS, LEARN, CONTRAST = 3, 2.0, 6.0
 """Rounds of learning from what was found; the share of its contrast that is added; most nats."""
 DENSITY_TEMPERATURE, MOST_COMPARED = 0.1, 2304
 """Of the kernel densities; and how many patches they are made of."""
+MOST_COLUMNS = 1024
+"""Columns of K that are kept."""
 
 
 class PromptSolver:
@@ -73,6 +76,7 @@ class PromptSolver:
         cosines -= 1
         cosines /= DENSITY_TEMPERATURE
         self._kernel = np.exp(cosines, out=cosines)
+        self._all = self._kernel.sum(axis=1)
 
     def solve(self, mean: Floats, points: Floats) -> Floats:
         """The log-odds given points.
@@ -89,7 +93,8 @@ class PromptSolver:
             return mean
         sign = np.where(points[:, 2] > 0, 1.0, -1.0)
         where = [self.corners(x, y) for x, y in points[:, :2]]
-        K = np.stack([sum(w * self.column(i) for i, w in c) for c in where], axis=1)
+        columns = self.columns({i for corners in where for i, _ in corners})
+        K = np.stack([sum(w * columns[i] for i, w in c) for c in where], axis=1)
         at = np.zeros((len(points), len(mean)))
         for row, corners in zip(at, where, strict=True):
             for i, weight in corners:
@@ -115,10 +120,11 @@ class PromptSolver:
             (N,) nats within ±CONTRAST.
         """
         share = 1 / (1 + np.exp(-nats[self._some].clip(-30, 30)))
-        sums = self._kernel @ np.stack([share, 1 - share], axis=1).astype(np.float32)
-        logs = np.log(sums + 1e-30).astype(np.float64)
+        thing = self._kernel @ share.astype(np.float32)
+        rest = (self._all - thing).clip(0)  # half of the time of a second product
+        ratio = np.log(thing + 1e-30) - np.log(rest + 1e-30)
         sizes = np.log1p(share.sum()) - np.log1p((1 - share).sum())
-        return np.asarray((logs[:, 0] - logs[:, 1] - 0.5 * sizes).clip(-CONTRAST, CONTRAST))
+        return (ratio - 0.5 * sizes).clip(-CONTRAST, CONTRAST).astype(np.float64)
 
     def corners(self, x: float, y: float) -> list[tuple[int, float]]:
         """Up to four patches around a pixel, with the weights of bilinear interpolation."""
@@ -135,22 +141,26 @@ class PromptSolver:
         ]
         return [(i, weight) for i, weight in found if weight > 1e-6]
 
-    def column(self, i: int) -> Floats:
-        """(N,) covariance of all patches with the i-th."""
-        if i not in self._columns:
-            alike = np.exp((self.features @ self.features[i] - 1) / TEMPERATURE).astype(np.float64)
-            d2 = (self.y - self.y[i]) ** 2.0 + (self.x - self.x[i]) ** 2.0
-            one = np.zeros(len(d2))
-            one[i] = 1
-            spread = self._graph.solve(one)
+    def columns(self, wanted: Set[int]) -> dict[int, Floats]:
+        """(N,) covariance of all patches with each of some; at most MOST_COLUMNS are kept."""
+        known, new = self._columns, sorted(wanted - self._columns.keys())
+        if new:
+            alike = np.exp((self.features @ self.features[new].T - 1) / TEMPERATURE)
+            d2 = (self.y[:, None] - self.y[new]) ** 2.0 + (self.x[:, None] - self.x[new]) ** 2.0
+            ones = np.zeros((len(d2), len(new)))
+            ones[new, np.arange(len(new))] = 1
+            spread = self._graph.solve(ones)
             parts = (
-                spread / spread[i],
-                alike,
+                spread / spread[new, np.arange(len(new))],
+                alike.astype(np.float64),
                 alike * np.exp(-d2 / (2 * RADIUS**2 * len(d2))),
                 np.exp(-d2 / (2 * NARROW**2)),
             )
-            self._columns[i] = sum(w * p for w, p in zip(WEIGHTS, parts, strict=True))
-        return self._columns[i]
+            K = sum(w * p for w, p in zip(WEIGHTS, parts, strict=True))
+            known |= dict(zip(new, np.ascontiguousarray(np.transpose(K)), strict=True))
+            if len(known) > MOST_COLUMNS:
+                self._columns = {}
+        return known
 
     def box(self, box: tuple[float, float, float, float], known: Floats | None) -> Floats:
         """Mean of the process for a box: the background outside; inside what differs from it.
@@ -217,7 +227,7 @@ class Factor:
     lu: object
 
     def solve(self, values: Floats) -> Floats:
-        """(N,) of (N,)."""
+        """(N, m) of (N, m)."""
         return np.asarray(self.lu.solve(values))  # type: ignore[attr-defined]
 
 

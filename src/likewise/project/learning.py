@@ -31,7 +31,7 @@ from .settings_file import replace_settings
 
 LEARNT = "references/learnt"
 """Folder of copies of the masks that were learnt from."""
-MOST = 8
+MOST = 16
 """Learnt references of a class."""
 CONSIDERED = 64
 """Masks of a class that they are chosen of: the newest."""

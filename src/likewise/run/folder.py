@@ -15,6 +15,7 @@ from ..reference import Example, Reference, as_references
 from ..reference_file import read_info
 from .jobs import check_apart, plan
 from .manifest import LABELS, MANIFEST, Manifest
+from .prompts_file import add_prompts
 from .runner import run_key, segment_files
 from .targets import find_images
 
@@ -44,6 +45,7 @@ class FolderRun:
         resume: keep masks that this run would make again.
         overwrite: also replace masks that a person made or changed.
         consensus: let targets that follow each other become references of each other.
+        prompts: JSON file of what corrects targets, see ``prompts_file``.
         suffix: of the masks, after the stem of their images.
         inputs: further files that must not be overwritten.
         settings: fields of the method's ``Params``, where ``method`` is a name or the file's.
@@ -71,6 +73,7 @@ class FolderRun:
         resume: bool = False,
         overwrite: bool = False,
         consensus: bool = False,
+        prompts: Path | None = None,
         suffix: str = ".png",
         inputs: Iterable[Path] = (),
         settings: Mapping[str, Any] = {},
@@ -110,9 +113,11 @@ class FolderRun:
             self._manifest,
             overlay=overlay,
             instances=instances,
-            inputs=inputs,
+            inputs=[*inputs, *([prompts] if prompts else [])],
             suffix=suffix,
         )
+        if prompts is not None:
+            self.jobs = add_prompts(self.jobs, prompts, labels)
 
         # 2. The backbone, the references and the numbers of the classes.
         from ..segmenter import Segmenter

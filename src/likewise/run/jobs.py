@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import LikewiseError
 from ..io.files import refused
 from ..io.text_files import normal
+from ..prompts import Prompts
 from .file_state import file_hash
 from .instance_file import instances_path
 from .manifest import Manifest
@@ -24,6 +25,8 @@ class Job:
     overlay: Path | None
     instances: Path | None = None
     """Where the objects go, if they are told apart."""
+    prompts: tuple[tuple[str | None, Prompts], ...] = ()
+    """Class (None: the only one) and what a person points at to correct what is found of it."""
 
     @property
     def beside(self) -> tuple[Path, ...]:

@@ -52,6 +52,11 @@ def run_key(segmenter: Segmenter, numbers: Mapping[str, int], consensus: bool = 
     return fingerprint(segmenter.fingerprint, numbers, consensus)
 
 
+def _key(run: str, job: Job) -> str:
+    """Fingerprint of all that the mask of a job depends on but its picture."""
+    return fingerprint(run, job.prompts) if job.prompts else run
+
+
 def segment_files(
     segmenter: Segmenter,
     jobs: Sequence[Job],
@@ -99,7 +104,7 @@ def segment_files(
             return Outcome(job.target, job.mask, skipped=True, by_hand=True)
         if not resume or not os.path.isfile(job.mask):  # noqa: PTH113 (long names)
             return ""
-        stale = manifest.stale(job.mask, job.target, run, beside=job.beside)
+        stale = manifest.stale(job.mask, job.target, _key(run, job), beside=job.beside)
         return stale or Outcome(job.target, job.mask, skipped=True)
 
     source = source or partial(_images, segmenter, jobs, consensus)
@@ -162,7 +167,8 @@ def store(
                 unwritten.append(str(error))
         try:
             make_parent(mask)
-            manifest.write(mask, content, job.target, run, seen=finished.seen, beside=others)
+            key = _key(run, job)
+            manifest.write(mask, content, job.target, key, seen=finished.seen, beside=others)
         except WriteError:
             raise
         except ImageError as error:
@@ -199,7 +205,8 @@ def _images(
     """Read ahead and segment in batches; what is kept or unreadable is passed on in its place."""
     read = prefetch_map(partial(_read, segmenter, kept=kept), jobs, segmenter.batch_size(False))
     for batch in batched(read, segmenter.batch_size(consensus)):
-        images = {job: image.picture for job, image in batch if isinstance(image, _Read)}
+        read_now = {job: image.picture for job, image in batch if isinstance(image, _Read)}
+        images = {job: picture for job, picture in read_now.items() if not job.prompts}
         start = time.perf_counter()
         results = dict(zip(images, _try(segmenter, images, consensus), strict=True))
         shared = (time.perf_counter() - start) / max(1, len(images))
@@ -207,11 +214,28 @@ def _images(
             if isinstance(image, Outcome):
                 yield job, image
                 continue
+            seconds, start = shared, time.perf_counter()
+            if job.prompts:
+                results[job] = _corrected(segmenter, job, image.picture)
+                seconds = time.perf_counter() - start
             result = results[job]
             if isinstance(result, Outcome):
                 yield job, result
             else:
-                yield job, SegmentedJob(job, image.picture, result, shared, image.seen, image.anew)
+                yield job, SegmentedJob(job, image.picture, result, seconds, image.seen, image.anew)
+
+
+def _corrected(segmenter: Segmenter, job: Job, picture: Picture) -> Result | Outcome:
+    from ..session import Session
+
+    try:
+        with explained_memory(str(job.target)):
+            session = Session(segmenter, picture)
+            for label, p in job.prompts:
+                session.prompt(p.points, p.box, p.scribbles, label)
+            return session.result
+    except LikewiseError as error:
+        return Outcome(job.target, error=str(error))
 
 
 def _try(

@@ -20,7 +20,7 @@ MEANINGS = {
     400: "The body is no whole multipart form.",
     401: "The token is missing or wrong.",
     403: "Not from this host or origin, or the server reads no files of its own.",
-    404: "There is no such set of references, or no such file below the root.",
+    404: "There is no such set of references, image, or file below the root.",
     408: "The body took too long to arrive.",
     413: "The body has too many bytes, or an image too many pixels.",
     415: "The body is no multipart form.",

@@ -7,13 +7,12 @@ import pathlib
 import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, File, Form, Path, Query, Request, UploadFile
 from fastapi.responses import PlainTextResponse, Response
 from fastapi.security import HTTPBearer
 from pydantic import Field
-from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 
 from ... import __version__
@@ -25,10 +24,13 @@ from ..guard import open_below
 from ..limits import ImageBudget
 from ..model_thread import ModelThread
 from .metrics import Metrics
+from .prompting import FIELDS, Prompting
 from .schemas import (
     ID,
+    Absent,
     Health,
     Matched,
+    Prompted,
     References,
     ReferencesList,
     Segmented,
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
 
 # ruff: noqa: B006 (FastAPI copies the lists of its forms)
 MOST_POINTS = 1000
-Absent: TypeAlias = SkipJsonSchema[None]
-"""A field may be left out, but no form can say null."""
 SENT = (400, 403, 408, 413, 415, 422, 429, 504)
 """How a request with a body may end."""
 
@@ -100,6 +100,7 @@ class Api:
         self.make, self.store, self.thread, self.metrics = make, store, thread, metrics
         self.max_pixels, self.root = max_pixels, root
         self.bare = make()
+        self.prompting = Prompting(self.bare, store, thread, metrics, max_pixels, root)
 
     def add_to(self, app: FastAPI, *, secured: bool) -> None:
         """All routes, with every status that they may end in."""
@@ -154,6 +155,16 @@ class Api:
             response_model_exclude_none=True,
             responses={200: png},
             form=takes("reference", "image", "path", "threshold", many=("classes",)),
+        )
+        add(
+            "POST /prompt",
+            self.prompting.prompt,
+            "Mask what is pointed at in an image",
+            *(*SENT, 404),
+            response_model=Prompted,
+            response_model_exclude_none=True,
+            responses={200: png},
+            form=takes(*FIELDS),
         )
         add(
             "POST /match",

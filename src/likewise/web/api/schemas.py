@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from ...io.coco_masks import encode_runs
 from ...io.draw import class_palette
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from .store import StoredReferences
 
 ID = "^[0-9a-f]{32}$"
+Absent: TypeAlias = SkipJsonSchema[None]
+"""A field may be left out, but no form can say null."""
 # As lists: a tuple's JSON schema is not one of OpenAPI's.
 Size = Annotated[list[int], Field(min_length=2, max_length=2)]
 Notes = Annotated[list[str], Field(description="What was assumed of images and masks.")]
@@ -90,6 +93,16 @@ class Segmented(BaseModel):
     notes: Notes
 
 
+class Prompted(BaseModel):
+    """What is pointed at in one image."""
+
+    image_id: str = Field(pattern=ID, description="Instead of the image, while that is kept.")
+    width: int
+    height: int
+    classes: list[Found]
+    notes: Notes
+
+
 class Matched(BaseModel):
     """Points found in the image."""
 
@@ -117,6 +130,18 @@ def segmented(
 ) -> Segmented:
     """The JSON answer, with only these classes."""
     height, width = result.mask.shape
+    classes = _found(result, labels, as_png)
+    return Segmented(reference=reference, width=width, height=height, classes=classes, notes=notes)
+
+
+def prompted(image_id: str, result: Result, as_png: bool, notes: list[str]) -> Prompted:
+    """The JSON answer, with every class."""
+    height, width = result.mask.shape
+    classes = _found(result, result.labels, as_png)
+    return Prompted(image_id=image_id, width=width, height=height, classes=classes, notes=notes)
+
+
+def _found(result: Result, labels: Sequence[str], as_png: bool) -> list[Found]:
     classes = []
     for value, (label, found) in enumerate(result.classes.items(), 1):
         if label in labels:
@@ -128,11 +153,11 @@ def segmented(
                     present=bool(mask.any()),
                     confidence=found.confidence,
                     area=float(mask.mean()),
-                    rle=None if as_png else Runs(**encode_runs(mask, (height, width))),
+                    rle=None if as_png else Runs(**encode_runs(mask, mask.shape)),
                     png=base64.b64encode(_png(_grey(mask))).decode() if as_png else None,
                 )
             )
-    return Segmented(reference=reference, width=width, height=height, classes=classes, notes=notes)
+    return classes
 
 
 def label_map(result: Result, labels: Sequence[str]) -> bytes:

@@ -22,6 +22,7 @@ OPEN = ("/", "/health")
 """What needs no token."""
 Tasks = Annotated[list[dict[str, Any]], Body(), Field(max_length=MAX_TASKS)]
 Text = Annotated[str, Body()]
+Params = Annotated[dict[str, Any] | None, Body()]
 
 
 def make_app(backend: Backend, access: Access) -> ASGIApp:
@@ -55,8 +56,10 @@ def make_app(backend: Backend, access: Access) -> ASGIApp:
         return {"versions": [backend.version]}
 
     @app.post("/predict")
-    def predict(tasks: Tasks, label_config: Text) -> dict[str, Any]:
-        results = backend.predict(tasks, label_config)
+    def predict(tasks: Tasks, label_config: Text, params: Params = None) -> dict[str, Any]:
+        context = (params or {}).get("context")
+        pointed = context.get("result") if isinstance(context, dict) else None
+        results = backend.predict(tasks, label_config, pointed)
         return {"results": results, "model_version": backend.version}
 
     @app.post("/webhook", status_code=201)

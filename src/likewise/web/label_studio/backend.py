@@ -15,15 +15,18 @@ from ...errors import LikewiseError, explained_memory
 from ...export.outlines import outline
 from ...integrations import check_outline, find_pieces
 from ...io.coco_masks import fill_polygon
-from ...io.hashing import file_sha256
+from ...io.hashing import file_sha256, fingerprint
 from ...methods import get_method
 from ...reference import EncodedReference, Reference, ReferenceSet, encode_references
 from ...result import Result
 from ...segmenter import Segmenter
+from ...session import EncodedPicture, Session
+from ..encoded_pictures import EncodedPictures
 from ..errors import RefusedError
 from ..model_thread import ModelThread
 from .brush import decode_brush, encode_brush
 from .config import KINDS, Control, check_classes, read_config
+from .context import read_context
 from .images import Images
 
 
@@ -66,6 +69,7 @@ class Backend:
         self._given = given.shots
         self._learnt: dict[Any, tuple[EncodedReference, ...]] = {}
         self._changes = 0
+        self._encoded = EncodedPictures(images.limits.max_pixels)
         self.thread = ModelThread(images.limits.queue, images.limits.timeout)
         """Segments and learns; ``setup`` never waits for it."""
 
@@ -83,8 +87,16 @@ class Backend:
         check_classes(read_config(schema), self.classes)
         return self.version
 
-    def predict(self, tasks: Sequence[Mapping[str, Any]], config: str) -> list[Any]:
+    def predict(
+        self, tasks: Sequence[Mapping[str, Any]], config: str, pointed: object = None
+    ) -> list[Any]:
         """For each task a prediction, or an empty list (none) if its image cannot be used.
+
+        Args:
+            tasks: as Label Studio sends them.
+            config: the project's, XML.
+            pointed: regions of smart tools, see ``context``; what they mean is all that is answered
+                then. None or none: every class of the references is.
 
         Raises:
             LikewiseError: the project cannot be served, or none of the images can be used.
@@ -96,7 +108,11 @@ class Backend:
         problems: list[LikewiseError] = []
         for task in tasks:
             try:
-                answers.append(self._predict(task, controls))
+                regions = _list(pointed)
+                if regions:
+                    answers.append(self._pointed(task, controls, regions))
+                else:
+                    answers.append(self._predict(task, controls))
             except LikewiseError as error:
                 if isinstance(error, RefusedError) and error.status >= 429:
                     raise  # this has nothing to do with its image
@@ -123,6 +139,42 @@ class Backend:
             regions += self._regions(found[control.key], control, labels)
         score = max(result.confidence for result in found.values())
         return {"result": regions, "score": score, "model_version": version}
+
+    def _pointed(
+        self,
+        task: Mapping[str, Any],
+        controls: tuple[Control, ...],
+        regions: Sequence[Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        """A prediction of what a person points at, by the first tag that can show its class."""
+        to_name = str(regions[0].get("to_name"))
+        here = [c for c in controls if c.to_name == to_name]
+        if not here:
+            raise LikewiseError("what was pointed at is in an image without brushes or polygons.")
+
+        def work() -> tuple[str, str, Result]:
+            with explained_memory("an image of a task"):
+                pixels = self.images.read(_data(task).get(here[0].key))
+                key = fingerprint(pixels)
+                kept = self._encoded.get(key)
+                if kept is None:
+                    encoded = EncodedPicture(self.segmenter.encoder, self.segmenter.read(pixels))
+                    self._encoded.add(key, encoded)
+                    kept = encoded, ()
+                asked = read_context(regions, (pixels.shape[0], pixels.shape[1]))
+                session = Session(self.segmenter, kept[0])
+                result = session.prompt(
+                    asked.prompts.points, asked.prompts.box, label=asked.label
+                ).result
+                return self.version, asked.label, result
+
+        version, label, result = self.thread.call(work)
+        control = next((c for c in here if label in c.labels), None)
+        if control is None:
+            raise LikewiseError(f"no brush or polygon of the project has the class {label}.")
+        score = result.classes[label].confidence
+        found = self._regions(result, control, {label})
+        return {"result": found, "score": score, "model_version": version}
 
     def _segment(self, url: object) -> tuple[str, Result]:
         """The image's masks, and the version that they are of."""

@@ -1,0 +1,81 @@
+"""A JSON file of points, boxes and scribbles that correct what is found in targets.
+
+{
+  "a.jpg": {"points": [[120, 80, 1], [10, 10, 0]]},
+  "cam1/0001.png": {"label": "cat", "box": [40, 30, 200, 180]},
+  "b.jpg": [{"label": "cat", "points": [[9, 9, 1]]}, {"label": "dog", "points": [[50, 9, 1]]}]
+}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+from ..class_names import check_classes
+from ..errors import LikewiseError
+from ..io.images import read_picture
+from ..prompts import Prompts, prompts_of
+from .jobs import Job
+
+
+def add_prompts(jobs: Sequence[Job], file: Path, labels: Sequence[str]) -> list[Job]:
+    """Jobs with the prompts that a file has for their targets.
+
+    Args:
+        jobs: of any targets.
+        file: JSON: the end of a target's path, its name alone say → prompts, or a list of them.
+        labels: classes that are looked for.
+
+    Raises:
+        LikewiseError: if the file cannot be read, names what is no target or several, or a prompt
+            cannot be used.
+    """
+    try:
+        given = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise LikewiseError(
+            f"{file} cannot be read ({error.strerror}): check --prompts."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise LikewiseError(f"{file} is no JSON ({error}): mend it or write it anew.") from error
+    if not isinstance(given, dict):
+        example = '{"a.jpg": {"points": [[120, 80, 1]]}}'
+        raise LikewiseError(f"{file} must be an object of prompts by image, such as {example}.")
+    found = list(jobs)
+    for name, value in given.items():
+        parts = PurePath(name).parts
+        places = [k for k, j in enumerate(jobs) if parts and j.target.parts[-len(parts) :] == parts]
+        if len(places) != 1:
+            several = f"{len(places)} targets end so: give more of its path"
+            mend = several if places else "no target ends so: correct the name or leave it out"
+            raise LikewiseError(f"{file} has prompts of {name}, but {mend}.")
+        job = found[places[0]]
+        each = value if isinstance(value, list) else [value]
+        prompts = tuple(_checked(entry, job.target, labels, file) for entry in each)
+        found[places[0]] = replace(job, prompts=prompts)
+    return found
+
+
+def _checked(
+    entry: object, target: Path, labels: Sequence[str], file: Path
+) -> tuple[str | None, Prompts]:
+    label = None
+    if isinstance(entry, dict):
+        label, entry = entry.get("label"), {k: v for k, v in entry.items() if k != "label"}
+    prompts = prompts_of(entry, f"{target} in {file}")
+    if not prompts:
+        raise LikewiseError(f"{file} has no prompts of {target}: give points, a box or scribbles.")
+    if label is not None:
+        check_classes([str(label)], labels)
+    elif len(labels) > 1:
+        raise LikewiseError(
+            f"{file} does not say which class of {target} is meant: add a label, one of "
+            f"{', '.join(labels)}."
+        )
+    height, width = read_picture(target).pixels.shape[:2]
+    kept = prompts.checked((height, width), str(target))
+    lines = tuple((tuple(line), sign) for line, sign in kept.scribbles)
+    return label, Prompts(tuple(kept.points), kept.box, lines)
