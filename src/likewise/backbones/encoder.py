@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -292,8 +293,9 @@ class Encoder:
             pixels = self._normalise(stack)
             colours = self._patch_colours(pixels)
             F = torch.nn.functional.normalize(self.tokens(pixels), dim=2)
-            for (_, size), features, colour in zip(batch, F, colours, strict=True):
-                yield PatchFeatures(features, self.debias(features), self.grid, size, colour)
+            for (small, size), features, colour in zip(batch, F, colours, strict=True):
+                debiased = self.debias(features)
+                yield PatchFeatures(features, debiased, self.grid, size, colour, small)
 
     def _join(self, encoded: Sequence[PatchFeatures]) -> PatchFeatures:
         """What the joined backbones say of one image, on one grid."""
@@ -304,7 +306,7 @@ class Encoder:
             for scale, e in zip(self._scales, encoded, strict=True)
         ]
         features, first = torch.cat(pieces, dim=1), encoded[0]
-        return PatchFeatures(features, self.debias(features), self.grid, first.size, first.colour)
+        return replace(first, features=features, debiased=self.debias(features), grid=self.grid)
 
     def restore(
         self, features: torch.Tensor, size: tuple[int, int], colour: torch.Tensor | None
