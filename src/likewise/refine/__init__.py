@@ -142,8 +142,8 @@ def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mask: (H, W) bool.
 
     Returns:
-        Of each of R runs, row by row: first pixel, the pixel after its last, both (R,) int64 indices
-        into the flattened mask; and (R,) int64 number of its component, from 0.
+        Of each of R runs, row by row: its first pixel and the one after its last, (R,) int64 each,
+        as indices into the flattened mask; and (R,) int64 number of its component, from 0.
     """
     import numpy as np
 
