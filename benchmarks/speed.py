@@ -70,6 +70,7 @@ from likewise.segmenter import Segmenter
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
 REFERENCE, MASK = EXAMPLE / "board_reference.jpg", EXAMPLE / "board_reference_mask.png"
+OUT = "{out}"
 EDGES = {"likewise": "guided", "insid3": "none"}
 Part = dict[str, float]
 """Seconds: ``median``, ``least`` and ``most``, and ``cpu``, their median of CPU time."""
@@ -287,14 +288,13 @@ def cold_start(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
     """Process start to mask on disk; the positional basis is kept from an earlier run."""
     here = Path(likewise.__file__).parents[1]
     line = "import sys, speed; speed.one_by_line(sys.argv[1])"
-    options = ["--device", args.device, "--overwrite"]
-    own = ["-b", args.backbone, "--dtype", args.dtype]
-    command = segment_command([EXAMPLE / "board_1.jpg"]) + options
+    command = segment_command([EXAMPLE / "board_1.jpg"], args.device)
+    own = ["-b", args.backbone, "--dtype"]
     commands = {
-        "likewise": (here, [*command, *own]),
-        "likewise, bfloat16": (here, [*command, *own[:2], "--dtype", "bfloat16"]),
+        "likewise": (here, [*command, *own, args.dtype]),
+        "likewise, bfloat16": (here, [*command, *own, "bfloat16"]),
         "embedded-vits14, likewise": (here, [*command, "-b", "embedded-vits14"]),
-        "embedded-vits14, line by line": (here, ["-c", line]),
+        "embedded-vits14, line by line": (here, ["-c", line, OUT]),
     }
     if args.against:
         commands["against, likewise"] = (args.against, command)
@@ -309,26 +309,26 @@ def cold_start(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
                     if name == "likewise":
                         times.add("likewise, until exit", whole, cpu)
         if args.against:
-            against(args, command, Path(scratch), times)
+            against(args, Path(scratch), times)
     found = times.parts()
     return found["likewise"]["median"], {"seconds": found}
 
 
-def segment_command(targets: list[Path]) -> list[str]:
-    """What follows ``python`` to segment these with the bundled example."""
-    files = [*map(str, targets), "-r", str(REFERENCE), "-m", str(MASK)]
-    return ["-m", "likewise", "segment", *files]
+def segment_command(targets: list[Path], device: str) -> list[str]:
+    """What follows ``python`` to segment these with the bundled example, in every version."""
+    start = ["-c", "from likewise.cli import main; main()", "segment", *map(str, targets)]
+    return [*start, "-r", str(REFERENCE), "-m", str(MASK), "--device", device, "-o", OUT]
 
 
 def run_process(source: Path, words: list[str], out: Path, stem: str) -> tuple[float, float, float]:
-    """Run Python on the sources of a checkout; the last argument is the folder for masks.
+    """Run Python on the sources of a checkout; ``out``, where OUT stands, is the folder for masks.
 
     Returns:
-        Seconds until the first mask is there, until the process ends, and of CPU time.
+        Seconds until the mask is there, until the process ends, and of CPU time.
     """
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(Path(__file__).parent)])}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
-    words = [*words, str(out)] if words[0] == "-c" else [*words, "-o", str(out)]
+    words = [str(out) if word == OUT else word for word in words]
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen([sys.executable, *words], env=env, stdout=subprocess.DEVNULL)
     while not (out / f"{stem}.png").exists() and process.poll() is None:
@@ -341,24 +341,20 @@ def run_process(source: Path, words: list[str], out: Path, stem: str) -> tuple[f
     return first, whole, cpu
 
 
-def against(args: argparse.Namespace, command: list[str], scratch: Path, times: Times) -> None:
+def against(args: argparse.Namespace, scratch: Path, times: Times) -> None:
     """Seconds an image of a folder, ours and of another checkout: of --images less those of one."""
     here = Path(likewise.__file__).parents[1]
     targets = make_folder(scratch / "folder", 1 + args.images)
     for number in range(args.runs):
-        for name, source in (
-            ("folder, an image", here),
-            ("against, folder, an image", args.against),
-        ):
+        for name, source in (("an image", here), ("against, an image", args.against)):
             walls, cpus = [], []
             for count in (1, len(targets)):
-                words = segment_command(targets[:count]) + command[-3:]
+                words = segment_command(targets[:count], args.device)
                 out = scratch / f"{name} {number} {count}"
                 _, wall, cpu = run_process(source, words, out, targets[count - 1].stem)
                 walls.append(wall)
                 cpus.append(cpu)
-            each = [(b - a) / args.images for a, b in (walls, cpus)]
-            times.add(name, *each)
+            times.add(name, *((last - first) / args.images for first, last in (walls, cpus)))
 
 
 def one_by_line(out: str) -> None:
