@@ -2,19 +2,25 @@
 
     python benchmarks/speed.py [--only KEY] [--json] [--against OTHER/src]
 
-Needs `pip install -e ".[bench]"`. Each key is one ratio or time, with its parts beside it; a part
-is the median and the range of --runs, all jobs taken in turn so that a slow minute slows all:
+Needs `pip install -e ".[bench]"`. Each key is one ratio or time with its parts beside it, and takes
+one to three minutes on two cores. A part is the median and the range of --runs, and the median of
+the CPU time, which other work on the machine changes less. All jobs are taken in turn, so that a
+slow minute slows all:
 
-- folder_vs_encoder_only: images a second of a folder of JPEG files, from file to file with fitting
-  (what `likewise segment` does once it has started), as a share of the encoder's own; the same for
-  folders of 50 and 1,000 from fit and rate; and of the line-by-line pipeline.
+- folder_vs_encoder_only: images a second of a folder of 50 JPEG files, from file to file with
+  fitting (what `likewise segment` does once it has started), as a share of the encoder's own from
+  pictures in memory: of one fit and 50 times the seconds an image, measured on --images; also of
+  1,000, and of the line-by-line pipeline.
 - after_encoder_share: seconds from features to mask over those of the encoder, with what they are
   made of: at 37x37 patches of `embedded-vits14` (the key), at its 64x64, and of the default.
 - cold_start_s: from starting the process to the first mask on disk, of `likewise segment` with the
-  bundled example; of the backbone of 0.1, the line-by-line pipeline, and of --against beside it.
+  bundled example; in bfloat16, of the backbone of 0.1, and of the line-by-line pipeline beside it.
 - second_pass_speedup: a pass over pictures that were encoded before (features on disk), against
   the first.
 - clustering_vs_sklearn: scikit-learn's seconds over ours, for 1369 and 4096 (the key) real patches.
+
+--against is the src of another checkout, of which `likewise segment` is run too: its cold start,
+and its seconds an image as the difference of two folders.
 
 The baseline is `reference_pipeline.py`: INSID3 line by line; its masks are those of `insid3`, which
 is checked.
@@ -32,7 +38,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +57,11 @@ from likewise.backbones.spec import ModelShape
 from likewise.backbones.vit import ViT
 from likewise.features.clustering import MergeTree, average_linkage, reciprocal_merges
 from likewise.features.debias import debias
-from likewise.features.patch_features import PatchFeatures
 from likewise.features.target_cache import TargetCache
 from likewise.io.encoding import write_mask
 from likewise.io.images import read_image
 from likewise.io.masks import read_mask
+from likewise.io.prefetch import batched
 from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.methods import get_method
 from likewise.refine import refine
@@ -62,33 +70,62 @@ from likewise.segmenter import Segmenter
 
 EXAMPLE = Path(likewise.__file__).parent / "example"
 REFERENCE, MASK = EXAMPLE / "board_reference.jpg", EXAMPLE / "board_reference_mask.png"
+OUT = "{out}"
 EDGES = {"likewise": "guided", "insid3": "none"}
 Part = dict[str, float]
-"""Seconds: ``median``, ``least`` and ``most``."""
+"""Seconds: ``median``, ``least`` and ``most``, and ``cpu``, their median of CPU time."""
+
+
+class Times:
+    """Seconds of jobs by name, of a clock and of the CPU."""
+
+    def __init__(self) -> None:
+        self.wall: dict[str, list[float]] = {}
+        self.cpu: dict[str, list[float]] = {}
+
+    @contextmanager
+    def of(self, name: str, device: str = "cpu") -> Iterator[None]:
+        """Measure what is done inside."""
+        start, cpu = time.perf_counter(), time.process_time()
+        yield
+        if device == "cuda":
+            torch.cuda.synchronize()
+        self.add(name, time.perf_counter() - start, time.process_time() - cpu)
+
+    def add(self, name: str, wall: float, cpu: float) -> None:
+        """Add one measurement."""
+        self.wall.setdefault(name, []).append(wall)
+        self.cpu.setdefault(name, []).append(cpu)
+
+    def parts(self, per: dict[str, int] | None = None) -> dict[str, Part]:
+        """What was measured; of some jobs divided by a number of images."""
+        counts = {name: (per or {}).get(name, 1) for name in self.wall}
+        return {
+            name: {
+                "median": statistics.median(values) / counts[name],
+                "least": min(values) / counts[name],
+                "most": max(values) / counts[name],
+                "cpu": statistics.median(self.cpu[name]) / counts[name],
+            }
+            for name, values in self.wall.items()
+        }
 
 
 def timed(jobs: dict[str, Callable[[], object]], runs: int, device: str = "cpu") -> dict[str, Part]:
     """Seconds of each job; one of each in turn, after a round that warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for number in range(runs + 1):
+    for job in jobs.values():
+        job()
+    times = Times()
+    for _ in range(runs):
         for name, job in jobs.items():
-            start = time.perf_counter()
-            job()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: spread(values) for name, values in seconds.items()}
+            with times.of(name, device):
+                job()
+    return times.parts()
 
 
-def spread(values: list[float]) -> Part:
-    """Median and range."""
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
-
-
-def share(found: dict[str, Part], over: str, under: str) -> float:
+def share(found: dict[str, Part], over: str, under: str, what: str = "median") -> float:
     """Ratio of two medians."""
-    return found[over]["median"] / found[under]["median"]
+    return found[over][what] / found[under][what]
 
 
 def make_encoder(name: str, size: int | None, device: str, dtype: str) -> Encoder:
@@ -123,55 +160,71 @@ def folder(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
     """A folder of JPEG files and one reference: masks on disk."""
     encoder = make_encoder(args.backbone, args.size, args.device, args.dtype)
     _ = encoder.basis
+    times, n = Times(), args.images
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        targets = make_folder(place / "in", args.images)
+        targets = make_folder(place / "in", n)
         reference, truth = read_image(REFERENCE), read_mask(MASK)
-        pixels = encoder.preprocess([read_image(t) for t in targets[: encoder.batch_size]])
-        few = targets[:2]
+        pictures = [read_image(t) for t in targets]
 
-        def run(method: str, files: list[Path]) -> None:
-            examples = [(REFERENCE, MASK)]
+        def encode(some: list[np.ndarray]) -> None:
+            for batch in batched(some, encoder.batch_size):
+                encoder.tokens(encoder.preprocess(batch))
+
+        def segment(method: str, files: list[Path]) -> None:
             options = {"backbone": encoder, "method": method, "refiner": EDGES[method]}
-            for outcome in FolderRun(files, place / method, examples, overwrite=True, **options):
-                assert outcome.state == "made", outcome
+            with times.of(f"{method}: fit", args.device):
+                run = FolderRun(
+                    files, place / method, [(REFERENCE, MASK)], overwrite=True, **options
+                )
+            with times.of(method, args.device):
+                for outcome in run:
+                    assert outcome.state == "made", outcome
 
-        def pipeline() -> None:
-            (place / "reference").mkdir(exist_ok=True)
-            for target in few:
-                pictures = reference, truth, read_image(target)
-                mask = reference_pipeline.segment(encoder, *pictures, encoder.spec.tau)
-                write_mask(place / "reference" / f"{target.stem}.png", mask)
+        def by_line() -> None:
+            (place / "by line").mkdir(exist_ok=True)
+            mask = reference_pipeline.segment(
+                encoder, reference, truth, read_image(targets[0]), encoder.spec.tau
+            )
+            write_mask(place / "by line" / f"{targets[0].stem}.png", mask)
 
-        def only_encoder() -> None:
-            for _ in range(0, len(targets), encoder.batch_size):
-                encoder.tokens(pixels)
-
-        jobs: dict[str, Callable[[], object]] = {
-            "encoder only": only_encoder,
-            "likewise": lambda: run("likewise", targets),
-            "fit": lambda: Segmenter(encoder).fit((REFERENCE, MASK)),
-            "line by line, 2 images": pipeline,
-        }
-        found = timed(jobs, args.runs, args.device)
-        run("insid3", few)
-        for target in few:
-            made, wanted = (place / m / f"{target.stem}.png" for m in ("insid3", "reference"))
-            assert np.array_equal(Image.open(made), Image.open(wanted)), target
-    n, fit = len(targets), found["fit"]["median"]
-    alone, whole = found["encoder only"]["median"] / n, found["likewise"]["median"]
-    each = (whole - fit) / n
-    line = found["line by line, 2 images"]["median"] / len(few)
+        for number in range(args.runs + 1):
+            some = n if number else encoder.batch_size  # the first round warms up
+            with times.of("encoder only", args.device):
+                encode(pictures[:some])
+            segment("likewise", targets[:some])
+            with times.of("line by line", args.device):
+                by_line()
+            if not number:
+                segment("insid3", targets[:1])
+                made = [place / m / f"{targets[0].stem}.png" for m in ("insid3", "by line")]
+                assert np.array_equal(*map(Image.open, made)), "another mask than the pipeline"
+                times = Times()
+    found = times.parts(per={"encoder only": n, "likewise": n})
+    shares = [
+        share_of(50, alone / n, fit, each / n)
+        for alone, fit, each in zip(
+            *(times.wall[k] for k in ("encoder only", "likewise: fit", "likewise")), strict=True
+        )
+    ]
+    names = "encoder only", "likewise: fit", "likewise"
+    by_clock, by_cpu = ([found[k][what] for k in names] for what in ("median", "cpu"))
     parts = {
         "images": n,
-        "seconds": found,
-        "images_a_second": {"encoder only": 1 / alone, "likewise": n / whole, "by line": 1 / line},
-        "vs_line_by_line": line / (whole / n),
-        "line_by_line_vs_encoder_only": alone / line,
-        "of_50_from_fit_and_rate": 50 * alone / (fit + 50 * each),
-        "of_1000_from_fit_and_rate": 1000 * alone / (fit + 1000 * each),
+        "seconds_an_image": found,
+        "of_50": {"least": min(shares), "most": max(shares), "cpu": share_of(50, *by_cpu)},
+        "of_1000": share_of(1000, *by_clock),
+        "each_without_fit": share(found, "encoder only", "likewise"),
+        "vs_line_by_line": share(found, "line by line", "likewise"),
+        "line_by_line_vs_encoder_only": share(found, "encoder only", "line by line"),
     }
-    return n * alone / whole, parts | encoder_facts(encoder)
+    return statistics.median(shares), parts | encoder_facts(encoder)
+
+
+def share_of(count: int, alone: float, fit: float, each: float) -> float:
+    """Speed of a folder of ``count`` images as a share of the encoder's: seconds of one image in
+    the encoder, of fitting and of one image from file to file."""
+    return count * alone / (fit + count * each)
 
 
 def after(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
@@ -197,9 +250,9 @@ def after_one(encoder: Encoder, args: argparse.Namespace) -> dict[str, Any]:
     scores = method.score(known, target).on(target.grid)
 
     def all_after(segmenter: Segmenter) -> np.ndarray:
-        F, size = torch.nn.functional.normalize(tokens[1], dim=1), (480, 640)
-        target = PatchFeatures(F, debias(F, encoder.basis), encoder.grid, size)
-        return segmenter.segment_encoded(image, target).mask
+        F = torch.nn.functional.normalize(tokens[1], dim=1)
+        seen = replace(target, features=F, debiased=debias(F, encoder.basis))
+        return segmenter.segment_encoded(image, seen).mask
 
     def by_line() -> np.ndarray:
         size = image.shape[:2]
@@ -219,11 +272,12 @@ def after_one(encoder: Encoder, args: argparse.Namespace) -> dict[str, Any]:
             "likewise: match and score": lambda: method.score(known, target),
             "likewise: edges": lambda: refine(scores, image, encoder.input_size, "guided"),
         },
-        2 * args.runs + 1,
+        args.runs + 2,
         args.device,
     )
     parts = {
         "share": share(found, "likewise", "encoder"),
+        "share_of_cpu": share(found, "likewise", "encoder", "cpu"),
         "share_line_by_line": share(found, "line by line", "encoder"),
         "seconds": found,
     }
@@ -232,41 +286,75 @@ def after_one(encoder: Encoder, args: argparse.Namespace) -> dict[str, Any]:
 
 def cold_start(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
     """Process start to mask on disk; the positional basis is kept from an earlier run."""
+    here = Path(likewise.__file__).parents[1]
     line = "import sys, speed; speed.one_by_line(sys.argv[1])"
-    here = str(Path(likewise.__file__).parents[1])
-    plain: list[str] = ["-m", "likewise", "segment", str(EXAMPLE / "board_1.jpg")]
-    plain += ["-r", str(REFERENCE), "-m", str(MASK), "--device", args.device, "--overwrite", "-o"]
+    command = segment_command([EXAMPLE / "board_1.jpg"], args.device)
+    own = ["-b", args.backbone, "--dtype"]
     commands = {
-        "likewise": (here, plain, ["--dtype", args.dtype, "-b", args.backbone]),
-        "embedded-vits14, likewise": (here, plain, ["-b", "embedded-vits14"]),
-        "embedded-vits14, line by line": (here, ["-c", line], []),
+        "likewise": (here, [*command, *own, args.dtype]),
+        "likewise, bfloat16": (here, [*command, *own, "bfloat16"]),
+        "embedded-vits14, likewise": (here, [*command, "-b", "embedded-vits14"]),
+        "embedded-vits14, line by line": (here, ["-c", line, OUT]),
     }
     if args.against:
-        commands["likewise, against"] = (str(args.against), plain, ["-b", args.backbone])
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
-    exits: list[float] = []
+        commands["against, likewise"] = (args.against, command)
+    times = Times()
     with tempfile.TemporaryDirectory() as scratch:
-        for number in range(args.runs + 3):  # more runs, for they are short
-            for name, (source, words, options) in commands.items():
+        for number in range(args.runs + 2):  # one more, for they are short
+            for name, (source, words) in commands.items():
                 out = Path(scratch) / f"{name} {number}"
-                places = [source, str(Path(__file__).parent)]
-                start = time.perf_counter()
-                process = subprocess.Popen(
-                    [sys.executable, *words, str(out), *options],
-                    env=os.environ | {"PYTHONPATH": os.pathsep.join(places)},
-                    stdout=subprocess.DEVNULL,
-                )
-                while not (out / "board_1.png").exists() and process.poll() is None:
-                    time.sleep(0.002)
-                stop = time.perf_counter()
-                if process.wait() or not (out / "board_1.png").exists():
-                    raise SystemExit(f"{name} made no mask")
+                first, whole, cpu = run_process(source, words, out, "board_1")
                 if number:  # the first round fills the caches of files and bases
-                    seconds[name].append(stop - start)
+                    times.add(name, first, cpu)
                     if name == "likewise":
-                        exits.append(time.perf_counter() - start)
-    found = {name: spread(values) for name, values in seconds.items()}
-    return found["likewise"]["median"], {"seconds": found, "until_exit": spread(exits)}
+                        times.add("likewise, until exit", whole, cpu)
+        if args.against:
+            against(args, Path(scratch), times)
+    found = times.parts()
+    return found["likewise"]["median"], {"seconds": found}
+
+
+def segment_command(targets: list[Path], device: str) -> list[str]:
+    """What follows ``python`` to segment these with the bundled example, in every version."""
+    start = ["-c", "from likewise.cli import main; main()", "segment", *map(str, targets)]
+    return [*start, "-r", str(REFERENCE), "-m", str(MASK), "--device", device, "-o", OUT]
+
+
+def run_process(source: Path, words: list[str], out: Path, stem: str) -> tuple[float, float, float]:
+    """Run Python on the sources of a checkout; ``out``, where OUT stands, is the folder for masks.
+
+    Returns:
+        Seconds until the mask is there, until the process ends, and of CPU time.
+    """
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(Path(__file__).parent)])}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
+    words = [str(out) if word == OUT else word for word in words]
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.Popen([sys.executable, *words], env=env, stdout=subprocess.DEVNULL)
+    while not (out / f"{stem}.png").exists() and process.poll() is None:
+        time.sleep(0.002)
+    first = time.perf_counter() - start
+    if process.wait() or not (out / f"{stem}.png").exists():
+        raise SystemExit(f"{source} made no mask")
+    whole, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return first, whole, cpu
+
+
+def against(args: argparse.Namespace, scratch: Path, times: Times) -> None:
+    """Seconds an image of a folder, ours and of another checkout: of --images less those of one."""
+    here = Path(likewise.__file__).parents[1]
+    targets = make_folder(scratch / "folder", 1 + args.images)
+    for number in range(args.runs):
+        for name, source in (("an image", here), ("against, an image", args.against)):
+            walls, cpus = [], []
+            for count in (1, len(targets)):
+                words = segment_command(targets[:count], args.device)
+                out = scratch / f"{name} {number} {count}"
+                _, wall, cpu = run_process(source, words, out, targets[count - 1].stem)
+                walls.append(wall)
+                cpus.append(cpu)
+            times.add(name, *((last - first) / args.images for first, last in (walls, cpus)))
 
 
 def one_by_line(out: str) -> None:
@@ -283,7 +371,7 @@ def one_by_line(out: str) -> None:
 def second_pass(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
     """Pictures through a segmenter that keeps features on disk: new ones, and the same again."""
     count, before = max(2, args.images // 3), os.environ.get("LIKEWISE_CACHE")
-    first, second = [], []
+    times = Times()
     try:
         with tempfile.TemporaryDirectory() as scratch:
             pictures = [read_image(p) for p in make_folder(Path(scratch) / "in", count)]
@@ -292,15 +380,14 @@ def second_pass(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
                 os.environ["LIKEWISE_CACHE"] = f"{scratch}/{number}"
                 segmenter = Segmenter(TimedEncoder(args.backbone, **options))
                 segmenter.fit((REFERENCE, MASK))
-                for kept in (first, second):
-                    start = time.perf_counter()
-                    for picture in pictures:
-                        segmenter.segment(picture)
-                    kept.append((time.perf_counter() - start) / count)
+                for name in ("first", "second"):
+                    with times.of(name, args.device):
+                        for picture in pictures:
+                            segmenter.segment(picture)
     finally:
         os.environ.pop("LIKEWISE_CACHE")
         os.environ.update({} if before is None else {"LIKEWISE_CACHE": before})
-    found = {"first": spread(first), "second": spread(second)}
+    found = times.parts(per={"first": count, "second": count})
     return share(found, "first", "second"), {"images": count, "seconds_an_image": found}
 
 
@@ -367,10 +454,9 @@ def print_table(report: dict[str, Any]) -> None:
     def rows(values: dict[str, Any], depth: int) -> None:
         for name, value in values.items():
             label = "  " * depth + name
-            if isinstance(value, dict) and set(value) == {"median", "least", "most"}:
-                print(
-                    f"{label:44} {value['median']:10.4f}  {value['least']:.4f}-{value['most']:.4f}"
-                )
+            if isinstance(value, dict) and set(value) == {"median", "least", "most", "cpu"}:
+                spread = f"{value['least']:.4f}-{value['most']:.4f}"
+                print(f"{label:44} {value['median']:10.4f}  {spread:17} cpu {value['cpu']:.4f}")
             elif isinstance(value, dict):
                 print(label)
                 rows(value, depth + 1)
@@ -397,9 +483,9 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto", help="of the backbone")
     parser.add_argument("--backbone", default="embedded")
     parser.add_argument("--size", type=int, help="pixels; the backbone's own by default")
-    parser.add_argument("--images", type=int, default=24, help="in the folder")
+    parser.add_argument("--images", type=int, default=12, help="in the folder")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--against", type=Path, help="src of another checkout, for cold_start_s")
+    parser.add_argument("--against", type=Path, help="src of another checkout: cold_start_s")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     report: dict[str, Any] = {

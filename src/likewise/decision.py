@@ -46,7 +46,7 @@ def make_result(
     pixels = pixels_of(image)
     scores = [f.on(cache.target.grid) for f in found.values()]
     masks = [
-        refine(s, pixels, input_size, refiner, points.get(label))
+        refine(s, pixels, input_size, refiner, points.get(label), cache.target.picture)
         for label, s in zip(found, scores, strict=True)
     ]
     confidences, wholes = [f.confidence for f in found.values()], wholes_of(list(found))

@@ -184,15 +184,16 @@ class ReferenceSet:
 
 
 def _object_sides(shots: Sequence[EncodedReference]) -> dict[str, list[float]]:
-    from scipy.ndimage import label
+    from .refine import components
 
     sides: dict[str, list[float]] = {}
     for shot in shots:
         if shot.thumbnail is not None:
             mask = shot.thumbnail[1]
             scale = shot.encoded.size[0] / mask.shape[0]
-            areas = np.bincount(label(mask)[0].ravel())[1:]
-            sides.setdefault(shot.label, []).extend((np.sqrt(areas[areas > 0]) * scale).tolist())
+            starts, ends, piece = components(mask)
+            areas = np.bincount(piece, ends - starts)
+            sides.setdefault(shot.label, []).extend((np.sqrt(areas) * scale).tolist())
     return {name: found for name, found in sides.items() if found}
 
 
@@ -310,7 +311,7 @@ def encode_references(
                     yield view
             seen.append((shown, thumbnail(image, mask), fingerprint(shown[""][0], mask)))
 
-    features = list(encoder.encode_many(pictures()))
+    features = [replace(f, picture=None) for f in encoder.encode_many(pictures())]
     encoded = dict(zip(keys, features, strict=True))
     shots = []
     for reference, (shown, small, digest) in zip(references, seen, strict=True):

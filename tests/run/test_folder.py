@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -238,8 +240,8 @@ def test_outcomes_come_one_by_one_with_their_files_whole(targets: list[Path], ou
     assert files(out) == []
     for count, outcome in enumerate(running, start=1):
         assert read(outcome.mask).any()
-        assert len(segmenter.seen) == count
-        assert len(files(out)) == 2 * count
+        assert len(segmenter.seen) == min(count + 1, 3)  # one is written while the next is made
+        assert len(files(out)) >= 2 * count
 
 
 def test_resume_keeps_masks_and_makes_the_rest(targets: list[Path], out: Path) -> None:
@@ -295,16 +297,26 @@ def test_a_full_disk_stops_and_leaves_no_half_file(
     made = jobs[1].mask.read_bytes()
     segmenter: Any = Bright()
     running = segment_files(segmenter, jobs)
-    next(running)
-    whole = {p.name: p.read_bytes() for p in files(out)}
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with (
-        mock.patch("os.fsync", side_effect=full),
-        pytest.raises(ImageError, match=r"cannot be written .*free some space"),
-    ):
-        next(running)
-    assert {p.name: p.read_bytes() for p in files(out)} == whole
+    with full_after(2 + overlaid):
+        assert next(running).target == targets[0]
+        with pytest.raises(ImageError, match=r"cannot be written .*free some space"):
+            next(running)
+    assert set(files(out)) == {p for job in jobs[:2] for p in (job.mask, job.overlay) if p}
     assert jobs[1].mask.read_bytes() == made
+
+
+@contextmanager
+def full_after(count: int) -> Iterator[None]:
+    """A disk that is full once ``count`` files and lines are written."""
+    sync, calls = os.fsync, itertools.count()
+
+    def full(file: int) -> None:
+        if next(calls) >= count:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(file)
+
+    with mock.patch("os.fsync", full):
+        yield
 
 
 def test_the_mask_comes_last(targets: list[Path], out: Path) -> None:
@@ -573,18 +585,11 @@ def test_a_full_disk_stops_a_batch_and_leaves_no_half_file(
     made = jobs[1].mask.read_bytes()
     segmenter: Any = Bright()
     running = segment_files(segmenter, jobs, consensus=True)
-    assert next(running).target == many[0]
-    assert segmenter.batches == [CONSENSUS_BATCH]
-    whole = {p.name: p.read_bytes() for p in files(out)}
-    assert (
-        len(whole) == 2 + 2 * overlaid
-    )  # the first one's files are there before the next are made
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with (
-        mock.patch("os.fsync", side_effect=full),
-        pytest.raises(ImageError, match=r"cannot be written .*free some space"),
-    ):
-        next(running)
-    assert {p.name: p.read_bytes() for p in files(out)} == whole
+    with full_after(2 + overlaid):
+        assert next(running).target == many[0]
+        assert segmenter.batches == [CONSENSUS_BATCH]
+        with pytest.raises(ImageError, match=r"cannot be written .*free some space"):
+            next(running)
+    assert set(files(out)) == {p for job in jobs[:2] for p in (job.mask, job.overlay) if p}
     assert jobs[1].mask.read_bytes() == made
     assert list(running) == []

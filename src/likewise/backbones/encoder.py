@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -237,15 +238,15 @@ class Encoder:
 
         mean = pixels.new_tensor(self.spec.mean, dtype=torch.float32).view(3, 1, 1)
         std = pixels.new_tensor(self.spec.std, dtype=torch.float32).view(3, 1, 1)
-        return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+        return pixels.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
 
     def _patch_colours(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, N, 3) mean RGB in 0..1 of each patch of (B, 3, H, W) normalised pixels."""
-        import torch
-
-        patches = torch.nn.functional.avg_pool2d(pixels, self.spec.patch)
+        side = self.spec.patch
+        rows = pixels.permute(0, 2, 3, 1).unflatten(1, (-1, side)).sum(2)  # as pixels lie in memory
+        sums = rows.unflatten(2, (-1, side)).sum(3).flatten(1, 2)
         std, mean = pixels.new_tensor(self.spec.std), pixels.new_tensor(self.spec.mean)
-        return (patches.flatten(2).mT * std + mean).to(self.device)
+        return (sums / side**2 * std + mean).to(self.device)
 
     def tokens(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, N, D) float32 patch tokens of (B, 3, H, W) normalised pixels; not of joined ones."""
@@ -292,8 +293,9 @@ class Encoder:
             pixels = self._normalise(stack)
             colours = self._patch_colours(pixels)
             F = torch.nn.functional.normalize(self.tokens(pixels), dim=2)
-            for (_, size), features, colour in zip(batch, F, colours, strict=True):
-                yield PatchFeatures(features, self.debias(features), self.grid, size, colour)
+            for (small, size), features, colour in zip(batch, F, colours, strict=True):
+                debiased = self.debias(features)
+                yield PatchFeatures(features, debiased, self.grid, size, colour, small)
 
     def _join(self, encoded: Sequence[PatchFeatures]) -> PatchFeatures:
         """What the joined backbones say of one image, on one grid."""
@@ -304,7 +306,7 @@ class Encoder:
             for scale, e in zip(self._scales, encoded, strict=True)
         ]
         features, first = torch.cat(pieces, dim=1), encoded[0]
-        return PatchFeatures(features, self.debias(features), self.grid, first.size, first.colour)
+        return replace(first, features=features, debiased=self.debias(features), grid=self.grid)
 
     def restore(
         self, features: torch.Tensor, size: tuple[int, int], colour: torch.Tensor | None

@@ -13,7 +13,16 @@ import typer
 from ..errors import LikewiseError
 from ..refine import DEFAULT_REFINER
 from .app import app
-from .console import SHOWN, json_ready, notes, print_error, print_json, progress, stopping
+from .console import (
+    SHOWN,
+    importing,
+    json_ready,
+    notes,
+    print_error,
+    print_json,
+    progress,
+    stopping,
+)
 from .options import (
     ConsensusOption,
     FeatureOptions,
@@ -81,24 +90,25 @@ def segment(
         raise LikewiseError("--consensus sees whole images: leave out --tile or --consensus.")
     chosen = given(context, algorithm, network)
     settings = {name: chosen.pop(name) for name in algorithm.settings() if name in chosen}
-    run = FolderRun(
-        targets,
-        out,
-        references_file or choose_references(examples, classes),
-        only=classes.only,
-        overlay=overlay,
-        instances=instances,
-        resume=resume,
-        overwrite=overwrite,
-        consensus=consensus,
-        prompts=prompts,
-        inputs=examples.files,
-        refiner=refine,
-        tile=tile,
-        **vars(machine),
-        settings=settings,
-        **chosen,
-    )
+    with importing():
+        run = FolderRun(
+            targets,
+            out,
+            references_file or choose_references(examples, classes),
+            only=classes.only,
+            overlay=overlay,
+            instances=instances,
+            resume=resume,
+            overwrite=overwrite,
+            consensus=consensus,
+            prompts=prompts,
+            inputs=examples.files,
+            refiner=refine,
+            tile=tile,
+            **vars(machine),
+            settings=settings,
+            **chosen,
+        )
     outcomes: list[Outcome] = []
     interrupted = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."
     with stopping(interrupted) as stopped, progress(len(run.jobs)) as advance:

@@ -71,7 +71,7 @@ class Affinities:
         half, one = (y**2 + x**2) / (2 * r2), torch.ones_like(y)
         rows = torch.stack([y / r2, x / r2, one, -half - 1 / affinity], dim=1)
         left = torch.cat([F / affinity, rows], dim=1)
-        right = torch.cat([F, torch.stack([y, x, -half, one], dim=1)], dim=1).T.contiguous()
+        right = torch.cat([F, torch.stack([y, x, -half, one], dim=1)], dim=1)
         side = BLOCK_ROWS if F.device.type == "cpu" else max(1, BLOCK_ENTRIES // n)
         for start in range(0, n, side):
-            yield (left[start : start + side] @ right[:, start:]).exp_()
+            yield (left[start : start + side] @ right[start:].T).exp_()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 256
 """Rows of the similarity matrix at a time, on the CPU."""
+AVERAGE = 2
+"""fastcluster's number of average linkage."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,20 +35,25 @@ class MergeTree:
         Returns:
             (N,) int64 labels 0..C-1, numbered by each cluster's first patch.
         """
-        # A merge at exactly 1 - tau is not made, as in scikit-learn; SciPy alone would make it.
-        return self._labels(np.nextafter(1 - tau, -np.inf), "distance")
+        # A merge at exactly 1 - tau is not made, as in scikit-learn; SciPy would make it.
+        return self._labels(self.merges[:, 2] < 1 - tau)
 
     def into(self, count: int) -> np.ndarray:
         """(N,) int64 labels of at most ``count`` ≥ 1 clusters; equal distances merge together."""
-        return self._labels(count, "maxclust")
+        distances = self.merges[:, 2]
+        needed = len(distances) + 1 - count
+        if needed <= 0:
+            return self._labels(np.zeros(len(distances), dtype=bool))
+        return self._labels(distances <= np.partition(distances, needed - 1)[needed - 1])
 
-    def _labels(self, value: float, criterion: str) -> np.ndarray:
-        from scipy.cluster.hierarchy import fcluster
-
-        if len(self.merges) == 0:
-            return np.zeros(1, dtype=np.int64)
-        labels = fcluster(self.merges, value, criterion=criterion)
-        _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    def _labels(self, made: np.ndarray) -> np.ndarray:
+        """From (N-1,) bool; no merge is made without those it is of, for distances only rise."""
+        n = len(self.merges) + 1
+        root = np.arange(2 * n - 1)
+        root[self.merges[made, :2].astype(np.int64)] = n + np.flatnonzero(made)[:, None]
+        while (root[root] != root).any():
+            root = root[root]
+        _, first, inverse = np.unique(root[:n], return_index=True, return_inverse=True)
         return np.argsort(np.argsort(first))[inverse].astype(np.int64)
 
 
@@ -62,10 +69,12 @@ def average_linkage(features: torch.Tensor) -> MergeTree:
     if len(features) == 1:
         return MergeTree(np.empty((0, 4)))
     if features.device.type == "cpu":
-        import fastcluster
+        # What fastcluster.linkage calls; to import that imports SciPy, a quarter of a second.
+        from _fastcluster import linkage_wrap
 
-        distances = condensed_distances(features)
-        return MergeTree(fastcluster.linkage(distances, method="average", preserve_input=False))
+        merges = np.empty((len(features) - 1, 4))
+        linkage_wrap(len(features), condensed_distances(features), merges, AVERAGE)
+        return MergeTree(merges)
     return MergeTree(reciprocal_merges(features))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -109,18 +110,22 @@ def match(pool: PatchPool, queries: torch.Tensor, temperature: float) -> Match:
     """Compare (N, D) unit rows with all patches of a pool, in blocks: N·M is never in memory."""
     import torch
 
-    coverage = queries.new_full((len(pool.debiased),), -1.0)
+    # (cos - 1) / temperature as one product: both sides have one more column.
+    ones = queries.new_ones(len(queries), 1)
+    left = torch.cat([queries / temperature, ones / -temperature], dim=1)
+    right = torch.cat([pool.debiased, ones.new_ones(len(pool.debiased), 1)], dim=1).T
+    highest = queries.new_full((len(pool.debiased),), -math.inf)
     kernel = []
     rows = max(1, BLOCK_ENTRIES // max(1, len(pool.debiased)))
     if queries.device.type == "cpu":  # what one core keeps near
         rows = min(rows, BLOCK_ROWS)
-    for part in queries.split(rows):
-        cosines = part @ pool.debiased.T
-        coverage = torch.maximum(coverage, cosines.amax(dim=0))
-        groups = cosines.split(pool.sizes, dim=1)
-        cosines.sub_(1).div_(temperature).exp_().mul_(pool.weight)  # in place: 3 times faster
+    for part in left.split(rows):
+        exponents = part @ right
+        highest = torch.maximum(highest, exponents.amax(dim=0))
+        groups = exponents.split(pool.sizes, dim=1)
+        exponents.exp_().mul_(pool.weight)  # in place: 3 times faster
         kernel.append(torch.stack([g.sum(dim=1) for g in groups], dim=1))
-    return Match(torch.cat(kernel), coverage)
+    return Match(torch.cat(kernel), highest * temperature + 1)
 
 
 def log_density(pool: PatchPool, found: Match, chosen: torch.Tensor) -> torch.Tensor:

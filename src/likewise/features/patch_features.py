@@ -28,6 +28,8 @@ class PatchFeatures:
     """(H, W) pixels of the original image."""
     colour: torch.Tensor | None = None
     """(N, 3) float32 in 0..1: mean RGB of each patch; None when only features are known."""
+    picture: np.ndarray | None = None
+    """(H', W', 3) uint8: the image at the encoder's input size; None where it was not kept."""
 
 
 def mask_to_grid(mask: np.ndarray, grid: tuple[int, int]) -> torch.Tensor:

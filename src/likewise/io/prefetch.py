@@ -15,17 +15,20 @@ R = TypeVar("R")
 WORKERS = min(8, os.cpu_count() or 1)
 
 
-def prefetch_map(function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
+def prefetch_map(
+    function: Callable[[T], R], items: Iterable[T], depth: int, workers: int = WORKERS
+) -> Iterator[R]:
     """``function(item)`` of every item, in order, begun up to ``depth`` items early.
 
     Args:
         function: called in threads; what it raises is raised when its item's turn comes.
         items: taken one by one, as there is room.
         depth: how many results may wait at a time, at least 1.
+        workers: threads at most; with one, the calls are made in order.
     """
     source = iter(items)
     waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(min(workers, WORKERS)) as pool:
         try:
             for item in source:
                 waiting.append(pool.submit(function, item))

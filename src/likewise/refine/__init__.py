@@ -30,6 +30,7 @@ def refine(
     input_size: tuple[int, int],
     refiner: str = "none",
     points: np.ndarray | None = None,
+    small: np.ndarray | None = None,
 ) -> np.ndarray:
     """Pixel mask of patch scores (INSID3 §4, implementation details).
 
@@ -45,6 +46,7 @@ def refine(
         points: (n, 3) x, y in pixels of the image and a sign: these pixels are foreground where it
             is above 0, background elsewhere, whatever the scores say; what lies close and has their
             colour follows them.
+        small: (H', W', 3) uint8, the image at ``input_size``; it is resized to that by default.
 
     Returns:
         (H, W) bool.
@@ -55,12 +57,12 @@ def refine(
     if points is None or len(points) == 0:
         if not scores.gt(0.5).any():  # absent; untouched zeros take no memory
             return np.zeros(image.shape[:2], dtype=bool)
-        fine = at_input_size(scores, image, input_size, refiner)
+        fine = at_input_size(scores, image, input_size, refiner, small)
         return (resize(fine, image.shape[:2]) > 0.5).cpu().numpy()
     from .points import honour
 
     size = image.shape[:2]
-    fine = at_input_size(scores, image, input_size, refiner)
+    fine = at_input_size(scores, image, input_size, refiner, small)
     scaled = points * [input_size[1] / size[1], input_size[0] / size[0], 1]
     mask: np.ndarray = (resize(honour(fine, image, scaled), size) > 0.5).cpu().numpy()
     mask[points[:, 1].astype(int), points[:, 0].astype(int)] = points[:, 2] > 0
@@ -68,7 +70,11 @@ def refine(
 
 
 def at_input_size(
-    scores: torch.Tensor, image: np.ndarray, input_size: tuple[int, int], refiner: str = "none"
+    scores: torch.Tensor,
+    image: np.ndarray,
+    input_size: tuple[int, int],
+    refiner: str = "none",
+    small: np.ndarray | None = None,
 ) -> torch.Tensor:
     """Steps 1 and 2 of ``refine``, with the same arguments but the points.
 
@@ -85,8 +91,11 @@ def at_input_size(
     upsampled = resize(scores, input_size)
     if refiner == "none" or not upsampled.gt(0.5).any():
         return upsampled.gt(0.5).float()
-    small = Image.fromarray(image).resize(input_size[::-1], Image.Resampling.BILINEAR)
-    guide = torch.from_numpy(np.array(small)).to(scores.device).float() / 255
+    if small is None:
+        resized = Image.fromarray(image).resize(input_size[::-1], Image.Resampling.BILINEAR)
+        small = np.asarray(resized)
+    planes = torch.from_numpy(small.copy()).to(scores.device).permute(2, 0, 1).contiguous()
+    guide = planes.float().div_(255).permute(1, 2, 0)
     if refiner == "guided":
         from .guided import guided_filter
 
@@ -112,22 +121,52 @@ def rooted(refined: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
     """
     import numpy as np
     import torch
-    from scipy.ndimage import label
 
     found = (refined > 0.5).cpu().numpy()
-    rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
-    if len(rows) == 0:
+    starts, ends, piece = components(found)
+    inside = np.concatenate([[0], np.cumsum((plain > 0.5).cpu().numpy(), dtype=np.int32)])
+    kept = np.bincount(piece, inside[ends] - inside[starts]) > 0
+    if kept.all():
         return refined
-    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    pieces, count = label(found[window])
-    dropped = np.ones(count + 1, dtype=bool)
-    dropped[pieces[(plain[window] > 0.5).cpu().numpy()]] = False
-    dropped[0] = False  # background stays as it is
-    if not dropped.any():
-        return refined
-    refined = refined.clone()
-    refined[window].masked_fill_(torch.from_numpy(dropped[pieces]).to(refined.device), 0)
-    return refined
+    for start, end in zip(starts[~kept[piece]], ends[~kept[piece]], strict=True):
+        found.reshape(-1)[start:end] = False
+    return refined.where(torch.from_numpy(found).to(refined.device) | (refined <= 0.5), 0)
+
+
+def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Connected components (by edges) of a mask, as the runs of its rows.
+
+    SciPy has this too, but takes a quarter of a second to import, and longer for a mask.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        Of each of R runs, row by row: its first pixel and the one after its last, (R,) int64 each,
+        as indices into the flattened mask; and (R,) int64 number of its component, from 0.
+    """
+    import numpy as np
+
+    # 1. Runs, in rows that end with a pixel that is False.
+    height, width = mask.shape
+    rows = np.zeros((height, width + 1), np.int8)
+    rows[:, :-1] = mask
+    edges = np.flatnonzero(np.diff(rows.reshape(-1), prepend=np.int8(0)))
+    starts, ends = edges[::2], edges[1::2]
+    # 2. Pairs: run ``upper`` touches ``lower`` of the next row.
+    first = np.searchsorted(ends, starts + width + 1, side="right")
+    count = np.searchsorted(starts, ends + width + 1) - first
+    upper = np.repeat(np.arange(len(starts)), count)
+    lower = np.arange(len(upper)) + np.repeat(first - np.cumsum(count) + count, count)
+    # 3. Every run takes the least number it touches, until none changes.
+    root = np.arange(len(starts))
+    while (differ := root[upper] != root[lower]).any():
+        one, other = root[upper[differ]], root[lower[differ]]
+        np.minimum.at(root, np.maximum(one, other), np.minimum(one, other))
+        while (root[root] != root).any():
+            root = root[root]
+    row = starts // (width + 1)
+    return starts - row, ends - row, np.unique(root, return_inverse=True)[1].reshape(-1)
 
 
 def compete(
@@ -182,6 +221,8 @@ def compete_inside(
     """
     import numpy as np
 
+    if len(masks) == 1:
+        return compete(masks, scores, confidences, input_size), list(masks)
     label_map = np.zeros(masks[0].shape, np.uint8 if len(masks) < 256 else np.uint16)
     found = list(masks)
     level: list[int | None] = [None]

@@ -108,9 +108,9 @@ def segment_files(
         return stale or Outcome(job.target, job.mask, skipped=True)
 
     source = source or partial(_images, segmenter, jobs, consensus)
-    # On the CPU each is written before the next is segmented; an accelerator need not wait.
-    ahead = segmenter.batch_size(False) - 1
-    yield from prefetch_map(lambda pair: written(*pair), source(kept), ahead)
+    # Masks are written while the next are segmented; on the CPU one after the other, in order.
+    batch = segmenter.batch_size(False)
+    yield from prefetch_map(lambda pair: written(*pair), source(kept), batch, workers=batch)
 
 
 def finish_files(
