@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from boxes import DIM, LEFT, LOW, RANK, RIGHT, SIDE, inside, iou, pair, picture
-from helpers import refusal
+from boxes import DIM, LEFT, LOW, RANK, RIGHT, SIDE, inside, pair, picture
+from helpers import iou, refusal
 from likewise import INSID3Params, LikewiseParams, Segmenter, build_insid3
 from likewise.backbones import encoder as encoder_module
 from likewise.backbones.device import choose_device
