@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..reference import EncodedReference, ReferenceSet
 
 VIEWS: tuple[str, ...] = ("flip",)
-CAN = Abilities(consensus=True, threshold=True, min_confidence=0.8)
+CAN = Abilities(consensus=True, tiles=True, threshold=True, min_confidence=0.8)
 """Confidences of 0.5 to 0.8 had half of the masks of images without the concept, and a tenth of the
 others."""
 POOL_SHARE, POOL_LIMIT = 1 / 3, 16384
