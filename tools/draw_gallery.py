@@ -258,7 +258,8 @@ def strip() -> Case:
 def bundled(name: str, ending: str) -> Case:
     image = read_image(FOLDER / f"{name}_reference.{ending}")
     mask = read_mask(FOLDER / f"{name}_reference_mask.png")
-    return Case([Reference(image, mask)], [read_image(FOLDER / f"{name}_1.{ending}")])
+    targets = sorted(FOLDER.glob(f"{name}_[0-9].{ending}"))
+    return Case([Reference(image, mask)], [read_image(path) for path in targets])
 
 
 CASES: dict[str, Callable[[], Case]] = {
@@ -269,8 +270,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "glands": glands,
     "disc": disc,
     "galaxies": galaxies,
+    "windows": lambda: bundled("window", "jpg"),
+    "capacitors": lambda: bundled("capacitor", "jpg"),
     "coins": lambda: bundled("coin", "png"),
-    "board": lambda: bundled("board", "jpg"),
     "roofs": roofs,
     "cracks": cracks,
     "materials": materials,

@@ -57,13 +57,21 @@ def test_demo(scene: Path) -> None:
     lines = done(run(["demo", "--out", "look.png"])).splitlines()
     assert lines[-1] == "look at look.png"
     areas = dict(line.split(": ") for line in lines[:-1])
-    assert list(areas) == ["coin_1.png", "coin_2.png", "board_1.jpg", "board_2.jpg"]
-    for text in areas.values():
-        assert text.endswith(" of the picture masked")
-        assert 0 < int(text.split("%")[0]) < 100
+    # The windows of one photograph, the capacitors of two and the coins of two.
+    expected = {
+        "window_1.jpg": 6,
+        "capacitor_1.jpg": 9,
+        "capacitor_2.jpg": 20,
+        "coin_1.png": 32,
+        "coin_2.png": 29,
+    }
+    assert list(areas) == list(expected)
+    for name, percent in expected.items():
+        assert areas[name].endswith(" of the picture masked")
+        assert abs(int(areas[name].split("%")[0]) - percent) <= 1
     with Image.open("look.png") as picture:
         assert picture.mode == "RGB"
-        assert picture.height == 2 * (240 + 22 + 10) + 10
+        assert picture.height == 3 * (240 + 22 + 10) + 10
         assert picture.width > 1000
 
 

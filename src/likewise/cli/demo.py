@@ -21,7 +21,7 @@ def demo(
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
-    """Run the bundled example: one coin and one board masked, the others found."""
+    """Run the bundled example: windows, capacitors and a coin are masked, the others found."""
     from ..example import run_demo
     from ..io.encoding import picture_format
     from ..run.jobs import check_outputs

@@ -1,4 +1,4 @@
-"""The bundled example: two concepts, one masked picture each, found in other pictures."""
+"""The bundled example: four concepts, one masked picture each, found in other pictures."""
 
 from __future__ import annotations
 
@@ -13,10 +13,19 @@ from ..io.masks import read_mask
 from ..segmenter import Segmenter
 
 FOLDER = Path(__file__).resolve().parent
-CONCEPTS = {
+Concept = tuple[str, str, str]
+"""Files in ``FOLDER``: the reference, its mask, and a pattern of the targets."""
+CONCEPTS: dict[str, Concept] = {
     "coin": ("coin_reference.png", "coin_reference_mask.png", "coin_[0-9].png"),
     "board": ("board_reference.jpg", "board_reference_mask.png", "board_[0-9].jpg"),
 }
+"""Those whose targets have a true mask, ``<target>_mask.png``: results can be checked on them."""
+SHOWN: dict[str, Concept] = {
+    "window": ("window_reference.jpg", "window_reference_mask.png", "window_[0-9].jpg"),
+    "capacitor": ("capacitor_reference.jpg", "capacitor_reference_mask.png", "capacitor_[0-9].jpg"),
+    "coin": CONCEPTS["coin"],
+}
+"""What ``likewise demo`` shows."""
 
 
 def run_demo(segmenter: Segmenter, out: Path) -> dict[str, float]:
@@ -34,11 +43,11 @@ def run_demo(segmenter: Segmenter, out: Path) -> dict[str, float]:
     """
     rows: list[list[tuple[RGB, str]]] = []
     areas: dict[str, float] = {}
-    for concept, (image, mask, pattern) in CONCEPTS.items():
+    for concept, (image, mask, pattern) in SHOWN.items():
         segmenter.fit((FOLDER / image, FOLDER / mask))
         pixels = read_image(FOLDER / image)
         example = overlay(pixels, read_mask(FOLDER / mask, size=pixels.shape[:2]))
-        row = [(example, f"reference + mask: this {concept}")]
+        row = [(example, f"reference + mask: {concept}")]
         for target in sorted(FOLDER.glob(pattern)):
             found = segmenter.segment(target).mask
             row += [(read_image(target), "target"), (overlay(read_image(target), found), "result")]
