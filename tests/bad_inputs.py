@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from bad_input_rows import ROWS, Row
-from scenes import SIZE, Ran, make_scene, make_tiny, one_thread, run, run_process, sandbox
+from scenes import SIZE, Ran, make_scene, one_thread, run, run_process, sandbox
+from tiny import make_backbone
 
 _TRACEBACK = "Traceback"
 LONGEST = 700  # characters of a message that a person still reads
@@ -137,7 +138,7 @@ def main() -> int:
     wrong = []
     with tempfile.TemporaryDirectory() as folder, one_thread():
         base = Path(folder).resolve()
-        tiny = make_tiny(base / "tiny")
+        tiny = make_backbone(base / "tiny")
         for case in ROWS:
             scene = make_scene(base / case.name, tiny)
             verdict = judge(case, scene)

@@ -35,10 +35,6 @@ def pair(box: Box = LEFT) -> tuple[np.ndarray, np.ndarray]:
     return picture(box), inside(box)
 
 
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / (a | b).sum())
-
-
 PAINT = {"red": (220, 60, 30), "green": (40, 200, 60), "yellow": (230, 220, 60)}
 PAIR = {"red": (12, 16, 60, 48), "green": (36, 80, 84, 112)}
 MIXED = {"red": (12, 96, 48, 128), "green": (48, 0, 84, 32), "yellow": (60, 64, 96, 96)}

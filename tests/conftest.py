@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from scenes import make_tiny
 from scenes import one_thread as with_one_thread
+from tiny import make_backbone
 
 
 @pytest.fixture
@@ -35,4 +35,4 @@ def one_thread() -> None:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A random DINOv3 of two blocks, as a Hugging Face folder."""
     with with_one_thread():
-        yield make_tiny(tmp_path_factory.mktemp("backbone") / "tiny")
+        yield make_backbone(tmp_path_factory.mktemp("backbone") / "tiny")

@@ -18,6 +18,11 @@ SAM2 = HieraShape(12, 1, (1, 2, 3, 2), (4, 4, 6, 4), (4,), grid=3, neck=32, fine
 """A tiny SAM 2: its windows do not divide the grids of small pictures."""
 
 
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two bool masks, one of them with something in it."""
+    return float((a & b).sum() / (a | b).sum())
+
+
 def refusal(call, *args, **kwargs) -> str:
     """The text of the LikewiseError that the call ends in: one line, ending in a full stop."""
     with pytest.raises(LikewiseError) as caught:

@@ -67,10 +67,6 @@ def rasterised(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.asarray(canvas)[4::8, 4::8]
 
 
-def iou(one: np.ndarray, other: np.ndarray) -> float:
-    return float((one & other).sum() / (one | other).sum())
-
-
 STEMS = {f"{k:02} {name}": m for k, (name, m) in enumerate(HAND_MADE.items())}
 """Stem of each image → its label map."""
 

@@ -145,29 +145,6 @@ def one_thread() -> Iterator[None]:
 # --- one good example, to be spoilt ---------------------------------------------------------------
 
 
-def make_tiny(folder: Path) -> Path:
-    """A random DINOv3 in the Hugging Face layout: width 48, 2 blocks, patch 16."""
-    import torch
-    from safetensors.torch import save_file
-    from transformers import DINOv3ViTConfig, DINOv3ViTModel
-
-    torch.manual_seed(0)
-    config = DINOv3ViTConfig(
-        hidden_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=96,
-        patch_size=16,
-        image_size=64,
-        num_register_tokens=4,
-    )
-    folder.mkdir()
-    state = DINOv3ViTModel(config).state_dict()
-    save_file({k: v.contiguous() for k, v in state.items()}, folder / "model.safetensors")
-    config.to_json_file(folder / "config.json", use_diff=False)
-    return folder
-
-
 def make_scene(folder: Path, tiny: Path) -> Path:
     """reference.png with mask.png, the targets a.jpg, b.jpg and c.jpg, and the backbone tiny/."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ import pytest
 from PIL import Image
 
 from docs_machine import Machine, machine, small_backbones
-from scenes import make_tiny
+from tiny import make_backbone
 
 try:
     import tomllib
@@ -292,7 +292,7 @@ def make_training(folder: Path) -> None:
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """The machine, on which small backbones are also there for Python."""
     folder = tmp_path_factory.mktemp("docs")
-    tiny = make_tiny(folder / "tiny")
+    tiny = make_backbone(folder / "tiny")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = sorted(project["optional-dependencies"])
     with machine(folder, tiny, extras) as running, small_backbones(tiny):

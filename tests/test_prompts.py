@@ -8,7 +8,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from helpers import refusal
+from helpers import iou, refusal
 from likewise import Reference, Segmenter
 from likewise.example import FOLDER
 from likewise.features.prompts import PromptSolver
@@ -44,10 +44,6 @@ def truth(pixels: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def board(segmenter: Segmenter, pixels: np.ndarray) -> PromptSolver:
     return PromptSolver(segmenter.encoder.encode(pixels))
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / (a | b).sum())
 
 
 def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:

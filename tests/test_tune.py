@@ -17,6 +17,7 @@ from helpers import refusal
 from likewise import Reference, Segmenter, tune
 from likewise.backbones.cut import cut_backbone
 from likewise.backbones.encoder import Encoder
+from likewise.backbones.feature_cache import CachedEncoder, FeatureCache
 from likewise.backbones.loading import load_backbone
 from likewise.methods import make_params
 from likewise.reference import encode_references
@@ -253,8 +254,9 @@ def test_the_command(tmp_path: Path, tiny: Path) -> None:
     words = ["tune", "-r", "reference.png", "-m", "mask.png", "--method", "insid3", *TINY]
     words += ["-r", "a.jpg", "-m", "mask.png"]
     with sandbox(make_scene(tmp_path / "scene", tiny)):
+        encoder = CachedEncoder("tiny", image_size=64, cache=FeatureCache(Path("kept")))
         expected: Tuning = tune(
-            Segmenter("tiny", image_size=64, method="insid3"),
+            Segmenter(encoder, method="insid3"),
             [("reference.png", "mask.png"), ("a.jpg", "mask.png")],
         )
         ran = run(words)

@@ -221,7 +221,7 @@ def test_the_legend_names_what_is_there() -> None:
     np.testing.assert_array_equal(seen[:200], picture)
     strip = seen[200:].reshape(-1, 3)
     for k in (2, 7):
-        assert (strip == class_colour(k)).all(axis=1).any()
+        assert (strip == class_colour(k)).all(axis=1).sum() == 12**2  # its square
     assert not (strip == class_colour(1)).all(axis=1).any()
     long = dict.fromkeys(range(1, 9), "a long name " * 3)  # one below the other, not cut
     assert len(with_legend(picture, long)) > len(with_legend(picture, {1: "a"})) + 7 * 11

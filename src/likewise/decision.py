@@ -9,7 +9,6 @@ import numpy as np
 
 from .class_names import wholes_of
 from .errors import note
-from .io.draw import preview
 from .io.images import Picture
 from .refine import compete_inside, refine
 from .result import ClassResult, Result
@@ -55,17 +54,8 @@ def make_result(
         label: ClassResult(mask, s.cpu().numpy(), f.confidence, f.trace, f.disputed)
         for (label, f), mask, s in zip(found.items(), masks, scores, strict=True)
     }
-    best = max(classes.values(), key=lambda c: c.confidence)
-    return Result(
-        mask=label_map > 0,
-        scores=np.maximum.reduce([c.scores for c in classes.values()]),
-        confidence=best.confidence,
-        trace=best.trace,
-        label_map=label_map,
-        classes=classes,
-        tree=cache.tree if keep_tree else None,
-        preview=preview(pixels),
-    ).within(image.valid if isinstance(image, Picture) else None)
+    result = Result.merged(classes, label_map, pixels, cache.tree if keep_tree else None)
+    return result.within(image.valid if isinstance(image, Picture) else None)
 
 
 def note_too_small(picture: Picture, grid: tuple[int, int], side: float | None) -> None:

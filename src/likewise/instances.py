@@ -27,7 +27,7 @@ SAMPLES = 4096
 SHORTEST = 7
 """Pixels a side that two parts with a neck take at least."""
 CORNERS = np.ones((3, 3))
-"""Pixels that touch at a corner hang together."""
+"""8-connectivity: pixels that touch at a corner are connected."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Instance:
     top: int
     """Row of the first pixel of ``mask`` in the image."""
     mask: npt.NDArray[np.bool_]
-    """(h, w) bool, cut out of the image as small as it goes; its pixels hang together."""
+    """(h, w) bool, cropped to the bounding box; 8-connected."""
 
     @property
     def area(self) -> int:
@@ -76,7 +76,7 @@ def find_objects(
 
     Returns:
         Each with the score ``confidence`` × mean of max(0, 2·score - 1) over its pixels: 0 if it
-        only just passes the threshold. So what is surely found of a class ranks above a smear.
+        only just passes the threshold. So a confident object ranks above a faint one.
     """
     from scipy import ndimage
 
@@ -134,7 +134,7 @@ def _split(piece: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 
 
 def _basins(distance: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], list[float]]:
-    """What leads to each peak by the steepest way up.
+    """Watershed basins: each pixel has the label of the peak that steepest ascent leads to.
 
     Args:
         distance: (h, w) to the edge; 0 outside.
@@ -163,7 +163,7 @@ def _basins(distance: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], l
 def _passes(
     basins: npt.NDArray[np.int64], distance: npt.NDArray[np.float64]
 ) -> list[tuple[float, int, int]]:
-    """The highest pass between every two basins that touch: (height, one, other), highest first."""
+    """The highest saddle between every two adjacent basins: (height, one, other), highest first."""
     highest: dict[tuple[int, int], float] = {}
     h, w = basins.shape
     for y, x in ((0, 1), (1, 0), (1, 1), (1, -1)):

@@ -70,6 +70,34 @@ class Result:
     preview: np.ndarray | None = None
     """(h, w, 3) uint8 RGB, the image at most 320 pixels a side: what notebooks draw on."""
 
+    @classmethod
+    def merged(
+        cls,
+        classes: Mapping[str, ClassResult],
+        label_map: np.ndarray,
+        image: np.ndarray,
+        tree: MergeTree | None = None,
+    ) -> Result:
+        """Of what was found of each class.
+
+        Args:
+            classes: label → what was found of it; scores of one shape.
+            label_map: (H, W) as the field.
+            image: (H, W, 3) uint8 RGB, for the preview.
+            tree: as the field.
+        """
+        best = max(classes.values(), key=lambda c: c.confidence)
+        return cls(
+            mask=label_map > 0,
+            scores=np.maximum.reduce([c.scores for c in classes.values()]),
+            confidence=best.confidence,
+            trace=best.trace,
+            label_map=label_map,
+            classes=classes,
+            tree=tree,
+            preview=preview(image),
+        )
+
     def within(self, valid: np.ndarray | None) -> Result:
         """The same without pixels that are not valid.
 

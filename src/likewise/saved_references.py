@@ -178,7 +178,7 @@ def _check_same(info: Info, encoder: Encoder) -> None:
     now = {"backbone": encoder.spec.name, **encoder.facts}
     same = {name: getattr(info, name) == value for name, value in now.items()}
     rows = []
-    # Weights are told apart as far as the block that is read: another block has others too.
+    # The identity of weights depends on the block: with another block it differs in any case.
     weights = same["weights"] or (same["backbone"] and not same["block"])
     if not (weights and same["mean"] and same["std"]):
         if same["backbone"]:
@@ -187,7 +187,7 @@ def _check_same(info: Info, encoder: Encoder) -> None:
                 "give the file that they are in as --backbone."
             )
         spec = find_spec(info.backbone)
-        if spec is not None:  # nobody need give its own defaults
+        if spec is not None:  # its defaults need no option
             first = get_spec(info.backbone.split("+")[0])
             same["block"] |= info.block == (first.block or first.depth)
             same["rank"] |= info.rank == resolve_rank(first.svd_components, first.dim)
@@ -208,7 +208,7 @@ def _check_same(info: Info, encoder: Encoder) -> None:
 
 
 def _check_tensors(info: Info, tensors: Mapping[str, np.ndarray], encoder: Encoder) -> None:
-    """Raises LikewiseError unless all is there and fits: a digest keeps out no malice."""
+    """Raises LikewiseError unless all is there and fits; a digest does not detect manipulation."""
     n = encoder.grid[0] * encoder.grid[1]
 
     def numbers(name: str, columns: int) -> bool:

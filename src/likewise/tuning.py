@@ -36,7 +36,7 @@ GAIN = 0.01
 TAU_DISTANCES = (0.5, 0.75, 1.0, 1.25, 1.5)
 """Values of 1 - tau to try, as multiples of the backbone's calibrated one."""
 THRESHOLDS = (-2.0, -1.0, 0.0, 1.0, 2.0)
-"""Tried of likewise's threshold, in nats."""
+"""Values to try for the threshold of likewise and segic, in nats."""
 LARGER = 1.4
 """The size tried by default, as a multiple of the present one."""
 EARLIER = 0.8
@@ -177,7 +177,7 @@ def tune(
 
 
 class _Search:
-    """What is best so far, and the values of one thing that compete to replace it."""
+    """The best settings so far, and measured changes of one of them."""
 
     def __init__(self, segmenter: Segmenter, examples: Sequence[Reference]) -> None:
         labels = [r.label for r in examples if not r.negative]
@@ -213,7 +213,7 @@ class _Search:
 
 @dataclass(frozen=True, eq=False)
 class Test:
-    """Something whose mask is known, and the shots it is to be found from."""
+    """An image with its known mask, and the shots to find it from."""
 
     target: PatchFeatures
     image: np.ndarray

@@ -12,7 +12,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from label_maps import HAND_MADE, STEMS, alone, annotation, exported, iou, picture, rasterised
+from helpers import iou
+from label_maps import HAND_MADE, STEMS, alone, annotation, exported, picture, rasterised
 from likewise.export.annotations import Annotation, find_instances
 from likewise.export.dataset import ExportSettings, write_dataset
 from likewise.export.outlines import MIN_IOU

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from label_maps import HAND_MADE, alone, annotation, iou, picture, rasterised
+from helpers import iou
+from label_maps import HAND_MADE, alone, annotation, picture, rasterised
 from likewise.export.annotations import Annotation, find_instances
 from likewise.export.outlines import MIN_IOU, outline, polygons
 from likewise.instances import draw

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import likewise
-from helpers import refusal
+from helpers import iou, refusal
 from likewise import INSID3Params, Segmenter, build_insid3
 from likewise.backbones.spec import IMAGENET_MEAN, IMAGENET_STD
 from likewise.errors import InputWarning
@@ -37,10 +37,6 @@ def picture(box: tuple[int, int, int, int], seed: int = 0) -> np.ndarray:
     pixels = np.where(inside(box)[..., None], (220, 60, 30), (20, 50, 200))
     noise = np.random.default_rng(seed).normal(size=pixels.shape) * 8
     return (pixels + noise).clip(0, 255).astype(np.uint8)
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / (a | b).sum())
 
 
 @pytest.fixture(autouse=True)

@@ -157,8 +157,9 @@ def test_each_target_is_judged_without_its_own_mask(lent: list) -> None:
     targets = [*NEAR, *FAR[:2]]
     consensus(REFERENCES, OPEN, targets, rounds=2)
     assert [target for target, _ in lent] == targets * 2
+    # Three of those near are found surely enough to lend: to each other two, to the rest three.
+    assert [len(more) for _, more in lent] == [2, 2, 2, 3, 3, 3] * 2
     for target, more in lent:
-        assert more
         assert not any(is_of(tokens, target) for tokens in more)
     # What the first round lent to the far looks is what was found near.
     assert all(any(is_of(tokens, t) for t in NEAR) for tokens in lent[4][1])

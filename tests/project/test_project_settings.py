@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -203,3 +206,15 @@ def test_sliders_belong_to_no_run(scene: Path) -> None:
     assert again.run_key("other weights") != key
     opened.close()
     again.close()
+
+
+def test_settings_are_parsed_once_until_the_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / CONFIG
+    path.write_text(WRITTEN, encoding="utf-8")
+    with mock.patch.object(tomlkit, "parse", wraps=tomlkit.parse) as parse:
+        assert read_settings(tmp_path) == read_settings(tmp_path)
+        assert parse.call_count == 1
+        path.write_text(WRITTEN.replace("0.50", "0.75"), encoding="utf-8")
+        os.utime(path, ns=(1, 1))
+        assert read_settings(tmp_path).quality == {"min_confidence": 0.75}
+        assert parse.call_count == 2

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from boxes import LEFT, LOW, RANK, RIGHT, inside, iou, picture
-from helpers import refusal
+from boxes import LEFT, LOW, RANK, RIGHT, inside, picture
+from helpers import iou, refusal
 from likewise import Segmenter, build_insid3, match
 from likewise.io.encoding import write_image
 from likewise.io.masks import read_mask

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from boxes import DIM, LEFT, LOW, RANK, RIGHT, SIDE, inside, iou, pair, picture
-from helpers import refusal
+from boxes import DIM, LEFT, LOW, RANK, RIGHT, SIDE, inside, pair, picture
+from helpers import iou, refusal
 from likewise import INSID3Params, LikewiseParams, Segmenter, build_insid3
 from likewise.backbones import encoder as encoder_module
 from likewise.backbones.device import choose_device
@@ -105,8 +105,25 @@ def test_a_loaded_backbone_and_another_block(tiny: Path, encoder: Encoder) -> No
     shared = Encoder(load_backbone(tiny), image_size=SIDE, device="cpu")
     assert torch.equal(shared.encode(image).debiased, encoder.encode(image).debiased)
     first = Encoder(tiny, image_size=SIDE, device="cpu", block=1)
-    assert first.backbone.block == 1
-    assert not torch.allclose(first.encode(image).features, encoder.encode(image).features)
+    cut = encoder.backbone.model
+    cut.layer = cut.layer[:1]
+    torch.testing.assert_close(first.encode(image).features, encoder.encode(image).features)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"dtype": "bfloat16"}, "the loaded tiny has dtype float32, not bfloat16: load it so."),
+        ({"block": 1}, "the loaded tiny has block 2, not 1: load it so."),
+        ({"device": "tpu"}, "device 'tpu' cannot be used"),
+    ],
+)
+def test_a_loaded_backbone_keeps_what_it_was_loaded_with(
+    tiny: Path, asked: dict[str, Any], words: str
+) -> None:
+    loaded = load_backbone(tiny)
+    Encoder(loaded, dtype="float32", device="cpu", block=2)
+    assert words in refusal(Encoder, loaded, **asked)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from boxes import LEFT, LOW, MIXED, RIGHT, Box, inside, iou, paint, pair, picture, two_classes
-from helpers import refusal
+from boxes import LEFT, LOW, MIXED, RIGHT, Box, inside, paint, pair, picture, two_classes
+from helpers import iou, refusal
 from likewise import Segmenter
 from likewise.backbones.encoder import Encoder
 from likewise.methods.consensus import consensus

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 import likewise
-from boxes import EXAMPLE, LEFT, PATCH, RIGHT, SIDE, inside, iou, pair, picture
-from helpers import refusal
+from boxes import EXAMPLE, LEFT, PATCH, RIGHT, SIDE, inside, pair, picture
+from helpers import iou, refusal
 from likewise import INSID3Params, LikewiseParams, Reference, Segmenter, build_insid3
 from likewise.backbones.encoder import Encoder
 from likewise.io.images import read_image

@@ -17,17 +17,10 @@ from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.patch_features import PatchFeatures
 from ..io.hashing import fingerprint
 from ..io.prefetch import batched, prefetch_map
-from .device import keep_memory
+from .device import choose_device, keep_memory
 from .files import cache_folder, save_quietly
 from .loading import Backbone, load_backbone, patch_tokens
-from .runtime import (
-    Run,
-    check_exportable,
-    check_runtime,
-    open_exported,
-    runtime_dtype,
-    version,
-)
+from .runtime import Run, check_exportable, check_runtime, open_exported, runtime_dtype, version
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +43,7 @@ class Encoder:
 
     Args:
         backbone: a registry name, path or hub name, several with + between them (see
-            ``load_backbone``), or a loaded Backbone.
+            ``load_backbone``), or a loaded Backbone, which keeps its device, dtype and block.
         image_size: side S of the square input or (H, W), multiples of the patch; the registry's
             value by default.
         svd_components: rank of the positional basis, int or fraction of D; the registry's default.
@@ -62,7 +55,8 @@ class Encoder:
         runtime: ``torch``, or ``openvino`` or ``onnx`` (on the CPU): see ``runtime.py``.
 
     Raises:
-        BackboneError: if the backbone cannot be loaded or does not fit the size, rank or device.
+        BackboneError: if the backbone cannot be loaded or does not fit the size, rank or device,
+            or is loaded in another way than is asked for.
     """
 
     def __init__(
@@ -94,6 +88,8 @@ class Encoder:
                 dtype=getattr(torch, "float32" if dtype == "auto" else dtype),
                 offline=offline,
             )
+        elif not exported:
+            check_loaded(backbone, device, dtype, block)
         self.backbone = backbone
         weights = next(backbone.model.parameters())
         self.device, self.dtype = weights.device, weights.dtype
@@ -326,6 +322,21 @@ class Encoder:
             F = torch.nn.functional.normalize(F.float(), dim=1)
         colour = None if colour is None else colour.to(self.device)
         return PatchFeatures(F, self.debias(F), self.grid, size, colour)
+
+
+def check_loaded(backbone: Backbone, device: str, dtype: str, block: int | None) -> None:
+    """Raises BackboneError if it has another device, dtype or block; auto and None: any will do."""
+    weights = next(backbone.model.parameters())
+    own_dtype, own_device = str(weights.dtype).removeprefix("torch."), weights.device.type
+    for name, own, wanted in (
+        ("dtype", own_dtype, own_dtype if dtype == "auto" else dtype),
+        ("device", own_device, own_device if device == "auto" else choose_device(device).type),
+        ("block", backbone.block, block or backbone.block),
+    ):
+        if own != wanted:
+            raise BackboneError(
+                f"the loaded {backbone.spec.name} has {name} {own}, not {wanted}: load it so."
+            )
 
 
 def resampled(

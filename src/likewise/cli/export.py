@@ -11,7 +11,10 @@ import typer
 from ..errors import LikewiseError
 from .app import app
 from .console import notes, print_error, print_json, progress, stopping
-from .options import JsonOption
+from .options import (
+    JsonOption,
+    SimplifyOption,
+)
 
 if TYPE_CHECKING:
     from ..export.annotations import Annotation
@@ -42,9 +45,7 @@ def export(
     min_area: Annotated[
         int, typer.Option(help="Leave out connected components of fewer pixels.")
     ] = 1,
-    simplify: Annotated[
-        float, typer.Option(help="Pixels that polygons may stray, at IoU 0.98; 0 is exact.")
-    ] = 1.0,
+    simplify: SimplifyOption = 1.0,
     as_json: JsonOption = False,
 ) -> None:
     """Write finished masks as a dataset: COCO, YOLO, VOC, Labelme, QuPath or label maps."""

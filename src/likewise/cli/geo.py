@@ -18,6 +18,7 @@ from .options import (
     FeatureOptions,
     JsonOption,
     RefineOption,
+    ResumeOption,
     TargetsArgument,
     TileOption,
     open_segmenter,
@@ -45,9 +46,7 @@ def geo(
     save_scores: Annotated[
         bool, typer.Option("--save-scores", help="Also write <stem>_scores.tif.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep labels that this run would make again.")
-    ] = False,
+    resume: ResumeOption = False,
     tile: TileOption = "auto",
     refine: RefineOption = DEFAULT_REFINER,
     network: FeatureOptions,

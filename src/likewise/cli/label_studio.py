@@ -10,7 +10,14 @@ import typer
 from ..errors import needs
 from ..refine import DEFAULT_REFINER
 from .app import app
-from .options import DeviceOptions, RefineOption, takes_groups
+from .options import (
+    DeviceOptions,
+    HostOption,
+    PortOption,
+    RefineOption,
+    SimplifyOption,
+    takes_groups,
+)
 
 
 @app.command()
@@ -31,11 +38,9 @@ def label_studio(
         int, typer.Option(help="Keep so many finished annotations as further references.")
     ] = 0,
     min_area: Annotated[int, typer.Option(help="Leave out polygons of fewer pixels.")] = 1,
-    simplify: Annotated[
-        float, typer.Option(help="Pixels that polygons may stray, at IoU 0.98; 0 is exact.")
-    ] = 1.0,
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 9090,
+    simplify: SimplifyOption = 1.0,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 9090,
     token: Annotated[
         str | None,
         typer.Option(envvar="LIKEWISE_TOKEN", help="Password that Label Studio must give."),

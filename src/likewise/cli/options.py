@@ -50,6 +50,22 @@ InstancesOption = Annotated[
 ConsensusOption = Annotated[
     bool, typer.Option("--consensus", help="Targets of one kind become references of each other.")
 ]
+ResumeOption = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on after a stop: keep what this run would make again."),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Also replace masks that a person made or changed.")
+]
+SimplifyOption = Annotated[
+    float, typer.Option(help="Pixels that polygons may stray, at IoU 0.98; 0 is exact.")
+]
+HostOption = Annotated[
+    str, typer.Option(help="Address to listen at; others than this machine's open it to all.")
+]
+PortOption = Annotated[
+    int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")
+]
 TargetsArgument = Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")]
 NoCacheOption = Annotated[
     bool, typer.Option("--no-cache", help="Compute all features, keep none on disk.")

@@ -25,6 +25,7 @@ from .options import (
     JsonOption,
     MethodOptions,
     NoCacheOption,
+    OverwriteOption,
     RefineOption,
     takes_groups,
 )
@@ -117,9 +118,7 @@ def annotate(
         bool, typer.Option("--dry-run", help="Only say what there is to do.")
     ] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try those that failed again.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also replace masks that a person made or changed.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     machine: DeviceOptions,
     no_cache: NoCacheOption = False,
     ray: Annotated[

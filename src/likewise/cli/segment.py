@@ -29,7 +29,9 @@ from .options import (
     InstancesOption,
     JsonOption,
     OptionalExampleOptions,
+    OverwriteOption,
     RefineOption,
+    ResumeOption,
     RuntimeOptions,
     TargetsArgument,
     TileOption,
@@ -64,12 +66,8 @@ def segment(
         bool, typer.Option("--overlay", help="Also write <stem>_overlay.jpg pictures.")
     ] = False,
     instances: InstancesOption = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep masks that this run would make again.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also replace masks that were changed by hand.")
-    ] = False,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
     consensus: ConsensusOption = False,
     refine: RefineOption = DEFAULT_REFINER,
     tile: TileOption = "auto",

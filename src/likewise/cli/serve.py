@@ -12,6 +12,8 @@ from ..refine import DEFAULT_REFINER
 from .app import app
 from .options import (
     FeatureOptions,
+    HostOption,
+    PortOption,
     RefineOption,
     RuntimeOptions,
     TunedMethodOptions,
@@ -24,8 +26,8 @@ from .options import (
 @takes_groups
 def serve(
     *,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
     token: Annotated[
         str,
         typer.Option(

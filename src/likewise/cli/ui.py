@@ -9,7 +9,13 @@ import typer
 
 from ..errors import needs
 from .app import app
-from .options import DeviceOptions, NoCacheOption, takes_groups
+from .options import (
+    DeviceOptions,
+    HostOption,
+    NoCacheOption,
+    PortOption,
+    takes_groups,
+)
 
 
 @app.command()
@@ -19,12 +25,8 @@ def ui(
     project: Annotated[
         Path, typer.Argument(help="Folder of the project; made if it is not there.")
     ] = Path("likewise_project"),
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes a free port.")
-    ] = 8899,
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; others than this machine's open it to all.")
-    ] = "127.0.0.1",
+    port: PortOption = 8899,
+    host: HostOption = "127.0.0.1",
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Only print the address.")
     ] = False,

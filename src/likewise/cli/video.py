@@ -16,7 +16,9 @@ from .options import (
     BackboneOptions,
     JsonOption,
     MethodOptions,
+    OverwriteOption,
     RefineOption,
+    ResumeOption,
     RuntimeOptions,
     open_segmenter,
     takes_groups,
@@ -52,12 +54,8 @@ def video(
         bool, typer.Option("--no-memory", help="Look at every frame alone, to compare.")
     ] = False,
     no_overlay: Annotated[bool, typer.Option("--no-overlay", help="Write no overlay.mp4.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after a stop; the masks are the same.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also masks that a person made or changed.")
-    ] = False,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
     refine: RefineOption = DEFAULT_REFINER,
     algorithm: MethodOptions,
     network: BackboneOptions,

@@ -18,7 +18,9 @@ from .options import (
     DeviceOptions,
     JsonOption,
     MethodOptions,
+    OverwriteOption,
     RefineOption,
+    ResumeOption,
     open_segmenter,
     takes_groups,
 )
@@ -90,12 +92,8 @@ def volume(
     no_memory: Annotated[
         bool, typer.Option("--no-memory", help="Look at every slice alone, to compare.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after a stop; the labels are the same.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also masks that a person made or changed.")
-    ] = False,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
     refine: RefineOption = DEFAULT_REFINER,
     algorithm: MethodOptions,
     network: BackboneOptions,

@@ -301,8 +301,8 @@ def read_annotation(
 def is_validation(image: Path, share: float) -> bool:
     """Whether an image belongs to the validation part, about ``share`` (0..1) of all.
 
-    Its bytes decide alone: copies never end on both sides, and images that are added or renamed
-    move no other.
+    A hash of its bytes decides: copies are on one side, and adding or renaming images
+    moves no other.
 
     Raises:
         ImageError: the file cannot be read.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..io.coco_masks import encode_runs
-from ..io.files import write_json
-from .dataset import DatasetItem, ExportSettings, make_folder
+from ..io.files import make_folder, write_json
+from .dataset import DatasetItem, ExportSettings
 
 
 def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> None:

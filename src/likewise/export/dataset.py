@@ -13,7 +13,7 @@ from typing import Protocol, cast
 from ..errors import ImageError, LikewiseError, WriteError
 from ..instances import Instance
 from ..io.encoding import write_image
-from ..io.files import write_whole
+from ..io.files import make_folder, write_whole
 from ..io.images import read_image
 from ..io.opening import is_turned
 from .annotations import Annotation, find_instances, is_validation, read_bytes
@@ -208,14 +208,3 @@ def file_in(folder: Path, name: str) -> Path:
     file = folder / name
     make_folder(file.parent)
     return file
-
-
-def make_folder(folder: Path) -> Path:
-    """The folder, made if need be. Raises LikewiseError if it cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LikewiseError(
-            f"the folder {folder} cannot be made ({error.strerror}): give another --out."
-        ) from error
-    return folder

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..io.files import write_json
-from .dataset import DatasetItem, ExportSettings, file_in, make_folder
+from ..io.files import make_folder, write_json
+from .dataset import DatasetItem, ExportSettings, file_in
 from .outlines import outline
 
 

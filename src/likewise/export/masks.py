@@ -11,9 +11,9 @@ from ..errors import LikewiseError
 from ..instances import draw
 from ..io.draw import class_palette
 from ..io.encoding import write_label_map
-from ..io.files import write_json
+from ..io.files import make_folder, write_json
 from ..run.manifest import LABELS
-from .dataset import DatasetItem, ExportSettings, file_in, make_folder
+from .dataset import DatasetItem, ExportSettings, file_in
 
 
 def check(settings: ExportSettings) -> None:

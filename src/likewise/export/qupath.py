@@ -9,9 +9,9 @@ from typing import Any
 
 from ..instances import Instance
 from ..io.draw import class_colour
-from ..io.files import write_json
+from ..io.files import make_folder, write_json
 from ..io.tiff import pixel_microns
-from .dataset import DatasetItem, ExportSettings, file_in, make_folder
+from .dataset import DatasetItem, ExportSettings, file_in
 from .outlines import Points, polygons
 
 

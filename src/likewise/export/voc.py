@@ -10,8 +10,8 @@ import numpy as np
 from ..errors import LikewiseError
 from ..instances import draw
 from ..io.encoding import write_label_map
-from ..io.files import write_whole
-from .dataset import DatasetItem, ExportSettings, copy_image, file_in, make_folder
+from ..io.files import make_folder, write_whole
+from .dataset import DatasetItem, ExportSettings, copy_image, file_in
 
 
 def check(settings: ExportSettings) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..io.files import write_whole
-from .dataset import DatasetItem, ExportSettings, copy_image, file_in, make_folder
+from ..io.files import make_folder, write_whole
+from .dataset import DatasetItem, ExportSettings, copy_image, file_in
 from .outlines import outline
 
 

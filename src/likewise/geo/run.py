@@ -16,7 +16,7 @@ from ..io.draw import class_palette
 from ..io.hashing import fingerprint
 from ..io.masks import MaskValue
 from ..large.image import RefinedBlock, refine_blocks, score_tiles
-from ..methods import DEFAULT
+from ..methods import DEFAULT, get_method
 from ..reference import Reference
 from ..segmenter import Segmenter
 from .raster import Raster, drawn, gdal
@@ -115,7 +115,7 @@ def segment_rasters(
     """Segment rasters; one that cannot be read is yielded as its error.
 
     Args:
-        segmenter: fitted, with the default method.
+        segmenter: fitted, with a method that reads tiles.
         targets: (raster, file for its labels) pairs.
         options: for all of them.
         resume: keep labels that were made of the same.
@@ -123,7 +123,7 @@ def segment_rasters(
     Raises:
         LikewiseError: if the method reads no tiles.
     """
-    if segmenter.method != DEFAULT:
+    if not get_method(segmenter.method).CAN.tiles:
         raise LikewiseError(f"method {segmenter.method} reads no rasters; use {DEFAULT}.")
     for path, labels in targets:
         try:

@@ -37,7 +37,7 @@ class Decoded:
     """What a file, picture or array holds, before anything is made of it."""
 
     pixels: Image.Image | npt.NDArray[Any]
-    """Upright: what Pillow reads truthfully, or (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)."""
+    """Upright: a PIL image where Pillow keeps all values, else (H, W) or (H, W, 2 to 4)."""
     shown: npt.NDArray[np.bool_] | None = None
     """(H, W) where the file's own mask shows the pixels."""
     nodata: float | None = None
@@ -56,7 +56,7 @@ def as_rgb(image: Image.Image) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bo
 
 
 def _is_tensor(source: object) -> bool:
-    """Known by its classes' modules, so that reading a file never imports torch."""
+    """Whether it is a torch tensor, by the module of its classes: torch is not imported for it."""
     return any(base.__module__.split(".")[0] == "torch" for base in type(source).__mro__[:-1])
 
 
@@ -82,7 +82,7 @@ def decode(source: object, name: str, *, first: bool = False) -> Decoded:
 
 
 def _decode_file(file: BinaryIO, name: str, first: bool) -> Decoded:
-    """The one place that knows which reader is true to which file."""
+    """Choose the reader that keeps all values of a file: Pillow, tifffile or imagecodecs."""
     head = file.read(4096)
     file.seek(0)
     if head[:6] == b"\x93NUMPY":
@@ -187,7 +187,7 @@ def _upright(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 
 
 def _frame(image: Image.Image, name: str, first: bool) -> Image.Image:
-    """Moved to the frame to take, which is told."""
+    """Seek the frame to read, and note which it is."""
     try:
         total = getattr(image, "n_frames", 1)
         if total > 1 and image.format == "MPO":  # later ones may be previews or gain maps

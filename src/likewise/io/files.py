@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import ImageError, WriteError
+from ..errors import ImageError, LikewiseError, WriteError
 
 PARTS = ".likewise-*.part"
 """Glob pattern of unfinished files, which stay if a process is killed while it writes them."""
@@ -79,6 +79,17 @@ def refused(path: Path, error: OSError) -> ImageError:
         errno.ENOTDIR: "move the file that has the name of its folder",
     }.get(error.errno or 0, "give yourself write permission on it, or give another folder")
     return ImageError(f"{path} cannot be written ({error.strerror}): {mend}.")
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made if need be. Raises LikewiseError if it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LikewiseError(
+            f"the folder {folder} cannot be made ({error.strerror}): give another --out."
+        ) from error
+    return folder
 
 
 def write_json(path: Path, report: Mapping[str, Any]) -> None:

@@ -24,11 +24,11 @@ GREY = 16
 MOSTLY = 0.85
 """Share of a two-valued mask that is black or white, not an edge."""
 MANY = 64
-"""Values of a mask, more than which may be those of a photo."""
+"""Different values above which a picture may be a photo."""
 CALM = 0.1
-"""Share of a mask that lies inside of even areas, which a photo has less of."""
+"""Minimum share of pixels in a uniform 3 × 3 neighbourhood; photos have less."""
 FAINT = 64
-"""Least value of soft brush strokes that are not white."""
+"""Minimum peak of soft brush strokes that are not white."""
 
 
 def list_values(values: npt.NDArray[Any]) -> str:

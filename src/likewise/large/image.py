@@ -12,7 +12,6 @@ import numpy.typing as npt
 from ..class_names import wholes_of
 from ..errors import note
 from ..features.tiles import Mosaic, Plan, is_flat
-from ..io.draw import preview
 from ..io.images import Picture
 from ..methods import Scores
 from ..methods.mosaic import TiledScores
@@ -201,16 +200,7 @@ def segment_tiles(
     classes = {
         k: ClassResult(masks[k], f.patches.numpy(), f.confidence, f.trace) for k, f in found.items()
     }
-    best = max(classes.values(), key=lambda c: c.confidence)
-    return Result(
-        mask=label_map > 0,
-        scores=np.maximum.reduce([c.scores for c in classes.values()]),
-        confidence=best.confidence,
-        trace=best.trace,
-        label_map=label_map,
-        classes=classes,
-        preview=preview(picture.pixels),
-    )
+    return Result.merged(classes, label_map, picture.pixels)
 
 
 def note_tiles(source: ImageSource, plan: Plan) -> None:

@@ -61,7 +61,7 @@ def check_tile(tile: Tile, method: str, keep_tree: bool = False) -> Tile:
         side = 0
     if side < 1:
         raise LikewiseError(f"tile {tile!r} is unknown; use auto, off, or a side in pixels.")
-    if method != DEFAULT:
+    if not get_method(method).CAN.tiles:
         raise LikewiseError(f"method {method} reads no tiles; use {DEFAULT}, or tile off.")
     if keep_tree:
         raise LikewiseError("what is read in tiles has no tree to keep; use tile off.")
@@ -207,7 +207,7 @@ class Tiles:
 
     def plan(self, size: tuple[int, int], encoder: Encoder, whole: ReferenceSet) -> Plan | None:
         """See ``choose_plan``."""
-        if self.method != DEFAULT:
+        if not get_method(self.method).CAN.tiles:
             return None
         return choose_plan(self.tile, size, encoder, whole)
 

@@ -44,6 +44,8 @@ class Abilities:
     """It uses negative references; without, those made of other classes are left out."""
     consensus: bool = False
     """Images of a batch can become references of each other, see ``methods/consensus.py``."""
+    tiles: bool = False
+    """An image can be read in tiles, with one decision for all of it, see ``methods/mosaic.py``."""
     threshold: bool = False
     """Its ``Params`` have a ``threshold`` in nats, used in ``score`` alone and not in ``fit``."""
     decoder: bool = False

@@ -52,7 +52,7 @@ class ProjectFolder:
         self.database = Database(folder / DATABASE, self._take_over)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self.database.close()
 
     def _take_over(self, store: Database) -> None:
@@ -183,7 +183,7 @@ class ProjectFolder:
         return find_images(found)
 
     def _follow_moved(self) -> None:
-        """What is known of a picture goes with it where it was moved, and ``plan`` its mask."""
+        """Give rows of the database the new paths of moved pictures; ``plan`` moves their masks."""
         known, present = self.database.known(), self._jobs or {}
         for key, job in present.items():
             if key in known:
@@ -229,7 +229,7 @@ class ProjectFolder:
         return score_maps_path(self.mask(target), self.folder / MASKS, self.folder / SCORE_MAPS)
 
     def key(self, job: Job) -> str:
-        """How a target is known in the database."""
+        """The key of a target in the database."""
         return relative(job.target, self.folder)
 
     @property

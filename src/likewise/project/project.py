@@ -166,7 +166,7 @@ class Project(ProjectRuns):
         self.database.set(key, {"state": "pending", "verdict": None, "source": "model"})
 
     def forget(self, key: str) -> None:
-        """Know nothing of an image any more; a mask of it stays where it is."""
+        """Delete what the database holds of an image; its mask file stays."""
         with self.database.explained(), self.database.transaction():
             for table in ("images", "classes"):
                 self.database.db.execute(f"DELETE FROM {table} WHERE path = ?", (key,))

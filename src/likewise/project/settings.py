@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -72,7 +74,18 @@ class ProjectSettings:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Raises OSError if it cannot be read and LikewiseError if it is no TOML."""
+    """What a file says; parsed once for as long as it stays the same.
+
+    Raises:
+        OSError: if it cannot be read.
+        LikewiseError: if it is no TOML.
+    """
+    now = path.stat()
+    return copy.deepcopy(_parsed(path, (now.st_ino, now.st_size, now.st_mtime_ns)))
+
+
+@lru_cache(maxsize=16)
+def _parsed(path: Path, _: tuple[int, int, int]) -> dict[str, Any]:
     try:
         return tomlkit.parse(read_text(path)).unwrap()
     except (TOMLKitError, ValueError) as error:

@@ -127,7 +127,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _owner(manifest: Manifest, mask: Path, image: Path) -> Path | None:
-    """The picture that a mask is of, unless it is this one, maybe moved since."""
+    """Another picture that a mask belongs to; None if it is of this one, which may have moved."""
     entry, owner = manifest.entry_of(mask), manifest.image_of(mask)
     if entry is None or owner is None or owner == image or path_key(owner) == path_key(image):
         return None

@@ -1,4 +1,4 @@
-"""Segmenting a clip into a folder, to go on with after any stop as if there had been none."""
+"""Segmenting a clip into a folder; a run can be resumed after any stop, with the same masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From one frame to the next: what the method finds, and what is carried along correspondences."""
+"""Segment frame after frame: scores of the method, mixed with labels of earlier frames."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class Params:
     """What can be tuned."""
 
     weight: float = 0.4
-    """Of the labels carried from other frames, 0..1; the rest is the method's."""
+    """0..1, of labels propagated from other frames; the method's scores have the rest."""
     hard: float = 0.2
-    """How far from 0.5, in 0..0.5, the scores of a method count that only says yes or no."""
+    """Scores of a method with a binary result become 0.5 ± this, in 0..0.5."""
     recent: int = 5
-    """Frames before this one that labels are carried from, beside the annotated ones."""
+    """Last frames that labels are propagated from, besides the annotated ones."""
     radius: float = 0.2
-    """How far a thing may move between them, as a share of the picture's sides."""
+    """Search radius of correspondences, as a share of the picture's sides."""
     neighbours: int = 5
-    """Patches of other frames that each patch takes its labels from."""
+    """Most similar patches of other frames whose labels each patch averages."""
     temperature: float = 0.1
-    """Cosine by which one of them must be more alike to weigh e times as much."""
+    """Of the softmax over cosines that weights these patches."""
     diverse: int = 3
-    """How many sure frames, those that look least alike, are references of the method too."""
+    """Confident frames, the least similar ones, that become references of the method."""
     every: int = 5
-    """Frames between two that may become references: the method learns anew at each."""
+    """Interval, in frames, at which one may become a reference; the method is fitted again."""
     agreement: float = 0.6
-    """IoU of what the method finds and what is carried, from which a frame may be sure."""
+    """Minimum IoU of the method's mask and the propagated one in a confident frame."""
     confidence: float = 0.5
-    """Of the method, from which a frame may be sure."""
+    """Minimum confidence of the method in a confident frame."""
     pure: float = 0.95
-    """Share of a patch that must be of one kind for it to count among ``likewise``'s references."""
+    """Minimum share of one label in a patch that ``likewise`` takes as a reference."""
 
     def __post_init__(self) -> None:
         for name in ("weight", "agreement", "confidence", "pure"):
@@ -73,7 +73,7 @@ class Params:
 
 
 def default_params(method: str) -> Params:
-    """The best known for a method: a decoder that was trained on one reference knows no more."""
+    """The best known for a method; a decoder is trained on one reference and gets no more."""
     return Params(weight=0.5, diverse=0) if get_method(method).CAN.decoder else Params()
 
 
@@ -178,7 +178,7 @@ class Tracker:
         )
 
     def _learn(self) -> None:
-        """Make the sure frames references of the method, where they changed."""
+        """Fit the method to the confident frames too, if they changed."""
         frames = self._memory.diverse
         numbers = tuple(frame.number for frame in frames)
         if numbers != self._extended_with:

@@ -19,16 +19,16 @@ from ..io.opening import DAMAGE, why
 from .volume import Affine, Values, Volume
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""DICOM's axes of the world run to the left and to the back."""
+"""From DICOM's axes (left, posterior, superior) to those of NIfTI (right, anterior, superior)."""
 NO_PICTURE = ("SEG", "SR", "RTSTRUCT", "RTPLAN", "RTDOSE", "PR", "KO", "REG")
-"""Modalities that lie beside the slices of a series."""
+"""Modalities without slices, which may lie in the folder of a series."""
 NUMBERS = {
     **{"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2},
     **{"Rows": 1, "Columns": 1, "RescaleSlope": 1, "RescaleIntercept": 1},
 }
-"""What must be as many numbers, where it is there at all."""
+"""Elements that must hold this many numbers, if they are present."""
 EVEN = 0.05
-"""Share by which distances between slices may differ."""
+"""Maximum relative difference of the distances between slices."""
 
 
 def read(path: Path) -> Volume:

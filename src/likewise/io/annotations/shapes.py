@@ -1,4 +1,4 @@
-"""What all annotation files come down to: named shapes, each drawn when it is wanted."""
+"""Annotation files are read into these named shapes, each rasterised when its mask is needed."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ Mask = npt.NDArray[np.bool_]
 Size = tuple[int, int]
 """(H, W)."""
 LABEL = "object"
-"""The class of what names none."""
+"""The class of a shape that names none."""
 
 DAMAGE = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
     *(ImageError, zlib.error),
 )
-"""All that an entry of wrong content ends in."""
+"""Exceptions that reading an entry with wrong content raises."""
 FARTHEST = 1e7
-"""Pixels from the corner beyond which a coordinate is a mistake."""
+"""Largest absolute coordinate in pixels; larger ones are mistakes."""
 ROUND = 360
-"""Corners of an ellipse: closer to it than 0.04 pixels up to a radius of 1000."""
+"""Vertices of the polygon of an ellipse: within 0.04 pixels up to a radius of 1000."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LikewiseError
-from ...io.files import write_json
+from ...io.files import make_folder, write_json
 from ...io.hashing import file_sha256, fingerprint
 from .tasks import BenchmarkTask, Record
 
@@ -81,12 +81,7 @@ def run_blocks(
     Raises:
         LikewiseError: if the folder holds blocks of another run, or as for ``BenchmarkTask.run``.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LikewiseError(
-            f"the folder {folder} cannot be made ({error.strerror}): give another --out."
-        ) from error
+    make_folder(folder)
     blocks = [numbers[k : k + BLOCK] for k in range(0, len(numbers), BLOCK)]
     records: list[Record] = []
     seconds = 0.0

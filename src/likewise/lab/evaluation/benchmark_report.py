@@ -176,9 +176,9 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
 
 
 def estimate(report: Mapping[str, Any]) -> list[str]:
-    """Of a part of the episodes: where the whole may lie beside the papers, and what it takes.
+    """Sentences for a run of a part of the episodes; none for a whole run or a shard.
 
-    A sentence each; none of a whole run or of a shard.
+    The interval of the whole figure, the papers' figures beside it, and the time that all take.
     """
     asked = len(report["numbers"])
     if not report["seconds"] or report["episodes"] < asked or asked == report["total"]:
@@ -200,7 +200,7 @@ def estimate(report: Mapping[str, Any]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """For people: minutes, or hours from two on."""
+    """A duration as text: minutes, from two hours on hours."""
     return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{max(1, round(seconds / 60))} min"
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from ...io.coco_masks import encode_runs
 from ...io.draw import class_palette
+from ...io.encoding import encode_label_map, encode_mask
 from ...result import Result
 
 if TYPE_CHECKING:
@@ -154,7 +152,7 @@ def _found(result: Result, labels: Sequence[str], as_png: bool) -> list[Found]:
                     confidence=found.confidence,
                     area=float(mask.mean()),
                     rle=None if as_png else Runs(**encode_runs(mask, mask.shape)),
-                    png=base64.b64encode(_png(_grey(mask))).decode() if as_png else None,
+                    png=base64.b64encode(encode_mask("a.png", mask)).decode() if as_png else None,
                 )
             )
     return classes
@@ -164,18 +162,5 @@ def label_map(result: Result, labels: Sequence[str]) -> bytes:
     """The label map as a PNG (palette; 16-bit grey if it is uint16), with only these classes."""
     values = [k for k, label in enumerate(result.labels, 1) if label in labels]
     shown = np.where(np.isin(result.label_map, values), result.label_map, 0)
-    image = Image.fromarray(shown.astype(result.label_map.dtype))
-    if result.label_map.dtype == np.uint8:
-        colours = class_palette(len(result.labels))
-        image.putpalette([channel for colour in colours for channel in colour])
-    return _png(image)
-
-
-def _grey(mask: npt.NDArray[np.bool_]) -> Image.Image:
-    return Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
-
-
-def _png(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+    own = shown.astype(result.label_map.dtype)
+    return encode_label_map("a.png", own, class_palette(len(result.labels)))
