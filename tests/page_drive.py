@@ -52,6 +52,29 @@ NAMELESS = """() => [...document.querySelectorAll('button, input, select, canvas
   .map(e => e.outerHTML)"""
 
 
+PALE = """() => {
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (rgb) => rgb.slice(0, 3).map(v => v / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
+  const behind = (e) => {
+    for (; e; e = e.parentElement) {
+      const found = parts(getComputedStyle(e).backgroundColor);
+      if (found.length < 4 || found[3] > 0.99) return found;
+    }
+    return [255, 255, 255];
+  };
+  return [...document.querySelectorAll('body *')].filter(e =>
+    e.checkVisibility({visibilityProperty: true}) && !e.closest(':disabled, #under, option') &&
+    [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())
+  ).map(e => {
+    const [a, b] = [light(parts(getComputedStyle(e).color)), light(behind(e))];
+    return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.outerHTML.slice(0, 90)];
+  }).filter(([contrast]) => contrast < 4.5);
+}"""
+"""Text whose contrast with what is behind it is below 4.5 : 1."""
+
+
 def lacking() -> str | None:
     """Why there is no browser to drive; None if there is one."""
     try:
@@ -114,6 +137,12 @@ class Visit:
         if self.shots is not None:
             self.page.wait_for_timeout(250)
             self.page.screenshot(path=self.shots / f"{self.count:02d}_{name}.png")
+
+    def legible(self) -> None:
+        """All text can be read, in light and dark."""
+        for scheme in ("dark", "light"):
+            self.page.emulate_media(color_scheme=scheme)
+            assert self.page.evaluate(PALE) == []
 
     def until(self, expression: str) -> None:
         """Wait till it is true; wait_for_function is barred by the page's own security policy."""
@@ -251,6 +280,7 @@ def drive_clicks(
         visit.until("likewise.grid.cards.size === 4 && likewise.painter.tree")
         page.get_by_label("Reference coin_reference.png").click()
         visit.until("likewise.painter.tree && likewise.painter.picture.width === 70")
+        figures |= lines_and_boxes(visit)
         figures["ms of the first click on the example"] = click(visit, "painter", 0.5, 0.5)
         share = "likewise.painter.labels.reduce((n, k) => n + (k === 1), 0) / (70 * 73)"
         figures["share of the example that one click marks"] = page.evaluate(share)
@@ -295,9 +325,14 @@ def drive_clicks(
         assert written.size != len(shown) or (written.ravel() == np.array(shown)).all()
         page.keyboard.press("Escape")
         page.locator("#learn").check()
+        again = "document.getElementById('again').textContent"
+        if image_size is None:  # else they are done again before the page has asked
+            visit.until(f"{again}.endsWith(' left that would change')")
+            visit.shot("learning")
         visit.until("likewise.state.pictures.some(p => p.learnt)")
-        visit.until("document.getElementById('work').textContent === ''")
+        visit.until(f"document.getElementById('work').textContent === '' && {again} === ''")
         visit.shot("learnt")
+        side_by_side(visit)
         page.set_viewport_size({"width": 390, "height": 844})
         visit.shot("phone_images")
         page.locator("#tabs [data-tab=example]").click()
@@ -306,6 +341,10 @@ def drive_clicks(
         page.locator(".card").last.click()
         visit.until("likewise.look.picture && !likewise.viewer.editing")
         visit.shot("phone_viewer")
+        page.locator("#sided").click()
+        visit.until("likewise.beside.labels")
+        visit.shot("phone_beside")
+        page.locator("#sided").click()
         page.locator("#correct").click()
         visit.until("likewise.viewer.editing && likewise.look.labels")
         visit.shot("phone_correcting")
@@ -324,6 +363,88 @@ def click(visit: Visit, painter: str, x: float, y: float, button: str = "left") 
     return float(visit.page.evaluate(f"Math.round(likewise.{painter}.latency)"))
 
 
+def drag(visit: Visit, painter: str, *places: tuple[float, float], button: str = "left") -> float:
+    """A line or a box over a picture; milliseconds until its mask is there."""
+    done, mouse = f"likewise.{painter}.clicks.length", visit.page.mouse
+    before = visit.page.evaluate(done)
+    mouse.move(*visit.place(painter, *places[0]))
+    mouse.down(button=button)
+    for place in places[1:]:
+        mouse.move(*visit.place(painter, *place), steps=8)
+    mouse.up(button=button)
+    visit.until(f"{done} === {before + 1} && !likewise.{painter}.busy")
+    return float(visit.page.evaluate(f"Math.round(likewise.{painter}.latency)"))
+
+
+def lines_and_boxes(visit: Visit) -> dict[str, Any]:
+    """A box, and lines of both kinds, which are taken back."""
+    page, figures = visit.page, dict[str, Any]()
+    share = "likewise.painter.labels.reduce((n, k) => n + (k === 1), 0) / (70 * 73)"
+    page.keyboard.press("m")
+    figures["ms of a box"] = drag(visit, "painter", (0.14, 0.12), (0.86, 0.88))
+    figures["share of the example that a box marks"] = page.evaluate(share)
+    visit.shot("box")
+    page.keyboard.press("z")
+    page.keyboard.press("+")
+    coin, around = ((0.3, 0.35), (0.6, 0.4), (0.65, 0.7)), ((0.03, 0.5), (0.06, 0.06), (0.9, 0.05))
+    figures["ms of a line"] = drag(visit, "painter", *coin)
+    figures["ms of a line of what it is not"] = drag(visit, "painter", *around, button="right")
+    figures["share of the example that two lines mark"] = page.evaluate(share)
+    visit.shot("lines")
+    # With Space held the picture moves, and nothing is drawn.
+    page.locator("#paint").focus()
+    page.keyboard.down("Space")
+    x = page.evaluate("likewise.painter.x")
+    page.mouse.move(*visit.place("painter", 0.5, 0.5))
+    page.mouse.down()
+    page.mouse.move(*visit.place("painter", 0.7, 0.5))
+    page.mouse.up()
+    page.keyboard.up("Space")
+    assert page.evaluate("likewise.painter.x") > x
+    assert page.evaluate("likewise.painter.clicks.length") == 2
+    page.keyboard.press("0")
+    for _ in range(2):
+        page.keyboard.press("z")
+    visit.until(f"!likewise.painter.busy && {share} === 0")
+    return figures
+
+
+def side_by_side(visit: Visit) -> None:
+    """The example beside an image; panes that are made wider, and stay so."""
+    page = visit.page
+    open_card(visit, "coin_2.png")
+    page.keyboard.press("s")
+    visit.until("likewise.beside.labels && likewise.beside.canvas.getBoundingClientRect().width")
+    page.mouse.move(*visit.place("beside", 0.5, 0.5))
+    page.mouse.wheel(0, -300)
+    visit.until("likewise.beside.zoomed")
+    zoomed = page.evaluate("likewise.beside.scale / likewise.beside.whole")
+    bar = page.locator("#viewsplit").bounding_box()
+    page.mouse.move(bar["x"] + 3, bar["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(bar["x"] - 150, bar["y"] + 50)
+    page.mouse.up()
+    assert page.locator("#viewsplit").bounding_box()["x"] < bar["x"] - 100
+    visit.shot("beside")
+    page.keyboard.press("ArrowRight")
+    visit.until("likewise.viewer.card.target.name !== 'coin_2.png' && likewise.look.picture")
+    now = page.evaluate("likewise.beside.scale / likewise.beside.whole")
+    assert abs(now / zoomed - 1) < 0.01
+    page.keyboard.press("s")
+    page.keyboard.press("Escape")
+    page.locator("#split").focus()
+    before = page.locator("#left").bounding_box()["width"]
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    wider = page.locator("#left").bounding_box()["width"]
+    assert wider > before + 60
+    page.reload()
+    visit.until("window.likewise && likewise.grid.cards.size === 4 && likewise.painter.picture")
+    assert page.locator("#left").bounding_box()["width"] == wider
+    visit.shot("wider")
+    page.locator("#split").dblclick()
+
+
 def paint(visit: Visit) -> None:
     """Rename a class; paint the coin; undo and redo; click a region."""
     page = visit.page
@@ -332,7 +453,7 @@ def paint(visit: Visit) -> None:
     visit.until("likewise.state.classes[1].label === 'chess board'")
     page.get_by_role("radio", name="coin").first.click()
     page.keyboard.press("b")
-    visit.slide("size", 60)
+    page.locator("#tools .size").fill("60")
     visit.stroke("painter", spiral(0.5, 0.5, 0.27))
     share = "likewise.painter.labels.reduce((n, k) => n + (k === 1), 0) / (70 * 73)"
     painted = page.evaluate(share)
@@ -378,11 +499,17 @@ def board(visit: Visit) -> None:
 
 
 def modes(visit: Visit) -> None:
-    """Look at heat and outlines."""
+    """Look at heat, also of one class, and outlines."""
     for key, name in (("2", "outline"), ("3", "heat"), ("4", "original"), ("1", "overlay")):
         visit.page.keyboard.press(f"Shift+Digit{key}")
         assert visit.page.evaluate("likewise.state.mode") == name
         visit.shot(name)
+        assert visit.page.locator("#legend").is_visible() == (name == "heat")
+        if name == "heat":
+            visit.page.locator("#heatof").select_option(label="chess board")
+            visit.shot("heat_of_one_class")
+            visit.page.locator("#heatof").select_option(label="all classes")
+            visit.page.locator("#heatof").evaluate("(e) => e.blur()")
 
 
 def sliders(visit: Visit, project: Path) -> dict[str, Any]:
@@ -425,6 +552,7 @@ def judging(visit: Visit, project: Path) -> dict[str, Any]:
     page = visit.page
     open_card(visit, "coin_1.png")
     visit.shot("viewer")
+    visit.legible()
     page.keyboard.press("a")
     visit.until(state_of("coin_1.png", "accepted"))
     page.keyboard.press("Escape")
@@ -453,6 +581,7 @@ def judging(visit: Visit, project: Path) -> dict[str, Any]:
     visit.until(state_of("board_1.jpg", "rejected"))
     page.keyboard.press("Escape")
     visit.shot("judged")
+    visit.legible()
     return figures
 
 
@@ -475,7 +604,14 @@ def exporting(visit: Visit, project: Path) -> dict[str, Any]:
     """Download the COCO dataset and read it as others do."""
     page = visit.page
     page.get_by_role("button", name="Export").click()
+    page.locator("#onlyjudged").check()
+    assert "2 images" in page.locator("#exported").inner_text()
+    page.locator("#onlyjudged").uncheck()
+    page.locator("#val").fill("30")
     visit.shot("export")
+    assert "3 images, about 1 of them" in page.locator("#exported").inner_text()
+    page.locator("#val").fill("0")
+    page.locator("#apart").check()
     with page.expect_download() as waiting:
         page.locator("#zip").click()
     saved = project / "coco.zip"
@@ -506,6 +642,7 @@ def mistakes(visit: Visit) -> None:
     page.keyboard.press("a")
     page.get_by_text("board_2.jpg was changed meanwhile").wait_for()
     visit.shot("mistakes")
+    visit.legible()
     page.keyboard.press("Escape")
     # Chromium says so too.
     visit.wrong = [text for text in visit.wrong if "409" not in text and "422" not in text]
@@ -516,9 +653,10 @@ def main() -> None:
     shots = Path(sys.argv[1])
     shots.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        figures = drive_clicks(Path(folder) / "clicks", shots) | drive(
-            Path(folder) / "project", shots
-        )
+        figures = dict[str, Any]()
+        for name, what in (("clicks", drive_clicks), ("project", drive)):
+            (shots / name).mkdir(exist_ok=True)
+            figures |= what(Path(folder) / name, shots / name)
         print(json.dumps(figures, indent=2, ensure_ascii=False))
 
 

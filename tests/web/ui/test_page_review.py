@@ -36,8 +36,14 @@ def test_what_is_accepted_is_learnt_and_unlearnt(site: Site, thing: np.ndarray) 
     site.correct("a.jpg", box(5, 7, 20, 30))
     site.wait()
     before = site.target("c.jpg")["made"]
+    heard = site.do("GET", "/api/events")
     site.do("PUT", "/api/learn", {"on": True})
     state = site.wait()
+    query = f"server={heard['server']}&since={heard['last']}"
+    events = site.do("GET", f"/api/events?{query}")["events"]
+    left = [e["again"] for e in events if e["kind"] == "work" and e["doing"] == "segmenting"]
+    assert left == [2, 1, 0]  # masks that would change
+    assert state["work"]["again"] == 0
     assert state["learn"]
     assert [(p["name"], p["learnt"]) for p in state["pictures"]] == [
         ("reference.png", False),

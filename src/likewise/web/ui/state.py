@@ -126,6 +126,7 @@ class WorkspaceState:
                 "classes_version": version_of(known),
                 "labels": project.settings.labels,
                 "learn": self.learns,
+                "instances": project.settings.instances,
                 "sliders": said_of(project.sliders),
                 "pictures": [self.picture_state(project, p) for p in self.pictures(project)],
                 "sources": sources,
