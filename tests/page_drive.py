@@ -334,6 +334,7 @@ def drive_clicks(
         visit.shot("learnt")
         side_by_side(visit)
         page.set_viewport_size({"width": 390, "height": 844})
+        page.locator("#tabs [data-tab=images]").click()
         visit.shot("phone_images")
         page.locator("#tabs [data-tab=example]").click()
         visit.shot("phone_example")
@@ -468,7 +469,7 @@ def paint(visit: Visit) -> None:
     region = page.evaluate(share)
     assert region > painted
     page.keyboard.press("Control+z")
-    page.locator(".tools [data-tool=polygon]").click()
+    page.locator("#tools [data-tool=polygon]").click()
     for x, y in ((0.02, 0.02), (0.12, 0.02), (0.02, 0.12)):
         page.mouse.click(*visit.place("painter", x, y))
     visit.shot("polygon")

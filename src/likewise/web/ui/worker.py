@@ -175,7 +175,7 @@ class PageWorker:
         """Segment what the project lacks, then draw what the sliders moved; a step an image."""
         with self.workspace.opened() as project:
             encoder, _ = self._load(project)
-            learnt = learn(project, encoder, self._means, self.workspace.lock)
+            learnt = learn(project, encoder, self._means)
         if learnt:
             self.changed()
             yield

@@ -611,7 +611,7 @@ for (const [id, of] of [["tools", painter], ["correcttools", look]]) {
   for (const button of $(id).querySelectorAll("[data-do]")) button.onclick = () => of[button.dataset.do]();
   $(id).querySelector(".size").oninput = (event) => resize(Number(event.target.value));
 }
-$("correcttools").querySelector("[data-tool=region]").hidden = true;
+$("correcttools").querySelector("[data-tool=region]").remove();
 // After a press of the mouse the keys are for the picture again.
 const pressed = (doing) => (event) => { doing(); if (event.detail) (viewer.id ? look : painter).canvas.focus(); };
 for (const button of document.querySelectorAll("[data-tool]")) button.onclick = pressed(() => useTool(button.dataset.tool));
