@@ -220,28 +220,26 @@ class Manifest:
         self._append(asdict(Entry(self._key(mask), digest, self._key(image), *of, run, names)))
 
     def _append(self, line: Mapping[str, object]) -> None:
-        path = self.folder / MANIFEST
+        path, end = self.folder / MANIFEST, -1
         with self._lock:
             self._read_on()
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with path.open("ab") as file:
-                    torn = file.tell() > self._offset  # a kill left a part of a line
+                    end = file.tell()
+                    torn = end > self._offset  # a kill left a part of a line
                     text = torn * "\n" + json.dumps(line, ensure_ascii=False) + "\n"
                     file.write(text.encode(errors="surrogateescape"))
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
+                with suppress(OSError):
+                    os.truncate(path, end)  # what the line is of was not written
                 raise refused(path, error) from error
             self._read_on()
 
     def is_ours(self, mask: Path, digest: str | None = None) -> bool:
-        """Whether a mask file is as likewise (or a person by means of it) wrote it.
-
-        Args:
-            mask: the file.
-            digest: its ``file_hash``, if that is known.
-        """
+        """Whether a mask file (of that hash) is as likewise, or a person with it, wrote it."""
         digest, entry = digest or file_hash(mask), self.entry_of(mask)
         if entry is None or entry.sha256 != digest:
             self._read_on()  # another thread or program may have written it
