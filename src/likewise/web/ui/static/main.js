@@ -632,7 +632,10 @@ $("opacity").oninput = () => {
   viewer.draw();
   grid.redraw();
 };
-viewer.onOpen = () => { $("viewer").firstElementChild.after($("views")); showBeside(); };
+viewer.onOpen = () => {
+  if (!$("viewer").contains($("views"))) $("viewer").firstElementChild.after($("views"));
+  showBeside();
+};
 for (const id of ["thumbs", "opacity"]) remember($(id));
 splitter($("split"), document.querySelector("main"), 0.33);
 splitter($("viewsplit"), $("panes"), 0.4);
