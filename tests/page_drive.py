@@ -7,23 +7,28 @@ to the folder; test_page_browser.py runs the same steps in pytest.
 from __future__ import annotations
 
 import json
-import math
-import os
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-PATIENCE = 120  # seconds
+from page_visit import (
+    PATIENCE,
+    Visit,
+    click,
+    drag,
+    open_card,
+    processor_seconds,
+    serving,
+    spiral,
+    state_of,
+)
+
 READY = "[...likewise.grid.cards.values()].every(c => c.target.state === 'done' && c.layers)"
 LATENCY = """() => {
   const {grid, state} = likewise, times = [];
@@ -50,113 +55,6 @@ SHOWN = """async ([threshold, granularity, height, width]) => {
 NAMELESS = """() => [...document.querySelectorAll('button, input, select, canvas, dialog')]
   .filter(e => !(e.ariaLabel || e.textContent.trim() || e.labels?.length) && !e.closest('.card'))
   .map(e => e.outerHTML)"""
-
-
-def lacking() -> str | None:
-    """Why there is no browser to drive; None if there is one."""
-    try:
-        import playwright.sync_api  # noqa: F401
-    except ImportError:
-        return "playwright is not installed"
-    return None if shutil.which("chromium") else "there is no chromium"
-
-
-@contextmanager
-def serving(project: Path, port: int = 0) -> Iterator[tuple[str, int]]:
-    """`likewise ui` in a process of its own; yields the address that it printed and its id."""
-    source = str(Path(__file__).resolve().parents[1] / "src")
-    words = [
-        "ui",
-        str(project),
-        "--port",
-        str(port),
-        "--no-browser",
-        "--offline",
-        "--device",
-        "cpu",
-    ]
-    with subprocess.Popen(
-        [sys.executable, "-c", "from likewise.cli import main; main()", *words],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": source},
-    ) as server:
-        assert server.stdout is not None
-        try:
-            found = (re.search(r"http://\S+", line) for line in server.stdout)
-            yield next(match[0] for match in found if match), server.pid
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def processor_seconds(process: int) -> float:
-    """What a process has used so far: other work on the machine does not count; 0 if unknown."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-class Visit:
-    """A browser on the page, with what one does there more than once."""
-
-    def __init__(self, page: Any, shots: Path | None) -> None:
-        self.page, self.shots, self.count = page, shots, 0
-        self.wrong: list[str] = []
-        page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on("console", lambda m: self.wrong.append(m.text) if m.type == "error" else None)
-
-    def shot(self, name: str) -> None:
-        """Keep a picture of the page."""
-        self.count += 1
-        if self.shots is not None:
-            self.page.wait_for_timeout(250)
-            self.page.screenshot(path=self.shots / f"{self.count:02d}_{name}.png")
-
-    def until(self, expression: str) -> None:
-        """Wait till it is true; wait_for_function is barred by the page's own security policy."""
-        end = time.monotonic() + PATIENCE
-        while not self.page.evaluate(f"Boolean({expression})"):
-            assert time.monotonic() < end, f"never came: {expression}, {self.wrong}"
-            time.sleep(0.01)
-
-    def place(self, painter: str, x: float, y: float) -> list[float]:
-        """Where on the screen a place of a picture is, given in shares of its sides."""
-        found: list[float] = self.page.evaluate(
-            """([name, fx, fy]) => {
-              const p = likewise[name], box = p.canvas.getBoundingClientRect();
-              return [box.left + (p.x + fx * p.picture.width * p.scale) / devicePixelRatio,
-                      box.top + (p.y + fy * p.picture.height * p.scale) / devicePixelRatio];
-            }""",
-            [painter, x, y],
-        )
-        return found
-
-    def stroke(self, painter: str, places: list[tuple[float, float]]) -> None:
-        """One stroke of the mouse through these places."""
-        self.page.mouse.move(*self.place(painter, *places[0]))
-        self.page.mouse.down()
-        for x, y in places[1:]:
-            self.page.mouse.move(*self.place(painter, x, y))
-        self.page.mouse.up()
-
-    def slide(self, name: str, value: float) -> None:
-        """Move a slider and let it go."""
-        self.page.locator(f"#{name}").fill(str(value))
-
-
-def spiral(x: float, y: float, radius: float, turns: int = 5) -> list[tuple[float, float]]:
-    """A way that covers a disc."""
-    steps = 24 * turns
-    return [
-        (
-            x + radius * k / steps * math.cos(2 * math.pi * k / 24),
-            y + radius * k / steps * math.sin(2 * math.pi * k / 24),
-        )
-        for k in range(steps + 1)
-    ]
 
 
 def drive(
@@ -251,6 +149,7 @@ def drive_clicks(
         visit.until("likewise.grid.cards.size === 4 && likewise.painter.tree")
         page.get_by_label("Reference coin_reference.png").click()
         visit.until("likewise.painter.tree && likewise.painter.picture.width === 70")
+        figures |= lines_and_boxes(visit)
         figures["ms of the first click on the example"] = click(visit, "painter", 0.5, 0.5)
         share = "likewise.painter.labels.reduce((n, k) => n + (k === 1), 0) / (70 * 73)"
         figures["share of the example that one click marks"] = page.evaluate(share)
@@ -295,10 +194,16 @@ def drive_clicks(
         assert written.size != len(shown) or (written.ravel() == np.array(shown)).all()
         page.keyboard.press("Escape")
         page.locator("#learn").check()
+        again = "document.getElementById('again').textContent"
+        if image_size is None:  # else they are done again before the page has asked
+            visit.until(f"{again}.endsWith(' left that would change')")
+            visit.shot("learning")
         visit.until("likewise.state.pictures.some(p => p.learnt)")
-        visit.until("document.getElementById('work').textContent === ''")
+        visit.until(f"document.getElementById('work').textContent === '' && {again} === ''")
         visit.shot("learnt")
+        side_by_side(visit)
         page.set_viewport_size({"width": 390, "height": 844})
+        page.locator("#tabs [data-tab=images]").click()
         visit.shot("phone_images")
         page.locator("#tabs [data-tab=example]").click()
         visit.shot("phone_example")
@@ -306,6 +211,10 @@ def drive_clicks(
         page.locator(".card").last.click()
         visit.until("likewise.look.picture && !likewise.viewer.editing")
         visit.shot("phone_viewer")
+        page.locator("#sided").click()
+        visit.until("likewise.beside.labels")
+        visit.shot("phone_beside")
+        page.locator("#sided").click()
         page.locator("#correct").click()
         visit.until("likewise.viewer.editing && likewise.look.labels")
         visit.shot("phone_correcting")
@@ -315,13 +224,73 @@ def drive_clicks(
     return figures
 
 
-def click(visit: Visit, painter: str, x: float, y: float, button: str = "left") -> float:
-    """One click on a picture; milliseconds until its mask is there."""
-    done = f"likewise.{painter}.clicks.length"
-    before = visit.page.evaluate(done)
-    visit.page.mouse.click(*visit.place(painter, x, y), button=button)
-    visit.until(f"{done} === {before + 1} && !likewise.{painter}.busy")
-    return float(visit.page.evaluate(f"Math.round(likewise.{painter}.latency)"))
+def lines_and_boxes(visit: Visit) -> dict[str, Any]:
+    """A box, and lines of both kinds, which are taken back."""
+    page, figures = visit.page, dict[str, Any]()
+    share = "likewise.painter.labels.reduce((n, k) => n + (k === 1), 0) / (70 * 73)"
+    page.keyboard.press("m")
+    figures["ms of a box"] = drag(visit, "painter", (0.14, 0.12), (0.86, 0.88))
+    figures["share of the example that a box marks"] = page.evaluate(share)
+    visit.shot("box")
+    page.keyboard.press("z")
+    page.keyboard.press("+")
+    coin, around = ((0.3, 0.35), (0.6, 0.4), (0.65, 0.7)), ((0.03, 0.5), (0.06, 0.06), (0.9, 0.05))
+    figures["ms of a line"] = drag(visit, "painter", *coin)
+    figures["ms of a line of what it is not"] = drag(visit, "painter", *around, button="right")
+    figures["share of the example that two lines mark"] = page.evaluate(share)
+    visit.shot("lines")
+    # With Space held the picture moves, and nothing is drawn.
+    page.locator("#paint").focus()
+    page.keyboard.down("Space")
+    x = page.evaluate("likewise.painter.x")
+    page.mouse.move(*visit.place("painter", 0.5, 0.5))
+    page.mouse.down()
+    page.mouse.move(*visit.place("painter", 0.7, 0.5))
+    page.mouse.up()
+    page.keyboard.up("Space")
+    assert page.evaluate("likewise.painter.x") > x
+    assert page.evaluate("likewise.painter.clicks.length") == 2
+    page.keyboard.press("0")
+    for _ in range(2):
+        page.keyboard.press("z")
+    visit.until(f"!likewise.painter.busy && {share} === 0")
+    return figures
+
+
+def side_by_side(visit: Visit) -> None:
+    """The example beside an image; panes that are made wider, and stay so."""
+    page = visit.page
+    open_card(visit, "coin_2.png")
+    page.keyboard.press("s")
+    visit.until("likewise.beside.labels && likewise.beside.canvas.getBoundingClientRect().width")
+    page.mouse.move(*visit.place("beside", 0.5, 0.5))
+    page.mouse.wheel(0, -300)
+    visit.until("likewise.beside.zoomed")
+    zoomed = page.evaluate("likewise.beside.scale / likewise.beside.whole")
+    bar = page.locator("#viewsplit").bounding_box()
+    page.mouse.move(bar["x"] + 3, bar["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(bar["x"] - 150, bar["y"] + 50)
+    page.mouse.up()
+    assert page.locator("#viewsplit").bounding_box()["x"] < bar["x"] - 100
+    visit.shot("beside")
+    page.keyboard.press("ArrowRight")
+    visit.until("likewise.viewer.card.target.name !== 'coin_2.png' && likewise.look.picture")
+    now = page.evaluate("likewise.beside.scale / likewise.beside.whole")
+    assert abs(now / zoomed - 1) < 0.01
+    page.keyboard.press("s")
+    page.keyboard.press("Escape")
+    page.locator("#split").focus()
+    before = page.locator("#left").bounding_box()["width"]
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    wider = page.locator("#left").bounding_box()["width"]
+    assert wider > before + 60
+    page.reload()
+    visit.until("window.likewise && likewise.grid.cards.size === 4 && likewise.painter.picture")
+    assert page.locator("#left").bounding_box()["width"] == wider
+    visit.shot("wider")
+    page.locator("#split").dblclick()
 
 
 def paint(visit: Visit) -> None:
@@ -332,7 +301,7 @@ def paint(visit: Visit) -> None:
     visit.until("likewise.state.classes[1].label === 'chess board'")
     page.get_by_role("radio", name="coin").first.click()
     page.keyboard.press("b")
-    visit.slide("size", 60)
+    page.locator("#tools .size").fill("60")
     visit.stroke("painter", spiral(0.5, 0.5, 0.27))
     share = "likewise.painter.labels.reduce((n, k) => n + (k === 1), 0) / (70 * 73)"
     painted = page.evaluate(share)
@@ -347,7 +316,7 @@ def paint(visit: Visit) -> None:
     region = page.evaluate(share)
     assert region > painted
     page.keyboard.press("Control+z")
-    page.locator(".tools [data-tool=polygon]").click()
+    page.locator("#tools [data-tool=polygon]").click()
     for x, y in ((0.02, 0.02), (0.12, 0.02), (0.02, 0.12)):
         page.mouse.click(*visit.place("painter", x, y))
     visit.shot("polygon")
@@ -378,11 +347,17 @@ def board(visit: Visit) -> None:
 
 
 def modes(visit: Visit) -> None:
-    """Look at heat and outlines."""
+    """Look at heat, also of one class, and outlines."""
     for key, name in (("2", "outline"), ("3", "heat"), ("4", "original"), ("1", "overlay")):
         visit.page.keyboard.press(f"Shift+Digit{key}")
         assert visit.page.evaluate("likewise.state.mode") == name
         visit.shot(name)
+        assert visit.page.locator("#legend").is_visible() == (name == "heat")
+        if name == "heat":
+            visit.page.locator("#heatof").select_option(label="chess board")
+            visit.shot("heat_of_one_class")
+            visit.page.locator("#heatof").select_option(label="all classes")
+            visit.page.locator("#heatof").evaluate("(e) => e.blur()")
 
 
 def sliders(visit: Visit, project: Path) -> dict[str, Any]:
@@ -425,6 +400,7 @@ def judging(visit: Visit, project: Path) -> dict[str, Any]:
     page = visit.page
     open_card(visit, "coin_1.png")
     visit.shot("viewer")
+    visit.legible()
     page.keyboard.press("a")
     visit.until(state_of("coin_1.png", "accepted"))
     page.keyboard.press("Escape")
@@ -453,29 +429,22 @@ def judging(visit: Visit, project: Path) -> dict[str, Any]:
     visit.until(state_of("board_1.jpg", "rejected"))
     page.keyboard.press("Escape")
     visit.shot("judged")
+    visit.legible()
     return figures
-
-
-def open_card(visit: Visit, name: str) -> None:
-    """Make one image large."""
-    visit.page.get_by_role("button", name=f"{name},").click()
-    visit.until("likewise.look.picture && likewise.viewer.id")
-    visit.page.wait_for_timeout(300)
-
-
-def state_of(name: str, state: str) -> str:
-    """An expression that is true once a target is in that state."""
-    return (
-        "[...likewise.grid.cards.values()].some("
-        f"c => c.target.name === {name!r} && c.target.status === {state!r})"
-    )
 
 
 def exporting(visit: Visit, project: Path) -> dict[str, Any]:
     """Download the COCO dataset and read it as others do."""
     page = visit.page
     page.get_by_role("button", name="Export").click()
+    page.locator("#onlyjudged").check()
+    assert "2 images" in page.locator("#exported").inner_text()
+    page.locator("#onlyjudged").uncheck()
+    page.locator("#val").fill("30")
     visit.shot("export")
+    assert "3 images, about 1 of them" in page.locator("#exported").inner_text()
+    page.locator("#val").fill("0")
+    page.locator("#apart").check()
     with page.expect_download() as waiting:
         page.locator("#zip").click()
     saved = project / "coco.zip"
@@ -506,6 +475,7 @@ def mistakes(visit: Visit) -> None:
     page.keyboard.press("a")
     page.get_by_text("board_2.jpg was changed meanwhile").wait_for()
     visit.shot("mistakes")
+    visit.legible()
     page.keyboard.press("Escape")
     # Chromium says so too.
     visit.wrong = [text for text in visit.wrong if "409" not in text and "422" not in text]
@@ -516,9 +486,10 @@ def main() -> None:
     shots = Path(sys.argv[1])
     shots.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        figures = drive_clicks(Path(folder) / "clicks", shots) | drive(
-            Path(folder) / "project", shots
-        )
+        figures = dict[str, Any]()
+        for name, what in (("clicks", drive_clicks), ("project", drive)):
+            (shots / name).mkdir(exist_ok=True)
+            figures |= what(Path(folder) / name, shots / name)
         print(json.dumps(figures, indent=2, ensure_ascii=False))
 
 

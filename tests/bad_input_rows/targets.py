@@ -214,7 +214,7 @@ def _resume_finishes(*more: str) -> None:
     1,
     r"out.b\.png cannot be written \(the disk is full: free some space\)\.",
     masks="a.png",
-    fault=lambda: full_disk(5),
+    fault=lambda: full_disk(4),
     then=_resume_finishes,
 )
 def disk_full(_: Path) -> list[str]:
@@ -226,7 +226,7 @@ def disk_full(_: Path) -> list[str]:
     1,
     r"out.b\.png cannot be written \(the disk is full: free some space\)\.",
     masks="a.png",
-    fault=lambda: full_disk(5),
+    fault=lambda: full_disk(4),
     then=lambda: _resume_finishes("--consensus"),
 )
 def disk_full_in_a_batch(_: Path) -> list[str]:

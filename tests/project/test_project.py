@@ -282,6 +282,15 @@ def test_a_full_disk_keeps_what_is_done(scene: Path) -> None:
     assert run(annotate).out == "10 of 12 images annotated in work, 2 kept\n"
 
 
+def test_a_database_that_cannot_be_opened_for_want_of_room(scene: Path) -> None:
+    make()
+    Path("work/likewise.sqlite").write_bytes(b"no database, or no room for its index" * 9)
+    room = mock.Mock(free=0)  # SQLite says "disk I/O error" then
+    with mock.patch("shutil.disk_usage", return_value=room):
+        assert "free some space" in run(["annotate", "work"]).err
+    assert "move it away" in run(["annotate", "work"]).err
+
+
 SMALL = """
 set -e; mkdir disk; mount -t tmpfs -o size=260k tmpfs disk; cp -r work disk/work
 run() { $PYTHON -c "from likewise.cli import main; main()" annotate disk/work || echo "exit $?"; }

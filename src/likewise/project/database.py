@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ DATABASE = "likewise.sqlite"
 STATUSES = ("pending", "done", "failed", "accepted", "rejected", "corrected")
 VERSION = 2
 """Of the database."""
+ROOM = 2**20
+"""Bytes below which it may be the disk that is full, whatever SQLite says."""
 SCHEMA = (
     """CREATE TABLE images (
     path TEXT PRIMARY KEY, bytes INTEGER, changed INTEGER, hash TEXT, state TEXT NOT NULL,
@@ -119,7 +122,8 @@ class Database:
                 yield
         except sqlite3.Error as error:
             mend = "check its permissions, or move it away to begin anew"
-            if "full" in str(error):
+            # SQLite has no room to open what it only reads, either.
+            if "full" in str(error) or shutil.disk_usage(self.path.parent).free < ROOM:
                 mend = "free some space"
             text = f"{self.path} cannot be used ({error}): {mend}."
             raise LikewiseError(text) from error

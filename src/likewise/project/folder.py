@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,13 +39,21 @@ class ProjectFolder:
     Args:
         folder: the project.
         unfinished: it may have no targets and no references yet.
+        lock: held while what other threads write too is looked at and changed; it may be held
+            already. By default there are none.
 
     Raises:
         LikewiseError: if it has none, or its database or ``labels.json`` cannot be used.
     """
 
-    def __init__(self, folder: Path, *, unfinished: bool = False) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        unfinished: bool = False,
+        lock: AbstractContextManager[object] | None = None,
+    ) -> None:
+        self.folder, self.lock = folder, lock or nullcontext()
         self.settings: ProjectSettings = read_settings(folder, unfinished=unfinished)
         self.manifest = Manifest(folder / MASKS)
         self._jobs: dict[str, Job] | None = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, MutableMapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -51,7 +50,6 @@ def learn(
     project: Project,
     encoder: Encoder,
     means: Means | None = None,
-    lock: AbstractContextManager[object] | None = None,
 ) -> bool:
     """Make a project's learnt references what they should be now; none if its switch is off.
 
@@ -61,7 +59,6 @@ def learn(
         project: with ``learn`` in its settings, or references that were learnt before.
         encoder: its encoder.
         means: mean features of masks that were chosen of before; filled.
-        lock: held while likewise.toml is written.
 
     Returns:
         Whether likewise.toml changed.
@@ -76,7 +73,7 @@ def learn(
     wanted = (*own, *(_chosen(project, encoder, own, {} if means is None else means)))
     if wanted == settings.references:
         return False
-    with lock or nullcontext():
+    with project.lock:
         now = read_settings(folder, unfinished=True)
         if (now.references, now.learn) != (settings.references, settings.learn):
             return True  # a person changed them meanwhile: look again

@@ -9,6 +9,7 @@ database, and counts again when they come back.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -180,37 +181,50 @@ class Project(ProjectRuns):
         Returns:
             Their names, relative to the folder of masks.
         """
-        rows, adopted = self.database.known(), []
-        for job in self.jobs() if jobs is None else jobs:
-            row = rows.get(self.key(job))
-            model = row is not None and row["state"] == "done" and row["source"] == "model"
-            if not job.mask.is_file():
-                continue
-            if not self._is_by_hand(job, row):
-                if model and not self.manifest.stale(job.mask, job.target, ""):
-                    self._note_person(job, read_label_map(job.mask))  # killed while it was noted
-                continue
-            name = job.mask.relative_to(self.folder / MASKS).as_posix()
-            adopted.append(name)
-            try:
-                size = read_image(job.target).shape[:2]
-                label_map = as_numbers(job.mask, size, self.numbers, self.settings.labels)
-                stored = read_class_map(job.mask, self.numbers.values())
-                if np.array_equal(label_map, stored):  # the file stays as it is
-                    self.manifest.adopt(job.mask, job.target, "")
-                    self._note_person(job, label_map)
-                else:
-                    self._keep(job, label_map)
-                what = (
-                    "it was changed without likewise, and is kept as yours: to have it made anew, "
-                    "annotate with --overwrite."
-                )
-            except LikewiseError as error:
-                if row is None or row["source"] != "person":
-                    self._note_person(job, None)
-                what = f"it was changed without likewise, and nothing is done with it: {error}"
-            note(job.mask, what)
-        return adopted
+        rows = self.database.known()
+        found = [
+            job
+            for job in (self.jobs() if jobs is None else jobs)
+            if self._is_unknown(job, rows.get(self.key(job)))
+        ]
+        with self.lock:
+            return [name for job in found if (name := self._adopt(job))]
+
+    def _is_unknown(self, job: Job, row: sqlite3.Row | None) -> bool:
+        """Whether a person made the mask, and the database does not know."""
+        if not job.mask.is_file():
+            return False
+        model = row is not None and row["state"] == "done" and row["source"] == "model"
+        killed = model and not self.manifest.stale(job.mask, job.target, "")  # while it was noted
+        return killed or self._is_by_hand(job, row)
+
+    def _adopt(self, job: Job) -> str:
+        """Take a mask as a person's; its name if it was changed without likewise, else ""."""
+        row = self.database.known(self.key(job)).get(self.key(job))
+        if not self._is_unknown(job, row):
+            return ""  # another thread was faster
+        if not self._is_by_hand(job, row):
+            self._note_person(job, read_label_map(job.mask))
+            return ""
+        try:
+            size = read_image(job.target).shape[:2]
+            label_map = as_numbers(job.mask, size, self.numbers, self.settings.labels)
+            stored = read_class_map(job.mask, self.numbers.values())
+            if np.array_equal(label_map, stored):  # the file stays as it is
+                self.manifest.adopt(job.mask, job.target, "")
+                self._note_person(job, label_map)
+            else:
+                self._keep(job, label_map)
+            what = (
+                "it was changed without likewise, and is kept as yours: to have it made anew, "
+                "annotate with --overwrite."
+            )
+        except LikewiseError as error:
+            if row is None or row["source"] != "person":
+                self._note_person(job, None)
+            what = f"it was changed without likewise, and nothing is done with it: {error}"
+        note(job.mask, what)
+        return job.mask.relative_to(self.folder / MASKS).as_posix()
 
     def rename_classes(self, renamed: Mapping[str, str]) -> None:
         """Give classes other names (old → new) in ``labels.json`` and in what is known of images.

@@ -108,13 +108,14 @@ class ProjectRuns(ProjectFolder):
 
         Or a person made it with likewise, and the database does not know.
         """
-        if not self.manifest.is_ours(job.mask):
+        digest = file_hash(job.mask)
+        if not self.manifest.is_ours(job.mask, digest):
             return True
         entry = self.manifest.entry_of(job.mask)
         if row is None:
             return entry is not None and not entry.run
         done = row is not None and row["state"] == "done"  # else it may be that a run was killed
-        return done and entry is not None and entry.sha256 != file_hash(job.mask)
+        return done and entry is not None and entry.sha256 != digest
 
     def begin(self, run: str, backbone: str, jobs: Sequence[Job]) -> None:
         """Note a run and what it has to do, and give every class its number.
@@ -137,8 +138,9 @@ class ProjectRuns(ProjectFolder):
                 "INSERT OR IGNORE INTO images (path, state) VALUES (?, 'pending')",
                 [(self.key(job),) for job in jobs],
             )
-        for part in (self.folder / MASKS).rglob(PARTS):  # of a run that was killed
-            part.unlink(missing_ok=True)
+        with self.lock:
+            for part in (self.folder / MASKS).rglob(PARTS):  # of a run that was killed
+                part.unlink(missing_ok=True)
 
     def annotate(
         self,

@@ -13,7 +13,7 @@ from tomlkit.items import Table
 
 from ..backbones.registry import get_spec
 from ..errors import LikewiseError
-from ..io.files import whole_file
+from ..io.files import write_whole
 from ..io.text_files import read_text
 from .settings import CONFIG, HINTS, ProjectReference, ProjectSettings, read_settings
 
@@ -197,12 +197,11 @@ def _store(folder: Path, text: str) -> Path:
     path = folder / CONFIG
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
-            file.write(text.encode())
     except OSError as error:
         raise LikewiseError(
             f"{path} cannot be written ({error.strerror}): give another folder."
         ) from error
+    write_whole(path, text.encode())
     return path
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..errors import ImageError, LikewiseError, note
 from ..io.annotations.shapes import LABEL
-from ..io.files import refused, write_json, write_whole
+from ..io.files import refused, whole_file, write_json
 from ..io.hashing import sha256
 from ..io.masks import read_label_map
 from ..io.opening import why
@@ -179,7 +179,7 @@ class Manifest:
         seen: FileState | None = None,
         beside: Sequence[Path] = (),
     ) -> None:
-        """Write a mask, its line first.
+        """Write a mask; its line is there before the file has its name.
 
         Args:
             mask: the file, in the folder or below it.
@@ -192,8 +192,14 @@ class Manifest:
         Raises:
             ImageError: if the mask cannot be written; WriteError if no other file could either.
         """
-        self._note(mask, sha256(content), image, run, seen, beside)
-        write_whole(mask, content)
+        try:
+            with whole_file(mask, sync=False) as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # a full disk says so before the line is there
+                self._note(mask, sha256(content), image, run, seen, beside)
+        except OSError as error:
+            raise refused(mask, error) from error
 
     def adopt(self, mask: Path, image: Path, run: str) -> None:
         """Note a mask that is there already as one that likewise wrote. Raises as ``write``."""
@@ -214,26 +220,29 @@ class Manifest:
         self._append(asdict(Entry(self._key(mask), digest, self._key(image), *of, run, names)))
 
     def _append(self, line: Mapping[str, object]) -> None:
-        path = self.folder / MANIFEST
+        path, end = self.folder / MANIFEST, -1
         with self._lock:
             self._read_on()
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with path.open("ab") as file:
-                    torn = file.tell() > self._offset  # a kill left a part of a line
+                    end = file.tell()
+                    torn = end > self._offset  # a kill left a part of a line
                     text = torn * "\n" + json.dumps(line, ensure_ascii=False) + "\n"
                     file.write(text.encode(errors="surrogateescape"))
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
+                with suppress(OSError):
+                    os.truncate(path, end)  # what the line is of was not written
                 raise refused(path, error) from error
             self._read_on()
 
-    def is_ours(self, mask: Path) -> bool:
-        """Whether a mask file is as likewise (or a person by means of it) wrote it."""
-        digest = file_hash(mask)
-        if digest not in self._known.get(self._key(mask), ()):
-            self._read_on()  # another program may have written it
+    def is_ours(self, mask: Path, digest: str | None = None) -> bool:
+        """Whether a mask file (of that hash) is as likewise, or a person with it, wrote it."""
+        digest, entry = digest or file_hash(mask), self.entry_of(mask)
+        if entry is None or entry.sha256 != digest:
+            self._read_on()  # another thread or program may have written it
         return digest in self._known.get(self._key(mask), ())
 
     def is_by_hand(self, mask: Path) -> bool:

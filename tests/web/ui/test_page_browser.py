@@ -12,16 +12,8 @@ from typing import Any
 
 import pytest
 
-from page_drive import (
-    Visit,
-    drive,
-    drive_clicks,
-    lacking,
-    open_card,
-    serving,
-    spiral,
-    state_of,
-)
+from page_drive import drive, drive_clicks
+from page_visit import Visit, lacking, open_card, serving, spiral, state_of
 from scenes import make_scene
 
 SHOTS = os.environ.get("LIKEWISE_SHOTS")
@@ -331,6 +323,102 @@ def test_two_fingers_zoom_and_one_paints(scene: Path) -> None:
         visit.page.evaluate(send, ["pointerdown", 3, x, y])
         visit.page.evaluate(send, ["pointerup", 3, x, y])
         assert painted(visit) > 0
+        # With the tool of clicks, a finger that moves draws a line.
+        visit.page.evaluate("likewise.painter.undo()")
+        visit.page.locator("#tools [data-tool=plus]").click()
+        visit.page.evaluate(send, ["pointerdown", 4, x - 40, y])
+        for k in range(8):
+            visit.page.evaluate(send, ["pointermove", 4, x - 40 + 10 * k, y])
+        visit.page.evaluate(send, ["pointerup", 4, x + 30, y])
+        visit.until("likewise.painter.clicks.length && !likewise.painter.busy")
+        assert visit.page.evaluate("likewise.painter.clicks[0].places.length") > 5
+        assert painted(visit) > 0
         width = "document.documentElement.scrollWidth"
         assert visit.page.evaluate(width) <= 390
+        assert visit.wrong == []
+
+
+def test_two_tabs_on_one_mask(scene: Path) -> None:
+    with serving(scene / "work") as (address, _), browsing() as context:
+        first = visiting(context, address, "tabs")
+        first.stroke("painter", spiral(0.43, 0.47, 0.2))
+        first.page.locator("#save").click()
+        for name in ("a.jpg", "b.jpg", "c.jpg"):
+            first.until(state_of(name, "done"))
+        first.until("document.getElementById('work').textContent === ''")
+        first.page.locator("#learn").check()
+        second = visiting(context, address.partition("?")[0])
+        second.until("likewise.grid.cards.size === 3 && document.getElementById('learn').checked")
+        for tab in (first, second):
+            open_card(tab, "a.jpg")
+        second.page.route("**/api/events*", lambda route: route.abort())  # it hears nothing
+        second.page.keyboard.press("c")
+        second.until("likewise.viewer.editing && likewise.look.labels")
+        second.stroke("look", spiral(0.2, 0.2, 0.1))
+        mine = painted(second, "look")
+        first.page.keyboard.press("a")
+        first.until(state_of("a.jpg", "accepted"))
+        second.page.keyboard.press("Enter")
+        second.page.get_by_text("Your correction is still here: save again").wait_for()
+        assert painted(second, "look") == mine
+        second.page.keyboard.press("a")
+        first.until(
+            "[...likewise.grid.cards.values()].some(c => c.target.name === 'a.jpg' && "
+            "c.target.source === 'person' && c.target.verdict === 'accepted')"
+        )
+        first.until("likewise.state.pictures.filter(p => p.learnt).length === 1")
+        assert first.wrong == []
+
+
+def test_by_keyboard(scene: Path) -> None:
+    """Each group is one stop of Tab, arrows walk inside it, and what has the focus is seen."""
+    stops = """() => [...document.querySelectorAll(
+      '[role=radiogroup], [role=toolbar], [role=listbox], #grid')].filter(g => g.checkVisibility())
+      .map(g => [...g.querySelectorAll('button')]
+        .filter(b => b.tabIndex === 0 && b.checkVisibility()).length)"""
+    focused = "document.activeElement"
+    with serving(scene / "work") as (address, _), browsing() as context:
+        visit = visiting(context, address, "keys")
+        page = visit.page
+        visit.stroke("painter", spiral(0.43, 0.47, 0.2))
+        page.keyboard.press("Enter")
+        for name in ("a.jpg", "b.jpg", "c.jpg"):
+            visit.until(state_of(name, "done"))
+        visit.until("document.getElementById('work').textContent === ''")
+        assert set(page.evaluate(stops)) == {1}
+        page.locator("#tools [data-tool=brush]").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate(f"{focused}.dataset.tool") == "eraser"
+        page.keyboard.press("Home")
+        assert page.evaluate(f"{focused}.dataset.tool") == "plus"
+        outline = page.evaluate(f"getComputedStyle({focused}).outlineStyle")
+        assert outline == "solid"
+        page.keyboard.press("Enter")
+        assert page.evaluate("likewise.painter.tool") == "plus"
+        assert page.evaluate(f"{focused}.dataset.tool") == "plus"  # pressed with a key: it stays
+        page.locator("#thumbs").fill("420")  # some in a row
+        page.locator(".card").first.focus()
+        columns = "getComputedStyle(document.getElementById('grid')).gridTemplateColumns"
+        row = page.evaluate(f"{columns}.split(' ').length")
+        page.keyboard.press("ArrowDown")
+        order = page.evaluate("likewise.grid.order")
+        assert page.evaluate(f"{focused}.dataset.id") == order[min(row, 2)]
+        page.keyboard.press("Home")
+        assert page.evaluate(f"{focused}.dataset.id") == order[0]
+        assert set(page.evaluate(stops)) == {1}
+        page.keyboard.press("Space")
+        assert page.evaluate("likewise.grid.chosen.size") == 1
+        page.keyboard.press("Space")
+        page.keyboard.press("x")
+        visit.until(f"likewise.grid.cards.get({order[0]!r}).target.verdict === 'rejected'")
+        visit.until(f"{focused}.dataset.id === {order[1]!r}")  # the next has the focus
+        page.keyboard.press("Enter")
+        visit.until("likewise.viewer.id && likewise.look.picture")
+        page.keyboard.press("c")
+        visit.until("likewise.viewer.editing && likewise.look.labels")
+        assert set(page.evaluate(stops)) == {1}
+        visit.legible()
+        page.reload()
+        visit.until("window.likewise && likewise.grid.cards.size === 3")
+        assert page.locator("#thumbs").input_value() == "420"  # remembered
         assert visit.wrong == []

@@ -36,8 +36,14 @@ def test_what_is_accepted_is_learnt_and_unlearnt(site: Site, thing: np.ndarray) 
     site.correct("a.jpg", box(5, 7, 20, 30))
     site.wait()
     before = site.target("c.jpg")["made"]
+    heard = site.do("GET", "/api/events")
     site.do("PUT", "/api/learn", {"on": True})
     state = site.wait()
+    query = f"server={heard['server']}&since={heard['last']}"
+    events = site.do("GET", f"/api/events?{query}")["events"]
+    left = [e["again"] for e in events if e["kind"] == "work" and e["doing"] == "segmenting"]
+    assert left == [2, 1, 0]  # masks that would change
+    assert state["work"]["again"] == 0
     assert state["learn"]
     assert [(p["name"], p["learnt"]) for p in state["pictures"]] == [
         ("reference.png", False),
@@ -128,3 +134,30 @@ def test_the_example_is_painted_on_any_picture(site: Site) -> None:
     assert [p["name"] for p in state["pictures"]] == ["reference.png", "b.jpg"]
     assert json.loads((site.folder / "masks" / "labels.json").read_text()) == {"1": "object"}
     assert {t["name"] for t in state["targets"]} == {"a.jpg", "b.jpg", "c.jpg"}
+
+
+def test_a_dataset_is_split_and_touching_things_are_told_apart(
+    site: Site, thing: np.ndarray
+) -> None:
+    site.paint("reference.png", thing)
+    site.wait()
+    y, x = np.mgrid[:40, :48]
+    discs = [(x - cx) ** 2 + (y - 20) ** 2 <= 10**2 for cx in (13, 33)]
+    discs[0] |= (abs(y - 20) <= 1) & (abs(x - 23) < 3)  # they touch
+    site.correct("a.jpg", (discs[0] | discs[1]).astype(np.uint8))
+
+    def instances(query: str) -> dict[str, int]:
+        status, content, _ = site.ask(
+            "POST", f"/api/export?kind=coco&zipped=true&judged=true&{query}"
+        )
+        assert status == 200, content
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = [n for n in archive.namelist() if n.endswith(".json")]
+            return {n: len(json.loads(archive.read(n))["annotations"]) for n in names}
+
+    assert instances("") == {"annotations.json": 1}
+    assert instances("apart=true") == {"annotations.json": 2}
+    split = instances("apart=true&val=0.5")
+    assert split.keys() == {"train.json", "val.json"}
+    assert sum(split.values()) == 2
+    assert "no share" in site.refused("POST", "/api/export?kind=coco&zipped=true&val=1")

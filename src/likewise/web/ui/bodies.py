@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST_CLICKS = 500
+MOST_CLICKS, MOST_CORNERS = 500, 1000
 MOST_TARGETS = 10_000
 
 
@@ -71,13 +71,17 @@ class VerdictsBody(Strict):
     sliders: str | None = None
 
 
+Coordinate = Annotated[float, Field(ge=0, le=1e6)]
+PlaceBody = Annotated[list[Coordinate], Field(min_length=2, max_length=2)]
+
+
 class ClickBody(Strict):
     """See ``clicks.Click``."""
 
-    x: Annotated[float, Field(ge=0)]
-    y: Annotated[float, Field(ge=0)]
+    places: Annotated[list[PlaceBody], Field(min_length=1, max_length=MOST_CORNERS)]
     positive: bool
     number: int
+    box: bool = False
 
 
 class ClicksBody(Strict):

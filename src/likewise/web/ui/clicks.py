@@ -1,14 +1,14 @@
 """Masks from clicks, of targets and references, with features that were kept: nothing is encoded.
 
-A click says that a pixel is of a class (+) or is not (−). The page sends all clicks that hold each
-time, so that the server knows nothing of undo.
+A click or a line says that pixels are of a class (+) or are not (−), a box that something of it
+is inside. The page sends all that hold each time, so that the server knows nothing of undo.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,21 @@ from PIL import Image
 from ...class_names import is_part
 from ...errors import LikewiseError
 from ...features.density import SCORE_RANGE
-from ...features.prompts import PromptSolver, mean_of
+from ...features.prompts import LEARN, MARGIN, NOTHING, ROUNDS, PromptSolver, mean_of
 from ...io.images import read_image
 from ...project.corrections import replace_class
 from ...project.project import Project
 from ...project.score_maps import read_score_maps
-from ...prompts import Floats, Prompts, changed_pixels, log_odds, mask_log_odds, scores_of
+from ...prompts import (
+    Box,
+    Floats,
+    Point,
+    Prompts,
+    changed_pixels,
+    log_odds,
+    mask_log_odds,
+    scores_of,
+)
 from ...refine import refine
 from ...run.file_state import stamp
 from . import marks
@@ -36,19 +45,23 @@ from .workspace import Workspace
 
 KEPT = 4
 """Pictures whose solvers are in memory: those that were clicked on last."""
+FINE = 4
+"""A line has so many pixels along a patch that the colours around it are compared with."""
 NOT_IT = "\0"
 """Stands among the classes for what none of them is."""
+Pixel = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Click:
-    """One click on a picture at working size (see ``marks.working_size``)."""
+    """One click, line or box on a picture at working size (see ``marks.working_size``)."""
 
-    x: float
-    y: float
+    places: Sequence[tuple[float, float]]
+    """x, y: one of a click, the corners of a line, two opposite ones of a box."""
     positive: bool
     number: int
     """Of the class."""
+    box: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,10 +192,12 @@ def corrected(
 ) -> marks.LabelMap:
     """A label map as clicks change it; where one class is clicked, no other is, but its whole.
 
+    A line that crosses another takes what it crosses.
+
     Args:
         picture: at working size.
         base: (h, w) before the clicks.
-        clicks: in order; of two on one pixel the later holds.
+        clicks: in order.
         numbers: class → number.
         scores: class → (h', w') on the patch grid, of which ``base`` was made; of other classes
             the mask itself is what is known.
@@ -193,37 +208,120 @@ def corrected(
     labels = {number: label for label, number in numbers.items()}
     if any(c.number not in labels for c in clicks):
         raise LikewiseError("a class that is clicked is no longer there: reload the page.")
-    last = {(int(c.x), int(c.y)): c for c in clicks}
+    size = base.shape[0], base.shape[1]
+    last = dict[Pixel, Click]()
+    lines = [(c, _pixels(c, size, picture.name)) for c in clicks if not c.box]
+    boxed = [c for c in clicks if c.box]
+    for click, pixels in lines:
+        last |= dict.fromkeys(pixels, click)
     result = base
-    for label in dict.fromkeys(labels[c.number] for c in last.values()):
-        points = []
-        for c in last.values():
+    for label in dict.fromkeys(labels[c.number] for c in (*last.values(), *boxed)):
+        points = dict[Pixel, int]()
+        for pixel, c in last.items():
             of = labels[c.number]
             if of == label:
-                points.append((c.x, c.y, int(c.positive)))
+                points[pixel] = int(c.positive)
             elif c.positive and not is_part(label, of):
-                points.append((c.x, c.y, int(is_part(of, label))))
-        prompts = Prompts(points).checked((base.shape[0], base.shape[1]), picture.name)
+                points[pixel] = int(is_part(of, label))
+        boxes = [_box(c, size, picture.name) for c in boxed if labels[c.number] == label]
         own = [k for name, k in numbers.items() if name == label or is_part(name, label)]
         before = np.isin(base, own)
-        found = _class_mask(picture, prompts, before, scores.get(label))
+        alone = {pixels[0] for _, pixels in lines if len(pixels) == 1}
+        found = _class_mask(picture, points, alone, boxes, before, scores.get(label))
         result = replace_class(result, found, label, numbers).astype(np.uint8)
     return result
 
 
+def _pixels(click: Click, size: tuple[int, int], name: str) -> list[Pixel]:
+    """x, y of all pixels that a click or a line marks."""
+    line = Prompts(scribbles=[(click.places, 1)]).checked(size, name)
+    return [(int(x), int(y)) for x, y, _ in line.pixels()]
+
+
+def _box(click: Click, size: tuple[int, int], name: str) -> Box:
+    (x0, y0), (x1, y1) = click.places[0], click.places[-1]
+    box = Prompts(box=(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))).checked(size, name).box
+    assert box is not None
+    return box
+
+
+def _thinned(
+    points: Mapping[Pixel, int], alone: Set[Pixel], height: float, width: float
+) -> list[Point]:
+    """Of the pixels of lines the last of each side in a cell of that size; ``alone`` stay."""
+    height, width = max(height, 1.0), max(width, 1.0)
+    kept = dict[object, Point]()
+    for (x, y), sign in points.items():
+        key = (x, y) if (x, y) in alone else (sign, y // height, x // width)
+        kept[key] = x, y, sign
+    return list(kept.values())
+
+
 def _class_mask(
-    picture: Clickable, prompts: Prompts, before: np.ndarray, scores: torch.Tensor | None
+    picture: Clickable,
+    points: Mapping[Pixel, int],
+    alone: Set[Pixel],
+    boxes: Sequence[Box],
+    before: np.ndarray,
+    scores: torch.Tensor | None,
 ) -> np.ndarray:
-    """(h, w) bool of one class; the grid is coarse: only what the clicks change is taken of it."""
-    grid, points = picture.solver.target.grid, prompts.pixels()
+    """(h, w) bool of one class; the grid is coarse: only what the clicks change is taken of it.
+
+    Args:
+        picture: at working size.
+        points: x, y → 1 or 0.
+        alone: those of clicks; the others are on lines.
+        boxes: none says anything of what lies outside it.
+        before: (h, w) bool.
+        scores: (h', w') of which ``before`` was made; None: the mask itself is what is known.
+    """
+    (height, width), (h, w) = before.shape, picture.solver.target.grid
     known = None
     if scores is not None:
         known = picture.known(scores)
     elif before.any():
-        known = mask_log_odds(before, grid)
-    elif not prompts.positive:
+        known = mask_log_odds(before, (h, w))
+    elif not boxes and not any(points.values()):
         raise LikewiseError(f"click on the thing in {picture.name} first, then on what it is not.")
-    found = picture.mask(log_odds(picture.solver, prompts, known), points)
-    if known is not None:
-        found = changed_pixels(before, picture.without_clicks(known), found, points)
+    anchors = Prompts(_thinned(points, alone, height / h, width / w))
+    marked = Prompts(_thinned(points, alone, height / h / FINE, width / w / FINE)).pixels()
+
+    def found_with(mean: Floats | None) -> np.ndarray:
+        found = picture.mask(log_odds(picture.solver, anchors, mean), marked)
+        if known is None:
+            return found
+        return changed_pixels(before, picture.without_clicks(known), found, marked)
+
+    found = found_with(known) if points else before
+    mean, inside = known, np.zeros(before.shape, bool)
+    for box in boxes:
+        mean = _boxed(picture.solver, box, mean)
+        inside |= Prompts(box=box).allowed((height, width))
+    if boxes:
+        found = np.where(inside, found_with(mean), found)
+    for (x, y), sign in points.items():
+        found[y, x] = sign > 0
     return found
+
+
+def _boxed(solver: PromptSolver, box: Box, known: Floats | None) -> Floats:
+    """(N,) nats: in a box what looks like the thing elsewhere and not like the rest.
+
+    Outside it is as known. A patch that the box covers by a part is inside: a small box has one.
+    """
+    (h, w), (height, width) = solver.target.grid, solver.target.size
+    rows, columns = (
+        (box[1] * h / height, box[3] * h / height),
+        (box[0] * w / width, box[2] * w / width),
+    )
+    inside = (solver.y + 1 > rows[0]) & (solver.y < rows[1])
+    inside &= (solver.x + 1 > columns[0]) & (solver.x < columns[1])
+    start = np.full(len(inside), -MARGIN) if known is None else known
+    if known is None or not (known[inside] > 0).any():
+        start = np.where(inside, 0.0, start)  # nothing of it is found there yet
+    nats = start
+    for _ in range(ROUNDS):
+        nats = np.where(inside, start + LEARN * solver.contrast(nats), start)
+    if not (nats[inside] > 0).any():  # it looks like all around: then it is the whole box
+        nats = np.where(inside, -NOTHING, start)
+    return nats

@@ -120,6 +120,11 @@ def _add_project(
         worker.pause(body.on)
         return _json({})
 
+    @app.post("/api/retry")
+    def retry() -> Response:
+        worker.wish()  # what failed may work now: a disk has room again
+        return _json({})
+
     @app.put("/api/learn")
     def learn(body: SwitchBody) -> Response:
         workspace.change(learn=body.on)
@@ -149,9 +154,12 @@ def _add_project(
         return _json(said)
 
     @app.post("/api/export")
-    def export(kind: str, zipped: bool, judged: bool = False) -> Response:
+    def export(
+        kind: str, zipped: bool, judged: bool = False, apart: bool = False, val: float = 0.0
+    ) -> Response:
         worker.settle()
-        made, left_out = datasets.export(workspace, kind, zipped, judged)
+        how = datasets.Wish(kind, judged, apart, val)
+        made, left_out = datasets.export(workspace, how, zipped)
         if isinstance(made, Path):
             return _json({"path": str(made.resolve()), "left_out": left_out})
         headers = {
@@ -287,7 +295,7 @@ def _add_targets(
 
 
 def _clicks(body: ClicksBody) -> list[Click]:
-    return [Click(**c.model_dump()) for c in body.clicks]
+    return [Click([(x, y) for x, y in c.places], c.positive, c.number, c.box) for c in body.clicks]
 
 
 def _label_map(content: bytes, width: int, height: int) -> marks.LabelMap:

@@ -71,7 +71,7 @@ class WorkspaceState:
     @contextmanager
     def opened(self) -> Iterator[Project]:
         """The project as it is now, without targets that are missing: they hold nothing up."""
-        project = Project(self.folder, unfinished=True)
+        project = Project(self.folder, unfinished=True, lock=self.lock)
         try:
             here = tuple(filter(self._is_there, project.settings.targets))
             project.settings = dataclasses.replace(project.settings, targets=here)
@@ -126,6 +126,7 @@ class WorkspaceState:
                 "classes_version": version_of(known),
                 "labels": project.settings.labels,
                 "learn": self.learns,
+                "instances": project.settings.instances,
                 "sliders": said_of(project.sliders),
                 "pictures": [self.picture_state(project, p) for p in self.pictures(project)],
                 "sources": sources,

@@ -23,6 +23,7 @@ from ...project.redraw import redraw
 from ...project.score_maps import blob, tree_arrays
 from ...run.file_state import stamp
 from ...run.jobs import Job
+from ...run.manifest import STALE
 from ...segmenter import Segmenter
 from ..model_thread import ModelThread
 from .events import Events
@@ -60,12 +61,13 @@ class PageWorker:
         self._seen: set[object] = set()
         self._opened: Path | None = None
         self._regions: tuple[object, Future[bytes]] | None = None
-        self.doing = {"doing": "loading", "left": 0, "total": 0, "seconds": 0.0}
+        self.doing: dict[str, Any] = {}
         self.paused, self._halted = False, False
         self._means: Means = {}
         self._held: dict[Path, float] = {}
         self.failed = ""
         """Why nothing more is done, for pages that come later."""
+        self._say("loading")
 
     @property
     def idle(self) -> bool:
@@ -148,8 +150,12 @@ class PageWorker:
         self._say("idle")
         self.events.add("error", text=why)
 
-    def _say(self, doing: str, left: int = 0, total: int = 0, seconds: float = 0.0) -> None:
-        self.doing = {"doing": doing, "left": left, "total": total, "seconds": seconds}
+    def _say(
+        self, doing: str, left: int = 0, total: int = 0, seconds: float = 0.0, again: int = 0
+    ) -> None:
+        """Tell pages what is done: images left of how many, and how many of them have a mask."""
+        numbers = {"left": left, "total": total, "seconds": seconds, "again": again}
+        self.doing = {"doing": doing, **numbers}
         self.events.add("work", **self.said)
 
     def _load(self, project: Project) -> tuple[KeepingEncoder, str]:
@@ -169,7 +175,7 @@ class PageWorker:
         """Segment what the project lacks, then draw what the sliders moved; a step an image."""
         with self.workspace.opened() as project:
             encoder, _ = self._load(project)
-            learnt = learn(project, encoder, self._means, self.workspace.lock)
+            learnt = learn(project, encoder, self._means)
         if learnt:
             self.changed()
             yield
@@ -197,13 +203,16 @@ class PageWorker:
                 yield
                 project.begin(run, encoder.spec.name, left)
                 outcomes = project.annotate(segmenter, left, run, may_write=self._may_write)
-                self._say("segmenting", len(left), len(left))
+                again = {job.target for job in left if todo.get(job) == STALE}
+                self._say("segmenting", len(left), len(left), 0.0, len(again))
                 busy, start = 0.0, time.monotonic()
                 for done, outcome in enumerate(outcomes, 1):
                     busy += time.monotonic() - start
                     self._tell(project, outcome.target)
+                    again.discard(outcome.target)
                     rest = len(left) - done
-                    self._say("segmenting", rest, len(left), round(rest * busy / done, 1))
+                    seconds = round(rest * busy / done, 1)
+                    self._say("segmenting", rest, len(left), seconds, len(again))
                     yield
                     start = time.monotonic()
             for outcome in redraw(project, jobs, self._may_write):

@@ -58,7 +58,8 @@ export async function made(path, wanted) {
 }
 
 // What changes something goes one after the other, in the order of the person's doings. `path` and
-// `body` may be functions: they are called when it is sent, after the answers before.
+// `body` may be functions: they are called when it is sent, after the answers before were heard. Gives what
+// the answer says, or the answer itself if that is a file.
 let queue = Promise.resolve();
 
 export function send(method, path, body) {
@@ -68,8 +69,8 @@ export function send(method, path, body) {
     const options = { method, body: raw ? said : JSON.stringify(said) };
     if (!raw) options.headers = { "content-type": "application/json" };
     return ask(typeof path === "function" ? path() : path, options);
-  });
-  queue = sent.catch(() => {});
+  }).then((answer) => (answer.headers.get("content-type").startsWith("application/json") ? answer.json() : answer));
+  queue = sent.then(() => {}, () => {});
   return sent;
 }
 
@@ -99,7 +100,7 @@ export function listen(hear, renew, trouble) {
       const { events, ...said } = await get(`/api/events?server=${server}&since=${since}`);
       const first = server !== said.server;
       ({ server, last: since } = said);
-      trouble(said.failed);
+      trouble(said.failed, true);
       if (first || events.some(({ kind }) => kind === "reload")) await renew();
       events.forEach(hear);
       if (events.length) pause = BUSY;

@@ -158,7 +158,7 @@ export class Grid {
   image(card, height, width) {
     const { mode, sliders } = this.state, { layers, mask } = card, classes = this.state.colours;
     if (mode === "original" || !mask || ["failed", "missing"].includes(card.target.state)) return null;
-    if (mode === "heat" && layers) return thermal(heat(layers, sliders, height, width), height, width);
+    if (mode === "heat" && layers) return thermal(heat(layers, sliders, height, width, this.state.heatOf), height, width);
     return tint(this.labels(card, height, width), height, width, classes, mode, this.state.opacity);
   }
 
@@ -180,7 +180,7 @@ export class Grid {
 export class Viewer {
   constructor(dialog, painter, grid) {
     // `version`: of the target when its correction was begun; `changed`: something is painted.
-    Object.assign(this, { dialog, painter, grid, id: null, editing: false, version: null, changed: false });
+    Object.assign(this, { dialog, painter, grid, id: null, editing: false, version: null, changed: false, onOpen: () => {} });
   }
 
   get card() { return this.grid.cards.get(this.id); }
@@ -189,6 +189,7 @@ export class Viewer {
     Object.assign(this, { id, editing: false, changed: false });
     this.grid.held = true;
     if (!this.dialog.open) this.dialog.showModal();
+    this.onOpen();
     this.painter.canvas.focus();
     const { target } = this.card, picture = new Image();
     this.tell();
@@ -225,6 +226,8 @@ export class Viewer {
     $("#count").textContent = at < 0 ? "" : `${at + 1} of ${order.length}`;
     $("#correcting").hidden = !this.editing;
     $("#verdicts").hidden = this.editing;
+    this.dialog.classList.toggle("editing", this.editing);
+    for (const slider of this.dialog.querySelectorAll(".masks input")) slider.disabled = fixed(target);
     for (const button of this.dialog.querySelectorAll("#verdicts button")) button.disabled = target.state !== "done";
     $("#takeback").disabled = target.state !== "done" || !target.verdict;
     $("#discard").hidden = target.source !== "person";

@@ -120,9 +120,11 @@ export function shown(layers, sliders, height, width) {
   return labels;
 }
 
-// The highest score of any class, at any size.
-export function heat(layers, sliders, height, width) {
-  const scores = moved(layers, sliders), n = layers.h * layers.w, top = scores.slice(0, n);
-  for (let i = n; i < scores.length; i++) top[i % n] = Math.max(top[i % n], scores[i]);
+// The score of the class of a number, or of 0 the highest of any, at any size.
+export function heat(layers, sliders, height, width, number = 0) {
+  const scores = moved(layers, sliders), n = layers.h * layers.w, top = new Float32Array(n).fill(-1);
+  layers.numbers.forEach((k, c) => {
+    if (!number || k === number) for (let i = 0; i < n; i++) top[i] = Math.max(top[i], scores[c * n + i]);
+  });
   return upsample(top, layers.h, layers.w, height, width);
 }

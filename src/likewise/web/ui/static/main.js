@@ -5,6 +5,7 @@ import { Drafts } from "./drafts.js";
 import { Grid, Viewer } from "./grid.js";
 import { parse } from "./layers.js";
 import { Painter } from "./paint.js";
+import { along, kept, remember, roving, splitter } from "./panes.js";
 import { STATES, counts, inWords, isOpen, reasonsOf } from "./review.js";
 import { MODES, NEGATIVE } from "./view.js";
 
@@ -14,7 +15,8 @@ const state = {
   colours: [], // of these, and of classes that were removed
   pictures: [], picture: null, base: null, // the picture that is open, and the version its painting began with
   unsaved: false, unsavedMasks: new Set(), // ids of targets with a draft of a correction
-  sliders: { threshold: 0, granularity: 0 }, mode: "overlay", opacity: 120,
+  sliders: { threshold: 0, granularity: 0 }, mode: "overlay", opacity: 120, heatOf: 0, // number of a class; 0: all
+  sided: kept("sided") === "true", // whether an example stands beside the image that is open
   guests: [], // ids of targets on which an example is to be painted
 };
 const failed = (error) => { toast(error.message); if (error.stale) return renew(); };
@@ -29,8 +31,10 @@ const look = new Painter($("look"), {
 });
 const grid = new Grid($("grid"), $("more"), state, (id) => viewer.open(id));
 const viewer = new Viewer($("viewer"), look, grid);
+const beside = new Painter($("beside"), { keepsZoom: true });
+beside.tool = null; // it is looked at
 let drafts = null;
-window.likewise = { state, painter, grid, viewer, look };
+window.likewise = { state, painter, grid, viewer, look, beside };
 
 // Say in a toast what goes wrong; what another tab has changed meanwhile is looked at again.
 const tried = (doing) => async (...given) => {
@@ -47,6 +51,7 @@ async function renew() {
   if (first) {
     showing(news.id);
     drafts = new Drafts(news.id);
+    $("apart").checked = news.instances;
     $("format").replaceChildren(...news.formats.map((name) => new Option(name.toUpperCase(), name)));
   }
   state.unsavedMasks = await drafts.ids("mask");
@@ -57,7 +62,7 @@ async function renew() {
   }
   Object.assign(state, { classes, classesVersion, colours: [...classes, ...former], pictures, sources, project });
   $("learn").checked = news.learn;
-  for (const of of [painter, look]) {
+  for (const of of [painter, look, beside]) {
     of.classes = state.colours;
     if (of.value !== NEGATIVE && !classes.some(({ number }) => number === of.value)) of.value = classes[0].number;
   }
@@ -73,7 +78,7 @@ async function renew() {
   showFilters();
   grid.redraw();
   if (viewer.id && !viewer.card) $("viewer").close();
-  else if (viewer.id) viewer.tell();
+  else if (viewer.id) { viewer.tell(); showBeside(); }
   const open = state.pictures.find((p) => p.id === state.picture);
   if (!open) {
     mark(false);
@@ -102,12 +107,13 @@ function hear(event) {
   }
 }
 
-function trouble(text) {
+function trouble(text, failed) {
   $("trouble").hidden = !text;
-  $("trouble").textContent = text;
+  $("trouble").firstElementChild.textContent = text;
+  $("retry").hidden = !failed;
 }
 
-function showWork({ doing, left, total, seconds, paused }) {
+function showWork({ doing, left, total, seconds, again, paused }) {
   const words = { loading: "loading the model…", learning: "learning from the example…" };
   const time = seconds > 90 ? `, ${Math.round(seconds / 60)} min left` : seconds > 1 ? `, ${Math.round(seconds)} s left` : "";
   const busy = doing === "segmenting" ? `${total - left} of ${total}${paused ? "" : time}` : words[doing] ?? "";
@@ -115,6 +121,7 @@ function showWork({ doing, left, total, seconds, paused }) {
   $("pause").hidden = !paused && doing !== "segmenting";
   $("pause").ariaPressed = String(Boolean(paused));
   $("pause").textContent = paused ? "Go on" : "Pause";
+  $("again").textContent = again ? `${again} ${again === 1 ? "mask" : "masks"} left that would change` : "";
   $("progress").hidden = doing !== "segmenting";
   $("progress").value = total ? (total - left) / total : 0;
 }
@@ -137,7 +144,7 @@ function showSources() {
 
 // Something was taken out: say so, and offer to put it back.
 async function removed(sent, what) {
-  const { undo } = await (await sent).json();
+  const { undo } = await sent;
   await renew();
   toast(`${what} was removed.`, true, tried(async () => { await send("POST", `/api/undo/${undo}`); await renew(); }));
 }
@@ -236,7 +243,7 @@ const save = tried(async () => {
   mark(false);
   try {
     const path = () => `/api/references/${id}?width=${picture.width}&height=${picture.height}&version=${state.base}`;
-    const { version, note } = await (await send("PUT", path, labels.slice())).json();
+    const { version, note } = await send("PUT", path, labels.slice());
     if (state.picture === id) state.base = version;
     if (!state.unsaved) await drafts.drop("example", id);
     if (state.picture === id) painter.rebase();
@@ -261,7 +268,10 @@ function showClasses() {
     textContent: "− class", title: "Remove the class that is chosen", onclick: () => removeClass(), hidden: state.classes.length < 2,
   });
   $("classes").replaceChildren(...chips, chip("not it", NEGATIVE, null), add, less);
-  $("correctclasses").replaceChildren(...state.classes.map(({ label, number }) => chip(label, number, null, look)));
+  $("correctclasses").replaceChildren(...state.classes.map(({ label, number, colour }) => chip(label, number, colour, look)));
+  $("heatof").replaceChildren(new Option("all classes", 0), ...state.classes.map(({ label, number }) => new Option(label, number)));
+  $("heatof").value = state.classes.some(({ number }) => number === state.heatOf) ? state.heatOf : 0;
+  $("heatof").hidden = state.classes.length < 2;
   for (const box of [$("classes"), $("correctclasses")]) {
     state.classes.slice(0, 9).forEach((_, k) => { box.querySelectorAll(".chip")[k].dataset.key = k + 1; });
     letters(box);
@@ -282,7 +292,8 @@ function chip(label, value, colour, of = painter) {
     for (const other of box.parentNode.querySelectorAll(".chip")) other.ariaChecked = String(other === box);
   };
   if (of === painter && value !== NEGATIVE) box.ondblclick = () => rename(label);
-  if (!colour) return box;
+  if (colour && of !== painter) box.prepend(Object.assign(document.createElement("i"), { style: `background:${colour}` }));
+  if (!colour || of !== painter) return box;
   const input = Object.assign(document.createElement("input"), { type: "color", value: colour, ariaLabel: `Colour of ${label}` });
   input.onclick = (event) => event.stopPropagation();
   input.onchange = () => setClasses(state.classes.map((c) => (c.label === label ? { ...c, colour: input.value } : c)));
@@ -334,7 +345,8 @@ const upload = tried(async (files, reference) => {
 function letters(box = document) {
   for (const button of box.querySelectorAll("[data-key]")) {
     if (button.querySelector("kbd")) continue;
-    button.setAttribute("aria-keyshortcuts", button.dataset.key.replace("⇧", "Shift+").replace("⏎", "Enter"));
+    const names = { "⇧": "Shift+", "⏎": "Enter", "←": "ArrowLeft", "→": "ArrowRight", Esc: "Escape", "+": "Plus" };
+    button.setAttribute("aria-keyshortcuts", button.dataset.key.replace(/⇧|⏎|←|→|Esc|\+/, (sign) => names[sign]));
     button.append(Object.assign(document.createElement("kbd"), { textContent: button.dataset.key, ariaHidden: "true" }));
   }
 }
@@ -359,8 +371,23 @@ function showFilters() {
   const done = found.all && !found.open;
   $("alljudged").hidden = !done;
   $("alljudged").textContent = done ? `All judged: ${found.accepted} accepted, ${found.corrected} corrected, ${found.rejected} rejected. Export has them.` : "";
-  $("exportcounts").textContent = ["open", "accepted", "corrected", "rejected", "failed"].map((name) => `${found[name]} ${STATES[name].toLowerCase()}`).join(", ") + ". The rejected are left out.";
+  showExport();
   $("review").hidden = !found.all;
+}
+
+// What a dataset would hold now.
+function showExport() {
+  const found = counts(grid.targets), only = $("onlyjudged").checked, pending = grid.targets.filter(({ status }) => status === "pending").length;
+  const rows = { open: found.open - pending, accepted: found.accepted, corrected: found.corrected, rejected: found.rejected, failed: found.failed + pending };
+  const goes = (name) => !["rejected", "failed"].includes(name) && !(only && name === "open");
+  $("exportcounts").replaceChildren(...Object.entries(rows).filter(([, count]) => count).flatMap(([name, count]) => [
+    Object.assign(document.createElement("dt"), { textContent: name === "failed" ? "Without a mask" : STATES[name] }),
+    Object.assign(document.createElement("dd"), { textContent: goes(name) ? count : `${count}, left out` }),
+  ]));
+  const total = Object.entries(rows).reduce((sum, [name, count]) => sum + (goes(name) ? count : 0), 0), share = Number($("val").value);
+  $("valsays").value = share ? `about ${share} % of the images` : "none";
+  $("exported").textContent = `${total} ${total === 1 ? "image" : "images"}${share ? `, about ${Math.round((total * share) / 100)} of them for validation` : ""}`;
+  $("zip").disabled = $("tofolder").disabled = !total;
 }
 
 function showChosen() {
@@ -379,7 +406,7 @@ const judgeChosen = tried(async (verdict) => {
     verdict, sliders: state.sliders.version,
     targets: [...grid.chosen].map((id) => grid.cards.get(id).target).filter((t) => t.state === "done").map(({ id, version }) => ({ id, version })),
   });
-  const { targets, left } = await (await send("PUT", "/api/verdicts", body)).json();
+  const { targets, left } = await send("PUT", "/api/verdicts", body);
   for (const target of targets) grid.put(target);
   grid.choosing = false;
   grid.choose([...grid.chosen], false);
@@ -388,11 +415,12 @@ const judgeChosen = tried(async (verdict) => {
 });
 
 function sayUnder(place) {
-  const shown = place && look.isClicking() && look.picture, number = shown ? look.at(place) : 0;
+  const shown = place && look.isPrompting() && look.picture, number = shown ? look.at(place) : 0;
   $("under").hidden = !shown;
   const named = (k) => state.colours.find((c) => c.number === k)?.label;
   const words = look.labels ? `${named(number) ?? "nothing"} here · ` : "";
-  if (shown) $("under").textContent = `${words}left: it is ${named(look.value)} · right: it is not`;
+  const how = look.tool === "box" ? `drag a box around ${named(look.value)}` : `left: it is ${named(look.value)} · right: it is not · drag: a line`;
+  if (shown) $("under").textContent = words + how;
 }
 
 // --- targets ------------------------------------------------------------------------------------
@@ -426,14 +454,15 @@ const stored = tried(async () => {
   const { threshold, granularity } = state.sliders;
   try {
     const path = () => `/api/sliders?version=${state.sliders.version ?? ""}`;
-    const answer = await (await send("PUT", path, { threshold, granularity })).json();
-    state.sliders.version = answer.version;
+    const { version } = await send("PUT", path, { threshold, granularity });
+    state.sliders.version = version;
   } finally { state.sliding = false; }
 });
 
 function setMode(mode) {
   state.mode = mode;
   for (const button of document.querySelectorAll("[data-mode]")) button.ariaPressed = String(button.dataset.mode === mode);
+  $("legend").hidden = mode !== "heat";
   grid.redraw();
   viewer.draw();
 }
@@ -448,7 +477,7 @@ const judge = tried(async (verdict) => {
     return toast(`${card.target.name} is an example now.`, true);
   }
   const body = () => ({ verdict, version: card.target.version, sliders: state.sliders.version });
-  grid.put(await (await send("PUT", `/api/targets/${id}/verdict`, body)).json());
+  grid.put(await send("PUT", `/api/targets/${id}/verdict`, body));
   await onwards(verdict && next, id, open);
 });
 
@@ -469,8 +498,7 @@ const keepMask = tried(async (accept = false) => {
   const { picture, labels } = look, { id, version } = viewer;
   const path = `/api/targets/${id}/mask?width=${picture.width}&height=${picture.height}&version=${encodeURIComponent(version)}`;
   try {
-    const answer = await send("PUT", path, labels.slice());
-    grid.put(await answer.json());
+    grid.put(await send("PUT", path, labels.slice()));
   } catch (error) {
     if (!error.stale) throw error;
     await renew();
@@ -482,7 +510,7 @@ const keepMask = tried(async (accept = false) => {
   viewer.editing = false;
   const next = grid.next(id);
   const body = () => ({ verdict: "accepted", version: grid.cards.get(id).target.version });
-  grid.put(await (await send("PUT", `/api/targets/${id}/verdict`, body)).json());
+  grid.put(await send("PUT", `/api/targets/${id}/verdict`, body));
   await onwards(next, id);
 });
 
@@ -502,7 +530,7 @@ const cancel = tried(async () => {
 const discard = tried(async () => {
   const { target } = viewer.card;
   if (!confirm(`Discard your correction of ${target.name}? The mask that is found will take its place.`)) return;
-  grid.put(await (await send("POST", `/api/targets/${target.id}/restore`, { version: target.version })).json());
+  grid.put(await send("POST", `/api/targets/${target.id}/restore`, { version: target.version }));
   viewer.tell();
 });
 
@@ -516,8 +544,9 @@ const removeTarget = tried(async () => {
 });
 
 const dataset = tried(async (zipped) => {
-  const kind = $("format").value, answer = await send("POST", `/api/export?kind=${kind}&zipped=${zipped}&judged=${$("onlyjudged").checked}`);
-  const said = zipped ? { left_out: JSON.parse(answer.headers.get("x-likewise-left-out")) } : await answer.json();
+  const kind = $("format").value, how = `judged=${$("onlyjudged").checked}&apart=${$("apart").checked}&val=${$("val").value / 100}`;
+  const answer = await send("POST", `/api/export?kind=${kind}&zipped=${zipped}&${how}`);
+  const said = zipped ? { left_out: JSON.parse(answer.headers.get("x-likewise-left-out")) } : answer;
   for (const sentence of said.left_out.slice(0, 3)) toast(`Left out: ${sentence}`);
   if (said.left_out.length > 3) toast(`${said.left_out.length - 3} more were left out.`);
   if (!zipped) return toast(`The dataset is in ${said.path}.`, true);
@@ -531,7 +560,7 @@ const dataset = tried(async (zipped) => {
 // --- wiring -------------------------------------------------------------------------------------
 
 const clicks = {
-  save, undo: () => painter.undo(), redo: () => painter.redo(), fit: () => painter.fit(),
+  save, retry: tried(() => send("POST", "/api/retry")), sided: () => setSided(!state.sided),
   add: () => $("adding").showModal(), export: () => $("exporting").showModal(), keys: () => $("help").showModal(),
   example: tried(async () => { await send("POST", "/api/example"); await renew(); }),
   addfolder: tried(async () => { await send("POST", "/api/folders", { path: $("folder").value }); await renew(); }),
@@ -565,7 +594,7 @@ const clicks = {
   selecting: () => { grid.choosing = !grid.choosing; grid.choose([]); },
   chooseall: () => grid.choose(grid.order, true), choosenone: () => { grid.choosing = false; grid.choose([...grid.chosen], false); },
   acceptall: () => judgeChosen("accepted"), rejectall: () => judgeChosen("rejected"), takebackall: () => judgeChosen(null),
-  keepaccept: () => keepMask(true), redocorrect: () => look.redo(),
+  keepaccept: () => keepMask(true),
   zip: () => dataset(true), tofolder: () => dataset(false),
   previous: () => viewer.open(viewer.step(-1)), next: () => viewer.open(viewer.step(1)), close: () => $("viewer").close(),
   accept: () => judge("accepted"), reject: () => judge("rejected"), takeback: () => judge(null),
@@ -574,11 +603,22 @@ const clicks = {
     if (look.tool === "region") useTool("brush");
     await viewer.edit(await drafts.get("mask", viewer.id));
   }),
-  cancel, discard, removetarget: removeTarget, keep: () => keepMask(), undocorrect: () => look.undo(),
+  cancel, discard, removetarget: removeTarget, keep: () => keepMask(),
 };
 for (const [id, click] of Object.entries(clicks)) $(id).onclick = click;
-for (const button of document.querySelectorAll("[data-tool]")) button.onclick = () => useTool(button.dataset.tool);
-for (const button of document.querySelectorAll("[data-mode]")) button.onclick = () => setMode(button.dataset.mode);
+for (const [id, of] of [["tools", painter], ["correcttools", look]]) {
+  $(id).append($("toolset").content.cloneNode(true));
+  for (const button of $(id).querySelectorAll("[data-do]")) button.onclick = () => of[button.dataset.do]();
+  $(id).querySelector(".size").oninput = (event) => resize(Number(event.target.value));
+}
+$("correcttools").querySelector("[data-tool=region]").remove();
+// After a press of the mouse the keys are for the picture again.
+const pressed = (doing) => (event) => { doing(); if (event.detail) (viewer.id ? look : painter).canvas.focus(); };
+for (const button of document.querySelectorAll("[data-tool]")) button.onclick = pressed(() => useTool(button.dataset.tool));
+for (const button of document.querySelectorAll("[data-mode]")) button.onclick = pressed(() => setMode(button.dataset.mode));
+$("heatof").onchange = () => { state.heatOf = Number($("heatof").value); setMode("heat"); };
+$("besideof").onchange = () => { state.besideOf = $("besideof").value; showBeside(); };
+for (const id of ["onlyjudged", "val"]) $(id).oninput = showExport;
 for (const id of ["threshold", "granularity"]) { $(id).oninput = slide; $(id).onchange = stored; }
 for (const button of document.querySelectorAll("[data-tab]")) button.onclick = () => useTab(button.dataset.tab);
 $("learn").onchange = tried(async () => { await send("PUT", "/api/learn", { on: $("learn").checked }); });
@@ -587,16 +627,23 @@ for (const [id, name] of [["ofclass", "label"], ["ofreason", "reason"], ["search
 }
 $("thumbs").oninput = () => { $("grid").style.setProperty("--thumb", `${$("thumbs").value}px`); };
 $("opacity").oninput = () => {
-  state.opacity = painter.opacity = look.opacity = Number($("opacity").value);
-  for (const of of [painter, look]) if (of.labels) of.tinted();
+  state.opacity = Number($("opacity").value);
+  for (const of of [painter, look, beside]) { of.opacity = state.opacity; if (of.labels) of.tinted(); }
   viewer.draw();
   grid.redraw();
 };
-$("size").oninput = () => { painter.size = Number($("size").value); };
-$("correctsize").oninput = () => { look.size = Number($("correctsize").value); };
+viewer.onOpen = () => {
+  if (!$("viewer").contains($("views"))) $("viewer").firstElementChild.after($("views"));
+  showBeside();
+};
+for (const id of ["thumbs", "opacity"]) remember($(id));
+splitter($("split"), document.querySelector("main"), 0.33);
+splitter($("viewsplit"), $("panes"), 0.4);
 $("addreference").onchange = (event) => upload(event.target.files, true);
 $("addtargets").onchange = (event) => { upload(event.target.files, false); $("adding").close(); };
 $("viewer").onclose = () => {
+  $("right").prepend($("views"));
+  for (const slider of $("views").querySelectorAll("input")) slider.disabled = false;
   viewer.editing = grid.held = false;
   viewer.card?.box.focus({ preventScroll: true });
   viewer.card?.box.scrollIntoView({ block: "nearest" });
@@ -617,7 +664,8 @@ const keys = {
   g: () => viewer.id || useTool("region"), h: () => useTool("hole"), "+": () => useTool("plus"), "=": () => useTool("plus"), "-": () => useTool("minus"),
   z: () => active().undo(), Z: () => active().redo(), v: () => setMode(MODES[(MODES.indexOf(state.mode) + 1) % MODES.length]),
   n: () => viewer.id || (chosen() && rename(chosen().label)),
-  0: () => (viewer.id ? look : painter).fit(), "[": () => resize(-4), "]": () => resize(4),
+  0: () => active().fit(), "[": () => resize(painter.size - 4), "]": () => resize(painter.size + 4),
+  m: () => useTool("box"), s: () => viewer.id && setSided(!state.sided),
   a: () => (viewer.editing ? keepMask(true) : judge("accepted")), x: () => judge("rejected"), u: () => judge(null), r: () => judge("promote"),
   c: () => viewer.id && !$("correct").disabled && clicks.correct(),
   ArrowLeft: () => move(-1), ArrowRight: () => move(1),
@@ -635,8 +683,36 @@ function useTab(tab) {
   for (const button of document.querySelectorAll("[data-tab]")) if (button !== document.body) button.ariaPressed = String(button.dataset.tab === tab);
 }
 
-function resize(by) {
-  for (const id of ["size", "correctsize"]) { $(id).value = Number($(id).value) + by; $(id).oninput(); }
+function resize(size) {
+  painter.size = look.size = Math.min(120, Math.max(2, size));
+  for (const slider of document.querySelectorAll(".size")) slider.value = painter.size;
+}
+
+function setSided(on) {
+  state.sided = on;
+  kept("sided", on);
+  showBeside();
+}
+
+// The example that stands beside the image that is open: the one that was chosen, else one of its class.
+async function showBeside() {
+  const examples = state.pictures.filter((p) => !p.missing && p.labels.length), [label] = viewer.card?.target.labels ?? [];
+  const of = (test) => examples.find(test), found = of((p) => p.id === state.besideOf) ?? of((p) => p.labels.includes(label)) ?? examples[0];
+  $("sided").ariaPressed = String(state.sided);
+  $("sided").disabled = !found;
+  $("besidebox").hidden = $("viewsplit").hidden = !state.sided || !found;
+  if (!state.sided || !found || !viewer.id) return;
+  $("besideof").replaceChildren(...examples.map((p) => new Option(p.name, p.id)));
+  $("besideof").value = found.id;
+  const key = found.id + found.version, picture = new Image();
+  if (state.besideKey === key) return;
+  state.besideKey = key;
+  picture.src = `/api/references/${found.id}/picture?side=1600&v=${found.changed}`;
+  try {
+    const [, { labels }] = await Promise.all([picture.decode(), labelMap(`/api/references/${found.id}/painted`)]);
+    if (state.besideKey !== key) return;
+    beside.open(picture, labels);
+  } catch (error) { state.besideKey = null; failed(error); }
 }
 
 function move(by) {
@@ -657,10 +733,8 @@ document.addEventListener("keydown", (event) => {
     return key === "y" || event.shiftKey ? painting.redo() : painting.undo();
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const group = key.startsWith("Arrow") && target.closest('[role="radiogroup"], [role="toolbar"], [role="listbox"]');
-  if (group) {
-    const items = [...group.querySelectorAll("button:not([hidden], :disabled)")], by = ["ArrowLeft", "ArrowUp"].includes(key) ? -1 : 1;
-    const other = items[(items.indexOf(target) + by + items.length) % items.length];
+  const other = along(target, key);
+  if (other) {
     event.preventDefault();
     other.focus();
     return other.role === "radio" && other.click();
@@ -676,6 +750,10 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     return grid.choose([target.dataset.id]);
   }
+  if (key === " " && !target.matches("button, input")) {
+    event.preventDefault();
+    return hold(true);
+  }
   const digit = /^Digit([1-9])$/.exec(event.code)?.[1];
   if (digit && !target.matches("input")) {
     event.preventDefault();
@@ -687,12 +765,22 @@ document.addEventListener("keydown", (event) => {
   if (keys[key]) { event.preventDefault(); keys[key](); }
 });
 
+// While Space is held, the left button moves the picture.
+function hold(on) {
+  for (const of of [painter, look, beside]) of.moves = on;
+  document.body.classList.toggle("moving", on);
+}
+document.addEventListener("keyup", ({ key }) => { if (key === " ") hold(false); });
+window.addEventListener("blur", () => hold(false));
+
 window.addEventListener("beforeunload", (event) => {
   if (state.unsaved || (viewer.editing && viewer.changed)) event.preventDefault();
 });
 history.replaceState(null, "", "/");
 useTool("plus");
 useTab("example");
+resize(24);
 letters();
 setMode("overlay");
+roving();
 listen(hear, renew, trouble);

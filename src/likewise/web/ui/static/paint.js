@@ -1,4 +1,4 @@
-// A picture to look at and paint on: zoom, pan, clicks, brush, eraser, polygon, regions, undo.
+// A picture to look at and paint on: zoom, pan, clicks, lines, boxes, brush, eraser, polygon, regions, undo.
 
 import { clusters, mergesBelow, upsample } from "./layers.js";
 import { tint } from "./view.js";
@@ -6,15 +6,19 @@ import { tint } from "./view.js";
 const STEPS = 40; // of undo
 const REGIONS = 40; // clusters to click on while granularity is off
 const STILL = 5; // pixels of the screen that a click may move
+const APART = 3; // pixels of the screen between two corners of a line
+const CORNERS = 1000; // of a line, at most
+const SIGN = { true: "#12733c", false: "#b3261e" };
 const NEAR = 10; // pixels of the screen from the first corner at which a polygon closes
 
 export class Painter {
   // `onChange()` is called after each stroke; `granularity()` says how coarse regions are. `ask(clicks)` gives
-  // the labels that clicks lead to; `begin()` makes the picture paintable, when it is clicked and is not yet;
+  // the labels that clicks, lines and boxes lead to; `begin()` makes the picture paintable, when it is clicked and is not yet;
   // `hover(place)` says what is under the pointer; `fail(error)` why a click came to nothing.
   constructor(canvas, { onChange = () => {}, granularity = () => 0, ask, begin, hover = () => {}, fail = () => {}, keepsZoom = false } = {}) {
     Object.assign(this, { canvas, onChange, granularity, ask, begin, hover, fail, keepsZoom });
     this.tool = "plus";
+    this.moves = false; // whether the left button moves the picture, whatever the tool
     this.opacity = 120; // of what is painted, 0..255
     this.size = 24; // of the brush, in pixels of the screen
     this.value = 1; // what is painted
@@ -31,7 +35,7 @@ export class Painter {
 
   clear() {
     Object.assign(this, { picture: null, labels: null, polygon: [], undone: [], done: [], pointer: null, clicks: [] });
-    Object.assign(this, { drag: null, stroke: null, touches: new Map(), busy: 0 });
+    Object.assign(this, { drag: null, stroke: null, line: null, touches: new Map(), busy: 0 });
     this.drawSoon();
   }
 
@@ -156,13 +160,26 @@ export class Painter {
         pen.stroke();
       });
     }
-    for (const { x, y, positive } of this.clicks) {
-      const [cx, cy] = at([x, y]), r = 6 * ratio;
+    for (const { places, positive, box } of [...this.clicks, this.line].filter(Boolean)) {
+      const [first, last] = [places[0], places.at(-1)].map(at), r = 6 * ratio;
+      pen.setLineDash([]);
+      if (box || places.length > 1) {
+        const path = new Path2D();
+        if (box) path.rect(...first, last[0] - first[0], last[1] - first[1]);
+        else for (const place of places) path.lineTo(...at(place));
+        for (const [width, colour] of [[5, "white"], [2.5, SIGN[positive]]]) {
+          pen.lineWidth = width * ratio;
+          pen.strokeStyle = colour;
+          pen.stroke(path);
+          if (box) pen.setLineDash([7 * ratio, 4 * ratio]);
+        }
+        continue;
+      }
+      const [cx, cy] = first;
       pen.beginPath();
       pen.arc(cx, cy, r, 0, 7);
-      pen.fillStyle = positive ? "#12733c" : "#b3261e";
+      pen.fillStyle = SIGN[positive];
       pen.fill();
-      pen.setLineDash([]);
       pen.lineWidth = 1.8 * ratio;
       pen.strokeStyle = "white";
       pen.stroke();
@@ -171,9 +188,9 @@ export class Painter {
       pen.lineTo(cx + r / 2, cy);
       if (positive) { pen.moveTo(cx, cy - r / 2); pen.lineTo(cx, cy + r / 2); }
       pen.stroke();
-      pen.lineWidth = 1.5 * ratio;
     }
-    if (this.pointer && this.isClicking() && !this.drag?.moved) {
+    pen.lineWidth = 1.5 * ratio;
+    if (this.pointer && this.isPrompting() && !this.drag) {
       const [px, py] = at(this.pointer), path = new Path2D();
       for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
         path.moveTo(px + 5 * dx * ratio, py + 5 * dy * ratio);
@@ -193,7 +210,8 @@ export class Painter {
     return [((event.clientX - box.left) * ratio - this.x) / this.scale, ((event.clientY - box.top) * ratio - this.y) / this.scale];
   }
 
-  isClicking() { return this.tool === "plus" || this.tool === "minus"; }
+  // Whether the tool says where the thing is, and the model finds its outline.
+  isPrompting() { return ["plus", "minus", "box"].includes(this.tool); }
 
   // Whether a click there ends the polygon.
   closes(place) {
@@ -210,9 +228,12 @@ export class Painter {
       this.touches.set(event.pointerId, [event.clientX, event.clientY]);
       if (this.touches.size > 1) return this.pinch();
     }
-    const clicks = this.isClicking() && event.button !== 1;
-    if (clicks || !this.labels || event.button || event.altKey || event.ctrlKey) {
-      this.drag = { from: [event.clientX, event.clientY], x: this.x, y: this.y, clicks, button: event.button };
+    const prompts = this.isPrompting() && (this.labels || this.begin) && (!event.button || (event.button === 2 && this.tool !== "box"));
+    if (this.moves || !this.tool || event.altKey || event.ctrlKey || (!prompts && (!this.labels || event.button))) {
+      this.drag = { from: [event.clientX, event.clientY], x: this.x, y: this.y };
+    } else if (prompts) {
+      const positive = (this.tool !== "minus") !== (event.button === 2 || (event.shiftKey && this.tool !== "box"));
+      this.line = { places: [place], positive, box: this.tool === "box", from: [event.clientX, event.clientY] };
     } else if (this.tool === "polygon" || this.tool === "hole") {
       if (this.closes(place)) this.closePolygon();
       else if (!event.detail || event.detail < 2) this.polygon.push(place);
@@ -234,13 +255,15 @@ export class Painter {
       if (this.touches.size > 1) return this.pinch();
     }
     if (this.drag) {
-      const ratio = window.devicePixelRatio || 1, [dx, dy] = [event.clientX - this.drag.from[0], event.clientY - this.drag.from[1]];
-      this.drag.moved ||= !this.drag.clicks || Math.hypot(dx, dy) > STILL;
-      if (this.drag.moved) {
-        this.x = this.drag.x + dx * ratio;
-        this.y = this.drag.y + dy * ratio;
-        this.zoomed = true;
-      }
+      const ratio = window.devicePixelRatio || 1;
+      this.x = this.drag.x + (event.clientX - this.drag.from[0]) * ratio;
+      this.y = this.drag.y + (event.clientY - this.drag.from[1]) * ratio;
+      this.zoomed = true;
+    } else if (this.line) {
+      const { places, box, from } = this.line, ratio = window.devicePixelRatio || 1, [x, y] = places.at(-1);
+      this.line.moved ||= Math.hypot(event.clientX - from[0], event.clientY - from[1]) > STILL;
+      if (box) places[1] = place;
+      else if (this.line.moved && Math.hypot(place[0] - x, place[1] - y) * this.scale > APART * ratio) places.push(place);
     } else if (this.stroke) {
       this.brush(this.stroke, place);
       this.stroke = place;
@@ -254,11 +277,10 @@ export class Painter {
     this.touches.delete(event.pointerId);
     if (!this.touches.size) this.pinched = null;
     if (this.stroke) this.onChange();
-    const { drag } = this;
-    this.stroke = this.drag = null;
-    if (drag?.clicks && !drag.moved && event.type === "pointerup") {
-      this.click(this.place(event), (this.tool === "plus") !== (drag.button === 2 || event.shiftKey));
-    }
+    const { line } = this;
+    this.stroke = this.drag = this.line = null;
+    this.drawSoon();
+    if (line && event.type === "pointerup" && (line.moved || !line.box)) this.prompt(line);
   }
 
   pointercancel(event) { this.pointerup(event); }
@@ -269,10 +291,10 @@ export class Painter {
     this.drawSoon();
   }
 
-  // Two fingers move and zoom; a stroke that one of them began is taken back.
+  // Two fingers move and zoom; what one of them began is taken back.
   pinch() {
     if (this.stroke) { this.step(this.done, []); this.stroke = null; }
-    this.drag = null;
+    this.drag = this.line = null;
     const [[ax, ay], [bx, by]] = this.touches.values(), box = this.canvas.getBoundingClientRect();
     const ratio = this.canvas.width / box.width;
     const now = { x: ((ax + bx) / 2 - box.left) * ratio, y: ((ay + by) / 2 - box.top) * ratio, apart: Math.hypot(ax - bx, ay - by) };
@@ -290,15 +312,18 @@ export class Painter {
     return this.labels && x >= 0 && y >= 0 && x < width && y < height ? this.labels[Math.floor(y) * width + Math.floor(x)] : 0;
   }
 
-  // Say that a place is of the class that is chosen, or is not of the class that it shows.
-  async click([x, y], positive) {
-    const { width, height } = this.picture;
-    if (x < 0 || y < 0 || x >= width || y >= height) return;
+  // Say that places are of the class that is chosen, or are not of the class that they show; or that there is
+  // something of it in a box.
+  async prompt({ places, positive, box }) {
+    const { width, height } = this.picture, every = Math.ceil(places.length / CORNERS);
+    if (box) places = places.map(([x, y]) => [Math.min(Math.max(x, 0), width), Math.min(Math.max(y, 0), height)]);
+    else places = places.filter(([x, y], k) => x >= 0 && y >= 0 && x < width && y < height && k % every === 0);
+    if (!places.length) return;
     if (!this.labels && this.begin) await this.begin().catch(this.fail);
     if (!this.labels) return;
     this.keep();
-    const number = (!positive && this.at([x, y])) || this.value;
-    this.clicks = [...this.clicks, { x, y, positive, number }];
+    const number = (!positive && places.map((place) => this.at(place)).find(Boolean)) || this.value;
+    this.clicks = [...this.clicks, { places, positive, number, box }];
     this.drawSoon();
     await this.answer();
   }
@@ -319,8 +344,8 @@ export class Painter {
     if (this.picture !== picture || this.clicks !== clicks || !this.labels) return; // a later one is on its way
     const was = this.answered.labels, last = clicks.at(-1);
     for (let i = 0; i < labels.length; i++) if (labels[i] !== was[i]) this.labels[i] = labels[i];
-    if (last) {
-      const i = Math.floor(last.y) * picture.width + Math.floor(last.x);
+    for (const [x, y] of last && !last.box ? last.places : []) {
+      const i = Math.floor(y) * picture.width + Math.floor(x);
       this.labels[i] = labels[i];
     }
     this.answered = { clicks, labels };
