@@ -50,6 +50,14 @@ InstancesOption = Annotated[
 ConsensusOption = Annotated[
     bool, typer.Option("--consensus", help="Targets of one kind become references of each other.")
 ]
+PageOption = Annotated[
+    int | None,
+    typer.Option(help="Page, frame or plane of files with several, from 0; also of --reference."),
+]
+ChannelOption = Annotated[
+    str,
+    typer.Option(help="Channels to see, from 0: one, as grey, or 2,1,0 as red, green and blue."),
+]
 TargetsArgument = Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")]
 NoCacheOption = Annotated[
     bool, typer.Option("--no-cache", help="Compute all features, keep none on disk.")

@@ -13,13 +13,24 @@ import typer
 from ..errors import LikewiseError
 from ..refine import DEFAULT_REFINER
 from .app import app
-from .console import SHOWN, json_ready, notes, print_error, print_json, progress, stopping
+from .console import (
+    SHOWN,
+    json_ready,
+    notes,
+    print_error,
+    print_json,
+    progress,
+    stopping,
+    whole_numbers,
+)
 from .options import (
+    ChannelOption,
     ConsensusOption,
     FeatureOptions,
     InstancesOption,
     JsonOption,
     OptionalExampleOptions,
+    PageOption,
     RefineOption,
     RuntimeOptions,
     TargetsArgument,
@@ -60,6 +71,8 @@ def segment(
     consensus: ConsensusOption = False,
     refine: RefineOption = DEFAULT_REFINER,
     tile: TileOption = "auto",
+    page: PageOption = None,
+    channel: ChannelOption = "",
     algorithm: TunedMethodOptions,
     network: FeatureOptions,
     machine: RuntimeOptions,
@@ -69,18 +82,25 @@ def segment(
 
     Writes <stem>.png for each: 0/255, or with several labels 1, 2, ...; the image's size.
     """
+    from ..io.planes import Plane
     from ..run.folder import FolderRun
     from .references import check_one_source, choose_references
 
     check_one_source(examples, classes, references_file)
     if consensus and tile not in ("auto", "off"):
         raise LikewiseError("--consensus sees whole images: leave out --tile or --consensus.")
+    channels = tuple(whole_numbers(channel, "--channel"))
+    shown = examples
+    if page is not None or channels:
+        files = {"reference": examples.reference, "negative": examples.negative}
+        planes = {k: [Plane(f, page, channels) for f in some] for k, some in files.items()}
+        shown = dataclasses.replace(examples, **planes)
     chosen = given(context, algorithm, network)
     settings = {name: chosen.pop(name) for name in algorithm.settings() if name in chosen}
     run = FolderRun(
         targets,
         out,
-        references_file or choose_references(examples, classes),
+        references_file or choose_references(shown, classes),
         only=classes.only,
         overlay=overlay,
         instances=instances,
@@ -90,6 +110,8 @@ def segment(
         inputs=examples.files,
         refiner=refine,
         tile=tile,
+        page=page,
+        channels=channels,
         **vars(machine),
         settings=settings,
         **chosen,

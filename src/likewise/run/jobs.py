@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import LikewiseError
 from ..io.files import refused
+from ..io.planes import Plane
 from ..io.text_files import normal
 from .file_state import file_hash
 from .instance_file import instances_path
@@ -24,6 +25,15 @@ class Job:
     overlay: Path | None
     instances: Path | None = None
     """Where the objects go, if they are told apart."""
+    page: int | None = None
+    channels: tuple[int, ...] = ()
+    """Which picture of the target, as in ``Plane``."""
+
+    @property
+    def picture(self) -> Path | Plane:
+        """What is read of the target."""
+        chosen = self.page is not None or bool(self.channels)
+        return Plane(self.target, self.page, self.channels) if chosen else self.target
 
     @property
     def beside(self) -> tuple[Path, ...]:
