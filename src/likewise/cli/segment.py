@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -93,7 +93,9 @@ def segment(
     shown = examples
     if page is not None or channels:
         files = {"reference": examples.reference, "negative": examples.negative}
-        planes = {k: [Plane(f, page, channels) for f in some] for k, some in files.items()}
+        planes: dict[str, Any] = {
+            k: [Plane(file, page, channels) for file in some] for k, some in files.items()
+        }
         shown = dataclasses.replace(examples, **planes)
     chosen = given(context, algorithm, network)
     settings = {name: chosen.pop(name) for name in algorithm.settings() if name in chosen}

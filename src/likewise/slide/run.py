@@ -173,7 +173,7 @@ def _write_labels(path: Path, labels: npt.NDArray[np.uint8], slide: Slide) -> No
     """A tiled OME-TIFF with the size of its pixels, where that is known."""
     import tifffile
 
-    (H, W), told = labels.shape, {}
+    (H, W), told = labels.shape, dict[str, Any]()
     if slide.mpp is not None:
         for axis, edge in zip("YX", slide.mpp, strict=True):
             told |= {f"PhysicalSize{axis}": edge, f"PhysicalSize{axis}Unit": "µm"}
