@@ -37,7 +37,8 @@ def volume(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="VOLUME", help="NIfTI, a TIFF stack, or the folder of a DICOM series."
+            metavar="VOLUME",
+            help="NIfTI, a TIFF stack, OME-Zarr, the folder of a DICOM series or its one file.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for what is found.")],
