@@ -175,9 +175,7 @@ def segment_raster(
 
 def _covered(found: Sequence[Polygon], pixel: float) -> float:
     """Pixels in polygons, of which one has this area in the raster's units."""
-    import shapely
-
-    return sum(shapely.geometry.shape(p.geometry).area for p in found) / pixel
+    return sum(float(p.geometry.area) for p in found) / pixel
 
 
 def _write_labels(part: Path, raster: Raster, blocks: Iterable[RefinedBlock], made_of: str) -> None:
@@ -251,6 +249,7 @@ def _large_enough(
     file: Any, found: Iterable[Polygon], options: RasterOptions
 ) -> tuple[Polygon, ...]:
     """Pieces of ``min_area``, the largest first; the others are taken out of the labels."""
+    import shapely
     from rasterio.features import geometry_window, rasterize
 
     kept, small = list[Polygon](), list[Polygon]()
@@ -258,10 +257,11 @@ def _large_enough(
         is_small = polygon.area is not None and polygon.area < options.min_area
         (small if is_small else kept).append(polygon)
     for polygon in small:
-        window = geometry_window(file, [polygon.geometry])
+        geometry = shapely.geometry.mapping(polygon.geometry)
+        window = geometry_window(file, [geometry])
         labels = file.read(1, window=window)
         transform = file.window_transform(window)
-        inside = rasterize([polygon.geometry], labels.shape, transform=transform, dtype="uint8")
+        inside = rasterize([geometry], labels.shape, transform=transform, dtype="uint8")
         labels[(inside > 0) & (labels == polygon.number)] = 0
         file.write(labels, 1, window=window)
     return tuple(sorted(kept, key=lambda p: -(p.area or 0)))
@@ -296,6 +296,7 @@ def write_found(path: Path, done: Sequence[RasterResult], labels: Sequence[str])
     Raises:
         ImageError: if it cannot be written, or only some have a coordinate reference system.
     """
+    import shapely
     from rasterio.warp import transform_geom
 
     crs, found = done[0].crs, []
@@ -307,8 +308,9 @@ def write_found(path: Path, done: Sequence[RasterResult], labels: Sequence[str])
             )
         for polygon in result.polygons:
             if result.crs != crs:
-                moved = transform_geom(result.crs, crs, polygon.geometry)
-                polygon = replace(polygon, geometry=moved)
+                known = shapely.geometry.mapping(polygon.geometry)
+                moved = transform_geom(result.crs, crs, known)
+                polygon = replace(polygon, geometry=shapely.geometry.shape(moved))
             found.append((result.path.name, polygon))
     write_polygons(path, found, labels, crs)
 

@@ -29,7 +29,7 @@ class Polygon:
     """One connected piece of a class."""
 
     geometry: Any
-    """As GeoJSON, in the raster's coordinates."""
+    """Of shapely, in the raster's coordinates: 100,000 of them as GeoJSON would fill memory."""
     number: int
     """Its value in the labels."""
     score: float
@@ -124,6 +124,7 @@ def polygons(
         confidences: of each class.
     """
     import rasterio
+    import shapely
     from rasterio.features import shapes
 
     band = rasterio.band(labels, 1)
@@ -131,7 +132,8 @@ def polygons(
         k = int(value)
         margin = _margin(geometry, scores[k - 1], cell, labels.transform)
         area = square_metres(geometry, labels.crs)
-        yield Polygon(geometry, k, confidences[k - 1] * margin, area)
+        shape = shapely.geometry.shape(geometry)
+        yield Polygon(shape, k, confidences[k - 1] * margin, area)
 
 
 def _margin(
@@ -186,7 +188,8 @@ def write_polygons(
     degrees = driver == "GeoJSON" and crs is not None
     shapes = [p.geometry for _, p in found]
     if degrees:
-        shapes = [transform_geom(crs, "EPSG:4326", shape) for shape in shapes]
+        moved = (transform_geom(crs, "EPSG:4326", shapely.geometry.mapping(s)) for s in shapes)
+        shapes = [shapely.geometry.shape(s) for s in moved]
     areas = [np.nan if p.area is None else p.area for _, p in found]
     fields = {
         "class": np.array([labels[p.number - 1] for _, p in found], object),
@@ -198,7 +201,7 @@ def write_polygons(
     try:
         pyogrio.raw.write(
             part,
-            geometry=np.array(shapely.to_wkb([shapely.geometry.shape(s) for s in shapes]), object),
+            geometry=np.array(shapely.to_wkb(shapes), object),
             field_data=list(fields.values()),
             fields=list(fields),
             geometry_type="Polygon",
