@@ -99,7 +99,7 @@ def _wrong_output(case: Row, ran: Ran) -> list[str]:
             wrong.append(f"no {case.message!r} at the start of {message!r}")
         if len(message) > LONGEST:
             wrong.append(f"a message of {len(message)} characters")
-    what = r"\d+ (of \d+ masks|images with \d+ instances)"
+    what = r"\d+ (of \d+ (masks|slides)|images with \d+ instances)"
     summary = what + r" written to out(, \d+ [a-z ]+)+\n" if case.code == 1 else ""
     if not re.fullmatch(summary, ran.out):
         wrong.append(f"on stdout {ran.out!r}")

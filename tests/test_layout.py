@@ -13,8 +13,8 @@ LAYERS = (
     *("errors", "io", "features", "backbones", "refine", "instances", "quality", "class_names"),
     *("prompts", "reference", "vocabulary", "methods", "result", "reference_file"),
     *("saved_references", "decision", "large", "segmenter", "session", "agreement", "matching"),
-    *("tuning", "example", "run", "project", "export", "geo", "video", "volume", "integrations"),
-    *("web", "lab", "__init__", "cli", "__main__"),
+    *("tuning", "example", "run", "project", "export", "geo", "slide", "video"),
+    *("volume", "integrations", "web", "lab", "__init__", "cli", "__main__"),
 )
 """Packages and modules at the top of likewise: each imports only those before it."""
 LONGEST = 350

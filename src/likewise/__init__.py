@@ -9,6 +9,7 @@ from .errors import BackboneError, ImageError, LikewiseError
 
 if TYPE_CHECKING:
     from .integrations.insid3_api import build_insid3
+    from .io.planes import Plane
     from .matching import match
     from .methods.foris import FoRISParams
     from .methods.frost import FROSTParams
@@ -38,6 +39,7 @@ __all__ = [
     "LikewiseError",
     "LikewiseParams",
     "NearestParams",
+    "Plane",
     "Reference",
     "Result",
     "SegICParams",
@@ -63,6 +65,7 @@ _LAZY = {
     "LikewiseParams": "methods.likewise",
     "NearestParams": "methods.nearest",
     "SegICParams": "methods.segic",
+    "Plane": "io.planes",
     "Reference": "reference",
     "Result": "result",
     "Segmenter": "segmenter",

@@ -13,6 +13,7 @@ from bad_input_rows import (  # isort: skip
     exporting,
     serving,
     ray,
+    planes,
     volumes,
 )
 from bad_input_rows.rows import ROWS, Row
@@ -26,6 +27,7 @@ __all__ = [
     "exporting",
     "label_studio",
     "options",
+    "planes",
     "python",
     "ray",
     "references",

@@ -11,11 +11,12 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from commands import done, names
 from helpers import iou, refusal
-from likewise import INSID3Params, LikewiseParams
+from likewise import INSID3Params, LikewiseParams, Plane
 from likewise.cli.options import FeatureOptions, TunedMethodOptions
 from likewise.errors import LikewiseError
 from likewise.io.draw import class_colour, overlay, overlay_labels, with_legend
@@ -44,6 +45,29 @@ def test_segment_files(scene: Path, segmenter: Segmenter) -> None:
     for stem in "ab":
         expected = segmenter.segment(f"{stem}.jpg").mask
         np.testing.assert_array_equal(mask_of(f"out/{stem}.png"), expected)
+
+
+def test_a_page_and_channels_are_chosen(scene: Path, segmenter: Segmenter) -> None:
+    """Of the target and the reference alike, and another choice is made anew with --resume."""
+    planes = [read_image(name)[..., k] for name in ("b.jpg", "a.jpg") for k in range(3)]
+    stack = np.stack(planes).reshape(2, 3, *planes[0].shape)
+    axes = {"axes": "ZCYX"}
+    tifffile.imwrite("s.ome.tif", stack, metadata=axes, photometric="minisblack")
+    words = ["s.ome.tif", "--page", "1", "--channel", "2,1,0"]
+    found = run(segment(*words))
+    assert "reference.png: it has one page, which was taken" in found.err
+    assert found.out == "1 of 1 masks written to out\n"
+    (mask,) = names("out")
+    example = Reference(Plane("reference.png", None, (2, 1, 0)), "mask.png")
+    expected = segmenter.fit(example).segment(Plane("s.ome.tif", 1, (2, 1, 0))).mask
+    np.testing.assert_array_equal(
+        read_image("a.jpg")[..., ::-1], read_image(Plane("s.ome.tif", 1, (2, 1, 0)))
+    )
+    np.testing.assert_array_equal(mask_of(f"out/{mask}"), expected)
+    again = run(segment(*words, "--resume")).out
+    assert again.startswith("0 of 1 masks written to out, 1 kept")
+    other = run(segment("s.ome.tif", "--channel", "0", "--resume")).out
+    assert other.startswith("1 of 1 masks written to out, 0 kept")
 
 
 def test_points_and_a_box_make_the_mask_of_a_reference(scene: Path, segmenter: Segmenter) -> None:

@@ -17,6 +17,7 @@ import pyogrio
 import rasterio
 import shapely
 from rasterio.transform import from_origin
+from scipy import ndimage
 
 from likewise import Segmenter
 from likewise.errors import ImageError
@@ -27,7 +28,7 @@ from likewise.geo.run import (
     segment_raster,
     segment_rasters,
 )
-from likewise.geo.vectors import read_vectors, square_metres
+from likewise.geo.vectors import polygons, read_vectors, square_metres
 from scenes import run
 
 METRE = 2.0
@@ -131,6 +132,23 @@ def test_small_pieces_and_what_lies_outside_of_the_region_are_left_out(
     assert [p.area for p in found.polygons] == pytest.approx([30 * 30 * METRE**2], rel=0.03)
     with rasterio.open(out) as labels:
         assert (labels.read(1) > 0).sum() == pytest.approx(900, rel=0.03)
+
+
+def test_pieces_that_strips_cut_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    values = (ndimage.gaussian_filter(rng.random((120, 90)), 1.5) > 0.5).astype(np.uint8)
+    values[:, :30] *= 2
+    path = write(tmp_path / "labels.tif", values[None])
+    score = [np.ones((1, 1), np.float32)] * 2
+    found = []
+    for strip in (7, 1024):
+        monkeypatch.setattr("likewise.geo.vectors.STRIP", strip)
+        with rasterio.open(path) as file:
+            pieces = list(polygons(file, score, (120, 90), [1.0, 1.0]))
+        found.append(sorted((p.number, p.geometry.bounds, p.geometry.area) for p in pieces))
+    assert found[0] == found[1]
+    assert sum(area for *_, area in found[0]) == (values > 0).sum() * METRE**2
+    assert len(found[0]) == sum(ndimage.label(values == k)[1] for k in (1, 2))
 
 
 def test_nodata_is_in_no_mask(segmenter: Segmenter, place: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from PIL import Image
 import likewise
 from helpers import refusal
 from likewise.project.database import DATABASE
+from likewise.project.folder import SCORE_MAPS
 from likewise.project.project import Project
 from likewise.project.settings import CONFIG, ProjectReference, read_settings
 from likewise.project.settings_file import write_settings
@@ -95,6 +96,8 @@ GOOD = 'targets = ["in"]\n[[reference]]\nimage = "r.png"\nmask = "m.png"\n'
         ("colour = 3\n" + GOOD, "colour is unknown; use targets"),
         ("image_size = true\n" + GOOD, "image_size is true, which is no whole number"),
         ("method = 3\n" + GOOD, "method is 3, which is no text"),
+        ('tile = "small"\n' + GOOD, 'tile is "small": write "auto", "off", or a side in pixels'),
+        ("tile = 0\n" + GOOD, "tile is 0: write"),
         (GOOD + "label = 3\n", "reference 1: label is 3"),
         (GOOD + "[quality]\nsmallest = 3\n", "[quality] smallest is unknown"),
         (
@@ -116,6 +119,16 @@ def test_a_folder_that_is_no_project(scene: Path) -> None:
         assert ran.code == 2
         assert "in is no project" in ran.err
         assert "make one with likewise init" in ran.err
+
+
+def test_a_project_reads_tiles_unless_it_has_sliders(scene: Path) -> None:
+    make()
+    path = Path("work", CONFIG)
+    path.write_text(path.read_text("utf-8").replace('tile = "auto"', "tile = 24"), "utf-8")
+    project = Project(Path("work"))
+    assert project.method_options()["tile"] == 24
+    (project.folder / SCORE_MAPS).mkdir()
+    assert Project(Path("work")).method_options()["tile"] == "off"
 
 
 # --- running ------------------------------------------------------------------------------------

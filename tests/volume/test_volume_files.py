@@ -81,6 +81,40 @@ def test_a_series_and_its_segmentation(tmp_path: Path) -> None:
     assert (again == np.select([labels == 9, labels == 4], [3, 1])).all()
 
 
+def test_one_file_of_frames(tmp_path: Path) -> None:
+    """Is as the series it was made of, and so is its segmentation."""
+    values, mask = coin()
+
+    def known(_: int, header: Any) -> None:
+        header.ImageType, header.KVP = ["ORIGINAL", "PRIMARY", "AXIAL"], 120
+        header.AcquisitionDateTime, header.Manufacturer = "20200101", "x"
+
+    folder = write_series(tmp_path / "series", values, known)
+    import highdicom
+    import pydicom
+
+    headers = [pydicom.dcmread(file) for file in sorted(folder.iterdir())]
+    names = {"series_instance_uid": highdicom.UID(), "sop_instance_uid": highdicom.UID()}
+    converted = highdicom.legacy.LegacyConvertedEnhancedCTImage
+    path = tmp_path / "frames.dcm"
+    converted(headers, series_number=2, instance_number=1, **names).save_as(path)
+    frames, series = open_volume(path), open_volume(folder)
+    np.testing.assert_array_equal(frames.values, series.values)
+    np.testing.assert_allclose(frames.affine, series.affine)
+    assert frames.spacing == pytest.approx(series.spacing)
+    labels = np.where(mask, 7, 0).astype(np.uint8)
+    write_labels(tmp_path / "labels.dcm", frames, labels, {3: "none", 7: "coin"})
+    for volume in (frames, series):
+        found = read_label_volume(tmp_path / "labels.dcm", volume)
+        np.testing.assert_array_equal(found, np.where(mask, 2, 0))
+    assert "one file of DICOM" in refusal(open_volume, folder / "00.dcm")
+    image = pydicom.dcmread(path)
+    place = image.PerFrameFunctionalGroupsSequence[3].PlanePositionSequence[0]
+    place.ImagePositionPatient = [-20, -30, 500]
+    image.save_as(path)
+    assert "no evenly spaced slices" in refusal(open_volume, path)
+
+
 def test_series_without_identifiers(tmp_path: Path) -> None:
     def anonymise(k: int, header: Any) -> None:
         for word in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):

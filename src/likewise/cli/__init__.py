@@ -10,7 +10,7 @@ from ..errors import LikewiseError
 # Importing a command adds it to the app, in the order of --help.
 from . import segment, match, backbones, doctor, demo  # noqa: F401  # isort: skip
 from . import benchmark, eval, export, geo, label_studio, project  # noqa: F401  # isort: skip
-from . import reference_file, segic, serve, tune, ui, verify  # noqa: F401  # isort: skip
+from . import reference_file, segic, serve, slide, tune, ui, verify  # noqa: F401  # isort: skip
 from . import video, volume  # noqa: F401  # isort: skip
 from .app import app
 from .console import fail, printed_notes

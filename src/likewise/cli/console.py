@@ -190,3 +190,11 @@ def progress_bar(*more: str) -> Progress:
 def json_ready(values: dict[str, Any]) -> dict[str, Any]:
     """Values for JSON: paths become text, empty tuples are left out."""
     return {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if v != ()}
+
+
+def whole_numbers(text: str, option: str) -> list[int]:
+    """``40,60``. Raises LikewiseError for anything else."""
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if not all(part.isdecimal() for part in parts):
+        raise LikewiseError(f"{option} {text} is no list of numbers: give such as 40 or 40,60.")
+    return [int(part) for part in parts]

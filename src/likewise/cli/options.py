@@ -66,6 +66,14 @@ HostOption = Annotated[
 PortOption = Annotated[
     int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")
 ]
+PageOption = Annotated[
+    int | None,
+    typer.Option(help="Page, frame or plane of files with several, from 0; also of --reference."),
+]
+ChannelOption = Annotated[
+    str,
+    typer.Option(help="Channels to see, from 0: one, as grey, or 2,1,0 as red, green and blue."),
+]
 TargetsArgument = Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")]
 NoCacheOption = Annotated[
     bool, typer.Option("--no-cache", help="Compute all features, keep none on disk.")

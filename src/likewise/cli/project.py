@@ -97,6 +97,7 @@ def init(
         ("refine", refine),
         ("consensus", consensus),
         ("instances", instances),
+        ("tile", ProjectSettings.tile),
         ("feature_cache", ProjectSettings.feature_cache),
         ("learn", False),
     ]

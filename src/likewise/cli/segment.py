@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,14 +22,17 @@ from .console import (
     print_json,
     progress,
     stopping,
+    whole_numbers,
 )
 from .options import (
+    ChannelOption,
     ConsensusOption,
     FeatureOptions,
     InstancesOption,
     JsonOption,
     OptionalExampleOptions,
     OverwriteOption,
+    PageOption,
     RefineOption,
     ResumeOption,
     RuntimeOptions,
@@ -71,6 +74,8 @@ def segment(
     consensus: ConsensusOption = False,
     refine: RefineOption = DEFAULT_REFINER,
     tile: TileOption = "auto",
+    page: PageOption = None,
+    channel: ChannelOption = "",
     algorithm: TunedMethodOptions,
     network: FeatureOptions,
     machine: RuntimeOptions,
@@ -80,19 +85,28 @@ def segment(
 
     Writes <stem>.png for each: 0/255, or with several labels 1, 2, ...; the image's size.
     """
+    from ..io.planes import Plane
     from ..run.folder import FolderRun
     from .references import check_one_source, choose_references
 
     check_one_source(examples, classes, references_file)
     if consensus and tile not in ("auto", "off"):
         raise LikewiseError("--consensus sees whole images: leave out --tile or --consensus.")
+    channels = tuple(whole_numbers(channel, "--channel"))
+    shown = examples
+    if page is not None or channels:
+        files = {"reference": examples.reference, "negative": examples.negative}
+        planes: dict[str, Any] = {
+            k: [Plane(file, page, channels) for file in some] for k, some in files.items()
+        }
+        shown = dataclasses.replace(examples, **planes)
     chosen = given(context, algorithm, network)
     settings = {name: chosen.pop(name) for name in algorithm.settings() if name in chosen}
     with importing():
         run = FolderRun(
             targets,
             out,
-            references_file or choose_references(examples, classes),
+            references_file or choose_references(shown, classes),
             only=classes.only,
             overlay=overlay,
             instances=instances,
@@ -103,6 +117,8 @@ def segment(
             inputs=examples.files,
             refiner=refine,
             tile=tile,
+            page=page,
+            channels=channels,
             **vars(machine),
             settings=settings,
             **chosen,

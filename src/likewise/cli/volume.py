@@ -12,7 +12,7 @@ import typer
 from ..errors import LikewiseError
 from ..refine import DEFAULT_REFINER
 from .app import app
-from .console import kept_notes, last_of, print_json, progress, stopping
+from .console import kept_notes, last_of, print_json, progress, stopping, whole_numbers
 from .options import (
     BackboneOptions,
     DeviceOptions,
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
     from ..volume.run import Measured
 
 
-def whole_numbers(text: str, option: str) -> list[int]:
-    """``40,60``. Raises LikewiseError for anything else."""
-    parts = [part.strip() for part in text.split(",")] if text else []
-    if not all(part.isdecimal() for part in parts):
-        raise LikewiseError(f"{option} {text} is no list of numbers: give such as 40 or 40,60.")
-    return [int(part) for part in parts]
-
-
 @app.command()
 @takes_groups
 def volume(
@@ -47,7 +39,8 @@ def volume(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="VOLUME", help="NIfTI, a TIFF stack, or the folder of a DICOM series."
+            metavar="VOLUME",
+            help="NIfTI, a TIFF stack, OME-Zarr, the folder of a DICOM series or its one file.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for what is found.")],

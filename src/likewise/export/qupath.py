@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..instances import Instance
 from ..io.draw import class_colour
 from ..io.files import make_folder, write_json
@@ -29,7 +31,7 @@ def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> 
     for item in items:
         edges = pixel_microns(item.annotation.image)
         features = [
-            _feature(instance, f"{item.name} {k}", edges)
+            feature(instance, f"{item.name} {k}", edges)
             for k, instance in enumerate(item.instances)
         ]
         path = file_in(folders[item.split], f"{item.name}.geojson")
@@ -37,11 +39,25 @@ def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> 
             write_json(path, {"type": "FeatureCollection", "features": features})
 
 
-def _feature(instance: Instance, name: str, edges: tuple[float, float] | None) -> dict[str, Any]:
-    shapes = [[_closed(ring) for ring in rings] for rings in polygons(instance)]
-    measured = {"score": instance.score, "Area px^2": instance.area}
+def feature(
+    instance: Instance,
+    name: str,
+    edges: tuple[float, float] | None,
+    scale: tuple[float, float] = (1, 1),
+) -> dict[str, Any]:
+    """One annotation of QuPath.
+
+    Args:
+        instance: an object.
+        name: of it, different from those of others; its ``id`` is made of it.
+        edges: height and width of a pixel of the image in µm, where they are known.
+        scale: pixels of the image, down and along, that one of the instance measures.
+    """
+    shapes = [[_closed(ring, scale) for ring in rings] for rings in polygons(instance)]
+    area = instance.area * scale[0] * scale[1]
+    measured = {"score": instance.score, "Area px^2": area}
     if edges is not None:
-        measured["Area µm^2"] = instance.area * edges[0] * edges[1]
+        measured["Area µm^2"] = area * edges[0] * edges[1]
     geometry: dict[str, Any] = {"type": "MultiPolygon", "coordinates": shapes}
     if len(shapes) == 1:
         geometry = {"type": "Polygon", "coordinates": shapes[0]}
@@ -60,6 +76,8 @@ def _feature(instance: Instance, name: str, edges: tuple[float, float] | None) -
     }
 
 
-def _closed(ring: Points) -> list[list[int]]:
-    points: list[list[int]] = ring.tolist()
+def _closed(ring: Points, scale: tuple[float, float]) -> list[list[float]]:
+    points: list[list[float]] = ring.tolist()
+    if scale != (1, 1):
+        points = np.round(ring * scale[::-1], 2).tolist()
     return [*points, points[0]]

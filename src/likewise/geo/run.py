@@ -10,20 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError, LikewiseError
+from ..errors import ImageError
 from ..io.annotations.shapes import LABEL
 from ..io.draw import class_palette
 from ..io.hashing import fingerprint
 from ..io.masks import MaskValue
-from ..large.image import RefinedBlock, refine_blocks, score_tiles
-from ..methods import DEFAULT, get_method
+from ..large.image import RefinedBlock
 from ..reference import Reference
+from ..run.windows import BLOCK, check_reads_windows, decide
 from ..segmenter import Segmenter
 from .raster import Raster, drawn, gdal
 from .vectors import Polygon, is_vector, polygons, read_vectors, window_of, write_polygons
 
-BLOCK = 512
-"""Side of the blocks of the files that are written, in pixels."""
 REFERENCE_SIDE = 4096
 """Of a larger reference only a part of so many pixels a side is read, around what is marked."""
 ROOM = "give a folder that can be written to, with free space"
@@ -123,8 +121,7 @@ def segment_rasters(
     Raises:
         LikewiseError: if the method reads no tiles.
     """
-    if not get_method(segmenter.method).CAN.tiles:
-        raise LikewiseError(f"method {segmenter.method} reads no rasters; use {DEFAULT}.")
+    check_reads_windows(segmenter.method, "rasters")
     for path, labels in targets:
         try:
             yield segment_raster(segmenter, path, labels, options, resume=resume)
@@ -156,11 +153,14 @@ def segment_raster(
         with gdal(str(labels), ROOM):
             if resume and labels.exists() and (kept := _kept(raster, labels, made_of)) is not None:
                 return kept
-        scores, cell, confidences, blocks, tiles = _decided(segmenter, raster)
-        _write_labels(part, raster, blocks, made_of)
+        decided = decide(segmenter, raster)
+        _write_labels(part, raster, decided.blocks, made_of)
+        scores, cell = decided.scores, decided.cell
         with gdal(str(labels), ROOM) as rasterio:
             with rasterio.open(part, "r+") as file:
-                found = _large_enough(file, polygons(file, scores, cell, confidences), options)
+                found = _large_enough(
+                    file, polygons(file, scores, cell, decided.confidences), options
+                )
             if options.save_scores:
                 _write_scores(labels.with_name(f"{labels.stem}_scores.tif"), raster, scores, cell)
             _as_cog(rasterio, part, labels)
@@ -168,35 +168,14 @@ def segment_raster(
         part.unlink(missing_ok=True)
     H, W = raster.size
     pixel = abs(raster.transform.determinant)
-    return RasterResult(path, labels, found, raster.crs, _covered(found, pixel) / (H * W), tiles)
+    return RasterResult(
+        path, labels, found, raster.crs, _covered(found, pixel) / (H * W), decided.tiles
+    )
 
 
 def _covered(found: Sequence[Polygon], pixel: float) -> float:
     """Pixels in polygons, of which one has this area in the raster's units."""
-    import shapely
-
-    return sum(shapely.geometry.shape(p.geometry).area for p in found) / pixel
-
-
-def _decided(segmenter: Segmenter, raster: Raster) -> tuple[Any, ...]:
-    """Scores of each class, pixels of their cells, confidences, blocks of labels, tiles."""
-    (H, W), encoder, whole = raster.size, segmenter.encoder, segmenter.fitted()
-    plan = segmenter.tiles.plan(raster.size, encoder, whole)
-    if plan is None:
-        result = segmenter.segment_batch([raster.read(slice(0, H), slice(0, W))])[0]
-        scores = [c.scores for c in result.classes.values()]
-        confidences = [c.confidence for c in result.classes.values()]
-        masks = {label: c.mask for label, c in result.classes.items()}
-        block = RefinedBlock(slice(0, H), slice(0, W), result.label_map, masks)
-        h, w = scores[0].shape
-        return scores, (H / h, W / w), confidences, [block], 1
-    models = segmenter.tiles.models(plan, encoder, whole, segmenter.models)
-    found = score_tiles(raster, plan, encoder, models)
-    core = BLOCK * max(1, round(plan.tile / BLOCK))
-    blocks = refine_blocks(raster, plan, found, encoder, segmenter.refiner, core)
-    scores = [f.patches.numpy() for f in found.values()]
-    cell = float(plan.patch), float(plan.patch)
-    return scores, cell, [f.confidence for f in found.values()], blocks, len(plan.tiles)
+    return sum(float(p.geometry.area) for p in found) / pixel
 
 
 def _write_labels(part: Path, raster: Raster, blocks: Iterable[RefinedBlock], made_of: str) -> None:
@@ -270,6 +249,7 @@ def _large_enough(
     file: Any, found: Iterable[Polygon], options: RasterOptions
 ) -> tuple[Polygon, ...]:
     """Pieces of ``min_area``, the largest first; the others are taken out of the labels."""
+    import shapely
     from rasterio.features import geometry_window, rasterize
 
     kept, small = list[Polygon](), list[Polygon]()
@@ -277,10 +257,11 @@ def _large_enough(
         is_small = polygon.area is not None and polygon.area < options.min_area
         (small if is_small else kept).append(polygon)
     for polygon in small:
-        window = geometry_window(file, [polygon.geometry])
+        geometry = shapely.geometry.mapping(polygon.geometry)
+        window = geometry_window(file, [geometry])
         labels = file.read(1, window=window)
         transform = file.window_transform(window)
-        inside = rasterize([polygon.geometry], labels.shape, transform=transform, dtype="uint8")
+        inside = rasterize([geometry], labels.shape, transform=transform, dtype="uint8")
         labels[(inside > 0) & (labels == polygon.number)] = 0
         file.write(labels, 1, window=window)
     return tuple(sorted(kept, key=lambda p: -(p.area or 0)))
@@ -315,6 +296,7 @@ def write_found(path: Path, done: Sequence[RasterResult], labels: Sequence[str])
     Raises:
         ImageError: if it cannot be written, or only some have a coordinate reference system.
     """
+    import shapely
     from rasterio.warp import transform_geom
 
     crs, found = done[0].crs, []
@@ -326,8 +308,9 @@ def write_found(path: Path, done: Sequence[RasterResult], labels: Sequence[str])
             )
         for polygon in result.polygons:
             if result.crs != crs:
-                moved = transform_geom(result.crs, crs, polygon.geometry)
-                polygon = replace(polygon, geometry=moved)
+                known = shapely.geometry.mapping(polygon.geometry)
+                moved = transform_geom(result.crs, crs, known)
+                polygon = replace(polygon, geometry=shapely.geometry.shape(moved))
             found.append((result.path.name, polygon))
     write_polygons(path, found, labels, crs)
 

@@ -20,6 +20,8 @@ DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
 EQUAL_AREA = "EPSG:6933"
 """Areas are measured in it: those of a raster's own system may be degrees, or metres that are none,
 as in web maps."""
+STRIP = 1024
+"""Rows of labels that are made to polygons at once."""
 CELLS = 128
 """The score of a polygon is the mean over so many cells a side at most."""
 
@@ -29,7 +31,7 @@ class Polygon:
     """One connected piece of a class."""
 
     geometry: Any
-    """As GeoJSON, in the raster's coordinates."""
+    """Of shapely, in the raster's coordinates: 100,000 of them as GeoJSON would fill memory."""
     number: int
     """Its value in the labels."""
     score: float
@@ -123,15 +125,49 @@ def polygons(
         cell: pixels (down, right) that one of them covers.
         confidences: of each class.
     """
-    import rasterio
-    from rasterio.features import shapes
+    import shapely
 
-    band = rasterio.band(labels, 1)
-    for geometry, value in shapes(band, mask=band, connectivity=4, transform=labels.transform):
-        k = int(value)
+    a, b, c, d, e, f = labels.transform[:6]
+    for k, piece in _pieces(labels):
+        shape = shapely.affinity.affine_transform(piece, [a, b, d, e, c, f])
+        geometry = shapely.geometry.mapping(shape)
         margin = _margin(geometry, scores[k - 1], cell, labels.transform)
         area = square_metres(geometry, labels.crs)
-        yield Polygon(geometry, k, confidences[k - 1] * margin, area)
+        yield Polygon(shape, k, confidences[k - 1] * margin, area)
+
+
+def _pieces(labels: Any) -> Iterator[tuple[int, Any]]:
+    """Value and shape, in pixels, of connected pieces; those that strips cut are joined again.
+
+    GDAL keeps all polygons of what it is given, so it is given one strip at a time.
+    """
+    import shapely
+    from rasterio.features import shapes
+    from rasterio.transform import Affine
+    from rasterio.windows import Window
+
+    cut: dict[int, list[Any]] = {}
+    for top in range(0, labels.height, STRIP):
+        end = min(top + STRIP, labels.height)
+        values = labels.read(1, window=Window(0, top, labels.width, end - top))
+        place = Affine.translation(0, top)
+        began, cut = cut, {}
+        for geometry, value in shapes(values, mask=values > 0, connectivity=4, transform=place):
+            k, shape = int(value), shapely.geometry.shape(geometry)
+            _, first, _, last = shape.bounds
+            if top and first == top:
+                began.setdefault(k, []).append(shape)
+            elif last == end < labels.height:
+                cut.setdefault(k, []).append(shape)
+            else:
+                yield k, shape
+        for k, parts in began.items():
+            whole = shapely.union_all(shapely.make_valid(np.array(parts, object)))
+            for piece in shapely.get_parts(whole):
+                if piece.bounds[3] == end < labels.height:
+                    cut.setdefault(k, []).append(piece)
+                else:
+                    yield k, piece.simplify(0)
 
 
 def _margin(
@@ -186,7 +222,8 @@ def write_polygons(
     degrees = driver == "GeoJSON" and crs is not None
     shapes = [p.geometry for _, p in found]
     if degrees:
-        shapes = [transform_geom(crs, "EPSG:4326", shape) for shape in shapes]
+        moved = (transform_geom(crs, "EPSG:4326", shapely.geometry.mapping(s)) for s in shapes)
+        shapes = [shapely.geometry.shape(s) for s in moved]
     areas = [np.nan if p.area is None else p.area for _, p in found]
     fields = {
         "class": np.array([labels[p.number - 1] for _, p in found], object),
@@ -198,7 +235,7 @@ def write_polygons(
     try:
         pyogrio.raw.write(
             part,
-            geometry=np.array(shapely.to_wkb([shapely.geometry.shape(s) for s in shapes]), object),
+            geometry=np.array(shapely.to_wkb(shapes), object),
             field_data=list(fields.values()),
             fields=list(fields),
             geometry_type="Polygon",

@@ -27,6 +27,7 @@ from .opening import (
     orientation_of,
     why,
 )
+from .planes import Plane, chosen_page, read_plane, with_channels
 from .tiff import Tiff, open_tiff, read_page
 
 PATH = (str, os.PathLike)
@@ -78,15 +79,17 @@ def decode(source: object, name: str, *, first: bool = False) -> Decoded:
     if not isinstance(source, PATH):
         return Decoded(read_array(source, name))
     with opened(Path(source), name) as file:
-        return _decode_file(file, name, first)
+        return _decode_file(file, name, first, source if isinstance(source, Plane) else None)
 
 
-def _decode_file(file: BinaryIO, name: str, first: bool) -> Decoded:
+def _decode_file(file: BinaryIO, name: str, first: bool, plane: Plane | None = None) -> Decoded:
     """Choose the reader that keeps all values of a file: Pillow, tifffile or imagecodecs."""
     head = file.read(4096)
     file.seek(0)
+    page, channels = (None, ()) if plane is None else (plane.page, plane.channels)
     if head[:6] == b"\x93NUMPY":
-        return Decoded(read_array(_load_numpy(file, name), name))
+        array = read_array(_load_numpy(file, name), name)
+        return Decoded(with_channels(array, channels, name))
     if head[:4] in TIFF_HEADS:
         known = advice(Path(name))
         if known is not None:  # many are TIFF within, of which only a thumbnail can be read
@@ -94,7 +97,7 @@ def _decode_file(file: BinaryIO, name: str, first: bool) -> Decoded:
         tiff = open_tiff(file)
         file.seek(0)
         if tiff is not None:
-            return _decode_tiff(tiff, file, name, first)
+            return _decode_tiff(tiff, file, name, first, plane)
     wide = wide_codec(head)
     if wide is not None:
         image = open_image(file, name)
@@ -106,8 +109,9 @@ def _decode_file(file: BinaryIO, name: str, first: bool) -> Decoded:
             values = getattr(imagecodecs, f"{wide}_decode")(file.read())
         except (RuntimeError, *DAMAGE) as error:
             raise ImageError(f"{name} is cut short or damaged ({why(error)}): {RESAVE}.") from error
-        return Decoded(_upright(values, orientation_of(image)))
-    return Decoded(_decode(_frame(open_image(file, name), name, first), name))
+        return Decoded(with_channels(_upright(values, orientation_of(image)), channels, name))
+    image = _decode(_frame(open_image(file, name), name, first, page), name)
+    return Decoded(with_channels(image, channels, name))
 
 
 def _load_numpy(file: BinaryIO, name: str) -> npt.NDArray[Any]:
@@ -130,12 +134,24 @@ def wide_codec(head: bytes) -> str | None:
     return "jpeg2k" if channels > 1 and head[size + 40] & 127 > 7 else None
 
 
-def _decode_tiff(tiff: Tiff, file: BinaryIO, name: str, first: bool) -> Decoded:
+def _decode_tiff(
+    tiff: Tiff, file: BinaryIO, name: str, first: bool, plane: Plane | None
+) -> Decoded:
     check_size(*tiff.size, name)
     if tiff.is_raw:  # of which only a thumbnail can be read
         raise ImageError(f"{name} cannot be read ({advice(Path('a.dng'))}).")
     if tiff.pages[0].dtype is not None and tiff.pages[0].dtype.kind == "c":
         raise ImageError(f"{name} holds complex numbers: save their magnitude, for instance.")
+    if plane is not None and (plane.channels or len(tiff.pages) != tiff.total):
+        try:
+            values = read_plane(tiff, plane, name)
+        except ImageError:
+            raise
+        except (RuntimeError, *DAMAGE) as error:
+            raise _damaged(name, error) from error
+        return Decoded(_upright(values, tiff.orientation), None, tiff.nodata)
+    page = None if plane is None else plane.page
+    page = chosen_page(page, len(tiff.pages), name)
     image = None
     if tiff.is_plain:
         with suppress(ImageError):  # kinds of pixels that only tifffile knows
@@ -145,15 +161,18 @@ def _decode_tiff(tiff: Tiff, file: BinaryIO, name: str, first: bool) -> Decoded:
         if image is not None:
             numbers = [tiff.number(page) for page in tiff.pages]
             number = 0 if first or len(numbers) == 1 else _first_not_blank(image, numbers)
+            number = number if page is None else page
             image.seek(numbers[number])
             upright, shown = _decode(image, name), None
             hidden = None if number else tiff.hidden()
             shown = None if hidden is None else _upright(~hidden, tiff.orientation)
             decoded = Decoded(upright, shown, tiff.nodata)
         else:
-            for number, page in enumerate(tiff.pages):  # noqa: B007
-                values, shown, bands = read_page(page)
-                if first or values.min() != values.max():
+            for number, one in enumerate(tiff.pages):
+                if page is not None and number != page:
+                    continue
+                values, shown, bands = read_page(one)
+                if first or page is not None or values.min() != values.max():
                     break
             else:
                 number = 0
@@ -170,7 +189,7 @@ def _decode_tiff(tiff: Tiff, file: BinaryIO, name: str, first: bool) -> Decoded:
         raise ImageError(f"{name} does not fit in memory: shrink it.") from error
     except (RuntimeError, *DAMAGE) as error:
         raise _damaged(name, error) from error
-    if tiff.total > 1:
+    if tiff.total > 1 and page is None:
         _tell_frame(name, "page", number, tiff.total)
     return decoded
 
@@ -186,8 +205,8 @@ def _upright(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     return values
 
 
-def _frame(image: Image.Image, name: str, first: bool) -> Image.Image:
-    """Seek the frame to read, and note which it is."""
+def _frame(image: Image.Image, name: str, first: bool, page: int | None) -> Image.Image:
+    """Seek the frame to read, and note which it is unless it was chosen."""
     try:
         total = getattr(image, "n_frames", 1)
         if total > 1 and image.format == "MPO":  # later ones may be previews or gain maps
@@ -196,7 +215,10 @@ def _frame(image: Image.Image, name: str, first: bool) -> Image.Image:
             total = total if image.size == size else 1
             image.seek(0)
             first = True
-        if total == 1:
+        page = chosen_page(page, total, name)
+        if page is not None:
+            image.seek(page)
+        if total == 1 or page is not None:
             return image
         number = 0 if first else _first_not_blank(image, range(total))
         image.seek(number)

@@ -29,9 +29,8 @@ _ADVICE = {
     (".czi", ".ims", ".lif", ".lsm", ".nd2", ".oib", ".oif", ".stk", ".vsi", ".zvi"): (
         "a microscope's own format: save it as TIFF, for instance with Fiji"
     ),
-    (".mrxs", ".ndpi", ".scn", ".svs", ".svslide"): (
-        "a whole slide: export a part as TIFF, for instance with QuPath"
-    ),
+    (".bif", ".ndpi", ".qptiff", ".scn", ".svs"): "a whole slide: give it to likewise slide",
+    (".mrxs", ".svslide"): "a whole slide: export it as OME-TIFF, for instance with QuPath",
     (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"): "a video: give it to likewise video",
     (".eps", ".pdf", ".psd", ".svg", ".xcf", ".ai", ".kra"): (
         "a document: export it as PNG from the program that made it"

@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
+Values: TypeAlias = npt.NDArray[Any]
 PALETTE, SEPARATED, WHITE_IS_ZERO, RGB = 3, 5, 0, 2
 ALPHA = (1, 2)
 """Kinds of extra samples that are alpha."""
@@ -119,7 +120,7 @@ def read_page(page: TiffPage) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] |
     if values.ndim not in (2, 3) or values.dtype.kind not in "buif":
         raise ValueError(f"its pixels are {page.axes} of {page.dtype}")
     if values.ndim == 2:
-        return _dark_is_zero(values, page), None, None
+        return dark_is_zero(values, page), None, None
     extra = tuple(int(kind) for kind in page.extrasamples)
     shown = None
     if extra and extra[-1] in ALPHA:
@@ -134,10 +135,11 @@ def read_page(page: TiffPage) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] |
     whole = bands in (1, 3)
     said = "bands 1, 2 and 3 of {} were" if take == 3 else "band 1 of {} was"
     kept = values[..., :3] if take == 3 else values[..., 0]
-    return _dark_is_zero(kept, page), shown, None if whole else said.format(bands)
+    return dark_is_zero(kept, page), shown, None if whole else said.format(bands)
 
 
-def _dark_is_zero(values: npt.NDArray[Any], page: TiffPage) -> npt.NDArray[Any]:
+def dark_is_zero(values: Values, page: TiffPage) -> Values:
+    """Values of a page, turned round where it stores white as 0."""
     if page.photometric != WHITE_IS_ZERO or values.dtype.kind == "f":
         return values
     return ~values if values.dtype.kind in "bu" else -1 - values

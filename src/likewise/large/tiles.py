@@ -29,7 +29,7 @@ MIN_OBJECT = 3.0
 of an encoder that sees less than ``SIDE`` patches a side."""
 WANTED = 5.0
 """Patches that an object measures where it is, likewise."""
-MAX_MAGNIFIED = 2
+MAX_MAGNIFIED = 1.5
 """Times that tiles of ``auto`` are magnified at most."""
 SIDE = 48
 MAX_OBJECT = 16.0
@@ -106,7 +106,9 @@ def choose_plan(
     patch = round(middle / (WANTED * coarse)) if middle else encoder.spec.patch
     # One row of tiles that are a little larger is worth more than two of the size that is wanted.
     across = -(-shorter // side)
-    patch = across if patch > 0.8 * across else max(patch, encoder.spec.patch // MAX_MAGNIFIED, 1)
+    patch = (
+        across if patch > 0.8 * across else max(patch, int(encoder.spec.patch / MAX_MAGNIFIED), 1)
+    )
     plan = plan_tiles(size, patch, side, largest)
     return plan if len(plan.tiles) > 1 else None
 

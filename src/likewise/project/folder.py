@@ -307,6 +307,7 @@ class ProjectFolder:
             "method": make_params(self.settings.method, {**self.settings.options, **decoder}),
             "refiner": self.settings.refine,
             "keep_tree": self.keeps_score_maps,
+            "tile": "off" if self.keeps_score_maps else self.settings.tile,
         }
 
     @property
@@ -336,6 +337,8 @@ class ProjectFolder:
         settings = asdict(self.settings) | {"targets": None, "quality": None}
         for name in ("page", "feature_cache", "learn"):  # page: its sliders move what there is
             del settings[name]
+        if self.settings.tile == ProjectSettings.tile:
+            del settings["tile"]
         numbers = {label: self.numbers[label] for label in self.settings.labels}
         named = [name for r in self.settings.references for name in (r.image, r.mask) if name]
         files = [file_hash(self.folder / name) for name in named]

@@ -56,6 +56,8 @@ class ProjectSettings:
     refine: str = DEFAULT_REFINER
     consensus: bool = False
     instances: bool = False
+    tile: int | str = "auto"
+    """As of ``Segmenter``; projects with score maps see every image at once."""
     feature_cache: int | str = "2 GB"
     """See ``size_in_bytes``; 0 keeps none."""
     learn: bool = False
@@ -118,6 +120,7 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> ProjectSettings:
         "refine": str,
         "consensus": bool,
         "instances": bool,
+        "tile": (int, str),
         "feature_cache": (int, str),
         "learn": bool,
         "method_settings": dict,
@@ -127,6 +130,11 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> ProjectSettings:
     check_kinds(path, "", values, known)
     if "feature_cache" in values:
         size_in_bytes(values["feature_cache"], path)
+    tile = values.get("tile", "auto")
+    if tile not in ("auto", "off") and not (isinstance(tile, int) and tile > 0):
+        raise LikewiseError(
+            f'{path}: tile is {json.dumps(tile)}: write "auto", "off", or a side in pixels.'
+        )
     targets = values.pop("targets", [])
     if not (targets or unfinished) or not all(isinstance(t, str) for t in targets):
         raise LikewiseError(f'{path} names no targets: write targets = ["folder"].')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..class_names import check_classes
 from ..io.decoding import PATH
 from ..io.files import remove_parts
+from ..io.hashing import fingerprint
 from ..methods import DEFAULT, check_consensus, make_params
 from ..reference import Example, Reference, as_references
 from ..reference_file import read_info
@@ -48,6 +50,8 @@ class FolderRun:
         prompts: JSON file of what corrects targets, see ``prompts_file``.
         suffix: of the masks, after the stem of their images.
         inputs: further files that must not be overwritten.
+        page, channels: which picture of each target, as in ``Plane``; references that are one
+            already are read as they say.
         settings: fields of the method's ``Params``, where ``method`` is a name or the file's.
         options: of ``Segmenter``; what is not given is as in the references file.
 
@@ -76,6 +80,8 @@ class FolderRun:
         prompts: Path | None = None,
         suffix: str = ".png",
         inputs: Iterable[Path] = (),
+        page: int | None = None,
+        channels: tuple[int, ...] = (),
         settings: Mapping[str, Any] = {},
         **options: Any,
     ) -> None:
@@ -108,7 +114,7 @@ class FolderRun:
         places = [Path(out) / name for name in (LABELS, MANIFEST)]
         check_apart([(place, place) for place in places], [*found, *inputs])
         self._manifest = Manifest(Path(out))
-        self.jobs = plan(
+        jobs = plan(
             found,
             self._manifest,
             overlay=overlay,
@@ -116,8 +122,8 @@ class FolderRun:
             inputs=[*inputs, *([prompts] if prompts else [])],
             suffix=suffix,
         )
-        if prompts is not None:
-            self.jobs = add_prompts(self.jobs, prompts, labels)
+        jobs = [replace(job, page=page, channels=channels) for job in jobs]
+        self.jobs = jobs if prompts is None else add_prompts(jobs, prompts, labels)
 
         # 2. The backbone, the references and the numbers of the classes.
         from ..segmenter import Segmenter
@@ -132,7 +138,9 @@ class FolderRun:
         else:
             self.segmenter.load(file, only or None)
         self.numbers = self._manifest.allot(labels, label_maps=len(labels) > 1)
-        self._run = run_key(self.segmenter, self.numbers, consensus)
+        key = run_key(self.segmenter, self.numbers, consensus)
+        chosen = page is not None or channels
+        self._run = fingerprint(key, page, channels) if chosen else key
 
     def __iter__(self) -> Iterator[Outcome]:
         remove_parts({job.mask.parent for job in self.jobs})

@@ -194,7 +194,7 @@ def _read(segmenter: Segmenter, job: Job, kept: KeepCheck) -> tuple[Job, _Read |
     try:
         with explained_memory(str(job.target)):
             seen = look(job.target)  # before: what changes while it is read is done again
-            return job, _Read(segmenter.read(job.target), seen, found)
+            return job, _Read(segmenter.read(job.picture), seen, found)
     except LikewiseError as error:
         return job, Outcome(job.target, error=str(error))
 

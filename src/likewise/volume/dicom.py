@@ -61,7 +61,7 @@ def read_labels(path: Path) -> tuple[Values, Affine]:
     with needs("medical"):
         import highdicom
 
-    with _explained(path):
+    with explained(path):
         found = highdicom.seg.segread(path).get_volume(combine_segments=True)
     return np.asarray(found.array), LPS @ np.asarray(found.affine)
 
@@ -99,9 +99,14 @@ def encode(volume: Volume, labels: Values, names: Mapping[int, str]) -> bytes:
     ]
     file = io.BytesIO()
     try:
+        pixels: Any = numbers[labels]
+        if len(sources) == 1:  # frames in whatever order, see ``multiframe``
+            frame = sources[0].FrameOfReferenceUID
+            affine = LPS @ np.asarray(volume.affine)
+            pixels = highdicom.Volume(pixels, affine, "PATIENT", frame_of_reference_uid=frame)
         segmentation = highdicom.seg.Segmentation(
             sources,
-            numbers[labels],
+            pixels,
             "BINARY",
             segments,
             series_instance_uid=generate_uid(),
@@ -152,7 +157,7 @@ def _headers(folder: Path) -> list[tuple[Path, Any]]:
             continue
         if int(header.get("NumberOfFrames") or 1) > 1 or header.get("SamplesPerPixel", 1) != 1:
             raise ImageError(
-                f"{file} holds several frames or colours: save the series as one grey file a slice."
+                f"{file} holds several frames or colours: give a grey file of frames by itself."
             )
         lacking = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
         missing = [word for word in lacking if not header.get(word)]
@@ -260,13 +265,18 @@ def _values(slices: Sequence[tuple[Path, Any]]) -> Values:
     for k, (file, header) in enumerate(slices):
         slope = float(header.get("RescaleSlope", 1) or 1)
         start = float(header.get("RescaleIntercept", 0) or 0)
-        with _explained(file):
+        with explained(file):
             stored = pydicom.dcmread(file).pixel_array
             plane = stored.astype(np.float32) * np.float32(slope) + np.float32(start)
         if values is None:
             values = np.empty((len(slices), *plane.shape), np.float32)
         values[k] = plane
     assert values is not None
+    return small(values)
+
+
+def small(values: Values) -> Values:
+    """Floats as int16 where that loses nothing."""
     low, high = float(values.min()), float(values.max())
     if low >= -32768 and high <= 32767 and (values == np.rint(values)).all():
         return values.astype(np.int16)
@@ -274,7 +284,7 @@ def _values(slices: Sequence[tuple[Path, Any]]) -> Values:
 
 
 @contextmanager
-def _explained(file: Path) -> Iterator[None]:
+def explained(file: Path) -> Iterator[None]:
     """What can be wrong with a file that is decoded."""
     from pydicom.errors import InvalidDicomError
 

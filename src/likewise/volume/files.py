@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ImageError
 from ..io.files import write_whole
 from ..io.formats import advice
-from . import dicom, nifti, ome_zarr, stack
+from . import dicom, multiframe, nifti, ome_zarr, stack
 from .volume import Values, Volume, aligned
 
 _MODULES: dict[str, ModuleType] = {
@@ -42,7 +42,7 @@ def open_volume(path: str | Path, channel: int | None = None) -> Volume:
     if channel is not None and kind not in CHANNELS:
         raise ImageError(f"{path} has no channels: leave out --channel.")
     if kind == "dicom" and not path.is_dir():
-        raise ImageError(f"{path} is one file of DICOM: give the folder of its series.")
+        return multiframe.read(path)
     module = _MODULES[kind]
     found: Volume = module.read(path, channel) if kind in CHANNELS else module.read(path)
     if min(found.values.shape) < 2:

@@ -1,0 +1,1 @@
+"""Whole slides: pyramids of microscopes, read in windows at a chosen size of pixel."""
