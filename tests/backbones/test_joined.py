@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from helpers import iou, refusal, sam2_folder, sam2_model
 from likewise import Segmenter, tune
 from likewise.backbones.cut import cut_backbone
-from likewise.backbones.encoder import Encoder, resampled
+from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import Backbone, join, load_backbone
 from likewise.backbones.registry import BACKBONES, find_spec, split_names
+from likewise.features.patch_features import resampled
 from likewise.lab.evaluation.cache import TimedEncoder
 from likewise.lab.segic.training.config import BackboneSettings, Config
 from likewise.lab.segic.training.processes import Processes

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..errors import BackboneError, explained_memory
 from ..features.debias import debias, positional_basis, resolve_rank
-from ..features.patch_features import PatchFeatures
+from ..features.patch_features import PatchFeatures, resampled
 from ..io.hashing import fingerprint
 from ..io.prefetch import batched, prefetch_map
 from .device import choose_device, keep_memory
@@ -337,16 +337,3 @@ def check_loaded(backbone: Backbone, device: str, dtype: str, block: int | None)
             raise BackboneError(
                 f"the loaded {backbone.spec.name} has {name} {own}, not {wanted}: load it so."
             )
-
-
-def resampled(
-    features: torch.Tensor, grid: tuple[int, int], wanted: tuple[int, int]
-) -> torch.Tensor:
-    """(N, D) unit rows on a grid → (N', D) unit rows on another, bilinearly."""
-    import torch
-
-    if grid == wanted:
-        return features
-    picture = features.unflatten(0, grid).permute(2, 0, 1)[None]
-    other = torch.nn.functional.interpolate(picture, wanted, mode="bilinear", antialias=True)
-    return torch.nn.functional.normalize(other[0].flatten(1).mT, dim=1)

@@ -73,3 +73,16 @@ def mask_share(mask: np.ndarray, grid: tuple[int, int]) -> torch.Tensor:
 
     pixels = torch.from_numpy(np.ascontiguousarray(mask)).float()[None]
     return torch.nn.functional.adaptive_avg_pool2d(pixels, grid).flatten()
+
+
+def resampled(
+    features: torch.Tensor, grid: tuple[int, int], wanted: tuple[int, int]
+) -> torch.Tensor:
+    """(N, D) unit rows on a grid → (N', D) unit rows on another, bilinearly."""
+    import torch
+
+    if grid == wanted:
+        return features
+    picture = features.unflatten(0, grid).permute(2, 0, 1)[None]
+    other = torch.nn.functional.interpolate(picture, wanted, mode="bilinear", antialias=True)
+    return torch.nn.functional.normalize(other[0].flatten(1).mT, dim=1)
