@@ -452,8 +452,8 @@ def test_segment_refined(scene: Path, tiny: Path, segmenter: Segmenter, refiner:
     # The reference as target: something is always found in it.
     with mock.patch("likewise.decision.refine", wraps=refine) as refined:
         done(run(segment("reference.png", more=["--refine", refiner])))
-    scores, pixels, size, used, _ = refined.call_args.args
-    assert used == refiner
+    scores, pixels, size, used, points, small = refined.call_args.args
+    assert (used, points, small.shape[:2]) == (refiner, None, tuple(size))
     found = mask_of("out/reference.png")
     np.testing.assert_array_equal(found, refine(scores, pixels, size, refiner))
     assert iou(found, mask_of("mask.png")) > 0.9

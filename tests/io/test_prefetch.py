@@ -55,13 +55,15 @@ def test_an_error_waits_for_its_turn() -> None:
         next(results)
 
 
-def test_an_error_of_the_source_is_raised() -> None:
+def test_an_error_of_the_source_is_raised_after_what_came_before() -> None:
     def source() -> Iterator[int]:
-        yield 1
+        yield -1
         raise OSError("gone")
 
+    results = prefetch_map(abs, source(), 4)
+    assert next(results) == 1
     with pytest.raises(OSError, match="gone"):
-        list(prefetch_map(abs, source(), 4))
+        next(results)
 
 
 def test_batches() -> None:

@@ -22,20 +22,31 @@ def prefetch_map(
 
     Args:
         function: called in threads; what it raises is raised when its item's turn comes.
-        items: taken one by one, as there is room.
+        items: taken one by one, as there is room; what it raises, Ctrl-C as well, is raised after
+            the results of the items before.
         depth: how many results may wait at a time, at least 1.
         workers: threads at most; with one, the calls are made in order.
     """
     source = iter(items)
     waiting: deque[Future[R]] = deque()
+    failure: BaseException | None = None
     with ThreadPoolExecutor(min(workers, WORKERS)) as pool:
         try:
-            for item in source:
+            while True:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    break
+                except BaseException as error:
+                    failure = error
+                    break
                 waiting.append(pool.submit(function, item))
                 if len(waiting) > depth:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+            if failure is not None:
+                raise failure
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
