@@ -428,7 +428,7 @@ def test_segment_refined(scene: Path, tiny: Path, segmenter: Segmenter, refiner:
     # The reference as target: something is always found in it.
     with mock.patch("likewise.decision.refine", wraps=refine) as refined:
         done(run(segment("reference.png", more=["--refine", refiner])))
-    scores, pixels, size, used, _ = refined.call_args.args
+    scores, pixels, size, used, *_ = refined.call_args.args
     assert used == refiner
     found = mask_of("out/reference.png")
     np.testing.assert_array_equal(found, refine(scores, pixels, size, refiner))

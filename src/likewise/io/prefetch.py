@@ -22,7 +22,7 @@ def prefetch_map(
 
     Args:
         function: called in threads; what it raises is raised when its item's turn comes.
-        items: taken one by one, as there is room.
+        items: taken one by one, as there is room; what they raise comes after what was begun.
         depth: how many results may wait at a time, at least 1.
         workers: threads at most; with one, the calls are made in order.
     """
@@ -30,12 +30,22 @@ def prefetch_map(
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(min(workers, WORKERS)) as pool:
         try:
-            for item in source:
+            raised = None
+            while True:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    break
+                except BaseException as error:  # Ctrl-C too: what was begun comes before it
+                    raised = error
+                    break
                 waiting.append(pool.submit(function, item))
                 if len(waiting) > depth:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+            if raised is not None:
+                raise raised
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
