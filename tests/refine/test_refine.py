@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 
 from helpers import iou, refusal
-from likewise.refine import REFINERS, check_refiner, crf, refine, resize, rooted
+from likewise.refine import REFINERS, check_refiner, components, crf, refine, resize, rooted
 from likewise.refine.crf import CRFParams, boundary_band, dense_crf
 from likewise.refine.guided import guided_filter
 
@@ -376,3 +376,15 @@ def test_neighbours_lie_within_three_widths() -> None:
     assert not (offsets == 0).all(dim=1).any()
     assert len(offsets) == 15**2 - 1
     assert len(crf._lattice(0.1, 3.0, 100)) == 8
+
+
+def test_components_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    masks = [rng.random(rng.integers(1, 30, 2)) < rng.random() for _ in range(100)]
+    comb = np.zeros((9, 9), bool)
+    comb[::2], comb[:, 0], comb[1::4, 8] = True, True, True
+    for mask in [*masks, comb, np.zeros((3, 4), bool), np.ones((3, 4), bool)]:
+        found = np.zeros(mask.size, int)
+        for start, end, piece in zip(*components(mask), strict=True):
+            found[start:end] = piece + 1
+        np.testing.assert_array_equal(found.reshape(mask.shape), ndimage.label(mask)[0])
