@@ -24,7 +24,7 @@ def prefetch_map(
         function: called in threads; what it raises is raised when its item's turn comes.
         items: taken one by one, as there is room; what it raises, Ctrl-C as well, is raised after
             the results of the items before.
-        depth: how many results may wait at a time, at least 1.
+        depth: how many results may wait at a time; with 0, each is done before the next is begun.
         workers: threads at most; with one, the calls are made in order.
     """
     source = iter(items)

@@ -108,9 +108,11 @@ def segment_files(
         return stale or Outcome(job.target, job.mask, skipped=True)
 
     source = source or partial(_images, segmenter, jobs, consensus)
-    # Masks are written while the next are segmented; on the CPU one after the other, in order.
+    # Masks are written while the next are segmented; on the CPU one after the other, in order, and
+    # where a person may judge them meanwhile, each before the next is begun.
     batch = segmenter.batch_size(False)
-    yield from prefetch_map(lambda pair: written(*pair), source(kept), batch, workers=batch)
+    ahead = batch if may_write is None else batch - 1
+    yield from prefetch_map(lambda pair: written(*pair), source(kept), ahead, workers=batch)
 
 
 def finish_files(
