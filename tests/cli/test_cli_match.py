@@ -60,7 +60,7 @@ def test_demo(scene: Path) -> None:
     # The windows of one photograph, the capacitors of two and the coins of two.
     expected = {
         "window_1.jpg": 6,
-        "capacitor_1.jpg": 9,
+        "capacitor_1.jpg": 8,
         "capacitor_2.jpg": 20,
         "coin_1.png": 32,
         "coin_2.png": 29,

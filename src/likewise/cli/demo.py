@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .app import app
+from .console import progress
 from .options import BackboneOption, DeviceOption, OfflineOption, RefineOption
 
 
@@ -22,7 +23,7 @@ def demo(
     offline: OfflineOption = False,
 ) -> None:
     """Run the bundled example: windows, capacitors and a coin are masked, the others found."""
-    from ..example import run_demo
+    from ..example import demo_targets, run_demo
     from ..io.encoding import picture_format
     from ..run.jobs import check_outputs
     from ..segmenter import Segmenter
@@ -30,6 +31,8 @@ def demo(
     picture_format(out)
     check_outputs(out.parent)
     segmenter = Segmenter(backbone, refiner=refine, device=device, offline=offline)
-    for name, area in run_demo(segmenter, out).items():
-        print(f"{name}: {area:.0%} of the picture masked")
+    with progress(len(demo_targets())) as advance:
+        for name, area in run_demo(segmenter, out):
+            print(f"{name}: {area:.0%} of the picture masked")
+            advance(None)
     print(f"look at {out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,21 +29,25 @@ SHOWN: dict[str, Concept] = {
 """What ``likewise demo`` shows."""
 
 
-def run_demo(segmenter: Segmenter, out: Path) -> dict[str, float]:
-    """Segment the bundled targets and write one contact sheet.
+def demo_targets() -> list[Path]:
+    """The pictures that ``run_demo`` segments, in its order."""
+    return [path for *_, pattern in SHOWN.values() for path in sorted(FOLDER.glob(pattern))]
+
+
+def run_demo(segmenter: Segmenter, out: Path) -> Iterator[tuple[str, float]]:
+    """Segment the bundled targets, and write one contact sheet after the last.
 
     Args:
         segmenter: any Segmenter; its references are replaced.
         out: picture to write (.png, .jpg or .webp).
 
-    Returns:
-        Target file name → share of it that was masked, 0..1.
+    Yields:
+        Target file name, and the share of it that was masked, 0..1.
 
     Raises:
         ImageError: if the picture cannot be written.
     """
     rows: list[list[tuple[RGB, str]]] = []
-    areas: dict[str, float] = {}
     for concept, (image, mask, pattern) in SHOWN.items():
         segmenter.fit((FOLDER / image, FOLDER / mask))
         pixels = read_image(FOLDER / image)
@@ -51,7 +56,6 @@ def run_demo(segmenter: Segmenter, out: Path) -> dict[str, float]:
         for target in sorted(FOLDER.glob(pattern)):
             found = segmenter.segment(target).mask
             row += [(read_image(target), "target"), (overlay(read_image(target), found), "result")]
-            areas[target.name] = float(np.mean(found))
+            yield target.name, float(np.mean(found))
         rows.append(row)
     write_image(out, contact_sheet(rows))
-    return areas
