@@ -242,7 +242,7 @@ def _first_not_blank(image: Image.Image, numbers: Sequence[int]) -> int:
 
 def _tell_frame(name: str, word: str, number: int, total: int) -> None:
     blank = " (those before it are blank)" if number else ""
-    note(name, f"{word} {number + 1} of {total} was taken{blank}.")
+    note(name, f"{word} {number} was taken, of 0 to {total - 1}{blank}.")
 
 
 def picture_size(path: Path) -> tuple[int, int]:
