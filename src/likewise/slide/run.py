@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError, LikewiseError
+from ..errors import ImageError
 from ..export.qupath import feature
 from ..instances import Instance
 from ..io.files import refused, write_json
@@ -228,6 +228,6 @@ def _kept(annotations: Path, made_of: str) -> Mapping[str, int] | None:
     try:
         known = read_json(annotations).get(MADE_OF, {})
         pieces: Mapping[str, int] = known["pieces"] if known["made_of"] == made_of else {}
-    except (LikewiseError, LookupError, AttributeError, TypeError):
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
         return None
     return pieces or None
