@@ -118,3 +118,12 @@ def test_no_prompt_is_lost_in_silence(scene: Path) -> None:
         assert said in ran.err
     Path("p.json").write_text(f'{{"a.jpg": {one}}}', "utf-8-sig")
     done(run(segment("a.jpg", more=["--prompts", "p.json"])))
+
+
+def test_prompts_are_checked_against_the_page_that_is_chosen(scene: Path) -> None:
+    pages = [Image.new("L", (80, 60), grey) for grey in (9, 90)]
+    pages[0].save("two.tif", save_all=True, append_images=pages[1:])
+    more = [*write({"two.tif": {"points": [[70, 50, 1]]}}), "--page", "1"]
+    ran = run(segment("two.tif", more=more))
+    assert ran.code == 0, ran.err
+    assert "page 0 was taken" not in ran.err

@@ -60,7 +60,7 @@ def add_prompts(jobs: Sequence[Job], file: Path, labels: Sequence[str]) -> list[
         if job.prompts:
             raise LikewiseError(f"{file} names {job.target} twice: make one list of its prompts.")
         each = value if isinstance(value, list) and value else [value]
-        prompts = tuple(_checked(entry, job.target, labels, file) for entry in each)
+        prompts = tuple(_checked(entry, job, labels, file) for entry in each)
         found[places[0]] = replace(job, prompts=prompts)
     return found
 
@@ -76,9 +76,9 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _checked(
-    entry: object, target: Path, labels: Sequence[str], file: Path
+    entry: object, job: Job, labels: Sequence[str], file: Path
 ) -> tuple[str | None, Prompts]:
-    label = None
+    label, target = None, job.target
     if isinstance(entry, dict):
         label, entry = entry.get("label"), {k: v for k, v in entry.items() if k != "label"}
     prompts = prompts_of(entry, f"{target} in {file}")
@@ -91,7 +91,7 @@ def _checked(
             f"{file} does not say which class of {target} is meant: add a label, one of "
             f"{', '.join(labels)}."
         )
-    height, width = read_picture(target).pixels.shape[:2]
+    height, width = read_picture(job.picture).pixels.shape[:2]
     kept = prompts.checked((height, width), str(target))
     lines = tuple((tuple(line), sign) for line, sign in kept.scribbles)
     return label, Prompts(tuple(kept.points), kept.box, lines)
