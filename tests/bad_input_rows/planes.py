@@ -44,7 +44,12 @@ def two_channels(_: Path) -> list[str]:
     return stack("--channel", "0,1")
 
 
-@row("page below 0", 2, r"Invalid value for '--page': -1 is not in the range x>=0", usage=True)
+@row(
+    "page below 0",
+    2,
+    r"Invalid value for '--page': Input should be greater than or equal to 0",
+    usage=True,
+)
 def page_below(_: Path) -> list[str]:
     return stack("--page", "-1")
 

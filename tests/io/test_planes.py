@@ -80,6 +80,13 @@ def test_pages_and_frames_of_plain_files(tmp_path: Path, dtype: str) -> None:
         assert "pages 0 to 2" in refusal(read_image, Plane(tmp_path / "a.gif", 3))
 
 
+def test_a_page_of_another_size_is_not_the_first(tmp_path: Path) -> None:
+    small, large = (Image.new("L", size, 9) for size in ((40, 30), (80, 60)))
+    small.save(tmp_path / "a.tif", save_all=True, append_images=[large])
+    assert "has pages of several sizes" in refusal(read_image, Plane(tmp_path / "a.tif", 1))
+    assert read(tmp_path / "a.tif", 0).shape == (30, 40, 3)
+
+
 def test_channels_of_other_pictures(tmp_path: Path) -> None:
     rgb = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(rgb).save(tmp_path / "a.png")

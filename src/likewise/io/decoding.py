@@ -143,6 +143,11 @@ def _decode_tiff(
     if tiff.pages[0].dtype is not None and tiff.pages[0].dtype.kind == "c":
         raise ImageError(f"{name} holds complex numbers: save their magnitude, for instance.")
     if plane is not None and (plane.channels or len(tiff.pages) != tiff.total):
+        if len(tiff.file.pages) > 1 and len(tiff.pages) <= (plane.page or 0) < tiff.total:
+            raise ImageError(
+                f"{name} has pages of several sizes, of which --page takes those of the first's: "
+                f"save page {plane.page} as a file of its own."
+            )
         try:
             values = read_plane(tiff, plane, name)
         except ImageError:
