@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -251,7 +252,7 @@ def _point(point: Sequence[float], name: str) -> Point:
     except (TypeError, ValueError, OverflowError) as error:
         raise LikewiseError(
             f"a point of {name} must be three numbers, x, y and 1 (the thing) or 0 (not the "
-            f"thing), not {point!r}."
+            f"thing), not {reprlib.repr(point)}."
         ) from error
     if not (math.isfinite(x) and math.isfinite(y) and sign in (1, 0, -1)):
         raise LikewiseError(
@@ -267,7 +268,8 @@ def _scribble(scribble: Scribble, name: str) -> tuple[list[tuple[float, float]],
         points = [_point((*corner, sign), name) for corner in line]
     except (TypeError, ValueError) as error:
         raise LikewiseError(
-            f"a scribble of {name} must be a list of (x, y) and a sign, not {scribble!r}."
+            f"a scribble of {name} must be a list of (x, y) and a sign, not "
+            f"{reprlib.repr(scribble)}."
         ) from error
     if not points:
         raise LikewiseError(f"a scribble of {name} has no point: leave it out.")
@@ -280,7 +282,8 @@ def _box(box: Box, size: tuple[int, int], name: str) -> Box:
         left, top, right, bottom = (float(v) for v in box)
     except (TypeError, ValueError, OverflowError) as error:
         raise LikewiseError(
-            f"the box in {name} must be four numbers, left, top, right, bottom, not {box!r}."
+            f"the box in {name} must be four numbers, left, top, right, bottom, not "
+            f"{reprlib.repr(box)}."
         ) from error
     if not all(map(math.isfinite, (left, top, right, bottom))):
         raise LikewiseError(f"the box in {name} must be four finite numbers.")

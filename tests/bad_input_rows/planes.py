@@ -34,9 +34,24 @@ def channel_missing(_: Path) -> list[str]:
     return words
 
 
-@row("channel that is no number", 2, r"--channel red is no list of numbers: give such as 40 or")
+@row("channel that is no number", 2, r"--channel red is no list of numbers: give such as 4 or")
 def channel_word(_: Path) -> list[str]:
     return stack("--channel", "red")
+
+
+@row("two channels", 2, r"--channel 0,1 is 2 channels: give one or three\.")
+def two_channels(_: Path) -> list[str]:
+    return stack("--channel", "0,1")
+
+
+@row(
+    "page below 0",
+    2,
+    r"Invalid value for '--page': Input should be greater than or equal to 0",
+    usage=True,
+)
+def page_below(_: Path) -> list[str]:
+    return stack("--page", "-1")
 
 
 def slide(*more: str) -> list[str]:

@@ -101,3 +101,29 @@ def test_a_file_that_cannot_be_read(scene: Path) -> None:
     ran = run(segment("x/a.jpg", "y/a.jpg", more=more))
     assert "2 targets end so: give more of its path" in ran.err
     done(run(segment("x/a.jpg", "y/a.jpg", more=write({"x/a.jpg": {"points": [[1, 1, 1]]}}))))
+
+
+def test_no_prompt_is_lost_in_silence(scene: Path) -> None:
+    """A target named twice is refused, and an empty list; UTF-8 with a mark is read."""
+    one = '{"points": [[5, 5, 1]]}'
+    wrong = {
+        f'{{"a.jpg": {one}, "a.jpg": {one}}}': "it has a.jpg twice",
+        f'{{"a.jpg": {one}, "./a.jpg": {one}}}': "a.jpg twice: make one list",
+        '{"a.jpg": []}': "must be an object with points",
+    }
+    for content, said in wrong.items():
+        Path("p.json").write_text(content, "utf-8")
+        ran = run(segment("a.jpg", more=["--prompts", "p.json"]))
+        assert ran.code == 2
+        assert said in ran.err
+    Path("p.json").write_text(f'{{"a.jpg": {one}}}', "utf-8-sig")
+    done(run(segment("a.jpg", more=["--prompts", "p.json"])))
+
+
+def test_prompts_are_checked_against_the_page_that_is_chosen(scene: Path) -> None:
+    pages = [Image.new("L", (80, 60), grey) for grey in (9, 90)]
+    pages[0].save("two.tif", save_all=True, append_images=pages[1:])
+    more = [*write({"two.tif": {"points": [[70, 50, 1]]}}), "--page", "1"]
+    ran = run(segment("two.tif", more=more))
+    assert ran.code == 0, ran.err
+    assert "page 0 was taken" not in ran.err

@@ -347,4 +347,4 @@ def test_the_first_page_of_a_mask_is_taken_even_if_blank(tmp_path, blob):
     tifffile.imwrite(tmp_path / "m.tif", pages, photometric="minisblack")
     labels, text = told(read_label_map, tmp_path / "m.tif")
     assert not labels.any()
-    assert "page 1 of 2 was taken" in text
+    assert "page 0 was taken, of 0 to 1" in text

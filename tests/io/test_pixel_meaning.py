@@ -120,7 +120,7 @@ def test_16_bit_alpha_and_bands(tmp_path, scene):
     five = np.dstack([rgb, rgb[..., :2]])
     path = written(tmp_path, five, photometric="minisblack", planarconfig="contig")
     picture, text = told(read_picture, path)
-    assert "bands 1, 2 and 3 of 5 were taken" in text
+    assert "channels 0, 1 and 2 of 5 were taken" in text
 
 
 def test_few_bright_objects_on_a_dark_background_stay(tmp_path):
@@ -198,7 +198,7 @@ def test_a_blank_first_frame_is_not_meant(tmp_path, rgb, suffix):
     path = tmp_path / f"a.{suffix}"
     frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
     picture, text = told(read_picture, path)
-    assert "2 of 3 was taken (those before it are blank)" in text
+    assert "1 was taken, of 0 to 2 (those before it are blank)" in text
     assert np.abs(picture.pixels.astype(int) - rgb).mean() < 20  # a GIF has a palette
 
 
@@ -206,10 +206,10 @@ def test_a_blank_first_frame_is_not_meant(tmp_path, rgb, suffix):
 def test_pages_of_a_stack(tmp_path, scene, dtype):
     stack = np.stack([scene * (200 - 20 * k) for k in range(5)]).astype(dtype)
     picture, text = told(read_picture, written(tmp_path, stack, photometric="minisblack"))
-    assert "page 1 of 5 was taken" in text
+    assert "page 0 was taken, of 0 to 4" in text
     assert picture.pixels.shape == (*SIZE, 3)
     _, text = told(read_picture, written(tmp_path, stack, imagej=True))
-    assert "page 1 of 5 was taken" in text
+    assert "page 0 was taken, of 0 to 4" in text
 
 
 def test_thumbnails_and_pages_of_other_sizes(tmp_path, rgb):
@@ -224,7 +224,7 @@ def test_thumbnails_and_pages_of_other_sizes(tmp_path, rgb):
         tiff.write(rgb[:9, :9], photometric="rgb")
     pixels, text = told(read_image, path)
     np.testing.assert_array_equal(pixels, rgb)
-    assert "page 1 of 2 was taken" in text
+    assert "page 0 was taken, of 0 to 1" in text
 
 
 def test_tiff_that_is_no_picture(tmp_path, scene):

@@ -22,7 +22,7 @@ STACK = RNG.integers(0, 256, (2, 3, 4, 20, 30), dtype=np.uint8)
 def read(path: Path, page: int | None = None, channels: tuple[int, ...] = ()) -> np.ndarray:
     with noting() as notes:
         found = read_image(Plane(path, page, channels))
-    assert not any("was taken" in str(note) for note in notes)
+    assert page is None or not any("was taken" in str(note) for note in notes)
     return found
 
 
@@ -45,7 +45,9 @@ def test_pages_of_all_axes(stack: Path) -> None:
 def test_channels_that_are_pages(stack: Path) -> None:
     grey = read(stack, 4, (2,))
     np.testing.assert_array_equal(grey, np.repeat(STACK[1, 1, 2][..., None], 3, axis=2))
-    colour = read(stack, None, (3, 0, 1))
+    with noting() as notes:
+        colour = read_image(Plane(stack, None, (3, 0, 1)))
+    assert f"{stack}: page 0 was taken, of 0 to 5." in notes  # as --page counts
     np.testing.assert_array_equal(colour, np.moveaxis(STACK[0, 0, [3, 0, 1]], 0, -1))
     assert "has pages 0 to 5: --page 6" in refusal(read_image, Plane(stack, 6, (0,)))
     assert "has channels 0 to 3: --channel 4 is" in refusal(read_image, Plane(stack, 0, (4,)))
@@ -76,6 +78,13 @@ def test_pages_and_frames_of_plain_files(tmp_path: Path, dtype: str) -> None:
         frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
         np.testing.assert_array_equal(read(tmp_path / "a.gif", 1)[..., 0], pages[1])
         assert "pages 0 to 2" in refusal(read_image, Plane(tmp_path / "a.gif", 3))
+
+
+def test_a_page_of_another_size_is_not_the_first(tmp_path: Path) -> None:
+    small, large = (Image.new("L", size, 9) for size in ((40, 30), (80, 60)))
+    small.save(tmp_path / "a.tif", save_all=True, append_images=[large])
+    assert "has pages of several sizes" in refusal(read_image, Plane(tmp_path / "a.tif", 1))
+    assert read(tmp_path / "a.tif", 0).shape == (30, 40, 3)
 
 
 def test_channels_of_other_pictures(tmp_path: Path) -> None:

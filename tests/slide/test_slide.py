@@ -210,6 +210,12 @@ def test_what_cannot_be_used(segmenter: Segmenter, place: Path, tmp_path: Path) 
     assert "marks no area of cell, only of spot" in refusal(read_marks, place / "a.geojson", "cell")
     (tmp_path / "x.geojson").write_text("[1]", "utf-8")
     assert "no GeoJSON of annotations" in refusal(read_marks, tmp_path / "x.geojson")
+    (tmp_path / "x.geojson").write_text('{"type":', "utf-8")
+    assert "no GeoJSON of annotations" in refusal(read_marks, tmp_path / "x.geojson")
+    assert "cannot be read (No such file" in refusal(read_marks, tmp_path / "none.geojson")
+    coarse = refusal(read_slide_reference, place / "a.svs", place / "a.geojson", mpp=900.0)
+    assert "marks no pixel" in coarse
+    assert "--mpp" in coarse
     (tmp_path / "empty").mkdir()
     assert "holds no slides" in refusal(find_slides, [str(tmp_path / "empty")])
     assert find_slides([str(place)]) == [place / "a.svs", place / "b.ome.tif"]
@@ -222,6 +228,14 @@ def test_the_command(tiny: Path, place: Path, tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     assert "3 spot" in ran.out
     assert "tiles without tissue skipped" in ran.out
+    target, out = str(place / "b.ome.tif"), tmp_path / "out"
+    again = run(["slide", target, "-o", str(out), *example, *words, "--resume"])
+    assert again.out.startswith(f"0 of 1 slides written to {out}, 1 kept")
+    (out / "b.geojson").write_text('{"cut', "utf-8")
+    again = run(["slide", target, "-o", str(out), *example, *words, "--resume", "--json"])
+    (made,) = json.loads(again.out)["targets"]
+    assert made["target"] == target
+    assert made["tiles"] > 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"b.ome.tif", "b.geojson"}
     wrong = run(["slide", str(place / "b.ome.tif"), "-o", "out", *example, "--mpp", "0"])

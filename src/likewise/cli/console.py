@@ -45,7 +45,8 @@ def printed_notes() -> Iterator[None]:
                 kind = re.sub(r"\d[\d.,]*", "#", message.what)
                 kinds[kind] += 1
                 if kinds[kind] <= SHOWN:
-                    print(f"likewise: note: {message}", file=sys.stderr)
+                    line = f"likewise: note: {message}\n"  # at once: threads give notes too
+                    print(line, end="", file=sys.stderr)
 
         warnings.showwarning = note
         warnings.simplefilter("always", InputWarning)
@@ -192,9 +193,17 @@ def json_ready(values: dict[str, Any]) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if v != ()}
 
 
+def chosen_channels(text: str) -> tuple[int, ...]:
+    """What ``--channel`` says; () for nothing. Raises LikewiseError unless it is one or three."""
+    channels = tuple(whole_numbers(text, "--channel"))
+    if len(channels) not in (0, 1, 3):
+        raise LikewiseError(f"--channel {text} is {len(channels)} channels: give one or three.")
+    return channels
+
+
 def whole_numbers(text: str, option: str) -> list[int]:
-    """``40,60``. Raises LikewiseError for anything else."""
+    """``4,6,8``. Raises LikewiseError for anything else."""
     parts = [part.strip() for part in text.split(",")] if text else []
     if not all(part.isdecimal() for part in parts):
-        raise LikewiseError(f"{option} {text} is no list of numbers: give such as 40 or 40,60.")
+        raise LikewiseError(f"{option} {text} is no list of numbers: give such as 4 or 4,6,8.")
     return [int(part) for part in parts]

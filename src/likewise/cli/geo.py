@@ -102,9 +102,11 @@ def geo(
     if as_json:
         print_json({"labels": numbers_of(segmenter), "targets": report, **notes()})
     else:
-        parts = [f"{failed} failed"] if failed else []
+        kept = sum(not found.tiles for found in done)
+        parts = [f"{kept} kept"] if resume else []
+        parts += [f"{failed} failed"] if failed else []
         parts += [f"{len(files) - len(report)} not reached"] if len(report) < len(files) else []
-        print(f"{len(done)} of {len(files)} rasters written to {out}", *parts, sep=", ")
+        print(f"{len(done) - kept} of {len(files)} rasters written to {out}", *parts, sep=", ")
         for found in done:
             print(f"{found.path}: {len(found.polygons)} polygons, {found.area:.1%} of it")
     if failed or stopped.reason:

@@ -68,7 +68,9 @@ PortOption = Annotated[
 ]
 PageOption = Annotated[
     int | None,
-    typer.Option(help="Page, frame or plane of files with several, from 0; also of --reference."),
+    typer.Option(
+        min=0, help="Page, frame or plane of files with several, from 0; also of --reference."
+    ),
 ]
 ChannelOption = Annotated[
     str,

@@ -15,6 +15,7 @@ from ..refine import DEFAULT_REFINER
 from .app import app
 from .console import (
     SHOWN,
+    chosen_channels,
     importing,
     json_ready,
     notes,
@@ -22,7 +23,6 @@ from .console import (
     print_json,
     progress,
     stopping,
-    whole_numbers,
 )
 from .options import (
     ChannelOption,
@@ -92,7 +92,7 @@ def segment(
     check_one_source(examples, classes, references_file)
     if consensus and tile not in ("auto", "off"):
         raise LikewiseError("--consensus sees whole images: leave out --tile or --consensus.")
-    channels = tuple(whole_numbers(channel, "--channel"))
+    channels = chosen_channels(channel)
     shown = examples
     if page is not None or channels:
         files = {"reference": examples.reference, "negative": examples.negative}

@@ -11,7 +11,7 @@ import typer
 from ..errors import ImageError, LikewiseError
 from ..refine import DEFAULT_REFINER
 from .app import app
-from .console import json_ready, notes, print_json, progress, stopping, whole_numbers
+from .console import chosen_channels, json_ready, notes, print_json, progress, stopping
 from .options import (
     ChannelOption,
     DeviceOptions,
@@ -60,7 +60,7 @@ def slide(
         raise LikewiseError("--mpp is a number of µm above 0, and --level stands instead of it.")
     if not min_area >= 0:
         raise LikewiseError(f"--min-area {min_area:g} is no area: give µm² from 0 on.")
-    channels = tuple(whole_numbers(channel, "--channel"))
+    channels = chosen_channels(channel)
     files = find_slides(targets)
     labels = [out / place for place in places(files, ".ome.tif")]
     labels = [p.with_name(p.name.replace(".ome.ome.tif", ".ome.tif")) for p in labels]
@@ -82,14 +82,17 @@ def slide(
                 report.append({"target": str(pairs[len(report)][0]), "error": str(found)})
                 continue
             done.append(found)
-            report.append(json_ready(vars(found)))
+            rest = {name: value for name, value in vars(found).items() if name != "path"}
+            report.append(json_ready({"target": found.path, **rest}))
     failed = len(report) - len(done)
     if as_json:
         print_json({"labels": list(segmenter.models), "targets": report, **notes()})
     else:
-        parts = [f"{failed} failed"] if failed else []
+        kept = sum(not (one.tiles or one.skipped) for one in done)
+        parts = [f"{kept} kept"] if resume else []
+        parts += [f"{failed} failed"] if failed else []
         parts += [f"{len(files) - len(report)} not reached"] if len(report) < len(files) else []
-        print(f"{len(done)} of {len(files)} slides written to {out}", *parts, sep=", ")
+        print(f"{len(done) - kept} of {len(files)} slides written to {out}", *parts, sep=", ")
         for one in done:
             counts = ", ".join(f"{count} {name}" for name, count in one.pieces.items())
             glass = f", {one.skipped} tiles without tissue skipped" if one.skipped else ""

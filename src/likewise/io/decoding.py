@@ -143,6 +143,11 @@ def _decode_tiff(
     if tiff.pages[0].dtype is not None and tiff.pages[0].dtype.kind == "c":
         raise ImageError(f"{name} holds complex numbers: save their magnitude, for instance.")
     if plane is not None and (plane.channels or len(tiff.pages) != tiff.total):
+        if len(tiff.file.pages) > 1 and len(tiff.pages) <= (plane.page or 0) < tiff.total:
+            raise ImageError(
+                f"{name} has pages of several sizes, of which --page takes those of the first's: "
+                f"save page {plane.page} as a file of its own."
+            )
         try:
             values = read_plane(tiff, plane, name)
         except ImageError:
@@ -242,7 +247,7 @@ def _first_not_blank(image: Image.Image, numbers: Sequence[int]) -> int:
 
 def _tell_frame(name: str, word: str, number: int, total: int) -> None:
     blank = " (those before it are blank)" if number else ""
-    note(name, f"{word} {number + 1} of {total} was taken{blank}.")
+    note(name, f"{word} {number} was taken, of 0 to {total - 1}{blank}.")
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -47,7 +47,12 @@ def read_plane(tiff: Tiff, plane: Plane, name: str) -> Values:
     of_channels = [k for k in lead if axes[k] == "C" and shape[k] > 1] if plane.channels else []
     rest = [k for k in lead if k not in of_channels]
     counts = [shape[k] for k in rest]
-    page = chosen_page(plane.page, math.prod(counts), name) or 0
+    pages = math.prod(counts)
+    page = chosen_page(plane.page, pages, name)
+    if page is None:
+        page = 0
+        if pages > 1:
+            note(name, f"page 0 was taken, of 0 to {pages - 1}.")
     place = dict(zip(rest, np.unravel_index(page, counts), strict=True)) if rest else {}
 
     def decoded(channel: int) -> Values:

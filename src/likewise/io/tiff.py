@@ -109,7 +109,7 @@ def read_page(page: TiffPage) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] |
 
     Returns:
         (H, W) or (H, W, 3) values of any type; (H, W) bool where alpha shows them, None without;
-        and which bands "were" taken, if not all.
+        and which channels "were" taken, if not all.
 
     Raises:
         What tifffile and its codecs raise; ValueError for what is no picture.
@@ -133,7 +133,7 @@ def read_page(page: TiffPage) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] |
         return np.rint(light * 255).astype(np.uint8), shown, None
     take = 3 if bands >= 3 else 1
     whole = bands in (1, 3)
-    said = "bands 1, 2 and 3 of {} were" if take == 3 else "band 1 of {} was"
+    said = "channels 0, 1 and 2 of {} were" if take == 3 else "channel 0 of {} was"
     kept = values[..., :3] if take == 3 else values[..., 0]
     return dark_is_zero(kept, page), shown, None if whole else said.format(bands)
 

@@ -17,6 +17,8 @@ from pathlib import Path, PurePath
 from ..class_names import check_classes
 from ..errors import LikewiseError
 from ..io.images import read_picture
+from ..io.opening import why
+from ..io.text_files import read_text
 from ..prompts import Prompts, prompts_of
 from .jobs import Job
 
@@ -34,13 +36,15 @@ def add_prompts(jobs: Sequence[Job], file: Path, labels: Sequence[str]) -> list[
             cannot be used.
     """
     try:
-        given = json.loads(file.read_text("utf-8"))
+        given = json.loads(read_text(file), object_pairs_hook=_each_once)
     except OSError as error:
         raise LikewiseError(
             f"{file} cannot be read ({error.strerror}): check --prompts."
         ) from error
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise LikewiseError(f"{file} is no JSON ({error}): mend it or write it anew.") from error
+    except (ValueError, RecursionError) as error:
+        raise LikewiseError(f"{file} cannot be used ({why(error)}): mend it.") from error
     if not isinstance(given, dict):
         example = '{"a.jpg": {"points": [[120, 80, 1]]}}'
         raise LikewiseError(f"{file} must be an object of prompts by image, such as {example}.")
@@ -51,18 +55,30 @@ def add_prompts(jobs: Sequence[Job], file: Path, labels: Sequence[str]) -> list[
         if len(places) != 1:
             several = f"{len(places)} targets end so: give more of its path"
             mend = several if places else "no target ends so: correct the name or leave it out"
-            raise LikewiseError(f"{file} has prompts of {name}, but {mend}.")
+            raise LikewiseError(f"{file} has prompts of {name or 'no name'}, but {mend}.")
         job = found[places[0]]
-        each = value if isinstance(value, list) else [value]
-        prompts = tuple(_checked(entry, job.target, labels, file) for entry in each)
+        if job.prompts:
+            raise LikewiseError(f"{file} names {job.target} twice: make one list of its prompts.")
+        each = value if isinstance(value, list) and value else [value]
+        prompts = tuple(_checked(entry, job, labels, file) for entry in each)
         found[places[0]] = replace(job, prompts=prompts)
     return found
 
 
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON. Raises ValueError if it has a name twice, of which one would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"it has {twice} twice")
+    return found
+
+
 def _checked(
-    entry: object, target: Path, labels: Sequence[str], file: Path
+    entry: object, job: Job, labels: Sequence[str], file: Path
 ) -> tuple[str | None, Prompts]:
-    label = None
+    label, target = None, job.target
     if isinstance(entry, dict):
         label, entry = entry.get("label"), {k: v for k, v in entry.items() if k != "label"}
     prompts = prompts_of(entry, f"{target} in {file}")
@@ -75,7 +91,7 @@ def _checked(
             f"{file} does not say which class of {target} is meant: add a label, one of "
             f"{', '.join(labels)}."
         )
-    height, width = read_picture(target).pixels.shape[:2]
+    height, width = read_picture(job.picture).pixels.shape[:2]
     kept = prompts.checked((height, width), str(target))
     lines = tuple((tuple(line), sign) for line, sign in kept.scribbles)
     return label, Prompts(tuple(kept.points), kept.box, lines)

@@ -13,6 +13,7 @@ from ..errors import ImageError
 from ..io.annotations.shapes import LABEL
 from ..io.coco_masks import fill_polygon
 from ..io.masks import MaskValue
+from ..io.opening import why
 from ..io.text_files import normal, read_json
 from ..reference import Reference
 from .slide import SUFFIXES, Slide
@@ -36,8 +37,8 @@ def read_marks(file: Path, label: str = LABEL) -> list[list[npt.NDArray[np.float
     Raises:
         ImageError: it cannot be read, or marks nothing of the class.
     """
-    content = read_json(file)
     try:
+        content = read_json(file)
         features = content["features"] if content["type"] == "FeatureCollection" else [content]
         named = [(_class_of(one), one["geometry"]) for one in features]
         wanted = [g for name, g in named if label in (LABEL, name)]
@@ -51,6 +52,8 @@ def read_marks(file: Path, label: str = LABEL) -> list[list[npt.NDArray[np.float
             elif geometry["type"] != "MultiPolygon":
                 continue
             polygons += [[np.asarray(ring, np.float64)[:, :2] for ring in one] for one in several]
+    except OSError as error:
+        raise ImageError(f"{file} cannot be read ({why(error)}): check --mask.") from error
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise ImageError(
             f"{file} is no GeoJSON of annotations: export them from QuPath (File, Export objects)."
@@ -108,7 +111,10 @@ def read_slide_reference(
         for rings in polygons:
             _fill(marked, [ring - [columns.start, rows.start] for ring in rings])
         if not marked.any():
-            raise ImageError(f"{mask} marks no pixel of {image}: check that it is of that slide.")
+            raise ImageError(
+                f"{mask} marks no pixel of {image} as it is read: check that it is of that slide, "
+                "and that --mpp or --level is no coarser than what is marked."
+            )
     elif max(H, W) > REFERENCE_SIDE:
         raise ImageError(
             f"{image} is over {REFERENCE_SIDE} pixels a side: as a reference, give what is marked "

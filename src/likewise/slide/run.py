@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError, LikewiseError
+from ..errors import ImageError
 from ..export.qupath import feature
 from ..instances import Instance
-from ..io.files import refused, write_json
+from ..io.files import refused, remove_parts, whole_file, write_json
 from ..io.hashing import fingerprint
 from ..io.text_files import read_json
 from ..run.windows import BLOCK, check_reads_windows, decide, plan_of
@@ -78,6 +78,8 @@ def segment_slides(
         LikewiseError: if the method reads no tiles.
     """
     check_reads_windows(segmenter.method, "slides")
+    targets = list(targets)
+    remove_parts({labels.parent for _, labels in targets})
     for path, labels in targets:
         try:
             yield segment_slide(segmenter, path, labels, options, resume=resume)
@@ -184,9 +186,11 @@ def _write_labels(path: Path, labels: npt.NDArray[np.uint8], slide: Slide) -> No
                 part = labels[top : top + BLOCK, left : left + BLOCK]
                 yield np.pad(part, [(0, BLOCK - n) for n in part.shape])
 
-    part = path.with_name(f".likewise-{path.name}")
     try:
-        with tifffile.TiffWriter(part, bigtiff=H * W > 2**30, ome=True) as file:
+        with (
+            whole_file(path) as part,
+            tifffile.TiffWriter(part, bigtiff=H * W > 2**30, ome=True) as file,
+        ):
             file.write(
                 tiles(),
                 shape=(H, W),
@@ -196,11 +200,8 @@ def _write_labels(path: Path, labels: npt.NDArray[np.uint8], slide: Slide) -> No
                 photometric="minisblack",
                 metadata={"axes": "YX", **told},
             )
-        part.replace(path)
     except OSError as error:
         raise refused(path, error) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _instance(
@@ -228,6 +229,6 @@ def _kept(annotations: Path, made_of: str) -> Mapping[str, int] | None:
     try:
         known = read_json(annotations).get(MADE_OF, {})
         pieces: Mapping[str, int] = known["pieces"] if known["made_of"] == made_of else {}
-    except (LikewiseError, LookupError, AttributeError, TypeError):
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
         return None
     return pieces or None

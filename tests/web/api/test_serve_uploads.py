@@ -222,11 +222,11 @@ def test_what_was_assumed_is_said(live: Live, scene: Path):
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     sent = [("images", file.getvalue()), ("masks", scene / "mask.png"), ("labels", "noted")]
     answers = [live.ask("POST", "/v1/references", sent) for _ in range(2)]
-    note = "images[0]: frame 1 of 2 was taken."
+    note = "images[0]: frame 0 was taken, of 0 to 1."
     assert [answer.json["notes"] for answer in answers] == [[note], [note]]
     fields = [("reference", answers[0].json["id"]), ("image", file.getvalue())]
     found = live.ask("POST", "/v1/segment", fields).json
-    assert found["notes"] == ["image: frame 1 of 2 was taken."]
+    assert found["notes"] == ["image: frame 0 was taken, of 0 to 1."]
 
 
 @pytest.mark.parametrize("text", ["255", "any", "#ffffff", "255, 255, 255", "12,", "none"])

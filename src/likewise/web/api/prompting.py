@@ -138,6 +138,11 @@ class Prompting:
                 before = None
                 if marked is not None:
                     before = read_mask(marked, size=picture.solver.target.size, name="mask")
+                if not prompts and before is None and reference is None:
+                    raise LikewiseError(
+                        "nothing is looked for yet in the image, which is kept: send points, a box "
+                        "or scribbles, or a reference or mask."
+                    )
                 session = Session(segmenter, picture, before)
                 if prompts:
                     session.prompt(prompts.points, prompts.box, prompts.scribbles, label)
