@@ -183,7 +183,8 @@ def prompted_mask(
 
     def decided(nats: Floats, marked: Floats | None) -> tuple[np.ndarray, torch.Tensor]:
         scores = scores_of(nats).reshape(grid)
-        return refine(scores, pixels, input_size, "guided", marked), scores
+        small = solver.target.picture
+        return refine(scores, pixels, input_size, "guided", marked, small), scores
 
     found, scores = decided(log_odds(solver, prompts, known), points)
     if mask is not None and known is not None:

@@ -75,6 +75,16 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def print_written(
+    what: str, out: Path, total: int, reported: int, kept: int, failed: int, *, resume: bool
+) -> None:
+    """Print how many of ``total`` files were written; what is not reported was not reached."""
+    parts = [f"{kept} kept"] if resume else []
+    parts += [f"{failed} failed"] if failed else []
+    parts += [f"{total - reported} not reached"] if reported < total else []
+    print(f"{reported - failed - kept} of {total} {what} written to {out}", *parts, sep=", ")
+
+
 def print_json(value: object) -> None:
     """Print a value on stdout as indented JSON, as ``--json`` does."""
     print(json.dumps(value, indent=2))

@@ -11,7 +11,7 @@ import typer
 from ..errors import ImageError, LikewiseError
 from ..refine import DEFAULT_REFINER
 from .app import app
-from .console import json_ready, notes, print_json, progress, stopping
+from .console import json_ready, notes, print_json, print_written, progress, stopping
 from .options import (
     DeviceOptions,
     ExampleOptions,
@@ -103,10 +103,7 @@ def geo(
         print_json({"labels": numbers_of(segmenter), "targets": report, **notes()})
     else:
         kept = sum(not found.tiles for found in done)
-        parts = [f"{kept} kept"] if resume else []
-        parts += [f"{failed} failed"] if failed else []
-        parts += [f"{len(files) - len(report)} not reached"] if len(report) < len(files) else []
-        print(f"{len(done) - kept} of {len(files)} rasters written to {out}", *parts, sep=", ")
+        print_written("rasters", out, len(files), len(report), kept, failed, resume=resume)
         for found in done:
             print(f"{found.path}: {len(found.polygons)} polygons, {found.area:.1%} of it")
     if failed or stopped.reason:

@@ -11,7 +11,15 @@ import typer
 from ..errors import ImageError, LikewiseError
 from ..refine import DEFAULT_REFINER
 from .app import app
-from .console import chosen_channels, json_ready, notes, print_json, progress, stopping
+from .console import (
+    chosen_channels,
+    json_ready,
+    notes,
+    print_json,
+    print_written,
+    progress,
+    stopping,
+)
 from .options import (
     ChannelOption,
     DeviceOptions,
@@ -19,6 +27,7 @@ from .options import (
     FeatureOptions,
     JsonOption,
     RefineOption,
+    ResumeOption,
     TileOption,
     open_segmenter,
     takes_groups,
@@ -41,9 +50,7 @@ def slide(
     everywhere: Annotated[
         bool, typer.Option("--everywhere", help="Also look where there is no tissue.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep what this run would make again.")
-    ] = False,
+    resume: ResumeOption = False,
     tile: TileOption = "auto",
     refine: RefineOption = DEFAULT_REFINER,
     network: FeatureOptions,
@@ -89,10 +96,7 @@ def slide(
         print_json({"labels": list(segmenter.models), "targets": report, **notes()})
     else:
         kept = sum(not (one.tiles or one.skipped) for one in done)
-        parts = [f"{kept} kept"] if resume else []
-        parts += [f"{failed} failed"] if failed else []
-        parts += [f"{len(files) - len(report)} not reached"] if len(report) < len(files) else []
-        print(f"{len(done) - kept} of {len(files)} slides written to {out}", *parts, sep=", ")
+        print_written("slides", out, len(files), len(report), kept, failed, resume=resume)
         for one in done:
             counts = ", ".join(f"{count} {name}" for name, count in one.pieces.items())
             glass = f", {one.skipped} tiles without tissue skipped" if one.skipped else ""
