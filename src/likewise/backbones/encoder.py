@@ -91,13 +91,14 @@ class Encoder:
         elif not exported:
             check_loaded(backbone, device, dtype, block)
         self.backbone = backbone
-        weights = next(backbone.model.parameters())
-        self.device, self.dtype = weights.device, weights.dtype
+        self.device, self.dtype = backbone.device, backbone.dtype
         if self.device.type == "cpu":
             keep_memory()
         self.spec = spec = backbone.spec
         self.runtime, self.arithmetic = runtime, str(self.dtype).removeprefix("torch.")
         """What features are computed in: part of every fingerprint."""
+        if self.arithmetic != "float32":
+            self.arithmetic += ", sums in float32"
         self._run: Run | None = None
         if exported:
             check_exportable(backbone, runtime)
@@ -255,8 +256,7 @@ class Encoder:
                     dtype = self._runtime_dtype
                     self._run = open_exported(self.backbone, size, self.runtime, dtype)
                 return torch.cat([self._run(p[None]) for p in pixels])
-            pixels = pixels.to(self.device, self.dtype)
-            return patch_tokens(self.backbone, pixels).flatten(1, 2).float()
+            return patch_tokens(self.backbone, pixels.to(self.device)).flatten(1, 2)
 
     def encode(self, image: np.ndarray) -> PatchFeatures:
         """Encode one (H, W, 3) uint8 RGB image."""
@@ -326,8 +326,7 @@ class Encoder:
 
 def check_loaded(backbone: Backbone, device: str, dtype: str, block: int | None) -> None:
     """Raises BackboneError if it has another device, dtype or block; auto and None: any will do."""
-    weights = next(backbone.model.parameters())
-    own_dtype, own_device = str(weights.dtype).removeprefix("torch."), weights.device.type
+    own_dtype, own_device = str(backbone.dtype).removeprefix("torch."), backbone.device.type
     for name, own, wanted in (
         ("dtype", own_dtype, own_dtype if dtype == "auto" else dtype),
         ("device", own_device, own_device if device == "auto" else choose_device(device).type),
