@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import __version__
+from .backbones.device import side_by_side
 from .backbones.encoder import Encoder
 from .class_names import check_classes
 from .decision import make_result, note_too_small, pixels_of
@@ -174,7 +176,7 @@ class Segmenter:
         """Segment images one after the other; yields one ``Result`` each, in order.
 
         Args:
-            images: any number of them.
+            images: any number of them; on a CPU several of a list are done at the same time.
             consensus: images that follow each other (16 at a time) become references of each other
                 where their masks are reliable; for batches of one concept; no tiles are read.
 
@@ -186,9 +188,12 @@ class Segmenter:
         return self._segment_batches(images, consensus)
 
     def _segment_batches(self, images: Iterable[ImageLike], consensus: bool) -> Iterator[Result]:
-        size = self.batch_size(consensus)
-        for batch in batched(prefetch_map(self.read, images, self.batch_size(False)), size):
-            yield from self.segment_batch(batch, consensus=consensus)
+        count = len(images) if isinstance(images, Sized) else 1  # a camera's come one by one
+        workers = 1 if consensus else self.images_at_once(count)
+        read = prefetch_map(self.read, images, max(self.batch_size(False), workers))
+        segment = partial(self.segment_batch, consensus=consensus)
+        for results in side_by_side(segment, batched(read, self.batch_size(consensus)), workers):
+            yield from results
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
         """Write the references, with their patch features, to one ``.safetensors`` file.
@@ -267,6 +272,10 @@ class Segmenter:
         """Number of images to give ``segment_batch`` at once."""
         return CONSENSUS_BATCH if consensus else self.encoder.batch_size
 
+    def images_at_once(self, count: int) -> int:
+        """How many of ``count`` images threads may give ``segment_batch`` at the same time."""
+        return self.encoder.images_at_once(count)
+
     def segment_batch(
         self, images: Sequence[np.ndarray | Picture], *, consensus: bool = False
     ) -> list[Result]:
@@ -293,22 +302,14 @@ class Segmenter:
         ]
 
     def segment_encoded(self, image: np.ndarray | Picture, target: PatchFeatures) -> Result:
-        """Segment an image that is encoded already, as for ``segment_batch``, from its features.
-
-        Raises:
-            LikewiseError: if there is no reference yet.
-        """
+        """As ``segment_batch`` one image that is encoded already, from its features."""
         cache = TargetCache(target, len(self.models))
         return self._result(image, cache, self.score_encoded(target, cache))
 
     def score_encoded(
         self, target: PatchFeatures, cache: TargetCache | None = None
     ) -> dict[str, Scores]:
-        """Scores of an encoded image, label → scores; all classes use one ``cache``.
-
-        Raises:
-            LikewiseError: if there is no reference yet.
-        """
+        """Scores of an encoded image, label → scores; raises LikewiseError as ``fitted``."""
         self.fitted()
         cache = cache or TargetCache(target, len(self.models))
         method = get_method(self.method)

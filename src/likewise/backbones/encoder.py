@@ -17,7 +17,7 @@ from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.patch_features import PatchFeatures, resampled
 from ..io.hashing import fingerprint
 from ..io.prefetch import batched, prefetch_map
-from .device import choose_device, keep_memory
+from .device import choose_device, keep_memory, workers_for
 from .files import cache_folder, save_quietly
 from .loading import Backbone, load_backbone, patch_tokens
 from .runtime import Run, check_exportable, check_runtime, open_exported, runtime_dtype, version
@@ -136,6 +136,11 @@ class Encoder:
         """Encoders of joined backbones; none where there is only one."""
         self.batch_size = 1 if self.device.type == "cpu" else BATCH
         self._basis: torch.Tensor | None = None
+
+    def images_at_once(self, count: int) -> int:
+        """How many of ``count`` images threads may encode and segment at the same time."""
+        on_cpu = self.device.type == "cpu" and self.runtime == "torch"
+        return workers_for(count) if on_cpu else 1
 
     def like(
         self, backbone: Backbone, size: int | tuple[int, int], rank: int | float | None
