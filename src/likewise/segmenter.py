@@ -30,6 +30,7 @@ from .methods import (
     get_method,
     make_params,
     params_of,
+    usual_dtype,
 )
 from .reference import Example, ReferenceSet, as_references, encode_references
 from .refine import DEFAULT_REFINER, check_refiner
@@ -62,7 +63,7 @@ class Segmenter:
             needs a decoder that was trained: ``SegICParams(decoder="decoder.safetensors")``.
         refiner: ``guided`` (edges follow the image), ``none`` or ``crf``.
         block: 1-based block whose features are read; the last by default.
-        device, dtype, runtime, offline: as for ``Encoder``.
+        device, dtype, runtime, offline: as for ``Encoder``; see ``methods.usual_dtype``.
         keep_tree: results keep the clustering of their image (``Result.tree``), to cut it later.
         tile: ``auto`` reads in tiles what is too large or too fine to be seen at once, ``off``
             nothing, a number of pixels all, with such a side; see ``large.tiles.choose_plan``.
@@ -98,7 +99,7 @@ class Segmenter:
                 image_size=image_size,
                 svd_components=svd_components,
                 device=device,
-                dtype=dtype,
+                dtype=usual_dtype(dtype, method, backbone, device, runtime),
                 block=block,
                 offline=offline,
                 runtime=runtime,
@@ -246,8 +247,6 @@ class Segmenter:
             params["decoder"] = file_sha256(Path(self.params.decoder))  # not its name
         made_with = __version__, self.encoder.fingerprint
         return fingerprint(*made_with, self.method, params, self.refiner, self.tiles.tile)
-
-    # --- for callers that hold decoded pictures, or features, already -----------------------------
 
     def fit_encoded(self, encoded: ReferenceSet) -> Segmenter:
         """``fit`` to references that are encoded already; returns self."""

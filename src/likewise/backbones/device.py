@@ -6,7 +6,9 @@ import ctypes
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import BackboneError
@@ -49,6 +51,14 @@ def choose_device(device: str = "auto") -> torch.device:
             f"device {device!r} cannot be used ({reason}); use auto, cpu, cuda or mps."
         ) from error
     return chosen
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16 (AMX or AVX512-BF16); only Linux tells."""
+    with suppress(OSError):
+        return bool({"amx_bf16", "avx512_bf16"} & set(Path("/proc/cpuinfo").read_text().split()))
+    return False
 
 
 def keep_memory() -> None:
