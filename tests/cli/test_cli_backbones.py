@@ -41,7 +41,7 @@ def test_backbones_list_json(scene: Path) -> None:
     rows = {row["name"]: row for row in json.loads(done(run(["backbones", "list", "--json"])))}
     assert rows.keys() == BACKBONES.keys()
     assert [name for name, row in rows.items() if row["here"]] == [
-        *("embedded", "embedded-small", "embedded-vits14")
+        *("embedded", "embedded-small", "embedded-large", "embedded-vits14")
     ]
     for name, row in rows.items():
         spec = BACKBONES[name]
