@@ -1,4 +1,4 @@
-"""Polygons: regions and marks read from vector files, what was found written to one."""
+"""Polygons: regions and marks read from vector files, connected pieces of labels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError, LikewiseError, needs
+from ..errors import ImageError, needs
 from .raster import Raster
 
 READ = (".gpkg", ".geojson", ".shp", ".fgb", ".kml")
 """Suffixes of vector files that are read."""
-DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
-"""Suffixes of vector files that are written."""
 EQUAL_AREA = "EPSG:6933"
 """Areas are measured in it: those of a raster's own system may be degrees, or metres that are none,
 as in web maps."""
@@ -60,7 +58,7 @@ def read_vectors(path: Path, raster: Raster) -> list[Any]:
         meta, _, shapes, _ = pyogrio.raw.read(path, columns=[])
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise ImageError(
-            f"{path} cannot be read as a vector file ({_first_line(error)}): give a GeoPackage or "
+            f"{path} cannot be read as a vector file ({first_line(error)}): give a GeoPackage or "
             "GeoJSON."
         ) from error
     geometries = [shapely.from_wkb(shape) for shape in shapes if shape is not None]
@@ -106,7 +104,7 @@ def square_metres(geometry: Any, crs: Any) -> float | None:
         return float(shapely.geometry.shape(transform_geom(crs, EQUAL_AREA, geometry)).area)
     except RasterioError as error:
         raise ImageError(
-            f"areas in {crs} cannot be measured ({_first_line(error)}): assign a coordinate "
+            f"areas in {crs} cannot be measured ({first_line(error)}): assign a coordinate "
             "reference system of the earth."
         ) from error
 
@@ -118,6 +116,8 @@ def polygons(
     confidences: Sequence[float],
 ) -> Iterator[Polygon]:
     """The connected pieces of a raster of labels, joined over all windows.
+
+    Each comes when all of its rows were read. In memory are a strip, and the pieces that go on below it.
 
     Args:
         labels: an open dataset with one band, 0 none, k the k-th class.
@@ -191,66 +191,6 @@ def _margin(
     return float(np.maximum(2 * scores[y, x] - 1, 0).mean())
 
 
-def check_polygon_file(path: Path) -> None:
-    """Raises LikewiseError unless polygons can be written to such a file."""
-    if path.suffix.lower() not in DRIVERS:
-        raise LikewiseError(f"{path} is no {' or '.join(DRIVERS)} file: give one of those.")
-    if not path.parent.is_dir():
-        raise LikewiseError(f"the folder of {path} does not exist: make it, or give another.")
-
-
-def write_polygons(
-    path: Path, found: Sequence[tuple[str, Polygon]], labels: Sequence[str], crs: Any
-) -> None:
-    """Write polygons with the fields class, score, area_m2 and image; the file is replaced whole.
-
-    Args:
-        path: a GeoPackage, in ``crs``, or a GeoJSON, in degrees as its standard wants if there is a
-            ``crs``.
-        found: (name of the image, polygon).
-        labels: name of the k-th class.
-        crs: of the polygons; may be None.
-
-    Raises:
-        ImageError: if it cannot be written.
-    """
-    import pyogrio
-    import shapely
-    from rasterio.warp import transform_geom
-
-    driver = DRIVERS[path.suffix.lower()]
-    degrees = driver == "GeoJSON" and crs is not None
-    shapes = [p.geometry for _, p in found]
-    if degrees:
-        moved = (transform_geom(crs, "EPSG:4326", shapely.geometry.mapping(s)) for s in shapes)
-        shapes = [shapely.geometry.shape(s) for s in moved]
-    areas = [np.nan if p.area is None else p.area for _, p in found]
-    fields = {
-        "class": np.array([labels[p.number - 1] for _, p in found], object),
-        "score": np.array([round(p.score, 4) for _, p in found], np.float64),
-        "area_m2": np.array(areas, np.float64),
-        "image": np.array([name for name, _ in found], object),
-    }
-    part = path.with_name(f".likewise-{path.name}")
-    try:
-        pyogrio.raw.write(
-            part,
-            geometry=np.array(shapely.to_wkb(shapes), object),
-            field_data=list(fields.values()),
-            fields=list(fields),
-            geometry_type="Polygon",
-            crs="EPSG:4326" if degrees else None if crs is None else crs.to_wkt(),
-            driver=driver,
-            layer=path.stem,
-        )
-        part.replace(path)
-    except (pyogrio.errors.DataSourceError, OSError) as error:
-        raise ImageError(
-            f"{path} cannot be written ({_first_line(error)}): give another place."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Of what GDAL says, for a sentence."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
