@@ -226,8 +226,8 @@ def test_areas_are_those_on_the_ground() -> None:
     side = 100 / np.cos(np.deg2rad(60))
     corner = 1_000_000, 8_399_737.9
     square = shapely.box(*corner, corner[0] + side, corner[1] + side)
-    area = square_metres(shapely.geometry.mapping(square), rasterio.crs.CRS.from_epsg(3857))
-    assert area == pytest.approx(100 * 100, rel=0.01)
+    area = square_metres(np.array([square]), rasterio.crs.CRS.from_epsg(3857))
+    assert area == pytest.approx([100 * 100], rel=0.01)
 
 
 def test_what_cannot_be_used_is_one_sentence(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..errors import ImageError, LikewiseError
 from ..io.files import refused, remove_parts, unfinished
-from .vectors import Polygon, first_line
+from .vectors import Polygon, first_line, moved
 
 SUFFIXES = (".gpkg", ".geojson")
 """Of files that are written."""
@@ -120,9 +121,6 @@ class PolygonFile:
 
     def _rows(self, to: Any) -> Iterator[list[Row]]:
         """All polygons by batches, of which the first may be empty; in the coordinates ``to``."""
-        import shapely
-        from rasterio.warp import transform_geom
-
         end = self._kept.tell()
         self._kept.seek(0)
         while self._kept.tell() < end:
@@ -132,10 +130,9 @@ class PolygonFile:
                     f"{raster} and {self._first[0]} cannot share {self.path}: only one of them has "
                     "a coordinate reference system."
                 )
-            shapes = [polygon.geometry for polygon in batch]
-            if shapes and crs != to:
-                moved = transform_geom(crs, to, [shapely.geometry.mapping(s) for s in shapes])
-                shapes = [shapely.geometry.shape(s) for s in moved]
+            shapes = np.array([polygon.geometry for polygon in batch], object)
+            if batch and crs != to:
+                shapes = moved(shapes, crs, to)
             yield [
                 (shape, self.labels[p.number - 1], round(p.score, 4), p.area, raster.name)
                 for shape, p in zip(shapes, batch, strict=True)
@@ -149,17 +146,19 @@ def _write_geopackage(part: Path, layer: str, crs: Any, rows: Iterator[list[Row]
     types = {"class": object, "score": np.float64, "area_m2": np.float64, "image": object}
     for number, batch in enumerate(rows):
         shapes, *values = zip(*batch, strict=True) if batch else [()] * 5
-        pyogrio.raw.write(
-            part,
-            geometry=np.array(shapely.to_wkb(shapes), object),
-            field_data=[np.array(v, t) for v, t in zip(values, types.values(), strict=True)],
-            fields=list(types),
-            geometry_type="Polygon",
-            crs=None if crs is None else crs.to_wkt(),
-            driver="GPKG",
-            layer=layer,
-            append=number > 0,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a crs that is None
+            pyogrio.raw.write(
+                part,
+                geometry=np.array(shapely.to_wkb(shapes), object),
+                field_data=[np.array(v, t) for v, t in zip(values, types.values(), strict=True)],
+                fields=list(types),
+                geometry_type="Polygon",
+                crs=None if crs is None else crs.to_wkt(),
+                driver="GPKG",
+                layer=layer,
+                append=number > 0,
+            )
 
 
 def _write_geojson(part: Path, layer: str, crs: Any, rows: Iterator[list[Row]]) -> None:

@@ -23,7 +23,7 @@ from ..run.windows import BLOCK, check_reads_windows, decide, plan_of
 from ..segmenter import Segmenter
 from .polygon_file import PolygonFile
 from .raster import Raster, drawn, gdal
-from .vectors import Polygon, is_vector, polygons, read_vectors, window_of
+from .vectors import Polygon, is_vector, polygons, read_vectors, square_metres, window_of
 
 REFERENCE_SIDE = 4096
 """Of a larger reference only a part of so many pixels a side is read, around what is marked."""
@@ -153,6 +153,8 @@ def segment_raster(
         ImageError: if it, or the region of interest, cannot be used, or a file not be written.
     """
     raster = Raster(path, options.bands, segmenter.fitted().ranges)
+    import shapely
+
     if options.min_area and raster.crs is None:
         raise ImageError(
             f"{path} has no coordinate reference system, which areas in m² need: assign one, for "
@@ -160,6 +162,7 @@ def segment_raster(
         )
     if options.roi is not None:
         raster.roi = read_vectors(options.roi, raster)
+    square_metres(np.array([shapely.Point(0, 0)], object), raster.crs)  # fails now, not in the end
     made_of = _made_of(segmenter, path, options)
     adding = nullcontext(None) if vectors is None else vectors.of(path, raster.crs)
     with adding as add, unfinished(labels) as part:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,12 @@ STRIP = 1024
 """Rows of labels that are made to polygons at once."""
 CELLS = 128
 """The score of a polygon is the mean over so many cells a side at most."""
+
+
+BATCH = 256
+"""Pieces whose areas are measured at once."""
+Shapes: TypeAlias = "npt.NDArray[np.object_]"
+"""(n,) geometries of shapely."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +95,27 @@ def window_of(geometries: Sequence[Any], raster: Raster) -> tuple[slice, slice]:
     return rows, slice(max(0, int(column)), min(W, int(np.ceil(column + window.width))))
 
 
-def square_metres(geometry: Any, crs: Any) -> float | None:
-    """Area on the ground of a geometry as GeoJSON; None without a coordinate reference system.
+def moved(shapes: Shapes, crs: Any, to: Any) -> Shapes:
+    """Geometries of one coordinate reference system in another; what crosses the date line is cut
+    there if that is in degrees."""
+    import shapely
+    from rasterio.crs import CRS
+    from rasterio.warp import transform, transform_geom
+
+    def there(places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.column_stack(transform(crs, to, *places.T))
+
+    found = shapely.transform(shapes, there)
+    if CRS.from_user_input(to).is_geographic:
+        left, _, right, _ = shapely.bounds(found).T
+        for k in np.flatnonzero(~(right - left < 180)):
+            cut = transform_geom(crs, to, shapely.geometry.mapping(shapes[k]))
+            found[k] = shapely.geometry.shape(cut)
+    return found
+
+
+def square_metres(shapes: Shapes, crs: Any) -> npt.NDArray[np.float64] | None:
+    """Areas on the ground of geometries; None without a coordinate reference system.
 
     Raises:
         ImageError: if the system is none of the earth.
@@ -97,12 +123,12 @@ def square_metres(geometry: Any, crs: Any) -> float | None:
     if crs is None:
         return None
     import shapely
+    from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
-    from rasterio.warp import transform_geom
 
     try:
-        return float(shapely.geometry.shape(transform_geom(crs, EQUAL_AREA, geometry)).area)
-    except RasterioError as error:
+        return np.asarray(shapely.area(moved(shapes, crs, EQUAL_AREA)))
+    except (RasterioError, CPLE_BaseError) as error:
         raise ImageError(
             f"areas in {crs} cannot be measured ({first_line(error)}): assign a coordinate "
             "reference system of the earth."
@@ -128,12 +154,15 @@ def polygons(
     import shapely
 
     a, b, c, d, e, f = labels.transform[:6]
-    for k, piece in _pieces(labels):
-        shape = shapely.affinity.affine_transform(piece, [a, b, d, e, c, f])
-        geometry = shapely.geometry.mapping(shape)
-        margin = _margin(geometry, scores[k - 1], cell, labels.transform)
-        area = square_metres(geometry, labels.crs)
-        yield Polygon(shape, k, confidences[k - 1] * margin, area)
+    pieces = _pieces(labels)
+    while batch := list(islice(pieces, BATCH)):
+        numbers, cut = zip(*batch, strict=True)
+        pixels = np.array(cut, object)
+        shapes = shapely.transform(pixels, lambda xy: xy @ [[a, d], [b, e]] + [c, f])
+        areas = square_metres(shapes, labels.crs)
+        for n, k in enumerate(numbers):
+            score = confidences[k - 1] * _margin(pixels[n], scores[k - 1], cell)
+            yield Polygon(shapes[n], k, score, None if areas is None else float(areas[n]))
 
 
 def _pieces(labels: Any) -> Iterator[tuple[int, Any]]:
@@ -153,7 +182,8 @@ def _pieces(labels: Any) -> Iterator[tuple[int, Any]]:
         place = Affine.translation(0, top)
         began, cut = cut, {}
         for geometry, value in shapes(values, mask=values > 0, connectivity=4, transform=place):
-            k, shape = int(value), shapely.geometry.shape(geometry)
+            outer, *holes = (np.array(ring) for ring in geometry["coordinates"])
+            k, shape = int(value), shapely.Polygon(outer, holes)
             _, first, _, last = shape.bounds
             if top and first == top:
                 began.setdefault(k, []).append(shape)
@@ -170,21 +200,16 @@ def _pieces(labels: Any) -> Iterator[tuple[int, Any]]:
                     yield k, piece.simplify(0)
 
 
-def _margin(
-    geometry: Any, scores: npt.NDArray[np.float32], cell: tuple[float, float], transform: Any
-) -> float:
-    """How far the scores in a polygon are above the threshold on average, 0..1."""
-    from rasterio.features import bounds, rasterize
+def _margin(piece: Any, scores: npt.NDArray[np.float32], cell: tuple[float, float]) -> float:
+    """How far the scores in a polygon, in pixels, are above the threshold on average, 0..1."""
+    from rasterio.features import rasterize
     from rasterio.transform import Affine
 
-    left, bottom, right, top = bounds(geometry, transform=~transform)
-    (x0, x1), (y0, y1) = sorted((left, right)), sorted((bottom, top))
+    x0, y0, x1, y1 = piece.bounds
     steps = [max(1, min(CELLS, round(end - start))) for start, end in ((y0, y1), (x0, x1))]
     down, along = (y1 - y0) / steps[0], (x1 - x0) / steps[1]
-    a, b, c, d, e, f = transform[:6]
-    corner = (a * x0 + b * y0 + c, d * x0 + e * y0 + f)
-    fine = Affine(a * along, b * down, corner[0], d * along, e * down, corner[1])
-    inside = rasterize([geometry], steps, transform=fine, all_touched=True, dtype="uint8") > 0
+    fine = Affine(along, 0, x0, 0, down, y0)
+    inside = rasterize([piece], steps, transform=fine, all_touched=True, dtype="uint8") > 0
     rows, columns = np.nonzero(inside)
     y = ((y0 + (rows + 0.5) * down) / cell[0]).astype(int).clip(0, scores.shape[0] - 1)
     x = ((x0 + (columns + 0.5) * along) / cell[1]).astype(int).clip(0, scores.shape[1] - 1)
