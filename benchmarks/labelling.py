@@ -3,8 +3,8 @@
     python benchmarks/labelling.py EPISODES.json ... ROOT [--sets N] [--images 14] [--starts 1]
         [--dtype bfloat16] [--json]
 
-A folder is one class of the lists with 12 or more pictures; episodes without the concept are left out. One of them is the reference; then a
-person gives so many true masks (corrects, or accepts what is right already), and the other pictures
+A folder is one class of the lists with 12 or more pictures; episodes without the concept are left
+out. One of the pictures is the reference; then a person gives so many true masks (corrects, or accepts what is right already), and the other pictures
 are as the model has them:
 
     fixed       pictures in the order of their names; nothing is learnt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,12 @@ def squares(count: int, x: float = 500_000.0) -> list[Polygon]:
     return [Polygon(s, 1 + k % 2, 0.12345 * (k + 1), 100.0 + k) for k, s in enumerate(shapes)]
 
 
-def add(vectors: PolygonFile, raster: str, crs: CRS | None, polygons: list[Polygon]) -> None:
+def until(count: int) -> Iterator[Polygon]:
+    yield from squares(count)
+    raise IndexError
+
+
+def add(vectors: PolygonFile, raster: str, crs: CRS | None, polygons: Iterable[Polygon]) -> None:
     with vectors.of(Path(raster), crs) as keep:
         for polygon in polygons:
             keep(polygon)
@@ -69,15 +75,11 @@ def test_rasters_share_a_file(vectors: PolygonFile) -> None:
 
 
 def test_what_fails_leaves_no_polygon(vectors: PolygonFile) -> None:
-    with pytest.raises(KeyError), vectors.of(Path("first.tif"), NEXT) as keep:
-        for polygon in squares(5):
-            keep(polygon)
-        raise KeyError
+    with pytest.raises(IndexError):
+        add(vectors, "first.tif", NEXT, until(5))
     add(vectors, "one.tif", UTM, squares(3))
-    with pytest.raises(KeyError), vectors.of(Path("last.tif"), None) as keep:
-        for polygon in squares(3):
-            keep(polygon)
-        raise KeyError
+    with pytest.raises(IndexError):
+        add(vectors, "last.tif", None, until(3))
     vectors.write()
     _, _, (*_, images) = read_back(vectors.path)
     assert images == ["one.tif"] * 3

@@ -39,7 +39,7 @@ def check_polygon_file(path: Path) -> None:
 class PolygonFile:
     """The polygons of some rasters, on their way to one vector file.
 
-    Until ``write`` they lie in a file without a name in the same folder, which goes with the process.
+    Until ``write`` they lie in a file without a name in the same folder; it goes with the process.
 
     Args:
         path: a GeoPackage, in the coordinates of the first raster, or a GeoJSON, in degrees as its

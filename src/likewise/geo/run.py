@@ -182,7 +182,9 @@ def segment_raster(
     return RasterResult(path, labels, *counted, decided.tiles)
 
 
-def _counted(file: Any, found: Iterable[Polygon], min_area: float, add: Add | None) -> tuple[int, float]:
+def _counted(
+    file: Any, found: Iterable[Polygon], min_area: float, add: Add | None
+) -> tuple[int, float]:
     """How many pieces of ``min_area`` a file of labels has, and their share of its pixels; ``add``
     gets each. Smaller ones are taken out of the labels."""
     count, covered = 0, 0.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -143,7 +143,7 @@ def polygons(
 ) -> Iterator[Polygon]:
     """The connected pieces of a raster of labels, joined over all windows.
 
-    Each comes when all of its rows were read. In memory are a strip, and the pieces that go on below it.
+    Each comes when all of its rows were read; in memory are a strip and what goes on below it.
 
     Args:
         labels: an open dataset with one band, 0 none, k the k-th class.
