@@ -4,8 +4,8 @@
         [--dtype bfloat16] [--json]
 
 A folder is one class of the lists with 12 or more pictures; episodes without the concept are left
-out. One of the pictures is the reference; then a person gives so many true masks (corrects, or accepts what is right already), and the other pictures
-are as the model has them:
+out. One of the pictures is the reference; then a person gives so many true masks (corrects, or
+accepts what is right already), and the other pictures are as the model has them:
 
     fixed       pictures in the order of their names; nothing is learnt
     doubt       the most doubtful first, as `likewise review` lists them; nothing is learnt
