@@ -295,3 +295,21 @@ def test_command(tiny: Path, place: Path, tmp_path: Path) -> None:
     x, y = found["features"][0]["geometry"]["coordinates"][0][0]
     assert 14 < x < 16  # degrees
     assert 36 < y < 37
+
+
+@pytest.mark.parametrize(
+    "where", ["likewise.geo.vectors._margin", "rasterio.shutil.copy", "pyogrio.raw.write"]
+)
+def test_ctrl_c_leaves_no_temporary_file(
+    where: str, tiny: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupted)
+    words = ["geo", "-r", place / "ref.tif", "-m", place / "ref.gpkg", place / "land.tif"]
+    words += ["-o", tmp_path / "out", "--polygons", tmp_path / "found.gpkg", "--backbone", tiny]
+    ran = run([str(word) for word in [*words, "--image-size", 224, "--tile", 56]])
+    assert (ran.code, "stopped by Ctrl-C" in ran.err) == (1, True)
+    assert not list(tmp_path.rglob(".likewise*"))
+    assert not (tmp_path / "found.gpkg").exists()
