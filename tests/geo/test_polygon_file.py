@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,13 @@ def squares(count: int, x: float = 500_000.0) -> list[Polygon]:
 def until(count: int) -> Iterator[Polygon]:
     yield from squares(count)
     raise IndexError
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
 
 
 def add(vectors: PolygonFile, raster: str, crs: CRS | None, polygons: Iterable[Polygon]) -> None:
@@ -83,6 +91,16 @@ def test_what_fails_leaves_no_polygon(vectors: PolygonFile) -> None:
     vectors.write()
     _, _, (*_, images) = read_back(vectors.path)
     assert images == ["one.tif"] * 3
+
+
+def test_full_disk(vectors: PolygonFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(vectors, "one.tif", UTM, squares(3))
+    with monkeypatch.context() as patch:
+        patch.setattr("pickle.dump", raising(OSError(errno.ENOSPC, "No space left on device")))
+        text = refusal(add, vectors, "two.tif", UTM, squares(3))
+    assert "the disk is full" in text
+    vectors.write()
+    assert read_back(vectors.path)[2][3] == ["one.tif"] * 3
 
 
 def test_nothing_found_is_a_file_without_polygons(vectors: PolygonFile) -> None:

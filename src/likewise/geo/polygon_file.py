@@ -53,6 +53,9 @@ class PolygonFile:
     def __init__(self, path: Path, labels: Sequence[str]) -> None:
         self.path, self.labels = path, labels
         self._first: Any = None
+        """Path and system of the first raster."""
+        self._end = 0
+        """What lies behind it is of a raster that failed."""
         remove_parts([path.parent])
         try:
             self._kept = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (lives as long as this)
@@ -70,11 +73,15 @@ class PolygonFile:
         Raises:
             ImageError: if the disk is full.
         """
-        start, batch = self._kept.tell(), list[Polygon]()
+        batch, end = list[Polygon](), self._end
 
         def keep() -> None:
+            nonlocal end
             try:
+                self._kept.seek(end)
                 pickle.dump((raster, crs, batch), self._kept)
+                self._kept.flush()
+                end = self._kept.tell()
             except OSError as error:
                 raise refused(self.path, error) from error
             batch.clear()
@@ -84,14 +91,9 @@ class PolygonFile:
             if len(batch) == BATCH:
                 keep()
 
-        try:
-            yield add
-            keep()
-            self._first = self._first or (raster, crs)
-        except BaseException:
-            self._kept.seek(start)
-            self._kept.truncate()
-            raise
+        yield add
+        keep()
+        self._end, self._first = end, self._first or (raster, crs)
 
     def write(self) -> None:
         """Write what there is, at least of one raster; the file is replaced whole.
@@ -121,9 +123,8 @@ class PolygonFile:
 
     def _rows(self, to: Any) -> Iterator[list[Row]]:
         """All polygons by batches, of which the first may be empty; in the coordinates ``to``."""
-        end = self._kept.tell()
         self._kept.seek(0)
-        while self._kept.tell() < end:
+        while self._kept.tell() < self._end:
             raster, crs, batch = pickle.load(self._kept)
             if (crs is None) != (to is None):
                 raise ImageError(
