@@ -145,6 +145,11 @@ class Slide:
         if level is not None:
             if not 0 <= level < len(self._levels):
                 last = len(self._levels) - 1
+                if not last:
+                    raise ImageError(
+                        f"{self.name} has level 0 alone, {level} is none: leave out --level, or, "
+                        "if it was a pyramid, copy it again, for it is cut short."
+                    )
                 raise ImageError(f"{self.name} has the levels 0 to {last}: {level} is none.")
             return self.full[1] / self._size_of(level)[1]
         if mpp is None:
