@@ -132,7 +132,7 @@ class Clicks:
             numbers, known = numbers_of(project), dict[str, torch.Tensor]()
             free = now["source"] == "model" and not now["verdict"]
             found = read_score_maps(project.score_maps(job.target)) if free else None
-            if found is not None:
+            if found is not None and found[0].plan is None:  # on the grid that clicks see
                 scores = torch.from_numpy(found[0].moved(project.sliders))
                 known = dict(zip(found[0].labels, scores, strict=True))
         if clicks:
