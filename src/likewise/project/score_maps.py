@@ -1,9 +1,9 @@
 """Score maps of each image, stored beside its mask, so that sliders move it without the backbone.
 
 One ``.npz`` file an image, in the folder ``layers/`` of the project, has the scores of every class
-on the patch grid and the merge tree of the patches (none of an image that was read in tiles). The page (web/ui/static/layers.js) and this
-file do the same arithmetic on them, in the same order in float64, so that the masks shown are those
-written; a test compares the two.
+on the patch grid and the merge tree of the patches (none if the image was read in tiles). The page
+(web/ui/static/layers.js) and this file do the same arithmetic on them, in the same order in
+float64, so that the masks shown are those written; a test compares the two.
 """
 
 from __future__ import annotations

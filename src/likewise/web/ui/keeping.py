@@ -32,7 +32,7 @@ class KeepingEncoder(CachedEncoder):
     def encode_many(
         self, images: Iterable[np.ndarray], batch_size: int | None = None
     ) -> Iterator[PatchFeatures]:
-        """As ``Encoder.encode_many``; of very many, tiles of one image, the first are remembered."""
+        """As ``Encoder.encode_many``; of very many (tiles), the first are kept."""
         left = self.room // 2
         for batch in batched(images, batch_size or self.batch_size):
             yield from self._encode(batch, left > 0)

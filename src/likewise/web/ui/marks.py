@@ -32,26 +32,36 @@ from .workspace import Workspace
 WORKING = 1600
 """Pixels of the longer side at which larger pictures are shown and painted."""
 LabelMap = npt.NDArray[np.uint8]
+Part = Sequence[int]
+"""Of a picture: left, top, width and height in its own pixels."""
 
 
-def read_mask_of(workspace: Workspace, wanted: str, side: int = WORKING) -> LabelMap:
+def read_mask_of(
+    workspace: Workspace, wanted: str, side: int = WORKING, part: Part | None = None
+) -> LabelMap:
     """(h, w) a target's mask at working size: 0 nothing, else numbers of classes.
 
     Args:
         workspace: the project.
         wanted: id of the target.
         side: at most so many pixels a side; below WORKING to look at only.
+        part: of the picture; all of it by default.
 
     Raises:
-        LikewiseError: it has none.
+        LikewiseError: it has none, or the part is not inside.
     """
     with workspace.lock, workspace.opened() as project:
         whole = read_values(project, workspace.masked(project, wanted))
-        return nearest(whole, working_size(whole.shape, side))
+    cut = whole[window(part, whole.shape)]
+    return nearest(cut, working_size(cut.shape, side))
 
 
 def correct(
-    workspace: Workspace, wanted: str, painted: LabelMap, version: str | None = None
+    workspace: Workspace,
+    wanted: str,
+    painted: LabelMap,
+    version: str | None = None,
+    part: Part | None = None,
 ) -> dict[str, Any]:
     """Keep a target's mask that a person painted; what they left alone keeps its finer detail.
 
@@ -60,6 +70,7 @@ def correct(
         wanted: id of the target.
         painted: as ``read_mask_of`` gives it.
         version: of the target as the person saw it.
+        part: of the picture, that was painted; the rest of the mask stays.
 
     Raises:
         LikewiseError: it shows a class that there is not, or has another size.
@@ -68,13 +79,14 @@ def correct(
     with workspace.lock, workspace.opened() as project:
         job, _ = workspace.as_seen(project, wanted, version)
         whole = read_values(project, job)
-        before = nearest(whole, working_size(whole.shape))
+        cut = whole[window(part, whole.shape)]
+        before = nearest(cut, working_size(cut.shape))
         if painted.shape != before.shape:
             raise LikewiseError(f"the mask of {job.target.name} has another size: look again.")
         allot(project, [c["label"] for c in classes(project)])
         _check_numbers(project, painted[painted != before])
-        changed = nearest((painted != before).astype(np.uint8), whole.shape) > 0
-        whole[changed] = nearest(painted, whole.shape)[changed]
+        changed = nearest((painted != before).astype(np.uint8), cut.shape) > 0
+        cut[changed] = nearest(painted, cut.shape)[changed]
         project.correct(job.target, whole)
         return workspace.describe(project, job.target)
 
@@ -215,6 +227,19 @@ def _mask_file(workspace: Workspace, path: Path, references: Sequence[ProjectRef
     while mask.exists():
         mask, count = folder / f"{path.stem}-{count}.png", count + 1
     return mask
+
+
+def window(part: Part | None, size: Sequence[int]) -> tuple[slice, slice]:
+    """Rows and columns of a part of a picture of (H, W); all of them without one.
+
+    Raises:
+        LikewiseError: it is not inside.
+    """
+    left, top, width, height = part or (0, 0, size[1], size[0])
+    right, bottom = left + width, top + height
+    if min(left, top, width - 1, height - 1) < 0 or right > size[1] or bottom > size[0]:
+        raise LikewiseError("this part is not inside of the picture: reload the page.")
+    return slice(top, bottom), slice(left, right)
 
 
 def working_size(size: Sequence[int], side: int = WORKING) -> tuple[int, int]:

@@ -175,7 +175,7 @@ class PageWorker:
         return self._encoder[1:]
 
     def _between(self) -> None:
-        """Between the tiles of an image: answer first who asks, and give it up if it is outdated."""
+        """Between tiles of an image: answer who asks, and give it up if it is outdated."""
         if self.thread.between() and self._outdated:
             raise _OutdatedError
 

@@ -121,6 +121,23 @@ export function shown(layers, sliders, height, width) {
   return labels;
 }
 
+// A part of an image as the sliders say: layers of its own, and what its patches cover of the image, in pixels.
+export function cut(layers, sliders, { x, y, width, height }) {
+  const { C, h, w, covered } = layers, high = layers.height / covered[0] / h, wide = layers.width / covered[1] / w;
+  const top = Math.floor(y / high), rows = Math.min(h, Math.ceil((y + height) / high)) - top;
+  const left = Math.floor(x / wide), columns = Math.min(w, Math.ceil((x + width) / wide)) - left;
+  const all = moved(layers, sliders), scores = new Float32Array(C * rows * columns);
+  for (let c = 0; c < C; c++) {
+    for (let r = 0; r < rows; r++) {
+      const from = (c * h + top + r) * w + left;
+      scores.set(all.subarray(from, from + columns), (c * rows + r) * columns);
+    }
+  }
+  const rect = { x: left * wide, y: top * high, width: Math.min(columns * wide, layers.width - left * wide), height: Math.min(rows * high, layers.height - top * high) };
+  const own = { h: rows, w: columns, height: rect.height, width: rect.width, covered: [rect.height / rows / high, rect.width / columns / wide] };
+  return { rect, layers: { ...layers, ...own, scores, distances: [], pairs: [] } };
+}
+
 // The score of the class of a number, or of 0 the highest of any, at any size.
 export function heat(layers, sliders, height, width, number = 0) {
   const scores = moved(layers, sliders), n = layers.h * layers.w, top = new Float32Array(n).fill(-1);
