@@ -134,7 +134,7 @@ class Clicks:
             now = self.workspace.describe(project, job.target)
             if clicks:
                 check_version(version, now["version"], f"{job.target.name} was changed")
-            whole = marks.read_values(project, job)
+            whole = marks.last_values(self.workspace, project, job)
             cut = whole[marks.window(part, whole.shape)]
             base = marks.nearest(cut, marks.working_size(cut.shape))
             numbers, known = numbers_of(project), dict[str, torch.Tensor]()

@@ -23,6 +23,7 @@ from ...io.masks import read_mask
 from ...project.folder import MASKS
 from ...project.project import Project
 from ...project.settings import ProjectReference, relative
+from ...run.file_state import stamp
 from ...run.jobs import Job
 from .class_list import NEGATIVE, allot, classes
 from .removing import Removal
@@ -51,7 +52,7 @@ def read_mask_of(
         LikewiseError: it has none, or the part is not inside.
     """
     with workspace.lock, workspace.opened() as project:
-        whole = read_values(project, workspace.masked(project, wanted))
+        whole = last_values(workspace, project, workspace.masked(project, wanted))
     cut = whole[window(part, whole.shape)]
     return nearest(cut, working_size(cut.shape, side))
 
@@ -105,7 +106,7 @@ def promote(workspace: Workspace, wanted: str, version: str | None = None) -> di
     """
     with workspace.lock, workspace.opened() as project:
         job, _ = workspace.as_seen(project, wanted, version)
-        painted = read_mask_of(workspace, wanted)
+        painted = read_values(project, job)
         if not painted.any():
             raise LikewiseError(f"the mask of {job.target.name} is empty: correct it first.")
         save_reference(workspace, job.target, painted)
@@ -145,7 +146,7 @@ def save_reference(
     Args:
         workspace: the project.
         path: the picture.
-        painted: as ``read_painted`` gives it.
+        painted: as ``read_painted`` gives it, or at the picture's own size.
         version: of the picture's references as the person saw them.
 
     Returns:
@@ -165,7 +166,7 @@ def save_reference(
         values = [int(k) for k in np.unique(painted) if k]
         _check_numbers(project, painted[painted != NEGATIVE], names)
         size = read_image(path).shape[:2]
-        if painted.shape != working_size(size):
+        if painted.shape not in (working_size(size), size):
             raise LikewiseError(f"what was painted does not fit {path.name}: reload the page.")
         everything = len(np.unique(painted)) == 1
         if everything and values and values != [NEGATIVE]:
@@ -256,6 +257,14 @@ def read_values(project: Project, job: Job) -> LabelMap:
             f"{job.mask} has more classes than the page can show: use the commands."
         )
     return values.astype(np.uint8)
+
+
+def last_values(workspace: Workspace, project: Project, job: Job) -> LabelMap:
+    """``read_values`` to look at; a large mask is looked at part by part, and read once."""
+    key = job.mask, stamp(job.mask)
+    if workspace.last_mask is None or workspace.last_mask[0] != key:
+        workspace.last_mask = key, read_values(project, job)
+    return workspace.last_mask[1]
 
 
 def _check_numbers(

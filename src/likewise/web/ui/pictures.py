@@ -46,8 +46,8 @@ class Levels:
         return height, width
 
     @property
-    def bytes(self) -> int:
-        """What is in memory."""
+    def held(self) -> int:
+        """Bytes in memory."""
         return sum(level.nbytes for level in self._made)
 
     def level(self, number: int) -> Pixels:
@@ -110,7 +110,7 @@ class Pictures:
         with self._lock:
             found = self._kept.setdefault(key, Levels(path))
             self._kept.move_to_end(key)
-            while len(self._kept) > 1 and sum(p.bytes for p in self._kept.values()) > KEPT_BYTES:
+            while len(self._kept) > 1 and sum(p.held for p in self._kept.values()) > KEPT_BYTES:
                 self._kept.popitem(last=False)
         return found
 
