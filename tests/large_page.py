@@ -75,7 +75,6 @@ def correct_a_part(project: Path, shots: Path | None = None) -> None:
         rect = page.evaluate("likewise.viewer.rect")
         assert "at full size" in page.locator("#partsays").text_content()
         assert page.evaluate("likewise.look.picture.width") == rect["width"] < 1000
-        kept = page.evaluate("likewise.look.frame().scale")
         page.keyboard.press("b")
         visit.stroke("look", [(0.4, 0.4), (0.6, 0.6)])
         visit.shot("painted")
@@ -88,7 +87,9 @@ def correct_a_part(project: Path, shots: Path | None = None) -> None:
         page.keyboard.press("Enter")
         visit.until("!likewise.viewer.editing && likewise.viewer.card.target.source === 'person'")
         visit.until("likewise.viewer.seen && likewise.look.picture.width === 2000")
-        assert abs(page.evaluate("likewise.look.frame().scale") / kept - 1) < 0.2
+        assert page.evaluate("likewise.look.scale / likewise.look.whole") > 2  # as near as before
+        sight = page.evaluate("likewise.look.sight()")
+        assert sight["x"] < rect["x"] + rect["width"] / 2 < sight["x"] + sight["width"]
         visit.shot("saved")
         now = np.asarray(Image.open(project / "masks" / "large.png")).copy()
         there = (

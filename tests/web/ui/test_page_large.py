@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from large_page import SIZE, correct_a_part, make_project, spots
 from likewise.features.tiles import plan_tiles
 from page_site import Site, served, written
 from page_visit import lacking
+
+
+SHOTS = os.environ.get("LIKEWISE_SHOTS")
+"""A folder for pictures of the page, to look at."""
 
 
 @pytest.fixture
@@ -133,4 +138,4 @@ def test_a_large_picture_in_a_browser(tmp_path: Path, tiny: Path) -> None:
     if reason := lacking():
         pytest.skip(reason)
     make_project(tmp_path / "work", tiny)
-    correct_a_part(tmp_path / "work")
+    correct_a_part(tmp_path / "work", Path(SHOTS) if SHOTS else None)

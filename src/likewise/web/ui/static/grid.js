@@ -294,7 +294,7 @@ export class Viewer {
     const fits = draft?.width === width && draft.height === height && Boolean(draft.rect) === Boolean(rect);
     Object.assign(this, { editing: true, version, changed: Boolean(fits), rect });
     painter.open(rect ? new Part(picture, rect, width, height) : picture, labels, fits ? draft.labels : null);
-    if (rect && draft?.rect) painter.fit();
+    if (rect && draft?.rect) { painter.fit(); painter.zoomed = true; } // where it was painted
     const times = rect && Math.round((10 * rect.width) / width) / 10, how = times > 1 ? `one pixel for ${times} × ${times}: zoom in first to be more exact` : "at full size";
     this.dialog.querySelector("#partsays").textContent = rect ? `You correct what was in sight, ${how}. Clicks see it alone: zoom in first on small things.` : "";
     this.tell();
