@@ -17,7 +17,6 @@ from likewise.features.tiles import plan_tiles
 from page_site import Site, served, written
 from page_visit import lacking
 
-
 SHOTS = os.environ.get("LIKEWISE_SHOTS")
 """A folder for pictures of the page, to look at."""
 
