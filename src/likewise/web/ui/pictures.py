@@ -89,8 +89,7 @@ class Levels:
         Raises:
             GoneError: there is none.
         """
-        least = max(1, 2**level)
-        if min(level, x, y) >= 0 and level < 16 and max(self.size) > least:
+        if 0 <= level < 16 and min(x, y) >= 0 and max(self.size) > 2**level:
             pixels = self.level(level)[y * TILE : (y + 1) * TILE, x * TILE : (x + 1) * TILE]
             if pixels.size:
                 return _jpeg(pixels)

@@ -166,7 +166,8 @@ export class Grid {
     return tint(this.labels(card, height, width), height, width, classes, mode, this.state.opacity);
   }
 
-  // What lies over a part of a large picture, and where: `part`: {rect, mask}, the mask as it is written there.
+  // What lies over a part of a large picture, and where. `mask`: as it is written there; null where the sliders have
+  // moved since.
   detail(card, { rect, mask }) {
     const { mode, sliders } = this.state, found = card.layers && (mode === "heat" || this.moved(card)) && cut(card.layers, sliders, rect);
     const over = found ? found.rect : rect, scale = Math.min(1, SHOWN / Math.max(over.width, over.height));
@@ -241,7 +242,7 @@ export class Viewer {
   draw() {
     const { picture } = this.painter;
     if (!this.card || !picture || this.editing) return;
-    if (this.seen?.of === this.card.key) return this.painter.cover(...this.grid.detail(this.card, this.seen));
+    if (this.seen && this.seen.of === this.card.key && (this.seen.mask || this.grid.moved(this.card))) return this.painter.cover(...this.grid.detail(this.card, this.seen));
     this.sighted = this.seen = null;
     const scale = Math.min(1, LARGE / Math.max(picture.width, picture.height));
     this.painter.cover(this.grid.image(this.card, Math.round(picture.height * scale), Math.round(picture.width * scale)));
@@ -257,9 +258,11 @@ export class Viewer {
     clearTimeout(this.timer);
     this.timer = setTimeout(async () => {
       const rect = sight && around(sight, picture, 0.25), still = () => this.sighted === key && this.card === card && !this.editing;
+      await settled(); // the mask then is as the sliders say
       if (!rect || !still()) return;
-      const of = card.key, mask = await labelMap(`/api/targets/${this.id}/mask?side=${SHOWN}${asked(rect)}`).catch(() => null);
-      if (mask && still()) { this.seen = { of, rect, mask }; this.draw(); }
+      const of = card.key, moved = card.layers && this.grid.moved(card);
+      const mask = moved ? null : await labelMap(`/api/targets/${this.id}/mask?side=${SHOWN}${asked(rect)}`).catch(() => null);
+      if ((mask || moved) && still()) { this.seen = { of, rect, mask }; this.draw(); }
     }, AT_REST);
   }
 
