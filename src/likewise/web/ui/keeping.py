@@ -29,6 +29,10 @@ class KeepingEncoder(CachedEncoder):
         self.between: Callable[[], object] = lambda: None
         """Called after every few pictures: tiles of one image may be many."""
 
+    def images_at_once(self, count: int) -> int:
+        """One: what is remembered is for one thread, and the first result is waited for."""
+        return 1
+
     def encode_many(
         self, images: Iterable[np.ndarray], batch_size: int | None = None
     ) -> Iterator[PatchFeatures]:
