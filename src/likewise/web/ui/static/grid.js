@@ -298,8 +298,8 @@ export class Viewer {
     Object.assign(this, { editing: true, version, changed: Boolean(fits), rect });
     painter.open(rect ? new Part(picture, rect, width, height) : picture, labels, fits ? draft.labels : null);
     if (rect && draft?.rect) { painter.fit(); painter.zoomed = true; } // where it was painted
-    const times = rect && Math.round((10 * rect.width) / width) / 10, how = times > 1 ? `one pixel for ${times} × ${times}: zoom in first to be more exact` : "at full size";
-    this.dialog.querySelector("#partsays").textContent = rect ? `You correct what was in sight, ${how}. Clicks see it alone: zoom in first on small things.` : "";
+    const times = rect && Math.round((10 * rect.width) / width) / 10, how = times > 1 ? `at one pixel for ${times} × ${times}: zoom in first for small things` : "at full size; clicks see it alone";
+    this.dialog.querySelector("#partsays").textContent = rect ? `You correct what was in sight, ${how}.` : "";
     this.tell();
     // Ready for the first click in this part.
     if (rect) labelMap(`/api/targets/${this.id}/clicks`, { clicks: [], version, part: Object.values(rect) }).catch(() => {});
