@@ -20,6 +20,7 @@ from .io.encoding import write_label_map, write_mask
 
 if TYPE_CHECKING:
     from .features.clustering import MergeTree
+    from .features.tiles import Plan
     from .instances import Instance
 
 
@@ -66,9 +67,12 @@ class Result:
     classes: Mapping[str, ClassResult]
     """Label → what was found of this class alone, in the order of ``labels``."""
     tree: MergeTree | None = None
-    """The clustering of the image's patches, of no class; with ``Segmenter(keep_tree=True)``."""
+    """The clustering of the image's patches, of no class; with ``Segmenter(keep_tree=True)``. None
+    of an image read in tiles."""
     preview: np.ndarray | None = None
     """(h, w, 3) uint8 RGB, the image at most 320 pixels a side: what notebooks draw on."""
+    plan: Plan | None = None
+    """How the image was read in tiles; None if at once."""
 
     @classmethod
     def merged(

@@ -108,7 +108,7 @@ class Segmenter:
         self.refiner = refiner
         self.keep_tree = keep_tree
         self.params = params_of(method, self.encoder.spec.tau)
-        self.tiles = Tiles(check_tile(tile, self.method, keep_tree), self.method)
+        self.tiles = Tiles(check_tile(tile, self.method), self.method)
         if get_method(self.method).CAN.decoder:
             from .methods.segic.files import check_backbone
 

@@ -15,6 +15,7 @@ from likewise.errors import noting
 from likewise.io.images import Picture
 from likewise.large.image import InMemory, score_tiles, segment_tiles
 from likewise.large.tiles import check_tile, object_sides
+from likewise.project.score_maps import NEUTRAL, ScoreMaps, Sliders, read_score_maps
 
 STEP, RADIUS = 90, 14
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -78,7 +79,7 @@ def test_blocks_are_refined_as_the_whole(segmenter: Segmenter) -> None:
     from likewise.large.image import refine_blocks
 
     found = score_tiles(InMemory(picture), plan, encoder, segmenter.models)
-    (one,) = refine_blocks(InMemory(picture), plan, found, encoder, "guided", 1000)
+    (one,) = refine_blocks(InMemory(picture), plan, found, encoder.spec.patch, "guided", 1000)
     assert (one.label_map == in_blocks.label_map).all()
 
 
@@ -186,3 +187,26 @@ def test_coins_of_fifty_pixels_in_a_photograph() -> None:
     segmenter = Segmenter(tile=600, dtype="bfloat16")
     segmenter.fit((folder / "ref.png", folder / "ref_mask.png"))
     assert len(segmenter.segment(read_image(folder / "mid.jpg")[:750, :1000]).instances()) == 6
+
+
+def test_sliders_move_an_image_that_was_read_in_tiles(tiny: Path, tmp_path: Path) -> None:
+    keeping = Segmenter(tiny, image_size=224, tile=56, keep_tree=True).fit(coins((180, 180)))
+    image, truth = coins((250, 375))  # the grid reaches two pixels below it, one to its right
+    result = keeping.segment(image)
+    assert result.tree is None
+    made = ScoreMaps.of(result, keeping.encoder.input_size)
+    (tmp_path / "a.npz").write_bytes(made.encode(NEUTRAL))
+    found, _ = read_score_maps(tmp_path / "a.npz") or pytest.fail("it cannot be read")
+    assert found.plan == result.plan
+    assert found.extent == (252, 376)
+    np.testing.assert_array_equal(
+        found.result(NEUTRAL, "guided", image).label_map, result.label_map
+    )
+    areas = [found.result(Sliders(t), "guided", image).area for t in (-3, 0, 3)]
+    assert areas[0] > areas[1] > areas[2]
+    coarse = found.result(Sliders(granularity=0.5), "guided", image)
+    np.testing.assert_array_equal(coarse.label_map, result.label_map)
+    shown = found.shown(NEUTRAL, (250, 375))
+    assert iou(shown[-60:, -60:] > 0, truth[-60:, -60:]) > 0.6  # not moved by what is beyond
+    header = np.frombuffer(found.blob()[:32], "<u4").tolist()
+    assert header == [1, 63, 94, 250, 375, 0, 252, 376]

@@ -45,9 +45,8 @@ def fitted() -> Segmenter:
     mask = read_mask(FOLDER / "coin_reference_mask.png")
     mask[: mask.shape[0] // 2] = False
     lower = Reference(FOLDER / "coin_reference.png", mask, label="coin/lower")
-    return Segmenter(image_size=272, device="cpu", refiner="none", keep_tree=True).fit(
-        [*marked, lower]
-    )
+    segmenter = Segmenter(image_size=272, device="cpu", refiner="none", keep_tree=True, tile="off")
+    return segmenter.fit([*marked, lower])
 
 
 @pytest.fixture(scope="module")

@@ -121,14 +121,14 @@ def test_a_folder_that_is_no_project(scene: Path) -> None:
         assert "make one with likewise init" in ran.err
 
 
-def test_a_project_reads_tiles_unless_it_has_sliders(scene: Path) -> None:
+def test_a_project_reads_tiles_also_with_sliders(scene: Path) -> None:
     make()
     path = Path("work", CONFIG)
     path.write_text(path.read_text("utf-8").replace('tile = "auto"', "tile = 24"), "utf-8")
     project = Project(Path("work"))
     assert project.method_options()["tile"] == 24
     (project.folder / SCORE_MAPS).mkdir()
-    assert Project(Path("work")).method_options()["tile"] == "off"
+    assert Project(Path("work")).method_options()["tile"] == 24
 
 
 # --- running ------------------------------------------------------------------------------------

@@ -80,3 +80,23 @@ def test_a_thread_that_is_stopped_refuses_what_waits_and_comes() -> None:
     assert refused(thread) == 503
     assert isinstance(waiting.exception(60), RefusedError)
     assert done == ["last"]
+
+
+def test_who_waits_goes_between_parts_of_long_work() -> None:
+    thread, begun, asked, order = ModelThread(32, None), threading.Event(), threading.Event(), []
+
+    def long() -> None:
+        begun.set()
+        assert asked.wait(60)
+        order.append(thread.between())
+        order.append("long")
+
+    thread.later(long)
+    assert begun.wait(60)
+    first = thread.submit(lambda: order.append(thread.between()))
+    thread.submit(lambda: order.append("dropped")).cancel()
+    thread.later(lambda: order.append("later"))
+    asked.set()
+    first.result(60)
+    thread.call(lambda: None)
+    assert order == [False, True, "long", "later"]

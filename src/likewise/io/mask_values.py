@@ -78,7 +78,7 @@ def labels_of_palette(
     indices, palette = np.asarray(image), np.zeros((256, 3), dtype=np.int16)
     entries = np.array(image.getpalette("RGB"), dtype=np.int16).reshape(-1, 3)
     palette[: len(entries)] = entries
-    used = np.unique(indices)
+    used = np.flatnonzero(image.histogram())
     key = image.info.get("transparency")
     alpha = [255] * key + [0] if isinstance(key, int) else list(key or ())
     hidden = [k for k in used.tolist() if k < len(alpha) and alpha[k] == 0]
@@ -88,7 +88,9 @@ def labels_of_palette(
     palette[hidden] = 0
     own = palette[used]
     if colours and are_known(own[None], colours):
-        return name_colours(palette[indices], colours, name), None
+        table = np.zeros(256, np.int64)
+        table[used] = name_colours(own[None], colours, name)[0]
+        return (table.astype(np.uint8) if table.max() < 256 else table)[indices], None
     if _is_grey(own[None]):
         if len(used) > 1:
             mask = two_valued(palette[:, 0][indices])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -132,7 +132,7 @@ def refine_blocks(
     source: ImageSource,
     plan: Plan,
     found: Mapping[str, Scores],
-    encoder: Encoder,
+    zoom: int,
     refiner: str,
     core: int,
 ) -> Iterator[RefinedBlock]:
@@ -144,7 +144,7 @@ def refine_blocks(
         source: the image.
         plan: of its tiles.
         found: of ``score_tiles``.
-        encoder: of the tiles.
+        zoom: pixels of a patch as the encoder sees it.
         refiner: ``none``, ``guided`` or ``crf``.
         core: side of a block in pixels.
 
@@ -152,7 +152,6 @@ def refine_blocks(
         ImageError: if a window cannot be read.
     """
     (H, W), p = source.size, plan.patch
-    zoom = encoder.spec.patch
     labels, wholes = list(found), wholes_of(list(found))
     for top in range(0, H, core):
         for left in range(0, W, core):
@@ -191,16 +190,24 @@ def segment_tiles(
     source = InMemory(picture)
     note_tiles(source, plan)
     found = score_tiles(source, plan, encoder, models)
-    label_map = np.zeros(source.size, np.uint8 if len(models) < 256 else np.uint16)
-    masks = {label: np.zeros(source.size, bool) for label in models}
-    for block in refine_blocks(source, plan, found, encoder, refiner, plan.tile):
+    return tiled_result(picture, plan, found, encoder.spec.patch, refiner)
+
+
+def tiled_result(
+    picture: Picture, plan: Plan, found: Mapping[str, Scores], zoom: int, refiner: str
+) -> Result:
+    """The result of scores on the grid of a plan; arguments as of ``refine_blocks``."""
+    source = InMemory(picture)
+    label_map = np.zeros(source.size, np.uint8 if len(found) < 256 else np.uint16)
+    masks = {label: np.zeros(source.size, bool) for label in found}
+    for block in refine_blocks(source, plan, found, zoom, refiner, plan.tile):
         label_map[block.rows, block.columns] = block.label_map
         for label, mask in block.masks.items():
             masks[label][block.rows, block.columns] = mask
     classes = {
         k: ClassResult(masks[k], f.patches.numpy(), f.confidence, f.trace) for k, f in found.items()
     }
-    return Result.merged(classes, label_map, picture.pixels)
+    return replace(Result.merged(classes, label_map, picture.pixels), plan=plan)
 
 
 def note_tiles(source: ImageSource, plan: Plan) -> None:

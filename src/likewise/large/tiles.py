@@ -43,19 +43,18 @@ CROPS = 4, 4
 """Parts of a reference with and without marked pixels, at most, at the scale of the tiles."""
 
 
-def check_tile(tile: Tile, method: str, keep_tree: bool = False) -> Tile:
-    """The setting, as a number where it is one; ``auto`` is ``off`` where trees are kept.
+def check_tile(tile: Tile, method: str) -> Tile:
+    """The setting, as a number where it is one.
 
     Args:
         tile: as ``Segmenter`` takes it.
         method: its name.
-        keep_tree: results keep the clustering of their image, which tiles do not have.
 
     Raises:
-        LikewiseError: if it is none, or the method cannot read tiles, or trees are kept.
+        LikewiseError: if it is none, or the method cannot read tiles.
     """
     if tile in ("auto", "off"):
-        return "off" if keep_tree else tile
+        return tile
     try:
         side = int(tile) if isinstance(tile, str) else operator.index(tile)
     except (TypeError, ValueError):
@@ -64,8 +63,6 @@ def check_tile(tile: Tile, method: str, keep_tree: bool = False) -> Tile:
         raise LikewiseError(f"tile {tile!r} is unknown; use auto, off, or a side in pixels.")
     if not get_method(method).CAN.tiles:
         raise LikewiseError(f"method {method} reads no tiles; use {DEFAULT}, or tile off.")
-    if keep_tree:
-        raise LikewiseError("what is read in tiles has no tree to keep; use tile off.")
     return side
 
 

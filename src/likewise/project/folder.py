@@ -307,7 +307,7 @@ class ProjectFolder:
             "method": make_params(self.settings.method, {**self.settings.options, **decoder}),
             "refiner": self.settings.refine,
             "keep_tree": self.keeps_score_maps,
-            "tile": "off" if self.keeps_score_maps else self.settings.tile,
+            "tile": self.settings.tile,
         }
 
     @property

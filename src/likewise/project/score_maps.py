@@ -1,9 +1,9 @@
 """Score maps of each image, stored beside its mask, so that sliders move it without the backbone.
 
 One ``.npz`` file an image, in the folder ``layers/`` of the project, has the scores of every class
-on the patch grid and the merge tree of the patches. The page (web/ui/static/layers.js) and this
-file do the same arithmetic on them, in the same order in float64, so that the masks shown are those
-written; a test compares the two.
+on the patch grid and the merge tree of the patches (none if the image was read in tiles). The page
+(web/ui/static/layers.js) and this file do the same arithmetic on them, in the same order in
+float64, so that the masks shown are those written; a test compares the two.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from ..class_names import wholes_of
 from ..features.density import SCORE_RANGE
+from ..features.tiles import Plan
 from ..io.images import Picture
 
 if TYPE_CHECKING:
@@ -67,14 +68,25 @@ class ScoreMaps:
     """(H, W) pixels of the image."""
     input_size: tuple[int, int]
     """(H', W') of the encoder's input."""
+    plan: Plan | None = None
+    """Of an image read in tiles; it has no merges, and granularity leaves it as it is."""
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Pixels that the grid covers: of an image read in tiles maybe more than it has."""
+        if self.plan is None:
+            return self.size
+        (h, w), patch = self.plan.grid, self.plan.patch
+        return h * patch, w * patch
 
     @classmethod
     def of(cls, result: Result, input_size: tuple[int, int]) -> ScoreMaps:
-        """Score maps of a result that has its merge tree (``keep_tree``)."""
-        assert result.tree is not None
-        classes = result.classes.values()
+        """Score maps of a result that has its merge tree (``keep_tree``) or was read in tiles."""
+        tree, classes = result.tree, result.classes.values()
+        assert tree is not None or result.plan is not None
+        none = np.empty((0, 2), np.uint32), np.empty(0, np.float32)
         scores = [
-            pooled(c.scores, len(result.tree.merges) + 1)
+            (c.scores if tree is None else pooled(c.scores, len(tree.merges) + 1))
             - np.float32(0 if (c.scores > 0.5).any() else max(0.0, 0.5 - c.confidence))
             for c in classes
         ]
@@ -83,10 +95,11 @@ class ScoreMaps:
             result.labels,
             np.stack(scores),
             tuple(c.confidence for c in classes),
-            *tree_arrays(result.tree),
+            *(none if tree is None else tree_arrays(tree)),
             tuple(-1 if k is None else k for k in wholes_of(result.labels)),
             (size[0], size[1]),
             input_size,
+            result.plan,
         )
 
     def encode(self, written: Sliders) -> bytes:
@@ -106,14 +119,15 @@ class ScoreMaps:
             wholes=np.array(self.wholes, np.int32),
             sizes=np.array([self.size, self.input_size]),
             drawn=np.array([written.threshold, written.granularity]),
+            tiles=np.array([[p.patch, p.side, p.overlap] for p in (self.plan,) if p]),
         )
         return file.getvalue()
 
     def blob(self) -> bytes:
-        """Binary form for the page, little-endian: 6 uint32 (C, h, w, H, W, merges), then float32
-        scores, confidences and distances, then uint32 pairs, then int32 wholes."""
+        """Binary form for the page, little-endian: 8 uint32 (C, h, w, H, W, merges, ``extent``),
+        then float32 scores, confidences and distances, then uint32 pairs, then int32 wholes."""
         tree = self.pairs, self.distances
-        return blob(self.scores, self.confidences, *tree, self.wholes, self.size)
+        return blob(self.scores, self.confidences, *tree, self.wholes, self.size, self.extent)
 
     def moved(self, sliders: Sliders) -> npt.NDArray[np.float32]:
         """(C, h, w) scores after both sliders; above 0.5 is foreground."""
@@ -132,7 +146,7 @@ class ScoreMaps:
         owner: dict[int, npt.NDArray[np.uint8]] = {}
         best: dict[int, npt.NDArray[np.float64]] = {}
         for k in sorted(range(len(scores)), key=lambda k: (self._depth(k), -self.confidences[k])):
-            whole, values = self.wholes[k], upsample(scores[k], size)
+            whole, values = self.wholes[k], upsample(scores[k], size, self._covered)
             owner.setdefault(whole, np.zeros(size, np.uint8))
             won = values > best.setdefault(whole, np.full(size, 0.5))
             if whole >= 0:
@@ -141,6 +155,10 @@ class ScoreMaps:
         for mine in owner.values():  # parts after their wholes
             shown[mine > 0] = mine[mine > 0]
         return shown
+
+    @property
+    def _covered(self) -> tuple[float, float]:
+        return self.size[0] / self.extent[0], self.size[1] / self.extent[1]
 
     def _depth(self, k: int) -> int:
         """Number of wholes around a class: 0 if it is no part."""
@@ -162,6 +180,8 @@ class ScoreMaps:
         """
         import torch
 
+        from ..large.image import tiled_result
+        from ..methods import Scores
         from ..refine import compete_inside, refine
         from ..result import ClassResult, Result
 
@@ -170,6 +190,11 @@ class ScoreMaps:
         picture = image if isinstance(image, Picture) else Picture(image)
         scores = self.moved(sliders)
         tensors = [torch.from_numpy(s) for s in scores]
+        if self.plan is not None:
+            known = zip(self.labels, tensors, self.confidences, strict=True)
+            tiled = {label: Scores(s, confidence) for label, s, confidence in known}
+            zoom = self.input_size[0] // self.plan.side
+            return tiled_result(picture, self.plan, tiled, zoom, refiner)
         masks = [refine(s, picture.pixels, self.input_size, refiner) for s in tensors]
         wholes = [None if k < 0 else k for k in self.wholes]
         label_map, masks = compete_inside(masks, tensors, self.confidences, wholes, self.input_size)
@@ -229,6 +254,8 @@ def read_score_maps(path: Path) -> tuple[ScoreMaps, Sliders] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             height, width = file["scores"].shape[1:]
+            size, input_size = (tuple(size) for size in file["sizes"].tolist())
+            tiles = file["tiles"].tolist() if "tiles" in file else []
             score_maps = ScoreMaps(
                 tuple(file["labels"].tolist()),
                 file["scores"],
@@ -236,9 +263,12 @@ def read_score_maps(path: Path) -> tuple[ScoreMaps, Sliders] | None:
                 file["pairs"],
                 file["distances"],
                 tuple(file["wholes"].tolist()),
-                *(tuple(size) for size in file["sizes"].tolist()),
+                size,
+                input_size,
+                Plan(size, *tiles[0]) if tiles else None,
             )
-            whole = len(score_maps.pairs) == len(score_maps.distances) == height * width - 1
+            merges = 0 if tiles else height * width - 1
+            whole = len(score_maps.pairs) == len(score_maps.distances) == merges
             return (score_maps, Sliders(*file["drawn"].tolist())) if whole else None
     except DAMAGE:
         return None
@@ -264,10 +294,11 @@ def blob(
     distances: npt.NDArray[np.float32],
     wholes: Sequence[int],
     size: tuple[int, int],
+    extent: tuple[int, int],
 ) -> bytes:
     """See ``ScoreMaps.blob``; scores are (0, h, w) of an image only clustered, not segmented."""
     parts: list[tuple[str, Any]] = [
-        ("<u4", [*scores.shape, *size, len(pairs)]),
+        ("<u4", [*scores.shape, *size, len(pairs), *extent]),
         *(("<f4", values) for values in (scores, confidences, distances)),
         ("<u4", pairs),
         ("<i4", wholes),
@@ -283,16 +314,28 @@ def clusters(pairs: npt.NDArray[np.uint32], n: int) -> npt.NDArray[np.int64]:
     return top[:n]
 
 
-def upsample(values: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """(h, w) → (H, W) bilinear, aligned at pixel areas; along the rows first."""
-    (y, below, v), (x, right, u) = (_between(n, m) for n, m in zip(values.shape, size, strict=True))
+def upsample(
+    values: npt.NDArray[np.float32],
+    size: tuple[int, int],
+    covered: tuple[float, float] = (1.0, 1.0),
+) -> npt.NDArray[np.float64]:
+    """(h, w) → (H, W) bilinear, aligned at pixel areas; along the rows first.
+
+    Args:
+        values: scores.
+        size: (H, W).
+        covered: share of the grid that it shows, from the first patch on, in each direction.
+    """
+    (y, below, v), (x, right, u) = map(_between, values.shape, size, covered)
     rows = values.astype(np.float64)
     rows = rows[:, x] + (rows[:, right] - rows[:, x]) * u
     return np.asarray(rows[y] + (rows[below] - rows[y]) * v[:, None])
 
 
-def _between(n: int, m: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Any]:
+def _between(
+    n: int, m: int, covered: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Any]:
     """Linear interpolation of n samples at m places: index before, index after, weight of after."""
-    place = np.maximum((np.arange(m) + 0.5) * n / m - 0.5, 0.0)
+    place = np.maximum((np.arange(m) + 0.5) * (n * covered) / m - 0.5, 0.0)
     before = place.astype(np.int64)
     return before, np.minimum(before + 1, n - 1), place - before

@@ -57,7 +57,7 @@ class ProjectSettings:
     consensus: bool = False
     instances: bool = False
     tile: int | str = "auto"
-    """As of ``Segmenter``; projects with score maps see every image at once."""
+    """As of ``Segmenter``."""
     feature_cache: int | str = "2 GB"
     """See ``size_in_bytes``; 0 keeps none."""
     learn: bool = False

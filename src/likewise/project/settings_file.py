@@ -215,7 +215,7 @@ COMMENTS = {
     "refine": "Edges: none, guided or crf.",
     "consensus": "Whether targets of one kind become references of each other.",
     "instances": "Whether the objects of each class are told apart, for `likewise export`.",
-    "tile": 'Which images are read in tiles: "auto", "off", or a side in pixels; none on the page.',
+    "tile": 'Which images are read in tiles: "auto", "off", or a side in pixels.',
     "feature_cache": "Most that features/ may hold, so that pictures are encoded once; 0: nothing.",
     "learn": "Whether masks that you accept or correct become references.",
 }

@@ -73,7 +73,7 @@ def decide(
     models = segmenter.tiles.models(plan, encoder, segmenter.fitted(), segmenter.models)
     found = score_tiles(source, plan, encoder, models, tiles)
     core = BLOCK * max(1, round(plan.tile / BLOCK))
-    blocks = refine_blocks(source, plan, found, encoder, segmenter.refiner, core)
+    blocks = refine_blocks(source, plan, found, encoder.spec.patch, segmenter.refiner, core)
     return DecidedImage(
         [f.patches.numpy() for f in found.values()],
         (float(plan.patch), float(plan.patch)),

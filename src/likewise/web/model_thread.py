@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -31,6 +32,8 @@ class ModelThread:
         self.limit, self.timeout = limit, timeout
         self._executor = ThreadPoolExecutor(1, "likewise-model")
         self._given: set[Future[Any]] = set()
+        self._asked: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._answering = False
         self._stopped = False
         self._count, self._seconds = 0, 0.0
 
@@ -46,11 +49,26 @@ class ModelThread:
             RefusedError: 429, the queue is full.
         """
         self.check_room()
-        return self._put(work)
+        future = self._noted(Future[T]())
+        self._asked.append((future, work))
+        self._executor.submit(self._answer)
+        return future
 
     def later(self, work: Callable[[], object]) -> None:
         """Do what nobody waits for, however full the queue; its errors are printed."""
-        self._put(partial(_printed, work))
+        self._noted(self._executor.submit(self._do, partial(_printed, work)))
+
+    def between(self) -> bool:
+        """In the midst of long work that nobody waits for: do first what somebody waits for.
+
+        Returns:
+            Whether it was in the midst of such work.
+        """
+        if self._answering:
+            return False
+        while self._asked:
+            self._answer()
+        return True
 
     async def run(self, work: Callable[[], T]) -> T:
         """What ``work()`` returns or raises, for an event loop.
@@ -98,8 +116,21 @@ class ModelThread:
             self._stopped = True
             self._executor.submit(_printed, last)
 
-    def _put(self, work: Callable[[], T]) -> Future[T]:
-        future = self._executor.submit(self._do, work)
+    def _answer(self) -> None:
+        """Do what was asked for first, unless it went in between."""
+        if not self._asked:
+            return
+        future, work = self._asked.popleft()
+        if future.set_running_or_notify_cancel():
+            self._answering = True
+            try:
+                future.set_result(self._do(work))
+            except BaseException as error:
+                future.set_exception(error)
+            finally:
+                self._answering = False
+
+    def _noted(self, future: Future[T]) -> Future[T]:
         self._given.add(future)
         future.add_done_callback(self._given.discard)
         return future

@@ -56,8 +56,8 @@ def test_a_painted_reference_masks_all_targets(site: Site, thing: np.ndarray) ->
         assert found is not None
         numbers = np.array([1], "<u4").tobytes()  # of the classes, in masks
         assert site.get(f"/api/targets/{target['id']}/layers") == found[0].blob() + numbers
-        header = np.frombuffer(found[0].blob()[:24], "<u4").tolist()
-        assert header == [1, 4, 4, 40, 48, 15]
+        header = np.frombuffer(found[0].blob()[:32], "<u4").tolist()
+        assert header == [1, 4, 4, 40, 48, 15, 40, 48]
         picture = Image.open(io.BytesIO(site.get(f"/api/targets/{target['id']}/picture?side=320")))
         assert picture.size == (48, 40)
     assert any(written(site, name).any() for name in ("a.jpg", "b.jpg", "c.jpg"))

@@ -90,6 +90,8 @@ class ClicksBody(Strict):
     clicks: Annotated[list[ClickBody], Field(max_length=MOST_CLICKS)]
     version: str = ""
     """Of the target as the person saw it; references have none."""
+    part: Annotated[list[int], Field(min_length=4, max_length=4)] | None = None
+    """Of the target, that places are in; see ``marks.Part``."""
 
 
 class VersionBody(Strict):

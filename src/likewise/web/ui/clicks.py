@@ -15,13 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ...class_names import is_part
 from ...errors import LikewiseError
 from ...features.density import SCORE_RANGE
 from ...features.prompts import LEARN, MARGIN, NOTHING, ROUNDS, PromptSolver, mean_of
-from ...io.images import read_image
 from ...project.corrections import replace_class
 from ...project.project import Project
 from ...project.score_maps import read_score_maps
@@ -39,6 +37,7 @@ from ...refine import refine
 from ...run.file_state import stamp
 from . import marks
 from .class_list import NEGATIVE, classes
+from .pictures import Pictures
 from .state import check_version
 from .worker import PageWorker
 from .workspace import Workspace
@@ -103,20 +102,28 @@ class Clicks:
     Args:
         workspace: the project.
         worker: has the encoder.
+        pictures: decoded.
     """
 
-    def __init__(self, workspace: Workspace, worker: PageWorker) -> None:
-        self.workspace, self.worker = workspace, worker
+    def __init__(self, workspace: Workspace, worker: PageWorker, pictures: Pictures) -> None:
+        self.workspace, self.worker, self.pictures = workspace, worker, pictures
         self._lock = threading.Lock()
         self._kept: OrderedDict[object, Clickable] = OrderedDict()
 
-    def on_target(self, wanted: str, clicks: Sequence[Click], version: str) -> marks.LabelMap:
+    def on_target(
+        self,
+        wanted: str,
+        clicks: Sequence[Click],
+        version: str,
+        part: marks.Part | None = None,
+    ) -> marks.LabelMap:
         """(h, w) a target's mask at working size, as clicks correct it; nothing is written.
 
         Args:
             wanted: id of the target.
             clicks: in order; none makes ready for the first.
             version: of the target as the person saw it.
+            part: of the picture, that is looked at alone: clicks see small things in it.
 
         Raises:
             LikewiseError: it has no mask, a click is outside, or nothing says where the thing is.
@@ -127,19 +134,20 @@ class Clicks:
             now = self.workspace.describe(project, job.target)
             if clicks:
                 check_version(version, now["version"], f"{job.target.name} was changed")
-            whole = marks.read_values(project, job)
-            base = marks.nearest(whole, marks.working_size(whole.shape))
+            whole = marks.last_values(self.workspace, project, job)
+            cut = whole[marks.window(part, whole.shape)]
+            base = marks.nearest(cut, marks.working_size(cut.shape))
             numbers, known = numbers_of(project), dict[str, torch.Tensor]()
-            free = now["source"] == "model" and not now["verdict"]
+            free = part is None and now["source"] == "model" and not now["verdict"]
             found = read_score_maps(project.score_maps(job.target)) if free else None
-            if found is not None:
+            if found is not None and found[0].plan is None:  # on the grid that clicks see
                 scores = torch.from_numpy(found[0].moved(project.sliders))
                 known = dict(zip(found[0].labels, scores, strict=True))
         if clicks:
             self.worker.hold(job.target)
         else:
             self.worker.release(job.target)
-        picture = self._ready(job.target)
+        picture = self._ready(job.target, part)
         for scores in () if clicks else list(known.values())[:KEPT]:
             picture.without_clicks(picture.known(scores))
         return corrected(picture, base, clicks, numbers, known)
@@ -152,12 +160,12 @@ class Clicks:
         base = marks.read_painted(self.workspace, path)
         return corrected(self._ready(path), base, clicks, numbers, {})
 
-    def _ready(self, path: Path) -> Clickable:
-        key = path, stamp(path)
+    def _ready(self, path: Path, part: marks.Part | None = None) -> Clickable:
+        key = path, stamp(path), part and tuple(part)
         with self._lock:
             found = self._kept.get(key)
         if found is None:
-            found = self.worker.thread.call(partial(self._make, path))
+            found = self.worker.thread.call(partial(self._make, path, part))
         with self._lock:
             self._kept[key] = found
             self._kept.move_to_end(key)
@@ -165,16 +173,14 @@ class Clicks:
                 self._kept.popitem(last=False)
         return found
 
-    def _make(self, path: Path) -> Clickable:
-        encoder = self.worker.encoder()
-        image = read_image(path)
+    def _make(self, path: Path, part: marks.Part | None) -> Clickable:
+        encoder, picture = self.worker.encoder(), self.pictures.get(path)
+        image = picture.level(0)[marks.window(part, picture.size)]
         size = marks.working_size(image.shape)
-        target = replace(encoder.encode(image), size=size)
-        solver = PromptSolver(target)
-        if image.shape[:2] != size:
-            shrunk = Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX, reducing_gap=2)
-            image = np.asarray(shrunk)
-        return Clickable(path.name, solver, image, encoder.input_size)
+        target = replace(encoder.encode(np.ascontiguousarray(image)), size=size)
+        return Clickable(
+            path.name, PromptSolver(target), picture.part(part, size), encoder.input_size
+        )
 
 
 def numbers_of(project: Project) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from ...backbones.feature_cache import CachedEncoder
 from ...features.patch_features import PatchFeatures
 from ...io.hashing import sha256
+from ...io.prefetch import batched
 
 KEPT_BYTES = 512 * 2**20
 """Of features in memory: some 240 pictures at the embedded backbone's size."""
@@ -25,6 +26,8 @@ class KeepingEncoder(CachedEncoder):
         bytes_each = 4 * self.spec.dim * self.grid[0] * self.grid[1]
         self.room = max(8, KEPT_BYTES // bytes_each)
         """How many pictures are remembered."""
+        self.between: Callable[[], object] = lambda: None
+        """Called after every few pictures: tiles of one image may be many."""
 
     def images_at_once(self, count: int) -> int:
         """One: what is remembered is for one thread, and the first result is waited for."""
@@ -33,18 +36,25 @@ class KeepingEncoder(CachedEncoder):
     def encode_many(
         self, images: Iterable[np.ndarray], batch_size: int | None = None
     ) -> Iterator[PatchFeatures]:
-        """As ``Encoder.encode_many``, of pictures that fit in memory together."""
+        """As ``Encoder.encode_many``; of very many (tiles), the first are kept."""
+        left = self.room // 2
+        for batch in batched(images, batch_size or self.batch_size):
+            yield from self._encode(batch, left > 0)
+            left -= len(batch)
+            self.between()
+
+    def _encode(self, images: Sequence[np.ndarray], keep: bool) -> Iterator[PatchFeatures]:
         keyed = [(_key(image), image) for image in images]
         pictures = dict(keyed)
         new = [key for key in pictures if key not in self._kept]
         known = {key: self._kept[key] for key in pictures if key in self._kept}
-        encoded = super().encode_many((pictures[key] for key in new), batch_size)
+        encoded = super().encode_many((pictures[key] for key in new), len(new))
         # Without what is quickly made of the rest.
         known |= {
             key: PatchFeatures(e.features.cpu(), e.features[:0], e.grid, e.size, e.colour)
             for key, e in zip(new, encoded, strict=True)
         }
-        for key, kept in known.items():
+        for key, kept in known.items() if keep else ():
             self._kept[key] = kept
             self._kept.move_to_end(key)
         while len(self._kept) > self.room:

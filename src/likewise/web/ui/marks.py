@@ -23,6 +23,7 @@ from ...io.masks import read_mask
 from ...project.folder import MASKS
 from ...project.project import Project
 from ...project.settings import ProjectReference, relative
+from ...run.file_state import stamp
 from ...run.jobs import Job
 from .class_list import NEGATIVE, allot, classes
 from .removing import Removal
@@ -32,26 +33,36 @@ from .workspace import Workspace
 WORKING = 1600
 """Pixels of the longer side at which larger pictures are shown and painted."""
 LabelMap = npt.NDArray[np.uint8]
+Part = Sequence[int]
+"""Of a picture: left, top, width and height in its own pixels."""
 
 
-def read_mask_of(workspace: Workspace, wanted: str, side: int = WORKING) -> LabelMap:
+def read_mask_of(
+    workspace: Workspace, wanted: str, side: int = WORKING, part: Part | None = None
+) -> LabelMap:
     """(h, w) a target's mask at working size: 0 nothing, else numbers of classes.
 
     Args:
         workspace: the project.
         wanted: id of the target.
         side: at most so many pixels a side; below WORKING to look at only.
+        part: of the picture; all of it by default.
 
     Raises:
-        LikewiseError: it has none.
+        LikewiseError: it has none, or the part is not inside.
     """
     with workspace.lock, workspace.opened() as project:
-        whole = read_values(project, workspace.masked(project, wanted))
-        return nearest(whole, working_size(whole.shape, side))
+        whole = last_values(workspace, project, workspace.masked(project, wanted))
+    cut = whole[window(part, whole.shape)]
+    return nearest(cut, working_size(cut.shape, side))
 
 
 def correct(
-    workspace: Workspace, wanted: str, painted: LabelMap, version: str | None = None
+    workspace: Workspace,
+    wanted: str,
+    painted: LabelMap,
+    version: str | None = None,
+    part: Part | None = None,
 ) -> dict[str, Any]:
     """Keep a target's mask that a person painted; what they left alone keeps its finer detail.
 
@@ -60,6 +71,7 @@ def correct(
         wanted: id of the target.
         painted: as ``read_mask_of`` gives it.
         version: of the target as the person saw it.
+        part: of the picture, that was painted; the rest of the mask stays.
 
     Raises:
         LikewiseError: it shows a class that there is not, or has another size.
@@ -68,13 +80,14 @@ def correct(
     with workspace.lock, workspace.opened() as project:
         job, _ = workspace.as_seen(project, wanted, version)
         whole = read_values(project, job)
-        before = nearest(whole, working_size(whole.shape))
+        cut = whole[window(part, whole.shape)]
+        before = nearest(cut, working_size(cut.shape))
         if painted.shape != before.shape:
             raise LikewiseError(f"the mask of {job.target.name} has another size: look again.")
         allot(project, [c["label"] for c in classes(project)])
         _check_numbers(project, painted[painted != before])
-        changed = nearest((painted != before).astype(np.uint8), whole.shape) > 0
-        whole[changed] = nearest(painted, whole.shape)[changed]
+        changed = nearest((painted != before).astype(np.uint8), cut.shape) > 0
+        cut[changed] = nearest(painted, cut.shape)[changed]
         project.correct(job.target, whole)
         return workspace.describe(project, job.target)
 
@@ -93,7 +106,7 @@ def promote(workspace: Workspace, wanted: str, version: str | None = None) -> di
     """
     with workspace.lock, workspace.opened() as project:
         job, _ = workspace.as_seen(project, wanted, version)
-        painted = read_mask_of(workspace, wanted)
+        painted = read_values(project, job)
         if not painted.any():
             raise LikewiseError(f"the mask of {job.target.name} is empty: correct it first.")
         save_reference(workspace, job.target, painted)
@@ -133,7 +146,7 @@ def save_reference(
     Args:
         workspace: the project.
         path: the picture.
-        painted: as ``read_painted`` gives it.
+        painted: as ``read_painted`` gives it, or at the picture's own size.
         version: of the picture's references as the person saw them.
 
     Returns:
@@ -153,7 +166,7 @@ def save_reference(
         values = [int(k) for k in np.unique(painted) if k]
         _check_numbers(project, painted[painted != NEGATIVE], names)
         size = read_image(path).shape[:2]
-        if painted.shape != working_size(size):
+        if painted.shape not in (working_size(size), size):
             raise LikewiseError(f"what was painted does not fit {path.name}: reload the page.")
         everything = len(np.unique(painted)) == 1
         if everything and values and values != [NEGATIVE]:
@@ -217,6 +230,19 @@ def _mask_file(workspace: Workspace, path: Path, references: Sequence[ProjectRef
     return mask
 
 
+def window(part: Part | None, size: Sequence[int]) -> tuple[slice, slice]:
+    """Rows and columns of a part of a picture of (H, W); all of them without one.
+
+    Raises:
+        LikewiseError: it is not inside.
+    """
+    left, top, width, height = part or (0, 0, size[1], size[0])
+    right, bottom = left + width, top + height
+    if min(left, top, width - 1, height - 1) < 0 or right > size[1] or bottom > size[0]:
+        raise LikewiseError("this part is not inside of the picture: reload the page.")
+    return slice(top, bottom), slice(left, right)
+
+
 def working_size(size: Sequence[int], side: int = WORKING) -> tuple[int, int]:
     """(h, w) at which a picture of (H, W) is shown and painted: at most so many pixels a side."""
     scale = min(1.0, min(side, WORKING) / max(size[:2]))
@@ -231,6 +257,14 @@ def read_values(project: Project, job: Job) -> LabelMap:
             f"{job.mask} has more classes than the page can show: use the commands."
         )
     return values.astype(np.uint8)
+
+
+def last_values(workspace: Workspace, project: Project, job: Job) -> LabelMap:
+    """``read_values`` to look at; a large mask is looked at part by part, and read once."""
+    key = job.mask, stamp(job.mask)
+    if workspace.last_mask is None or workspace.last_mask[0] != key:
+        workspace.last_mask = key, read_values(project, job)
+    return workspace.last_mask[1]
 
 
 def _check_numbers(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +11,10 @@ from fastapi import Body, Depends, FastAPI, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
-from PIL import Image
 from starlette.types import ASGIApp
 
 from ...errors import LikewiseError
 from ...export.dataset import FORMATS
-from ...io.images import read_image
 from ...project.score_maps import Sliders, read_score_maps
 from ..errors import RefusedError
 from ..guard import Access
@@ -35,6 +32,7 @@ from .bodies import (
     VersionBody,
 )
 from .clicks import Click, Clicks
+from .pictures import Pictures
 from .removing import Removals
 from .state import GoneError
 from .worker import PageWorker
@@ -44,8 +42,8 @@ STATIC = Path(__file__).resolve().parent / "static"
 INSTEAD = "add the folder that the picture is in instead"
 LIMITS = Limits(256 * 2**20, 600.0, timeout=None, advice=INSTEAD)
 """Pictures are bounded as those of the commands are: they are the person's own."""
-SIDES = (320, 1600)
-"""Pictures are sent with at most so many pixels a side."""
+PartQuery = Annotated[list[int] | None, Query(min_length=4, max_length=4)]
+"""See ``marks.Part``."""
 FOREVER = {"cache-control": "private, max-age=604800, immutable"}
 """For what is asked for with its version in the address."""
 
@@ -71,8 +69,10 @@ def make_app(workspace: Workspace, worker: PageWorker, access: Access) -> ASGIAp
         stop=worker.stop,
         dependencies=[Depends(same_project)],
     )
-    clicks, removals = Clicks(workspace, worker), Removals(workspace)
+    pictures, removals = Pictures(), Removals(workspace)
+    clicks = Clicks(workspace, worker, pictures)
     _add_project(app, workspace, worker, removals)
+    _add_pictures(app, workspace, pictures)
     _add_references(app, workspace, worker, clicks, removals)
     _add_targets(app, workspace, worker, clicks, removals)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
@@ -173,6 +173,31 @@ def _add_project(
         return _json({})
 
 
+def _add_pictures(app: FastAPI, workspace: Workspace, pictures: Pictures) -> None:
+    def path_of(wanted: str) -> Path:
+        with workspace.opened() as project:
+            return workspace.picture(project, wanted)
+
+    @app.get("/api/references/{wanted}/picture")
+    def reference(wanted: str, side: int) -> Response:
+        return _jpeg(pictures.get(path_of(wanted)).shrunk(side))
+
+    @app.get("/api/targets/{wanted}/picture")
+    def target(wanted: str, side: int) -> Response:
+        with workspace.opened() as project:
+            path = workspace.target(project, wanted).target
+        return _jpeg(pictures.get(path).shrunk(side))
+
+    @app.get("/api/pictures/{wanted}/size")
+    def size(wanted: str) -> Response:
+        height, width = pictures.get(path_of(wanted)).size
+        return _json({"width": width, "height": height})
+
+    @app.get("/api/pictures/{wanted}/tile")
+    def tile(wanted: str, level: int, x: int, y: int) -> Response:
+        return _jpeg(pictures.get(path_of(wanted)).tile(level, x, y))
+
+
 def _add_references(
     app: FastAPI, workspace: Workspace, worker: PageWorker, clicks: Clicks, removals: Removals
 ) -> None:
@@ -184,10 +209,6 @@ def _add_references(
     def reference(wanted: str) -> Response:
         with workspace.opened() as project:
             return _json(workspace.picture_state(project, workspace.picture(project, wanted)))
-
-    @app.get("/api/references/{wanted}/picture")
-    def picture(wanted: str, side: int) -> Response:
-        return _jpeg(path_of(wanted), side)
 
     @app.get("/api/references/{wanted}/regions")
     def regions(wanted: str) -> Response:
@@ -234,12 +255,6 @@ def _add_targets(
         if back or workspace.learns:
             worker.wish()  # masks may be out of date by now, or there is something to learn
 
-    @app.get("/api/targets/{wanted}/picture")
-    def picture(wanted: str, side: int) -> Response:
-        with workspace.opened() as project:
-            path = workspace.target(project, wanted).target
-        return _jpeg(path, side)
-
     @app.get("/api/targets/{wanted}/layers")
     def layers(wanted: str) -> Response:
         with workspace.opened() as project:
@@ -251,12 +266,14 @@ def _add_targets(
         return _binary(found[0].blob() + values.tobytes())
 
     @app.get("/api/targets/{wanted}/mask")
-    def mask(wanted: str, side: Annotated[int, Query(ge=1)] = marks.WORKING) -> Response:
-        return _raw(marks.read_mask_of(workspace, wanted, side))
+    def mask(
+        wanted: str, side: Annotated[int, Query(ge=1)] = marks.WORKING, part: PartQuery = None
+    ) -> Response:
+        return _raw(marks.read_mask_of(workspace, wanted, side, part))
 
     @app.post("/api/targets/{wanted}/clicks")
     def clicked(wanted: str, body: ClicksBody) -> Response:
-        return _raw(clicks.on_target(wanted, _clicks(body), body.version))
+        return _raw(clicks.on_target(wanted, _clicks(body), body.version, body.part))
 
     @app.put("/api/targets/{wanted}/verdict")
     def judge(wanted: str, body: VerdictBody) -> Response:
@@ -271,10 +288,16 @@ def _add_targets(
 
     @app.put("/api/targets/{wanted}/mask")
     async def correct(
-        request: Request, wanted: str, width: int, height: int, version: str | None = None
+        request: Request,
+        wanted: str,
+        width: int,
+        height: int,
+        version: str | None = None,
+        part: PartQuery = None,
     ) -> Response:
         values = _label_map(await request.body(), width, height)
-        return told(await run_in_threadpool(marks.correct, workspace, wanted, values, version))
+        seen = wanted, values, version, part
+        return told(await run_in_threadpool(marks.correct, workspace, *seen))
 
     @app.post("/api/targets/{wanted}/restore")
     def restore(wanted: str, body: VersionBody) -> Response:
@@ -320,13 +343,5 @@ def _binary(content: bytes) -> Response:
     return Response(content, media_type="application/octet-stream", headers=FOREVER)
 
 
-def _jpeg(path: Path, side: int) -> Response:
-    """A picture, upright, shrunk to one of SIDES."""
-    image = read_image(path)
-    large = marks.working_size(image.shape)
-    scale = min(1.0, min(max(side, SIDES[0]), SIDES[1]) / max(large))
-    size = max(1, round(large[1] * scale)), max(1, round(large[0] * scale))
-    data = io.BytesIO()
-    shrunk = Image.fromarray(image).resize(size, Image.Resampling.BOX, reducing_gap=2)
-    shrunk.save(data, "JPEG", quality=90, subsampling=0)
-    return Response(data.getvalue(), media_type="image/jpeg", headers=FOREVER)
+def _jpeg(content: bytes) -> Response:
+    return Response(content, media_type="image/jpeg", headers=FOREVER)

@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ...errors import LikewiseError
 from ...io.hashing import sha256
 from ...project.folder import MASKS, SCORE_MAPS
@@ -54,6 +57,8 @@ class WorkspaceState:
         self.lock = threading.RLock()
         """Held while files that a person and the worker both may write are written."""
         self._targets: dict[str, Job] = {}
+        self.last_mask: tuple[object, npt.NDArray[np.uint8]] | None = None
+        """See ``marks.last_values``."""
         self.id = identity(str(folder.resolve()))
         """Tells a tab that its address has come to show another project."""
         if not (folder / CONFIG).exists():

@@ -38,6 +38,10 @@ SOON = 0.3
 """Seconds that a page is let wait for the regions of a picture."""
 
 
+class _OutdatedError(Exception):
+    """What is done in many tiles is no longer wanted."""
+
+
 class PageWorker:
     """Does what is to be done, image by image, until something else is wished.
 
@@ -55,8 +59,9 @@ class PageWorker:
         """Where it says what it does."""
         self._encoder: tuple[object, KeepingEncoder, str] | None = None
         self._fitted: tuple[str, Segmenter] | None = None
-        self._wished = False
-        """Whether something changed that was not looked at yet."""
+        self._wished = self._outdated = False
+        """Whether something changed that was not looked at yet; and so much that what is being
+        done would be done again."""
         self._steps: Generator[None] = (_ for _ in ())
         self._seen: set[object] = set()
         self._opened: Path | None = None
@@ -109,16 +114,18 @@ class PageWorker:
     def changed(self) -> None:
         """References, targets or classes changed: pages ask for everything again."""
         self.events.add("reload")
+        self._outdated = True
         self.wish()
 
     def stop(self) -> None:
-        """End soon, after the image in work."""
+        """End soon, after the image in work or the tile."""
+        self._outdated = True
         self.thread.stop(lambda: self._steps.close())
 
     def _look(self) -> None:
         self.failed = ""
         self._say("looking")
-        self._wished = False
+        self._wished = self._outdated = False
         self._begin(self._everything())
 
     def _begin(self, steps: Generator[None]) -> None:
@@ -135,7 +142,7 @@ class PageWorker:
             return
         try:
             next(steps)
-        except StopIteration:
+        except (StopIteration, _OutdatedError):
             return
         except LikewiseError as error:
             self._fail(str(error))
@@ -163,8 +170,14 @@ class PageWorker:
         if self._encoder is None or self._encoder[0] != wanted:
             self._say("loading")
             encoder, key = project.encoder(KeepingEncoder, **self._machine)
+            encoder.between = self._between
             self._encoder = wanted, encoder, key
         return self._encoder[1:]
+
+    def _between(self) -> None:
+        """Between tiles of an image: answer who asks, and give it up if it is outdated."""
+        if self.thread.between() and self._outdated:
+            raise _OutdatedError
 
     def _everything(self) -> Generator[None]:
         yield from self._work()
@@ -252,7 +265,8 @@ class PageWorker:
             encoded = encoder.encode(image)
             tree = tree_arrays(average_linkage(encoded.features))
             nothing = np.empty((0, *encoded.grid), np.float32)
-            return blob(nothing, (), *tree, (), (image.shape[0], image.shape[1]))
+            size = image.shape[0], image.shape[1]
+            return blob(nothing, (), *tree, (), size, size)
 
         asked = self._regions
         if asked is None or asked[0] != key:

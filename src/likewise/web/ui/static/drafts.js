@@ -24,7 +24,7 @@ export class Drafts {
 
   key(kind, id) { return `${this.project}/${kind}/${id}`; }
 
-  // `draft`: {labels, width, height, name}.
+  // `draft`: {labels, width, height}, and `rect` if it is of a part of a large picture.
   keep(kind, id, draft) { return within("readwrite", (store) => store.put(draft, this.key(kind, id))); }
 
   drop(kind, id) { return within("readwrite", (store) => store.delete(this.key(kind, id))); }

@@ -1,11 +1,15 @@
 // The targets: cards that fill in as results come, and one of them large.
 
 import { binary, labelMap, settled, toast } from "./api.js";
-import { heat, parse, shown } from "./layers.js";
+import { cut, heat, parse, shown } from "./layers.js";
+import { Part, Pyramid, SHOWN, around, asked, openPicture } from "./pyramid.js";
 import { nearest, thermal, tint } from "./view.js";
 import { compare, isOpen, matches, why } from "./review.js";
 
 const PAGE = 300; // cards at first
+const AT_REST = 150; // ms after which what lies over a part of a large picture is made
+const LEAST = 256; // pixels a side of a part that is corrected, at least
+const NEUTRAL = { threshold: 0, granularity: 0 };
 const LARGE = 640; // pixels of the longer side of what is drawn over a large picture
 
 // Whether the mask of a target is fixed: a person made or judged it, and sliders do not move it.
@@ -162,12 +166,32 @@ export class Grid {
     return tint(this.labels(card, height, width), height, width, classes, mode, this.state.opacity);
   }
 
+  // What lies over a part of a large picture, and where. `mask`: as it is written there; null where the sliders have
+  // moved since.
+  detail(card, { rect, mask }) {
+    const { mode, sliders } = this.state, found = card.layers && (mode === "heat" || this.moved(card)) && cut(card.layers, sliders, rect);
+    const over = found ? found.rect : rect, scale = Math.min(1, SHOWN / Math.max(over.width, over.height));
+    const height = Math.max(1, Math.round(over.height * scale)), width = Math.max(1, Math.round(over.width * scale));
+    if (mode === "original") return [null, over];
+    if (found && mode === "heat") return [thermal(heat(found.layers, NEUTRAL, height, width, this.state.heatOf), height, width), over];
+    const labels = found
+      ? shown(found.layers, NEUTRAL, height, width).map((k) => (k ? card.layers.numbers[k - 1] : 0))
+      : nearest(mask.labels, mask.height, mask.width, height, width);
+    return [tint(labels, height, width, this.state.colours, mode, this.state.opacity), over];
+  }
+
+  // Whether the sliders have moved since a mask was written.
+  moved({ sliders }) {
+    const now = this.state.sliders;
+    return now.threshold !== sliders.threshold || now.granularity !== sliders.granularity;
+  }
+
   // (height, width) numbers of classes: the mask as it is written; where the sliders have moved since, what the
   // scores say, until that is written.
-  labels({ layers, mask, sliders }, height, width) {
-    const now = this.state.sliders, moved = now.threshold !== sliders.threshold || now.granularity !== sliders.granularity;
-    if (!layers || !moved) return nearest(mask.labels, mask.height, mask.width, height, width);
-    const found = shown(layers, now, height, width);
+  labels(card, height, width) {
+    const { layers, mask } = card;
+    if (!layers || !this.moved(card)) return nearest(mask.labels, mask.height, mask.width, height, width);
+    const found = shown(layers, this.state.sliders, height, width);
     return found.map((k) => (k ? layers.numbers[k - 1] : 0));
   }
 
@@ -180,30 +204,37 @@ export class Grid {
 export class Viewer {
   constructor(dialog, painter, grid) {
     // `version`: of the target when its correction was begun; `changed`: something is painted.
-    Object.assign(this, { dialog, painter, grid, id: null, editing: false, version: null, changed: false, onOpen: () => {} });
+    // `rect`: the part of a large picture that is corrected; `seen`: the part that something is drawn over in detail.
+    Object.assign(this, { dialog, painter, grid, id: null, editing: false, version: null, changed: false, rect: null, onOpen: () => {} });
   }
 
   get card() { return this.grid.cards.get(this.id); }
 
   async open(id) {
-    Object.assign(this, { id, editing: false, changed: false });
+    Object.assign(this, { id, editing: false, changed: false, rect: null, seen: null });
     this.grid.held = true;
     if (!this.dialog.open) this.dialog.showModal();
     this.onOpen();
     this.painter.canvas.focus();
-    const { target } = this.card, picture = new Image();
+    const { card } = this, { target } = card, key = `${id} ${target.changed}`;
     this.tell();
     if (["failed", "missing"].includes(target.state)) {
       this.painter.clear();
       return toast(target.error);
     }
-    picture.src = `/api/targets/${id}/picture?side=1600&v=${target.changed}`;
+    let picture = this.last?.key === key ? this.last.picture : null; // it was corrected: its tiles are here
     try {
-      await Promise.all([picture.decode(), this.grid.fetch(this.card)]);
+      const fetched = this.grid.fetch(card), tiled = fetched.then(() => card.layers?.tiled);
+      picture ??= await openPicture(`/api/targets/${id}`, id, target.changed, () => this.painter.drawSoon(), tiled);
+      await fetched;
     } catch (error) {
       return toast(`${target.name} cannot be shown (${error.message}).`);
     }
-    if (this.id === id && !this.editing) { this.painter.open(picture); this.draw(); }
+    if (this.id !== id || this.editing) return;
+    this.last = picture instanceof Pyramid ? { key, picture } : null;
+    this.tell();
+    this.painter.open(picture);
+    this.draw();
     // Ready for the first click, and free to be made anew.
     if (target.state === "done") labelMap(`/api/targets/${id}/clicks`, { clicks: [], version: target.version }).catch(() => {});
   }
@@ -211,8 +242,28 @@ export class Viewer {
   draw() {
     const { picture } = this.painter;
     if (!this.card || !picture || this.editing) return;
+    if (this.seen && this.seen.of === this.card.key && (this.seen.mask || this.grid.moved(this.card))) return this.painter.cover(...this.grid.detail(this.card, this.seen));
+    this.sighted = this.seen = null;
     const scale = Math.min(1, LARGE / Math.max(picture.width, picture.height));
     this.painter.cover(this.grid.image(this.card, Math.round(picture.height * scale), Math.round(picture.width * scale)));
+  }
+
+  // What lies over a large picture is drawn in detail, once it was zoomed or moved.
+  settle() {
+    const { painter, card } = this, { picture } = painter;
+    if (!(picture instanceof Pyramid) || this.editing || !card?.mask) return;
+    const sight = painter.sight(), key = sight && Object.values(sight).join();
+    if (this.sighted === key) return;
+    this.sighted = key;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(async () => {
+      const rect = sight && around(sight, picture, 0.25), still = () => this.sighted === key && this.card === card && !this.editing;
+      await settled(); // the mask then is as the sliders say
+      if (!rect || !still()) return;
+      const of = card.key, moved = card.layers && this.grid.moved(card);
+      const mask = moved ? null : await labelMap(`/api/targets/${this.id}/mask?side=${SHOWN}${asked(rect)}`).catch(() => null);
+      if ((mask || moved) && still()) { this.seen = { of, rect, mask }; this.draw(); }
+    }, AT_REST);
   }
 
   tell() {
@@ -222,7 +273,8 @@ export class Viewer {
     const corrected = target.source === "person" && target.verdict ? " correction" : "";
     const word = { done: "not judged", pending: "waiting" }[target.status] ?? target.status;
     const order = this.grid.order, at = order.indexOf(this.id);
-    $("#badge").textContent = [word + corrected, ...why(target)].join(" · ");
+    const tiled = this.card.layers?.tiled ? ["read in tiles"] : [];
+    $("#badge").textContent = [word + corrected, ...why(target), ...tiled].join(" · ");
     $("#count").textContent = at < 0 ? "" : `${at + 1} of ${order.length}`;
     $("#correcting").hidden = !this.editing;
     $("#verdicts").hidden = this.editing;
@@ -239,11 +291,18 @@ export class Viewer {
   // Paint over the mask as it is on disk; `draft` is what was painted on it and not saved.
   async edit(draft) {
     await settled();
-    const { version } = this.card.target, { labels, width, height } = await labelMap(`/api/targets/${this.id}/mask`);
-    const fits = draft?.width === width && draft.height === height;
-    Object.assign(this, { editing: true, version, changed: Boolean(fits) });
-    this.painter.open(this.painter.picture, labels, fits ? draft.labels : null);
+    const { painter } = this, { picture } = painter, { version } = this.card.target;
+    const rect = picture instanceof Pyramid ? draft?.rect ?? around(painter.sight() ?? { ...picture, x: 0, y: 0 }, picture, 0, LEAST) : null;
+    const { labels, width, height } = await labelMap(`/api/targets/${this.id}/mask?side=${SHOWN}${asked(rect)}`);
+    const fits = draft?.width === width && draft.height === height && Boolean(draft.rect) === Boolean(rect);
+    Object.assign(this, { editing: true, version, changed: Boolean(fits), rect });
+    painter.open(rect ? new Part(picture, rect, width, height) : picture, labels, fits ? draft.labels : null);
+    if (rect && draft?.rect) { painter.fit(); painter.zoomed = true; } // where it was painted
+    const times = rect && Math.round((10 * rect.width) / width) / 10, how = times > 1 ? `at one pixel for ${times} × ${times}: zoom in first for small things` : "at full size; clicks see it alone";
+    this.dialog.querySelector("#partsays").textContent = rect ? `You correct what was in sight, ${how}.` : "";
     this.tell();
+    // Ready for the first click in this part.
+    if (rect) labelMap(`/api/targets/${this.id}/clicks`, { clicks: [], version, part: Object.values(rect) }).catch(() => {});
   }
 
   // The id some places further on, in the order of the grid.

@@ -1,14 +1,15 @@
-// The same arithmetic as batch/layers.py, in the same order: what is seen is what is written.
+// The same arithmetic as project/score_maps.py, in the same order: what is seen is what is written.
 
 const NATS = 20;
 
-// See Layers.blob: C classes on a grid of h × w patches, and the tree of their merges.
+// See ScoreMaps.blob: C classes on a grid of h × w patches, and the tree of their merges; none of an image that was
+// read in tiles. `covered`: the shares of the grid that the image takes, down and across.
 export function parse(data) {
-  const [C, h, w, height, width, merges] = new Uint32Array(data, 0, 6);
-  let at = 24;
+  const [C, h, w, height, width, merges, down, across] = new Uint32Array(data, 0, 8);
+  let at = 32;
   const next = (Kind, count) => new Kind(data, (at += 4 * count) - 4 * count, count);
   return {
-    C, h, w, height, width,
+    C, h, w, height, width, covered: [height / down, width / across], tiled: !merges && h * w > 1,
     scores: next(Float32Array, C * h * w),
     confidences: next(Float32Array, C),
     distances: next(Float32Array, merges),
@@ -58,10 +59,10 @@ export function moved(layers, { threshold, granularity }) {
   return result;
 }
 
-function between(n, m) {
+function between(n, m, covered) {
   const before = new Int32Array(m), after = new Int32Array(m), share = new Float64Array(m);
   for (let k = 0; k < m; k++) {
-    const place = Math.max(((k + 0.5) * n) / m - 0.5, 0);
+    const place = Math.max(((k + 0.5) * (n * covered)) / m - 0.5, 0);
     before[k] = Math.floor(place);
     after[k] = Math.min(before[k] + 1, n - 1);
     share[k] = place - before[k];
@@ -69,9 +70,9 @@ function between(n, m) {
   return { before, after, share };
 }
 
-// (h, w) → (height, width) bilinear, aligned at pixel areas; along the rows first.
-export function upsample(values, h, w, height, width) {
-  const x = between(w, width), y = between(h, height);
+// (h, w), of which a share is covered, → (height, width) bilinear, aligned at pixel areas; along the rows first.
+export function upsample(values, h, w, height, width, covered = [1, 1]) {
+  const x = between(w, width, covered[1]), y = between(h, height, covered[0]);
   const rows = new Float64Array(h * width), result = new Float64Array(height * width);
   for (let r = 0; r < h; r++) {
     for (let k = 0; k < width; k++) {
@@ -104,7 +105,7 @@ export function shown(layers, sliders, height, width) {
       bests.set(whole, new Float64Array(labels.length).fill(0.5));
     }
     if (!own.some((value) => value > 0.5)) continue;
-    const values = upsample(own, layers.h, layers.w, height, width);
+    const values = upsample(own, layers.h, layers.w, height, width, layers.covered);
     const owner = owners.get(whole), best = bests.get(whole);
     const around = whole < 0 ? null : owners.get(wholes[whole]);
     for (let i = 0; i < values.length; i++) {
@@ -120,11 +121,28 @@ export function shown(layers, sliders, height, width) {
   return labels;
 }
 
+// A part of an image as the sliders say: layers of its own, and what its patches cover of the image, in pixels.
+export function cut(layers, sliders, { x, y, width, height }) {
+  const { C, h, w, covered } = layers, high = layers.height / covered[0] / h, wide = layers.width / covered[1] / w;
+  const top = Math.floor(y / high), rows = Math.min(h, Math.ceil((y + height) / high)) - top;
+  const left = Math.floor(x / wide), columns = Math.min(w, Math.ceil((x + width) / wide)) - left;
+  const all = moved(layers, sliders), scores = new Float32Array(C * rows * columns);
+  for (let c = 0; c < C; c++) {
+    for (let r = 0; r < rows; r++) {
+      const from = (c * h + top + r) * w + left;
+      scores.set(all.subarray(from, from + columns), (c * rows + r) * columns);
+    }
+  }
+  const rect = { x: left * wide, y: top * high, width: Math.min(columns * wide, layers.width - left * wide), height: Math.min(rows * high, layers.height - top * high) };
+  const own = { h: rows, w: columns, height: rect.height, width: rect.width, covered: [rect.height / rows / high, rect.width / columns / wide] };
+  return { rect, layers: { ...layers, ...own, scores, distances: [], pairs: [] } };
+}
+
 // The score of the class of a number, or of 0 the highest of any, at any size.
 export function heat(layers, sliders, height, width, number = 0) {
   const scores = moved(layers, sliders), n = layers.h * layers.w, top = new Float32Array(n).fill(-1);
   layers.numbers.forEach((k, c) => {
     if (!number || k === number) for (let i = 0; i < n; i++) top[i] = Math.max(top[i], scores[c * n + i]);
   });
-  return upsample(top, layers.h, layers.w, height, width);
+  return upsample(top, layers.h, layers.w, height, width, layers.covered);
 }

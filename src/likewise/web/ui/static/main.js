@@ -7,6 +7,7 @@ import { parse } from "./layers.js";
 import { Painter } from "./paint.js";
 import { along, kept, remember, roving, splitter } from "./panes.js";
 import { STATES, counts, inWords, isOpen, reasonsOf } from "./review.js";
+import { asked } from "./pyramid.js";
 import { MODES, NEGATIVE } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
@@ -26,8 +27,9 @@ const painter = new Painter($("paint"), {
 });
 const look = new Painter($("look"), {
   onChange: () => corrected(), fail: failed, keepsZoom: true, hover: (place) => sayUnder(place),
+  drawn: () => viewer.settle(),
   begin: async () => { if (!$("correct").disabled) await viewer.edit(await drafts.get("mask", viewer.id)); },
-  ask: async (clicks) => (await labelMap(`/api/targets/${viewer.id}/clicks`, { clicks, version: viewer.version })).labels,
+  ask: async (clicks) => (await labelMap(`/api/targets/${viewer.id}/clicks`, { clicks, version: viewer.version, part: viewer.rect && Object.values(viewer.rect) })).labels,
 });
 const grid = new Grid($("grid"), $("more"), state, (id) => viewer.open(id));
 const viewer = new Viewer($("viewer"), look, grid);
@@ -228,7 +230,7 @@ function corrected() {
   const { width, height } = look.picture;
   viewer.changed = true;
   state.unsavedMasks.add(viewer.id);
-  drafts.keep("mask", viewer.id, { labels: look.labels.slice(), width, height });
+  drafts.keep("mask", viewer.id, { labels: look.labels.slice(), width, height, rect: viewer.rect });
 }
 
 const dropMask = async (id) => {
@@ -496,7 +498,7 @@ async function onwards(next, id, open = true) {
 const keepMask = tried(async (accept = false) => {
   if (accept === true && !viewer.changed) { viewer.editing = false; return judge("accepted"); }
   const { picture, labels } = look, { id, version } = viewer;
-  const path = `/api/targets/${id}/mask?width=${picture.width}&height=${picture.height}&version=${encodeURIComponent(version)}`;
+  const path = `/api/targets/${id}/mask?width=${picture.width}&height=${picture.height}&version=${encodeURIComponent(version)}${asked(viewer.rect)}`;
   try {
     grid.put(await send("PUT", path, labels.slice()));
   } catch (error) {

@@ -14,9 +14,10 @@ const NEAR = 10; // pixels of the screen from the first corner at which a polygo
 export class Painter {
   // `onChange()` is called after each stroke; `granularity()` says how coarse regions are. `ask(clicks)` gives
   // the labels that clicks, lines and boxes lead to; `begin()` makes the picture paintable, when it is clicked and is not yet;
-  // `hover(place)` says what is under the pointer; `fail(error)` why a click came to nothing.
-  constructor(canvas, { onChange = () => {}, granularity = () => 0, ask, begin, hover = () => {}, fail = () => {}, keepsZoom = false } = {}) {
-    Object.assign(this, { canvas, onChange, granularity, ask, begin, hover, fail, keepsZoom });
+  // `hover(place)` says what is under the pointer; `fail(error)` why a click came to nothing; `drawn()` is called after
+  // each drawing.
+  constructor(canvas, { onChange = () => {}, granularity = () => 0, ask, begin, hover = () => {}, fail = () => {}, drawn = () => {}, keepsZoom = false } = {}) {
+    Object.assign(this, { canvas, onChange, granularity, ask, begin, hover, fail, drawn, keepsZoom });
     this.tool = "plus";
     this.moves = false; // whether the left button moves the picture, whatever the tool
     this.opacity = 120; // of what is painted, 0..255
@@ -34,7 +35,7 @@ export class Painter {
   }
 
   clear() {
-    Object.assign(this, { picture: null, labels: null, polygon: [], undone: [], done: [], pointer: null, clicks: [] });
+    Object.assign(this, { picture: null, labels: null, polygon: [], undone: [], done: [], pointer: null, clicks: [], over: null });
     Object.assign(this, { drag: null, stroke: null, line: null, touches: new Map(), busy: 0 });
     this.drawSoon();
   }
@@ -58,8 +59,9 @@ export class Painter {
     for (const step of [...this.done, ...this.undone]) Object.assign(step, { clicks: this.clicks, answered: this.base });
   }
 
-  // Lay an image of any size over the picture.
-  cover(image) {
+  // Lay an image of any size over the picture, or over a part of it.
+  cover(image, over = null) {
+    this.over = over;
     this.layer.width = image ? image.width : 1;
     this.layer.height = image ? image.height : 1;
     if (image) this.layer.getContext("2d").putImageData(image, 0, 0);
@@ -79,7 +81,9 @@ export class Painter {
     this.canvas.height = Math.round(box.height * ratio);
     if (this.picture) {
       const { width, height } = this.picture;
-      this.scale = this.whole = Math.min(this.canvas.width / width, this.canvas.height / height) * 0.98;
+      const fitting = (w, h) => Math.min(this.canvas.width / w, this.canvas.height / h) * 0.98, frame = this.frame();
+      this.scale = fitting(width, height);
+      this.whole = fitting(frame.width, frame.height);
       this.x = (this.canvas.width - width * this.scale) / 2;
       this.y = (this.canvas.height - height * this.scale) / 2;
     }
@@ -87,21 +91,35 @@ export class Painter {
     this.drawSoon();
   }
 
-  // Zoom and middle, in shares of the picture; null if all of it is shown.
+  // Size of the whole picture, its scale on the canvas and where its corner is: also of a picture that is a part of it.
+  frame() {
+    const { picture, scale } = this, { whole, rect } = picture;
+    if (!whole) return { width: picture.width, height: picture.height, scale, x: this.x, y: this.y, times: 1, rect: { x: 0, y: 0 } };
+    const times = picture.width / rect.width, own = scale * times;
+    return { width: whole.width, height: whole.height, scale: own, x: this.x - rect.x * own, y: this.y - rect.y * own, times, rect };
+  }
+
+  // Zoom and middle, in shares of the whole picture; null if all of it is shown.
   view() {
     if (!this.picture || !this.zoomed) return null;
-    const { width, height } = this.picture, { scale } = this;
-    return {
-      scale: scale / this.whole,
-      x: (this.canvas.width / 2 - this.x) / scale / width, y: (this.canvas.height / 2 - this.y) / scale / height,
-    };
+    const { width, height, scale, x, y } = this.frame();
+    return { scale: scale / this.whole, x: (this.canvas.width / 2 - x) / scale / width, y: (this.canvas.height / 2 - y) / scale / height };
+  }
+
+  // What is in sight of the whole picture, in its pixels; null if nothing is.
+  sight() {
+    const { width, height, scale, x, y } = this.frame();
+    const [left, top] = [-x, -y].map((v) => Math.max(0, Math.floor(v / scale)));
+    const right = Math.min(width, Math.ceil((this.canvas.width - x) / scale)), bottom = Math.min(height, Math.ceil((this.canvas.height - y) / scale));
+    return right > left && bottom > top ? { x: left, y: top, width: right - left, height: bottom - top } : null;
   }
 
   show(view) {
     if (!view || !this.picture) return;
-    this.scale = this.whole * view.scale;
-    this.x = this.canvas.width / 2 - view.x * this.picture.width * this.scale;
-    this.y = this.canvas.height / 2 - view.y * this.picture.height * this.scale;
+    const { width, height, times, rect } = this.frame(), scale = this.whole * view.scale;
+    this.scale = scale / times;
+    this.x = this.canvas.width / 2 - (view.x * width - rect.x) * scale;
+    this.y = this.canvas.height / 2 - (view.y * height - rect.y) * scale;
     this.zoomed = true;
     this.drawSoon();
   }
@@ -132,10 +150,12 @@ export class Painter {
     const { width, height } = this.picture;
     if (this.stale && this.labels) this.cover(tint(this.labels, height, width, this.classes, "overlay", this.opacity));
     this.stale = false;
-    pen.setTransform(this.scale, 0, 0, this.scale, this.x, this.y);
     pen.imageSmoothingEnabled = this.scale < 12;
-    pen.drawImage(this.picture, 0, 0);
-    pen.drawImage(this.layer, 0, 0, width, height);
+    if (this.picture.paint) this.picture.paint(pen, this.scale, this.scale, this.x, this.y);
+    pen.setTransform(this.scale, 0, 0, this.scale, this.x, this.y);
+    if (!this.picture.paint) pen.drawImage(this.picture, 0, 0);
+    const over = this.over ?? { x: 0, y: 0, width, height };
+    pen.drawImage(this.layer, over.x, over.y, over.width, over.height);
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.lineWidth = 1.5 * ratio;
     const at = ([x, y]) => [x * this.scale + this.x, y * this.scale + this.y];
@@ -203,6 +223,7 @@ export class Painter {
       path.arc(...at(this.pointer), (this.size * ratio) / 2, 0, 7);
       line(path);
     }
+    this.drawn();
   }
 
   place(event) {
@@ -315,12 +336,15 @@ export class Painter {
   // Say that places are of the class that is chosen, or are not of the class that they show; or that there is
   // something of it in a box.
   async prompt({ places, positive, box }) {
-    const { width, height } = this.picture, every = Math.ceil(places.length / CORNERS);
+    const { picture } = this, every = Math.ceil(places.length / CORNERS), outside = ([x, y]) => x < 0 || y < 0 || x >= picture.width || y >= picture.height;
+    if (!box && places.every(outside)) return;
+    if (!this.labels && this.begin) await this.begin().catch(this.fail);
+    if (!this.labels) return;
+    if (this.picture !== picture) places = places.map((place) => this.picture.from(place)); // it became a part of that
+    const { width, height } = this.picture;
     if (box) places = places.map(([x, y]) => [Math.min(Math.max(x, 0), width), Math.min(Math.max(y, 0), height)]);
     else places = places.filter(([x, y], k) => x >= 0 && y >= 0 && x < width && y < height && k % every === 0);
     if (!places.length) return;
-    if (!this.labels && this.begin) await this.begin().catch(this.fail);
-    if (!this.labels) return;
     this.keep();
     const number = (!positive && places.map((place) => this.at(place)).find(Boolean)) || this.value;
     this.clicks = [...this.clicks, { places, positive, number, box }];
