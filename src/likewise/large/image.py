@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..backbones.device import side_by_side
 from ..class_names import wholes_of
 from ..errors import note
 from ..features.tiles import Mosaic, Plan, is_flat
@@ -95,10 +96,11 @@ def score_tiles(
         ImageError: if a window cannot be read.
     """
     found = TiledScores(models, Mosaic(plan, encoder.basis.shape[0], len(models)))
+    places = plan.tiles if tiles is None else tiles
     taken: list[tuple[tuple[int, int], npt.NDArray[np.bool_] | None]] = []
 
     def pictures() -> Iterator[npt.NDArray[np.uint8]]:
-        for row, column in plan.tiles if tiles is None else tiles:
+        for row, column in places:
             window = [slice(n * plan.patch, n * plan.patch + plan.tile) for n in (row, column)]
             picture = read_padded(source, *window)
             if is_flat(picture.pixels, picture.valid):
@@ -110,7 +112,12 @@ def score_tiles(
             taken.append(((row, column), shown))
             yield picture.pixels
 
-    for number, encoded in enumerate(encoder.encode_many(pictures())):
+    workers = encoder.images_at_once(len(places))
+    if workers > 1:
+        seen = side_by_side(encoder.encode, pictures(), workers)
+    else:
+        seen = encoder.encode_many(pictures())
+    for number, encoded in enumerate(seen):
         place, shown = taken[number]
         found.add(place, encoded, shown)
     return found.decide(encoder.debias)
