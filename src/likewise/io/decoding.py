@@ -28,6 +28,7 @@ from .opening import (
     why,
 )
 from .planes import Plane, chosen_page, read_plane, with_channels
+from .pyramid import note_no_levels, read_smaller
 from .tiff import Tiff, open_tiff, read_page
 
 PATH = (str, os.PathLike)
@@ -98,6 +99,8 @@ def _decode_file(file: BinaryIO, name: str, first: bool, plane: Plane | None = N
         file.seek(0)
         if tiff is not None:
             return _decode_tiff(tiff, file, name, first, plane)
+    if plane is not None:
+        note_no_levels(plane, name)
     wide = wide_codec(head)
     if wide is not None:
         image = open_image(file, name)
@@ -137,11 +140,18 @@ def wide_codec(head: bytes) -> str | None:
 def _decode_tiff(
     tiff: Tiff, file: BinaryIO, name: str, first: bool, plane: Plane | None
 ) -> Decoded:
-    check_size(*tiff.size, name)
     if tiff.is_raw:  # of which only a thumbnail can be read
         raise ImageError(f"{name} cannot be read ({advice(Path('a.dng'))}).")
     if tiff.pages[0].dtype is not None and tiff.pages[0].dtype.kind == "c":
         raise ImageError(f"{name} holds complex numbers: save their magnitude, for instance.")
+    try:
+        smaller = read_smaller(tiff, plane or Plane(name), name)
+    except MemoryError as error:
+        raise ImageError(f"{name} does not fit in memory: shrink it.") from error
+    except (RuntimeError, *DAMAGE) as error:
+        raise _damaged(name, error) from error
+    if smaller is not None:
+        return Decoded(_upright(smaller, tiff.orientation), None, tiff.nodata)
     if plane is not None and (plane.channels or len(tiff.pages) != tiff.total):
         if len(tiff.file.pages) > 1 and len(tiff.pages) <= (plane.page or 0) < tiff.total:
             raise ImageError(

@@ -34,24 +34,30 @@ def why(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def check_size(height: int, width: int, name: str) -> None:
-    """Refuses nothing and too much.
-
-    Raises:
-        ImageError: no pixels, more than the limit, or a limit that is no number.
-    """
+def pixel_limit() -> int:
+    """``MAX_PIXELS``, or what replaces it. Raises ImageError if that is no number."""
     setting = os.environ.get("LIKEWISE_MAX_PIXELS", "") or str(MAX_PIXELS)
     if not setting.isdecimal() or int(setting) == 0:
         raise ImageError(
             f"the variable LIKEWISE_MAX_PIXELS is {setting!r}: set it to a number of pixels such "
             f"as {MAX_PIXELS}, or unset it."
         )
+    return int(setting)
+
+
+def check_size(height: int, width: int, name: str, instead: str = "shrink it") -> None:
+    """Refuses nothing and too much; ``instead`` is what helps then.
+
+    Raises:
+        ImageError: no pixels, more than the limit, or a limit that is no number.
+    """
+    limit = pixel_limit()
     if height <= 0 or width <= 0:
         raise ImageError(f"{name} has no pixels (width {width}, height {height}): give another.")
-    if height * width > int(setting):
+    if height * width > limit:
         raise ImageError(
-            f"{name} is {width} × {height} = {height * width} pixels, over the limit of {setting}: "
-            "shrink it, or raise the limit with the variable LIKEWISE_MAX_PIXELS."
+            f"{name} is {width} × {height} = {height * width} pixels, over the limit of {limit}: "
+            f"{instead}, or raise the limit with the variable LIKEWISE_MAX_PIXELS."
         )
 
 
