@@ -82,7 +82,7 @@ def export(
                 f"at them with likewise review {masks}."
             )
         files = [image for image, _, _ in finished]
-        pairs = named([ImageMaskPair(image, mask) for image, mask, _ in finished])
+        pairs = named([ImageMaskPair(f[0], f[1], choice=work.settings.choice) for f in finished])
         confidences = {mask: classes for _, mask, classes in finished}
         names = name_values(work.classes)
     else:

@@ -18,6 +18,7 @@ from ..io.annotations.shapes import LABEL
 from ..io.decoding import picture_size
 from ..io.hashing import sha256
 from ..io.opening import why
+from ..io.planes import AS_IT_IS, Choice
 from ..io.text_files import normal, read_json
 from ..run.instance_file import instances_path, read_instances
 from ..run.jobs import places
@@ -40,6 +41,8 @@ class Annotation:
     """Its objects, where they were told apart: they make up ``label_map``, each has its score."""
     name: str = ""
     """What its files are called in a dataset: a relative path without suffix; the image's stem."""
+    choice: Choice = AS_IT_IS
+    """Which picture of the image file."""
 
     def mask_of(self, number: int) -> npt.NDArray[np.bool_]:
         """(H, W) bool: the class of that number, with its parts (``person/hair`` of ``person``)."""
@@ -56,6 +59,8 @@ class ImageMaskPair:
     mask: Path
     name: str = ""
     """What its files are called in a dataset, see ``Annotation``."""
+    choice: Choice = AS_IT_IS
+    """Which picture of the image file the mask is of."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,10 @@ def find_pairs(folder: Path, images: Sequence[Path]) -> list[ImageMaskPair]:
                 f"{mask} would be its own image: give the images that the masks were made from "
                 "as --images."
             )
-    return named([ImageMaskPair(image, found[image]) for image in images if image in found])
+    entries = {image: manifest.entry_of(mask) for image, mask in found.items()}
+    choices = {image: entry.choice for image, entry in entries.items() if entry}
+    images = [image for image in images if image in found]
+    return named([ImageMaskPair(i, found[i], choice=choices.get(i, AS_IT_IS)) for i in images])
 
 
 _NO_IMAGE = "has no image of the same name among --images"
@@ -266,7 +274,7 @@ def read_annotation(
         ImageError: a file cannot be read, the mask's size is not the image's, or a value has no
             name.
     """
-    size = picture_size(pair.image)
+    size = picture_size(pair.choice.of(pair.image))
     values = read_class_map(pair.mask, () if names.lone else names.numbers)
     held = [k for k in np.unique(values).tolist() if k != 0]
     classes, numbers = names.classes, names.numbers
@@ -295,7 +303,7 @@ def read_annotation(
     each = score if isinstance(score, Mapping) else dict.fromkeys(classes, score)
     scores = {name: value for name, value in each.items() if value is not None}
     instances = read_instances(instances_path(pair.mask), label_map, classes, numbers)
-    return Annotation(pair.image, label_map, classes, scores, instances, pair.name)
+    return Annotation(pair.image, label_map, classes, scores, instances, pair.name, pair.choice)
 
 
 def is_validation(image: Path, share: float) -> bool:

@@ -260,14 +260,14 @@ def _tell_frame(name: str, word: str, number: int, total: int) -> None:
     note(name, f"{word} {number} was taken, of 0 to {total - 1}{blank}.")
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def picture_size(path: Path | Plane) -> tuple[int, int]:
     """(H, W) pixels of an image file, upright, decoded to be sure that it is not damaged.
 
     Raises:
         ImageError: it cannot be read.
     """
     with noting():
-        pixels = decode(path, str(path)).pixels
+        pixels = decode(path, os.fspath(path)).pixels
     if isinstance(pixels, Image.Image):
         return pixels.height, pixels.width
     return pixels.shape[0], pixels.shape[1]

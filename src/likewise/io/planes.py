@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -56,7 +56,23 @@ class Choice:
 
     def of(self, path: Path) -> Path | Plane:
         """What is read of a file: the file itself where nothing is chosen."""
-        return path if self == Choice() else Plane(path, **vars(self))
+        return path if self == AS_IT_IS else Plane(path, **vars(self))
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The fields that say something."""
+        return {name: value for name, value in vars(self).items() if value not in (None, ())}
+
+
+AS_IT_IS = Choice()
+"""Nothing is chosen."""
+
+
+def chosen(image: Path | Plane) -> dict[str, Any]:
+    """What is chosen of a file, as ``Choice.said``."""
+    if not isinstance(image, Plane):
+        return {}
+    return Choice(image.page, image.channels, image.mpp, image.level).said
 
 
 def read_plane(tiff: Tiff, plane: Plane, name: str) -> Values:

@@ -167,7 +167,9 @@ class Clicks:
 
     def _make(self, path: Path) -> Clickable:
         encoder = self.worker.encoder()
-        image = read_image(path)
+        with self.workspace.opened() as project:
+            choice = project.settings.choice
+        image = read_image(choice.of(path))
         size = marks.working_size(image.shape)
         target = replace(encoder.encode(image), size=size)
         solver = PromptSolver(target)

@@ -58,7 +58,7 @@ def export(workspace: Workspace, wish: Wish, zipped: bool) -> tuple[bytes | Path
         if not finished:
             raise LikewiseError("there is no mask to export yet: paint a reference first.")
         names = name_values(project.classes)
-        pairs = named([ImageMaskPair(image, mask) for image, mask, _ in finished])
+        pairs = named([ImageMaskPair(f[0], f[1], choice=project.settings.choice) for f in finished])
         left_out: list[str] = []
         settings = ExportSettings(names.classes, wish.val)
 

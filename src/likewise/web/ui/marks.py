@@ -110,7 +110,7 @@ def read_painted(workspace: Workspace, path: Path) -> LabelMap:
     with workspace.opened() as project:
         references = project.settings.references
         numbers = {c["label"]: c["number"] for c in classes(project)}
-    height, width = read_image(path).shape[:2]
+    height, width = read_image(project.settings.choice.of(path)).shape[:2]
     painted = np.zeros((height, width), np.uint8)
     for r in references:
         if workspace.shows(r, path):
@@ -152,7 +152,7 @@ def save_reference(
         names = {c["number"]: c["label"] for c in known}
         values = [int(k) for k in np.unique(painted) if k]
         _check_numbers(project, painted[painted != NEGATIVE], names)
-        size = read_image(path).shape[:2]
+        size = read_image(settings.choice.of(path)).shape[:2]
         if painted.shape != working_size(size):
             raise LikewiseError(f"what was painted does not fit {path.name}: reload the page.")
         everything = len(np.unique(painted)) == 1

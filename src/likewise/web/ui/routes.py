@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from ...errors import LikewiseError
 from ...export.dataset import FORMATS
 from ...io.images import read_image
+from ...io.planes import Plane
 from ...project.score_maps import Sliders, read_score_maps
 from ..errors import RefusedError
 from ..guard import Access
@@ -187,7 +188,9 @@ def _add_references(
 
     @app.get("/api/references/{wanted}/picture")
     def picture(wanted: str, side: int) -> Response:
-        return _jpeg(path_of(wanted), side)
+        with workspace.opened() as project:
+            path = workspace.picture(project, wanted)
+            return _jpeg(project.settings.choice.of(path), side)
 
     @app.get("/api/references/{wanted}/regions")
     def regions(wanted: str) -> Response:
@@ -237,8 +240,8 @@ def _add_targets(
     @app.get("/api/targets/{wanted}/picture")
     def picture(wanted: str, side: int) -> Response:
         with workspace.opened() as project:
-            path = workspace.target(project, wanted).target
-        return _jpeg(path, side)
+            picture = workspace.target(project, wanted).picture
+        return _jpeg(picture, side)
 
     @app.get("/api/targets/{wanted}/layers")
     def layers(wanted: str) -> Response:
@@ -320,9 +323,9 @@ def _binary(content: bytes) -> Response:
     return Response(content, media_type="application/octet-stream", headers=FOREVER)
 
 
-def _jpeg(path: Path, side: int) -> Response:
+def _jpeg(picture: Path | Plane, side: int) -> Response:
     """A picture, upright, shrunk to one of SIDES."""
-    image = read_image(path)
+    image = read_image(picture)
     large = marks.working_size(image.shape)
     scale = min(1.0, min(max(side, SIDES[0]), SIDES[1]) / max(large))
     size = max(1, round(large[1] * scale)), max(1, round(large[0] * scale))
