@@ -25,6 +25,7 @@ from .opening import (
     open_image,
     opened,
     orientation_of,
+    pixel_limit,
     why,
 )
 from .planes import Plane, chosen_page, read_plane, with_channels
@@ -145,7 +146,7 @@ def _decode_tiff(
     if tiff.pages[0].dtype is not None and tiff.pages[0].dtype.kind == "c":
         raise ImageError(f"{name} holds complex numbers: save their magnitude, for instance.")
     try:
-        smaller = read_smaller(tiff, plane or Plane(name), name)
+        smaller = read_smaller(tiff, plane or Plane(name), name, pixel_limit(file))
     except MemoryError as error:
         raise ImageError(f"{name} does not fit in memory: shrink it.") from error
     except (RuntimeError, *DAMAGE) as error:

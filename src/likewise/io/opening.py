@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import threading
@@ -30,19 +31,31 @@ DAMAGE = (
 )
 
 
+class Sent(io.BytesIO):
+    """The content of an image file that came from elsewhere."""
+
+    most: int | None = None
+    """Pixels that it may have: pyramids are read at the finest level that has no more."""
+
+
 def why(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def pixel_limit() -> int:
-    """``MAX_PIXELS``, or what replaces it. Raises ImageError if that is no number."""
+def pixel_limit(file: object = None) -> int:
+    """``MAX_PIXELS``, or what replaces it, or less of a file that was sent.
+
+    Raises:
+        ImageError: it is no number.
+    """
     setting = os.environ.get("LIKEWISE_MAX_PIXELS", "") or str(MAX_PIXELS)
     if not setting.isdecimal() or int(setting) == 0:
         raise ImageError(
             f"the variable LIKEWISE_MAX_PIXELS is {setting!r}: set it to a number of pixels such "
             f"as {MAX_PIXELS}, or unset it."
         )
-    return int(setting)
+    sent = file.most if isinstance(file, Sent) else None
+    return int(setting) if sent is None else min(int(setting), sent)
 
 
 def check_size(height: int, width: int, name: str, instead: str = "shrink it") -> None:

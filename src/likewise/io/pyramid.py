@@ -27,7 +27,7 @@ WHOLE = 64_000_000
 """Values of a level without tiles that are read at once, at most."""
 PLAUSIBLE = 0.01, 100.0
 """µm a pixel; the resolution of other files is that of a printer."""
-STRIP = 16_000_000
+STRIP = 48_000_000
 """Pixels of a level that are decoded at once where it is made smaller."""
 
 
@@ -160,8 +160,20 @@ class Pyramid:
         return out
 
 
-def read_smaller(tiff: Tiff, plane: Plane, name: str) -> Values | None:
+def finest_within(pyramid: Pyramid, most: int) -> int | None:
+    """The first level of no more pixels than that; None if all have more."""
+    sizes = map(pyramid.size_of, range(len(pyramid.levels)))
+    return next((k for k, (h, w) in enumerate(sizes) if h * w <= most), None)
+
+
+def read_smaller(tiff: Tiff, plane: Plane, name: str, most: int) -> Values | None:
     """A pyramid at the level that is wanted, or at the finest that is within the limit of pixels.
+
+    Args:
+        tiff: the file.
+        plane: what is wanted.
+        name: of the file in messages.
+        most: pixels that are within the limit.
 
     Returns:
         (H, W) or (H, W, C); None where that is level 0, which is read as other files are.
@@ -181,15 +193,14 @@ def read_smaller(tiff: Tiff, plane: Plane, name: str) -> Values | None:
             return None
         level = None
     pyramid = Pyramid(tiff.file, name)
-    sizes = [pyramid.size_of(k) for k in range(levels)]
-    fits = next((k for k, (h, w) in enumerate(sizes) if h * w <= pixel_limit()), None)
+    fits = finest_within(pyramid, most)
     if mpp is None and level is None:
         level = fits or 0
-        h, w = sizes[level]
+        h, w = pyramid.size_of(level)
         note(name, f"level {level} was taken, of 0 to {levels - 1}: {w} × {h} pixels.")
     size = pyramid.size(mpp, level)
     if fits:
-        h, w = sizes[fits]
+        h, w = pyramid.size_of(fits)
         check_size(*size, name, f"--level {fits} fits ({w} × {h})")
     check_size(*size, name, "shrink it" if levels == 1 else "give it to likewise slide")
     if size == pyramid.full:

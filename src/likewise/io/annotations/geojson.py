@@ -23,7 +23,9 @@ def is_of_qupath(content: Mapping[str, Any]) -> bool:
     """Whether GeoJSON is in pixels: other programs write places on the earth."""
     features = content.get("features", [content])
     return isinstance(features, list) and any(
-        "objectType" in (one.get("properties") or {}) for one in features if isinstance(one, dict)
+        {"objectType", "classification"} & (one.get("properties") or {}).keys()
+        for one in features
+        if isinstance(one, dict)
     )
 
 
