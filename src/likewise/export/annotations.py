@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -143,19 +143,21 @@ def find_pairs(folder: Path, images: Sequence[Path]) -> list[ImageMaskPair]:
                 f"{mask} would be its own image: give the images that the masks were made from "
                 "as --images."
             )
-    entries = {image: manifest.entry_of(mask) for image, mask in found.items()}
-    choices = {image: entry.choice for image, entry in entries.items() if entry}
-    images = [image for image in images if image in found]
-    return named([ImageMaskPair(i, found[i], choice=choices.get(i, AS_IT_IS)) for i in images])
+    return named([(image, found[image]) for image in images if image in found], manifest)
 
 
 _NO_IMAGE = "has no image of the same name among --images"
 
 
-def named(pairs: Sequence[ImageMaskPair]) -> list[ImageMaskPair]:
-    """The pairs with their names: stems, or with their folders where stems are equal."""
-    names = places([pair.image for pair in pairs], "")
-    return [replace(p, name=name.as_posix()) for p, name in zip(pairs, names, strict=True)]
+def named(pairs: Sequence[tuple[Path, Path]], manifest: Manifest) -> list[ImageMaskPair]:
+    """Images and masks with their names: stems, or with their folders where stems are equal."""
+    names = places([image for image, _ in pairs], "")
+    entries = [manifest.entry_of(mask) for _, mask in pairs]
+    choices = [AS_IT_IS if entry is None else entry.choice for entry in entries]
+    return [
+        ImageMaskPair(*pair, name.as_posix(), choice)
+        for pair, name, choice in zip(pairs, names, choices, strict=True)
+    ]
 
 
 def _find_masks(folder: Path) -> list[Path]:

@@ -197,10 +197,10 @@ def copy_image(annotation: Annotation, copy: Path) -> None:
         ImageError: the image cannot be read.
         WriteError: the copy cannot be written.
     """
-    image, picture = annotation.image, annotation.choice.of(annotation.image)
+    image, choice = annotation.image, annotation.choice
     scale, _ = full_scale(image, annotation.label_map.shape)
-    if picture is not image or scale != (1, 1):
-        write_image(copy.with_name(f"{copy.name}.png"), read_image(picture))
+    if choice.page is not None or choice.channels or scale != (1, 1):
+        write_image(copy.with_name(f"{copy.name}.png"), read_image(choice.of(image)))
     elif is_turned(image):
         known = image.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
         suffix = image.suffix if known else ".png"

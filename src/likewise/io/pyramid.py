@@ -18,7 +18,7 @@ from PIL import Image
 from ..errors import ImageError, note
 from .opening import DAMAGE, TIFF_HEADS, check_size, pixel_limit
 from .planes import Plane, planes_of, with_channels
-from .tiff import PALETTE, Tiff, Values, dark_is_zero, edges_mm
+from .tiff import PALETTE, Tiff, Values, dark_is_zero, edges_mm, open_tiff
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -187,7 +187,7 @@ def read_smaller(tiff: Tiff, plane: Plane, name: str, most: int) -> Values | Non
     levels = 1 if tiff.pages[0].photometric == PALETTE else tiff.levels
     if levels == 1:
         known = mpp is not None and tiff.pages[0].photometric != PALETTE
-        if not known or Pyramid(tiff.file, name).mpp is None:
+        if not known or _lacks_microns(tiff, name):
             note_no_levels(plane, name)
             check_size(*tiff.size, name)
             return None
@@ -234,19 +234,25 @@ def full_scale(
         (height, width) in pixels of level 0, which is (1, 1) but for pyramids that were read at
         another size; and in µm of a pixel of level 0, of TIFF files of microscopes that say so.
     """
-    import tifffile
-
     try:
         with path.open("rb") as file:
-            if file.read(4) not in TIFF_HEADS:
-                return (1, 1), None
+            head = file.read(4)
             file.seek(0)
-            pyramid = Pyramid(tifffile.TiffFile(file), str(path))
-            known = len(pyramid.levels) > 1 or {"Y", "X"} <= edges_mm(pyramid.file).keys()
-            H, W = pyramid.full
-            return (H / size[0], W / size[1]), pyramid.mpp if known else None
-    except (tifffile.TiffFileError, RuntimeError, *DAMAGE):
+            tiff = open_tiff(file) if head in TIFF_HEADS else None
+            if tiff is None:
+                return (1, 1), None
+            H, W = tiff.size if tiff.orientation < 5 else tiff.size[::-1]
+            known = tiff.levels > 1 or {"Y", "X"} <= edges_mm(tiff.file).keys()
+            mpp = Pyramid(tiff.file, str(path)).mpp if known else None
+            return (H / size[0], W / size[1]), mpp
+    except (RuntimeError, *DAMAGE):
         return (1, 1), None
+
+
+def _lacks_microns(tiff: Tiff, name: str) -> bool:
+    """Whether a file of one level does not say how large the pixels are of what is read of it."""
+    pyramid = Pyramid(tiff.file, name)
+    return pyramid.mpp is None or pyramid.full != tiff.size
 
 
 def _resized(
