@@ -197,7 +197,8 @@ def read_smaller(tiff: Tiff, plane: Plane, name: str, most: int) -> Values | Non
     if mpp is None and level is None:
         level = fits or 0
         h, w = pyramid.size_of(level)
-        note(name, f"level {level} was taken, of 0 to {levels - 1}: {w} × {h} pixels.")
+        if level or pyramid.mpp is not None:  # of a GeoTIFF there is nothing to tell
+            note(name, f"level {level} was taken, of 0 to {levels - 1}: {w} × {h} pixels.")
     size = pyramid.size(mpp, level)
     if fits:
         h, w = pyramid.size_of(fits)
