@@ -16,11 +16,13 @@ from helpers import refusal
 from likewise import Plane, Segmenter, match, read_vocabulary
 from likewise.backbones.encoder import Encoder
 from likewise.errors import noting
-from likewise.io.images import read_image
+from likewise.io.images import read_image, read_picture
 from likewise.io.planes import Choice
 from likewise.project.project import Project
 from likewise.project.settings import read_settings
 from likewise.run.manifest import Manifest
+from likewise.web.ui.marks import read_painted
+from likewise.web.ui.workspace import Workspace
 from live import serving
 from scenes import TINY, run, sandbox
 from slides import SIZE, SPOTS, halved, picture, truth, write_marks, write_ome, write_svs
@@ -273,3 +275,30 @@ def test_a_server_reads_what_is_within_its_limit(scene: Path) -> None:
         found = server.ask("POST", "/v1/segment", fields).json
         assert (found["width"], found["height"]) == (384, 256)
         assert found["notes"][0] == f"the file at path: {note}"
+
+
+def test_the_page_shows_annotations_of_qupath(scene: Path) -> None:
+    """At the level that the project reads."""
+    files = ["-r", "a.svs", "-m", "marks.geojson", "--label", "spot", "-t", "*.tif"]
+    done(run(["init", "work", *files, *TINY, "--level", "2"]))
+    painted = read_painted(Workspace(Path("work")), Path("a.svs").absolute())
+    np.testing.assert_array_equal(painted > 0, truth()[2::4, 2::4])
+
+
+def test_overviews_of_a_raster_have_their_masks(scene: Path) -> None:
+    hidden = np.zeros(SIZE, bool)
+    hidden[:400, 500:] = True
+    with tifffile.TiffWriter("g.tif") as file:
+        for step in (1, 2, 4):
+            small = int(step > 1)
+            pixels = np.ascontiguousarray(picture()[::step, ::step])
+            file.write(pixels, photometric="rgb", tile=(256, 256), subfiletype=small)
+            file.write(~hidden[::step, ::step], subfiletype=4 + small)
+    with noting() as notes:
+        whole = read_picture("g.tif")
+        half = read_picture(Plane("g.tif", level=1))
+    assert notes == []
+    np.testing.assert_array_equal(whole.valid, ~hidden)
+    np.testing.assert_array_equal(half.valid, ~hidden[::2, ::2])
+    shown = ~hidden[::2, ::2]
+    np.testing.assert_array_equal(half.pixels[shown], picture()[::2, ::2][shown])

@@ -74,12 +74,11 @@ class Tiff:
         """Of a page in the file, from 0, as Pillow counts."""
         return int(page.index)
 
-    def hidden(self) -> npt.NDArray[np.bool_] | None:
-        """(H, W) where the first page's transparency mask hides it; None without one."""
-        if not self.masks:
-            return None
-        mask = self.masks[0].asarray()
-        return np.asarray(mask == 0) if mask.shape == self.size else None
+    def hidden(self, size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
+        """(H, W) where a transparency mask of that size hides the first page; None without one."""
+        of_size = (page.asarray() for page in self.masks if page.shape[:2] == size)
+        mask = next(of_size, None)
+        return None if mask is None or mask.ndim != 2 else np.asarray(mask == 0)
 
 
 def open_tiff(file: BinaryIO) -> Tiff | None:
@@ -98,7 +97,7 @@ def open_tiff(file: BinaryIO) -> Tiff | None:
             whole_pages = [page for page in whole_pages if page.index in finest] or whole_pages
         first = (whole_pages or every)[0]
         pages = [page for page in whole_pages if page.shape == first.shape] or [first]
-        masks = [p for p in every if p.is_mask and (p.imagelength, p.imagewidth) == first.shape[:2]]
+        masks = [page for page in every if page.is_mask]
         total = max(1, len(whole_pages))
         if len(every) == 1:
             whole, one = (math.prod(map(int, s)) for s in (tiff.series[0].shape, first.shape))
