@@ -16,7 +16,8 @@ from helpers import refusal
 from likewise import Plane, Segmenter, match, read_vocabulary
 from likewise.backbones.encoder import Encoder
 from likewise.errors import noting
-from likewise.io.images import read_image, read_picture
+from likewise.io.images import read_image, read_picture, reading_bytes
+from likewise.io.opening import Sent
 from likewise.io.planes import Choice
 from likewise.project.project import Project
 from likewise.project.settings import read_settings
@@ -302,3 +303,35 @@ def test_overviews_of_a_raster_have_their_masks(scene: Path) -> None:
     np.testing.assert_array_equal(half.valid, ~hidden[::2, ::2])
     shown = ~hidden[::2, ::2]
     np.testing.assert_array_equal(half.pixels[shown], picture()[::2, ::2][shown])
+
+
+def test_a_garbled_size_of_pixel_is_none(scene: Path) -> None:
+    for told in ("MPP = 0", "MPP = 0.5.2"):
+        with tifffile.TiffWriter("g.svs") as file:
+            for step in (1, 1, 2):  # the second is the thumbnail
+                pixels = np.ascontiguousarray(picture()[::step, ::step])
+                text = f"Aperio Image Library v12.0\n1536x1024|{told}"
+                how = {"photometric": "rgb", "description": text, "metadata": None}
+                file.write(pixels, tile=(256, 256), **how)
+        assert "does not say how large a pixel is" in refusal(read, "g.svs", mpp=1.0)
+        assert read("g.svs", level=1)[0].shape == (512, 768, 3)
+
+
+def test_numbers_of_colours_are_read_as_they_are(scene: Path) -> None:
+    """A level of them would show other colours; so they count as one size, also of a server."""
+    values, colours = truth().astype(np.uint8), np.zeros((3, 256), np.uint16)
+    colours[0, 1] = 65535
+    with tifffile.TiffWriter("p.tif") as file:
+        for step in (1, 2):
+            pixels, small = np.ascontiguousarray(values[::step, ::step]), int(step > 1)
+            how = {"photometric": "palette", "colormap": colours, "subfiletype": small}
+            file.write(pixels, tile=(256, 256), **how)
+    found, notes = read("p.tif", level=1)
+    np.testing.assert_array_equal(found[..., 0] > 0, truth())
+    assert notes == ["p.tif: it has no other level or size of pixel, and was read as it is."]
+    content = Sent(Path("p.tif").read_bytes())
+    content.most = 400_000
+    assert reading_bytes(content, "image")[0] == SIZE
+    content = Sent(Path("a.svs").read_bytes())
+    content.most = 400_000
+    assert reading_bytes(content, "image")[0] == (512, 768)

@@ -60,15 +60,17 @@ class Pyramid:
         edges = edges_mm(self.file)
         if {"Y", "X"} <= edges.keys():
             return 1000 * edges["Y"], 1000 * edges["X"]
-        told = re.search(r"\bMPP\s*=\s*([\d.]+)", page.description)
-        if told:
-            return float(told[1]), float(told[1])
-        unit = {2: 25400.0, 3: 10000.0}.get(int(page.resolutionunit or 1))
-        if unit is None:
-            return None
-        found = [unit / r if r else 0.0 for r in page.get_resolution()[::-1]]
+        try:
+            told = re.search(r"\bMPP\s*=\s*([\d.]+)", page.description)
+            if told:
+                edge = float(told[1])
+                return (edge, edge) if edge > 0 else None
+            unit = {2: 25400.0, 3: 10000.0}[int(page.resolutionunit or 1)]
+            height, width = (unit / r for r in page.get_resolution()[::-1])
+        except (ValueError, TypeError, LookupError, ArithmeticError):
+            return None  # not said, or garbled
         low, high = PLAUSIBLE
-        return (found[0], found[1]) if all(low <= edge <= high for edge in found) else None
+        return (height, width) if low <= min(height, width) <= max(height, width) <= high else None
 
     def size(self, mpp: float | None, level: int | None) -> tuple[int, int]:
         """(H, W) at a size of pixel or a level; of level 0 without both.
@@ -183,9 +185,7 @@ def read_smaller(tiff: Tiff, plane: Plane, name: str, most: int) -> Values | Non
         What tifffile and its codecs raise; ValueError for what is no picture.
     """
     mpp, level = plane.mpp, plane.level
-    # Numbers of colours cannot be made smaller.
-    levels = 1 if tiff.pages[0].photometric == PALETTE else tiff.levels
-    if levels == 1:
+    if tiff.levels == 1:
         known = mpp is not None and tiff.pages[0].photometric != PALETTE
         if not known or _lacks_microns(tiff, name):
             note_no_levels(plane, name)
@@ -198,12 +198,12 @@ def read_smaller(tiff: Tiff, plane: Plane, name: str, most: int) -> Values | Non
         level = fits or 0
         h, w = pyramid.size_of(level)
         if level or pyramid.mpp is not None:  # of a GeoTIFF there is nothing to tell
-            note(name, f"level {level} was taken, of 0 to {levels - 1}: {w} × {h} pixels.")
+            note(name, f"level {level} was taken, of 0 to {tiff.levels - 1}: {w} × {h} pixels.")
     size = pyramid.size(mpp, level)
     if fits:
         h, w = pyramid.size_of(fits)
         check_size(*size, name, f"--level {fits} fits ({w} × {h})")
-    check_size(*size, name, "shrink it" if levels == 1 else "give it to likewise slide")
+    check_size(*size, name, "shrink it" if tiff.levels == 1 else "give it to likewise slide")
     if size == pyramid.full:
         return None
     numbers, apart = planes_of(pyramid.levels[0], plane, name)

@@ -34,7 +34,8 @@ class Tiff:
     total: int
     """How many pages a person sees; some programs write thousands of them as one."""
     levels: int = 1
-    """Sizes of the picture that it holds: of a pyramid more than one."""
+    """Sizes of the picture that it holds: of a pyramid more than one, unless its pixels are numbers
+    of colours, which are not made smaller."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -104,7 +105,7 @@ def open_tiff(file: BinaryIO) -> Tiff | None:
             total = max(1, whole // max(1, one))
     except (tifffile.TiffFileError, OSError, ValueError, LookupError, TypeError, ArithmeticError):
         return None
-    return Tiff(tiff, pages, masks, total, levels)
+    return Tiff(tiff, pages, masks, total, 1 if first.photometric == PALETTE else levels)
 
 
 def _levels(tiff: TiffFile) -> tuple[int, set[object]]:
