@@ -14,7 +14,8 @@ slow minute slows all:
 - after_encoder_share: seconds from features to mask over those of the encoder, with what they are
   made of: at 37x37 patches of `embedded-vits14` (the key), at its 64x64, and of the default.
 - cold_start_s: from starting the process to the first mask on disk, of `likewise segment` with the
-  bundled example; in bfloat16, of the backbone of 0.1, and of the line-by-line pipeline beside it.
+  bundled example (bfloat16 where the processor has it); in float32, of the backbone of 0.1, and of
+  the line-by-line pipeline beside it.
 - second_pass_speedup: a pass over pictures that were encoded before (features on disk), against
   the first.
 - clustering_vs_sklearn: scikit-learn's seconds over ours, for 1369 and 4096 (the key) real patches.
@@ -50,6 +51,7 @@ import torch
 from PIL import Image
 
 import likewise
+from likewise.backbones.device import side_by_side
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.loading import Backbone
 from likewise.backbones.registry import BACKBONES
@@ -167,9 +169,12 @@ def folder(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
         reference, truth = read_image(REFERENCE), read_mask(MASK)
         pictures = [read_image(t) for t in targets]
 
-        def encode(some: list[np.ndarray]) -> None:
-            for batch in batched(some, encoder.batch_size):
-                encoder.tokens(encoder.preprocess(batch))
+        def encode_batch(batch: list[np.ndarray]) -> None:
+            encoder.tokens(encoder.preprocess(batch))
+
+        def encode(some: list[np.ndarray], workers: int = 1) -> None:
+            for _ in side_by_side(encode_batch, batched(some, encoder.batch_size), workers):
+                pass
 
         def segment(method: str, files: list[Path]) -> None:
             options = {"backbone": encoder, "method": method, "refiner": EDGES[method]}
@@ -192,6 +197,8 @@ def folder(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
             some = n if number else encoder.batch_size  # the first round warms up
             with times.of("encoder only", args.device):
                 encode(pictures[:some])
+            with times.of("encoder only, side by side", args.device):
+                encode(pictures[:some], encoder.images_at_once(some))
             segment("likewise", targets[:some])
             with times.of("line by line", args.device):
                 by_line()
@@ -200,7 +207,8 @@ def folder(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
                 made = [place / m / f"{targets[0].stem}.png" for m in ("insid3", "by line")]
                 assert np.array_equal(*map(Image.open, made)), "another mask than the pipeline"
                 times = Times()
-    found = times.parts(per={"encoder only": n, "likewise": n})
+    beside = "encoder only, side by side"
+    found = times.parts(per={"encoder only": n, beside: n, "likewise": n})
     shares = [
         share_of(50, alone / n, fit, each / n)
         for alone, fit, each in zip(
@@ -215,6 +223,7 @@ def folder(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
         "of_50": {"least": min(shares), "most": max(shares), "cpu": share_of(50, *by_cpu)},
         "of_1000": share_of(1000, *by_clock),
         "each_without_fit": share(found, "encoder only", "likewise"),
+        "each_without_fit_vs_side_by_side": share(found, beside, "likewise"),
         "vs_line_by_line": share(found, "line by line", "likewise"),
         "line_by_line_vs_encoder_only": share(found, "encoder only", "line by line"),
     }
@@ -292,7 +301,7 @@ def cold_start(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
     own = ["-b", args.backbone, "--dtype"]
     commands = {
         "likewise": (here, [*command, *own, args.dtype]),
-        "likewise, bfloat16": (here, [*command, *own, "bfloat16"]),
+        "likewise, float32": (here, [*command, *own, "float32"]),
         "embedded-vits14, likewise": (here, [*command, "-b", "embedded-vits14"]),
         "embedded-vits14, line by line": (here, ["-c", line, OUT]),
     }

@@ -51,6 +51,9 @@ class Columns:
     def __init__(self, classes: Sequence[str], labels: Sequence[str], batch: int = 1) -> None:
         self.classes, self.labels, self.batch = classes, labels, batch
 
+    def images_at_once(self, count: int) -> int:
+        return 1
+
     def batch_size(self, consensus: bool) -> int:
         return self.batch
 

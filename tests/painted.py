@@ -48,6 +48,9 @@ class Painted:
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = labels
 
+    def images_at_once(self, count: int) -> int:
+        return 1
+
     def batch_size(self, consensus: bool) -> int:
         return 1
 

@@ -281,6 +281,9 @@ def no_backbone_needed() -> Iterator[None]:
         def fit(self, _: object) -> Stub:
             return self
 
+        def images_at_once(self, count: int) -> int:
+            return 1
+
         def batch_size(self, consensus: bool) -> int:
             return 1
 

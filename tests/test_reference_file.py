@@ -212,7 +212,7 @@ def test_a_segmenter_like_the_one_that_saved(scene: Path) -> None:
     options = read_info(FILE).options(backbone="tiny")
     assert options == {
         **{"backbone": "tiny", "image_size": 64, "svd_components": 5, "block": 1},
-        "method": INSID3Params(tau=0.7, alpha=0.2),
+        **{"method": INSID3Params(tau=0.7, alpha=0.2), "dtype": "float32"},
     }
     loaded = Segmenter(**options).load(FILE)
     assert_same(loaded.segment("a.jpg"), fitted.segment("a.jpg"))

@@ -109,6 +109,7 @@ class Info:
             "image_size": side_of(self.image_size),
             "svd_components": self.rank,
             "block": self.block,
+            **({"dtype": "float32"} if self.dtype == "float32" else {}),
         }
         method = given.get("method", self.method)
         if isinstance(method, str):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import __version__
+from .backbones.device import side_by_side
 from .backbones.encoder import Encoder
 from .class_names import check_classes
 from .decision import make_result, note_too_small, pixels_of
@@ -28,6 +30,7 @@ from .methods import (
     get_method,
     make_params,
     params_of,
+    usual_dtype,
 )
 from .reference import Example, ReferenceSet, as_references, encode_references
 from .refine import DEFAULT_REFINER, check_refiner
@@ -60,7 +63,7 @@ class Segmenter:
             needs a decoder that was trained: ``SegICParams(decoder="decoder.safetensors")``.
         refiner: ``guided`` (edges follow the image), ``none`` or ``crf``.
         block: 1-based block whose features are read; the last by default.
-        device, dtype, runtime, offline: as for ``Encoder``.
+        device, dtype, runtime, offline: as for ``Encoder``; see ``methods.usual_dtype``.
         keep_tree: results keep the clustering of their image (``Result.tree``), to cut it later.
         tile: ``auto`` reads in tiles what is too large or too fine to be seen at once, ``off``
             nothing, a number of pixels all, with such a side; see ``large.tiles.choose_plan``.
@@ -96,7 +99,7 @@ class Segmenter:
                 image_size=image_size,
                 svd_components=svd_components,
                 device=device,
-                dtype=dtype,
+                dtype=usual_dtype(dtype, method, backbone, device, runtime),
                 block=block,
                 offline=offline,
                 runtime=runtime,
@@ -174,7 +177,7 @@ class Segmenter:
         """Segment images one after the other; yields one ``Result`` each, in order.
 
         Args:
-            images: any number of them.
+            images: any number of them; on a CPU several of a list are done at the same time.
             consensus: images that follow each other (16 at a time) become references of each other
                 where their masks are reliable; for batches of one concept; no tiles are read.
 
@@ -186,9 +189,12 @@ class Segmenter:
         return self._segment_batches(images, consensus)
 
     def _segment_batches(self, images: Iterable[ImageLike], consensus: bool) -> Iterator[Result]:
-        size = self.batch_size(consensus)
-        for batch in batched(prefetch_map(self.read, images, self.batch_size(False)), size):
-            yield from self.segment_batch(batch, consensus=consensus)
+        count = len(images) if isinstance(images, Sized) else 1  # a camera's come one by one
+        workers = 1 if consensus else self.images_at_once(count)
+        read = prefetch_map(self.read, images, max(self.batch_size(False), workers))
+        segment = partial(self.segment_batch, consensus=consensus)
+        for results in side_by_side(segment, batched(read, self.batch_size(consensus)), workers):
+            yield from results
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
         """Write the references, with their patch features, to one ``.safetensors`` file.
@@ -242,8 +248,6 @@ class Segmenter:
         made_with = __version__, self.encoder.fingerprint
         return fingerprint(*made_with, self.method, params, self.refiner, self.tiles.tile)
 
-    # --- for callers that hold decoded pictures, or features, already -----------------------------
-
     def fit_encoded(self, encoded: ReferenceSet) -> Segmenter:
         """``fit`` to references that are encoded already; returns self."""
         fit = get_method(self.method).fit
@@ -266,6 +270,10 @@ class Segmenter:
     def batch_size(self, consensus: bool) -> int:
         """Number of images to give ``segment_batch`` at once."""
         return CONSENSUS_BATCH if consensus else self.encoder.batch_size
+
+    def images_at_once(self, count: int) -> int:
+        """How many of ``count`` images threads may give ``segment_batch`` at the same time."""
+        return self.encoder.images_at_once(count)
 
     def segment_batch(
         self, images: Sequence[np.ndarray | Picture], *, consensus: bool = False
@@ -293,22 +301,14 @@ class Segmenter:
         ]
 
     def segment_encoded(self, image: np.ndarray | Picture, target: PatchFeatures) -> Result:
-        """Segment an image that is encoded already, as for ``segment_batch``, from its features.
-
-        Raises:
-            LikewiseError: if there is no reference yet.
-        """
+        """As ``segment_batch`` one image that is encoded already, from its features."""
         cache = TargetCache(target, len(self.models))
         return self._result(image, cache, self.score_encoded(target, cache))
 
     def score_encoded(
         self, target: PatchFeatures, cache: TargetCache | None = None
     ) -> dict[str, Scores]:
-        """Scores of an encoded image, label → scores; all classes use one ``cache``.
-
-        Raises:
-            LikewiseError: if there is no reference yet.
-        """
+        """Scores of an encoded image, label → scores; raises LikewiseError as ``fitted``."""
         self.fitted()
         cache = cache or TargetCache(target, len(self.models))
         method = get_method(self.method)

@@ -41,7 +41,7 @@ def test_backbones_list_json(scene: Path) -> None:
     rows = {row["name"]: row for row in json.loads(done(run(["backbones", "list", "--json"])))}
     assert rows.keys() == BACKBONES.keys()
     assert [name for name, row in rows.items() if row["here"]] == [
-        *("embedded", "embedded-small", "embedded-vits14")
+        *("embedded", "embedded-small", "embedded-large", "embedded-vits14")
     ]
     for name, row in rows.items():
         spec = BACKBONES[name]
@@ -136,7 +136,7 @@ def test_doctor_json(scene: Path) -> None:
     checks = json.loads(done(run(["doctor", "--json"])))
     assert [c["name"] for c in checks] == [
         *("likewise", "python", *doctor.REQUIRED, *doctor.OPTIONAL),
-        *("device", "threads", "cache", "embedded weights", "downloaded", "self-test"),
+        *("device", "threads", "bfloat16", "cache", "embedded weights", "downloaded", "self-test"),
     ]
     assert all(c.keys() == {"name", "value", "ok"} for c in checks)
     assert not any(c["ok"] is False for c in checks)

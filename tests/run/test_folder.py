@@ -56,6 +56,9 @@ class Bright:
             raise LikewiseError("it is dark.")
         return Found(image[..., 0] > 127, confidence_of(image))
 
+    def images_at_once(self, count: int) -> int:
+        return 1
+
     def batch_size(self, consensus: bool) -> int:
         return CONSENSUS_BATCH if consensus else self.size
 

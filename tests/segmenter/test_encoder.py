@@ -16,7 +16,7 @@ from boxes import DIM, LEFT, LOW, RANK, RIGHT, SIDE, inside, pair, picture
 from helpers import iou, refusal
 from likewise import INSID3Params, LikewiseParams, Segmenter, build_insid3
 from likewise.backbones import encoder as encoder_module
-from likewise.backbones.device import choose_device
+from likewise.backbones.device import choose_device, has_bfloat16
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.files import cache_folder
 from likewise.backbones.loading import load_backbone, patch_tokens
@@ -90,7 +90,7 @@ def test_bfloat16_is_close_to_float32(tiny: Path) -> None:
     # Of the black image's tokens only the leading directions stand out from bfloat16's rounding.
     settings: dict[str, Any] = {"image_size": SIDE, "device": "cpu", "svd_components": 3}
     full, half = Encoder(tiny, **settings), Encoder(tiny, dtype="bfloat16", **settings)
-    assert next(half.backbone.model.parameters()).dtype == torch.bfloat16
+    assert half.backbone.dtype == torch.bfloat16
     one, other = full.encode(picture(LEFT)), half.encode(picture(LEFT))
     for a, b in ((one.features, other.features), (one.debiased, other.debiased)):
         assert a.dtype == b.dtype == torch.float32
@@ -310,3 +310,39 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(encoder_module.Path, "home", lambda: tmp_path / "home")
     assert cache_folder() == tmp_path / "home" / ".cache" / "likewise"
+
+
+# --- auto -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "dtype"),
+    [
+        ({}, torch.bfloat16),
+        ({"method": LikewiseParams(presence=0)}, torch.bfloat16),
+        ({"dtype": "float32"}, torch.float32),
+        ({"method": "insid3"}, torch.float32),  # its clusters flip
+        ({"backbone": "embedded-small"}, torch.float32),  # not measured
+    ],
+)
+def test_auto_is_bfloat16_where_that_is_proven(
+    options: dict[str, Any], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("likewise.methods.has_bfloat16", lambda: True)
+    assert Segmenter(**options).encoder.dtype == dtype
+    assert Encoder("embedded").dtype == torch.float32
+    monkeypatch.setattr("likewise.methods.has_bfloat16", lambda: False)
+    assert Segmenter(**options).encoder.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("flags", "has"),
+    [
+        ("flags : fpu avx512f avx512_bf16 vme", True),
+        ("amx_bf16", True),
+        ("avx512f amx_tile", False),
+    ],
+)
+def test_what_the_processor_says(flags: str, has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda self: flags)
+    assert has_bfloat16.__wrapped__() is has

@@ -17,7 +17,7 @@ from ..features.debias import debias, positional_basis, resolve_rank
 from ..features.patch_features import PatchFeatures, resampled
 from ..io.hashing import fingerprint
 from ..io.prefetch import batched, prefetch_map
-from .device import choose_device, keep_memory
+from .device import choose_device, keep_memory, workers_for
 from .files import cache_folder, save_quietly
 from .loading import Backbone, load_backbone, patch_tokens
 from .runtime import Run, check_exportable, check_runtime, open_exported, runtime_dtype, version
@@ -91,13 +91,14 @@ class Encoder:
         elif not exported:
             check_loaded(backbone, device, dtype, block)
         self.backbone = backbone
-        weights = next(backbone.model.parameters())
-        self.device, self.dtype = weights.device, weights.dtype
+        self.device, self.dtype = backbone.device, backbone.dtype
         if self.device.type == "cpu":
             keep_memory()
         self.spec = spec = backbone.spec
         self.runtime, self.arithmetic = runtime, str(self.dtype).removeprefix("torch.")
         """What features are computed in: part of every fingerprint."""
+        if self.arithmetic != "float32":
+            self.arithmetic += ", sums in float32"
         self._run: Run | None = None
         if exported:
             check_exportable(backbone, runtime)
@@ -135,6 +136,11 @@ class Encoder:
         """Encoders of joined backbones; none where there is only one."""
         self.batch_size = 1 if self.device.type == "cpu" else BATCH
         self._basis: torch.Tensor | None = None
+
+    def images_at_once(self, count: int) -> int:
+        """How many of ``count`` images threads may encode and segment at the same time."""
+        on_cpu = self.device.type == "cpu" and self.runtime == "torch"
+        return workers_for(count) if on_cpu else 1
 
     def like(
         self, backbone: Backbone, size: int | tuple[int, int], rank: int | float | None
@@ -255,8 +261,7 @@ class Encoder:
                     dtype = self._runtime_dtype
                     self._run = open_exported(self.backbone, size, self.runtime, dtype)
                 return torch.cat([self._run(p[None]) for p in pixels])
-            pixels = pixels.to(self.device, self.dtype)
-            return patch_tokens(self.backbone, pixels).flatten(1, 2).float()
+            return patch_tokens(self.backbone, pixels.to(self.device)).flatten(1, 2)
 
     def encode(self, image: np.ndarray) -> PatchFeatures:
         """Encode one (H, W, 3) uint8 RGB image."""
@@ -326,8 +331,7 @@ class Encoder:
 
 def check_loaded(backbone: Backbone, device: str, dtype: str, block: int | None) -> None:
     """Raises BackboneError if it has another device, dtype or block; auto and None: any will do."""
-    weights = next(backbone.model.parameters())
-    own_dtype, own_device = str(weights.dtype).removeprefix("torch."), weights.device.type
+    own_dtype, own_device = str(backbone.dtype).removeprefix("torch."), backbone.device.type
     for name, own, wanted in (
         ("dtype", own_dtype, own_dtype if dtype == "auto" else dtype),
         ("device", own_device, own_device if device == "auto" else choose_device(device).type),

@@ -130,16 +130,18 @@ class HieraBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, h, w, width) → the same, or half of it in h and w (rounded up), twice in width."""
-        y = self.norm1(x)
+        half = self.up_proj.weight.dtype  # of products; x stays in float32
+        y = self.norm1(x).to(half)
         if self.halves:
-            x = halved(self.widen(y))
+            x = halved(self.widen(y)).float()
         if self.window:
             counts = [-(-n // self.window) for n in y.shape[1:3]]
             y = together(self.attention(apart(y, self.window)), counts)[:, : x.shape[1]]
             x = x + y[:, :, : x.shape[2]]
         else:
             x = x + self.attention(y)
-        return cast(torch.Tensor, x + self.down_proj(functional.gelu(self.up_proj(self.norm2(x)))))
+        y = self.norm2(x).to(half)
+        return cast(torch.Tensor, x + self.down_proj(functional.gelu(self.up_proj(y))))
 
 
 class HieraAttention(nn.Module):

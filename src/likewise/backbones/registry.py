@@ -154,6 +154,7 @@ _ENTRIES = [
     *(_sam2(size) for size in _SAM2_SIZES),
     _embedded("embedded", 768),
     _embedded("embedded-small", 512),
+    _embedded("embedded-large", 1024),
     BackboneSpec(
         name="embedded-vits14",  # the embedded one of version 0.1
         family="dinov2",

@@ -40,13 +40,12 @@ def check_runtime(runtime: str) -> None:
 
 def check_exportable(backbone: Backbone, runtime: str) -> None:
     """Raises BackboneError for what is not exported: joined backbones, and all but float32."""
-    weights = next(backbone.model.parameters())
     if backbone.parts:
         raise BackboneError(f"{backbone.spec.name} is joined of several: use --runtime torch.")
-    if str(weights.dtype) != "torch.float32" or weights.device.type != "cpu":
+    if str(backbone.dtype) != "torch.float32" or backbone.device.type != "cpu":
         raise BackboneError(
-            f"runtime {runtime} takes float32 weights on the CPU, not {weights.dtype} on "
-            f"{weights.device}: load the backbone so."
+            f"runtime {runtime} takes float32 weights on the CPU, not {backbone.dtype} on "
+            f"{backbone.device}: load the backbone so."
         )
 
 

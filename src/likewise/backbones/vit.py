@@ -117,8 +117,9 @@ class Block(nn.Module):
         self, x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor] | None
     ) -> torch.Tensor:
         """(B, T, D) → (B, T, D)."""
-        x = self.layer_scale1(x, self.attention(self.norm1(x), turn))
-        return cast(torch.Tensor, self.layer_scale2(x, self.mlp(self.norm2(x))))
+        half = self.attention.qkv.weight.dtype  # of products; x stays in float32
+        x = self.layer_scale1(x, self.attention(self.norm1(x).to(half), turn))
+        return cast(torch.Tensor, self.layer_scale2(x, self.mlp(self.norm2(x).to(half))))
 
 
 class Attention(nn.Module):
@@ -147,7 +148,8 @@ def turned(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.T
     """RoPE: (B, heads, T, d) with its last N tokens, the patches, turned by (N, d) angles."""
     first, patches = x.split((x.shape[2] - len(cosine), len(cosine)), dim=2)
     a, b = patches.chunk(2, dim=-1)
-    return torch.cat([first, patches * cosine + torch.cat([-b, a], dim=-1) * sine], dim=2)
+    turned = patches * cosine + torch.cat([-b, a], dim=-1) * sine
+    return torch.cat([first, turned.to(x.dtype)], dim=2)
 
 
 class MLP(nn.Module):

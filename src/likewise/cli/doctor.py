@@ -71,7 +71,7 @@ def examine(device: str = "auto") -> Iterator[PackageCheck]:
 def _torch(device: str) -> Iterator[PackageCheck]:
     import torch
 
-    from ..backbones.device import choose_device
+    from ..backbones.device import choose_device, has_bfloat16
     from ..backbones.files import cache_folder
 
     try:
@@ -82,6 +82,9 @@ def _torch(device: str) -> Iterator[PackageCheck]:
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else platform.processor()
     yield PackageCheck("device", f"{chosen} {name}".strip(), True)
     yield PackageCheck("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores")
+    if chosen.type == "cpu":
+        has = has_bfloat16()
+        yield PackageCheck("bfloat16", "yes, used by the default method" if has else "no")
     yield PackageCheck("cache", str(cache_folder()))
 
 

@@ -23,7 +23,7 @@ from .options import (
     NoCacheOption,
     RefineOption,
     RuntimeOptions,
-    keywords,
+    encoder_options,
     takes_groups,
 )
 
@@ -121,7 +121,9 @@ def evaluate(
     params = algorithm.params()
 
     watch = Stopwatch()
-    encoder = TimedEncoder(keep=not no_cache, watch=watch, **keywords(network, machine))
+    encoder = TimedEncoder(
+        keep=not no_cache, watch=watch, **encoder_options(network, machine, params)
+    )
     segmenter = Segmenter(encoder, method=params, refiner="none")
     _ = encoder.basis  # made or read now: it is no part of encoding the first image
     start = time.perf_counter()

@@ -252,7 +252,13 @@ class DeviceOptions:
     """Where and how precisely to compute."""
 
     device: DeviceOption = "auto"
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto"
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="auto, float32, bfloat16 or float16; auto is float32, but bfloat16 for the "
+            "default method and backbone on a processor that has it."
+        ),
+    ] = "auto"
     offline: OfflineOption = False
 
 
@@ -326,6 +332,15 @@ def is_given(context: typer.Context, name: str) -> bool:
     """Whether an option was given, even if with its default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
+
+
+def encoder_options(network: Any, machine: DeviceOptions, method: MethodParams) -> dict[str, Any]:
+    """Of an ``Encoder`` for a method: ``auto`` of dtype is what is usual for it."""
+    from ..methods import usual_dtype
+
+    options = keywords(network, machine)
+    known = machine.dtype, method, network.backbone, machine.device
+    return options | {"dtype": usual_dtype(*known, options.get("runtime", "torch"))}
 
 
 def open_segmenter(*groups: Any, **more: Any) -> Segmenter:

@@ -17,7 +17,7 @@ from .options import (
     RefineOption,
     RuntimeOptions,
     TunedMethodOptions,
-    keywords,
+    encoder_options,
     takes_groups,
 )
 
@@ -76,7 +76,7 @@ def serve(
     from ..segmenter import Segmenter
     from ..web.api.app import make_app
 
-    encoder = Encoder(**keywords(network, machine))
+    encoder = Encoder(**encoder_options(network, machine, params))
     served = make_app(
         lambda: Segmenter(encoder, method=params, refiner=refine),
         access,

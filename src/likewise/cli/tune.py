@@ -14,7 +14,7 @@ from .options import (
     JsonOption,
     MethodOptions,
     NoCacheOption,
-    keywords,
+    encoder_options,
     takes_groups,
 )
 
@@ -39,8 +39,9 @@ def tune(
 
     references = read_references(**vars(examples))
     cache = FeatureCache(cache_folder() / "tuning", 0 if no_cache else LIMIT)
-    encoder = CachedEncoder(cache=cache, **keywords(network, machine))
-    segmenter = Segmenter(encoder, method=algorithm.params())
+    params = algorithm.params()
+    encoder = CachedEncoder(cache=cache, **encoder_options(network, machine, params))
+    segmenter = Segmenter(encoder, method=params)
     tuning = tune_segmenter(segmenter, references)
     if as_json:
         print_json({**dataclasses.asdict(tuning), "flags": tuning.flags})

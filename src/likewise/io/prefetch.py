@@ -16,7 +16,11 @@ WORKERS = min(8, os.cpu_count() or 1)
 
 
 def prefetch_map(
-    function: Callable[[T], R], items: Iterable[T], depth: int, workers: int = WORKERS
+    function: Callable[[T], R],
+    items: Iterable[T],
+    depth: int,
+    workers: int = WORKERS,
+    initializer: Callable[[], None] | None = None,
 ) -> Iterator[R]:
     """``function(item)`` of every item, in order, begun up to ``depth`` items early.
 
@@ -26,11 +30,12 @@ def prefetch_map(
             the results of the items before.
         depth: how many results may wait at a time; with 0, each is done before the next is begun.
         workers: threads at most; with one, the calls are made in order.
+        initializer: called by each thread when it starts.
     """
     source = iter(items)
     waiting: deque[Future[R]] = deque()
     failure: BaseException | None = None
-    with ThreadPoolExecutor(min(workers, WORKERS)) as pool:
+    with ThreadPoolExecutor(min(workers, WORKERS), initializer=initializer) as pool:
         try:
             while True:
                 try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -202,6 +203,7 @@ class Tiles:
     examples: Sequence[Reference] = ()
     """What the references were read from; none where only their features are known."""
     _cut: dict[int, ReferenceSet] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
 
     def learn(self, examples: Sequence[Reference] = ()) -> None:
         """Forget earlier references; keep new ones."""
@@ -222,9 +224,10 @@ class Tiles:
         if not self.examples or not MIN_OBJECT <= middle / plan.patch <= MAX_OBJECT:
             return models
         method = get_method(self.method)
-        if plan.patch not in self._cut:
-            known = self.examples, method.VIEWS, plan, whole.ranges
-            self._cut[plan.patch] = cut_references(encoder, *known)
+        with self._lock:  # once, if images are segmented side by side
+            if plan.patch not in self._cut:
+                known = self.examples, method.VIEWS, plan, whole.ranges
+                self._cut[plan.patch] = cut_references(encoder, *known)
         cut = self._cut[plan.patch]
         return {label: method.fit(cut.of(label), m.params) for label, m in models.items()}
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
+from ..backbones.device import choose_device, has_bfloat16
 from ..errors import LikewiseError
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Abilities:
     decoder: bool = False
     """Its ``Params`` name a trained ``decoder`` file, which fits one backbone, block and rank;
     and a ``task``, which says what of the references is wanted."""
+    half: tuple[str, ...] = ()
+    """Backbones with which its masks in bfloat16 were shown to be as good as in float32."""
     min_confidence: float = 0.0
     """0..1: what was found with a lower confidence is unlike the references; 0 if the confidence of
     the method has no such scale."""
@@ -97,6 +100,24 @@ def get_method(name: str) -> Method:
     if name not in METHODS:
         raise LikewiseError(f"method {name!r} is unknown; use one of {', '.join(METHODS)}.")
     return cast(Method, importlib.import_module(f".{name}", __name__))
+
+
+def usual_dtype(
+    dtype: str, method: str | MethodParams, backbone: object, device: str, runtime: str = "torch"
+) -> str:
+    """What ``auto`` is for a method: bfloat16 on a CPU that has it, where that is proven; else
+    ``dtype`` as it is.
+
+    Args:
+        dtype, backbone, device, runtime: as for ``Encoder``.
+        method: its name or settings.
+    """
+    name = method.method if isinstance(method, MethodParams) else method
+    proven = name in METHODS and backbone in get_method(name).CAN.half
+    if dtype != "auto" or runtime != "torch" or not proven:
+        return dtype
+    on_cpu = choose_device(device).type == "cpu"
+    return "bfloat16" if on_cpu and has_bfloat16() else dtype
 
 
 def check_negatives(name: str, references: Sequence[Reference | EncodedReference]) -> None:

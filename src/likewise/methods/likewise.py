@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..reference import EncodedReference, ReferenceSet
 
 VIEWS: tuple[str, ...] = ("flip",)
-CAN = Abilities(consensus=True, tiles=True, threshold=True, min_confidence=0.8)
+CAN = Abilities(consensus=True, tiles=True, threshold=True, half=("embedded",), min_confidence=0.8)
 """Measured: of masks in images without the concept a half had a confidence of 0.5 to 0.8, of the
 others a tenth."""
 POOL_SHARE, POOL_LIMIT = 1 / 3, 16384

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import LikewiseError, note
 from ..io.hashing import fingerprint
 from ..io.masks import read_label_map
-from ..methods import get_method, make_params
+from ..methods import get_method, make_params, usual_dtype
 from ..run.file_state import file_hash
 from ..run.jobs import Job, plan
 from ..run.manifest import Manifest
@@ -297,7 +297,7 @@ class ProjectFolder:
             "cache": self.feature_cache if cache else replace(self.feature_cache, limit=0),
             "image_size": self.settings.image_size,
             "device": device,
-            "dtype": dtype,
+            "dtype": usual_dtype(dtype, self.settings.method, self.settings.backbone, device),
             "offline": offline,
         }
 

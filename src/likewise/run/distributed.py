@@ -223,7 +223,7 @@ def _segment(
     import ray
 
     batch = CONSENSUS_BATCH if consensus else BATCH if crew.gpus else 1
-    dtype = segmenter.encoder.arithmetic  # not what auto is elsewhere
+    dtype = str(segmenter.encoder.dtype).removeprefix("torch.")  # not what auto is elsewhere
     options = {**options, "dtype": dtype}
     recipe = Recipe(options, batch, crew.threads, numbers, consensus, limits, keep)
     attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()

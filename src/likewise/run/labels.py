@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from ..io.draw import class_colour
 from ..io.masks import read_label_map
 from ..io.opening import why
 from ..io.text_files import normal, read_json
+
+if TYPE_CHECKING:
+    from ..result import Result
 
 MARKED = 255
 """The number of the first class of a folder, where it is the only one: masks of 0 and 255."""
@@ -58,3 +61,11 @@ def read_labels(path: Path) -> dict[str, int] | None:
             '"2": "second"}.'
         ) from error
     return numbers
+
+
+def renumbered(result: Result, numbers: Mapping[str, int]) -> np.ndarray:
+    """(H, W) uint8 or uint16: the label map of a result with these numbers of its classes."""
+    kind = np.uint8 if max(numbers.values()) < 256 else np.uint16
+    values = np.array([0, *(numbers[label] for label in result.labels)], kind)
+    label_map: np.ndarray = values[result.label_map]
+    return label_map

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from ..backbones.device import side_by_side
 from ..errors import ImageError, LikewiseError, WriteError, explained_memory
 from ..io.encoding import encode_image, encode_label_map, encode_mask
 from ..io.files import write_whole
@@ -22,7 +23,7 @@ from ..quality import mask_warnings, stability_score
 from .file_state import FileState, look
 from .instance_file import encode_instances
 from .jobs import Job, make_parent
-from .labels import MARKED
+from .labels import MARKED, renumbered
 from .manifest import Manifest
 from .outcomes import ClassOutcome, Finished, Outcome, SegmentedJob
 
@@ -204,27 +205,44 @@ def _read(segmenter: Segmenter, job: Job, kept: KeepCheck) -> tuple[Job, _Read |
 def _images(
     segmenter: Segmenter, jobs: Sequence[Job], consensus: bool, kept: KeepCheck
 ) -> Iterator[tuple[Job, SegmentedJob | Outcome]]:
-    """Read ahead and segment in batches; what is kept or unreadable is passed on in its place."""
-    read = prefetch_map(partial(_read, segmenter, kept=kept), jobs, segmenter.batch_size(False))
-    for batch in batched(read, segmenter.batch_size(consensus)):
-        read_now = {job: image.picture for job, image in batch if isinstance(image, _Read)}
-        images = {job: picture for job, picture in read_now.items() if not job.prompts}
-        start = time.perf_counter()
-        results = dict(zip(images, _try(segmenter, images, consensus), strict=True))
-        shared = (time.perf_counter() - start) / max(1, len(images))
-        for job, image in batch:
-            if isinstance(image, Outcome):
-                yield job, image
-                continue
-            seconds, start = shared, time.perf_counter()
-            if job.prompts:
-                results[job] = _corrected(segmenter, job, image.picture)
-                seconds = time.perf_counter() - start
-            result = results[job]
-            if isinstance(result, Outcome):
-                yield job, result
-            else:
-                yield job, SegmentedJob(job, image.picture, result, seconds, image.seen, image.anew)
+    """Read ahead and segment in batches, on a CPU several at the same time; what is kept or
+    unreadable is passed on in its place."""
+    workers = 1 if consensus else segmenter.images_at_once(len(jobs))
+    ahead = max(workers, segmenter.batch_size(False))
+    read = prefetch_map(partial(_read, segmenter, kept=kept), jobs, ahead)
+    segmented = partial(_segmented, segmenter, consensus, workers)
+    batches = batched(read, segmenter.batch_size(consensus))
+    for done in side_by_side(segmented, batches, workers):
+        yield from done
+
+
+def _segmented(
+    segmenter: Segmenter,
+    consensus: bool,
+    workers: int,
+    batch: Sequence[tuple[Job, _Read | Outcome]],
+) -> list[tuple[Job, SegmentedJob | Outcome]]:
+    """The results of a batch; an image took its share of the time of all workers."""
+    read_now = {job: image.picture for job, image in batch if isinstance(image, _Read)}
+    images = {job: picture for job, picture in read_now.items() if not job.prompts}
+    start = time.perf_counter()
+    results = dict(zip(images, _try(segmenter, images, consensus), strict=True))
+    shared = (time.perf_counter() - start) / max(1, len(images))
+    done: list[tuple[Job, SegmentedJob | Outcome]] = []
+    for job, image in batch:
+        if isinstance(image, Outcome):
+            done.append((job, image))
+            continue
+        seconds, start = shared, time.perf_counter()
+        if job.prompts:
+            results[job] = _corrected(segmenter, job, image.picture)
+            seconds = time.perf_counter() - start
+        if isinstance(result := results[job], Outcome):
+            done.append((job, result))
+            continue
+        known = job, image.picture, result, seconds / workers, image.seen, image.anew
+        done.append((job, SegmentedJob(*known)))
+    return done
 
 
 def _corrected(segmenter: Segmenter, job: Job, picture: Picture) -> Result | Outcome:
@@ -303,7 +321,7 @@ def _encoded(
     from ..io.draw import class_palette, overlay, overlay_labels, with_legend
 
     plain = set(numbers.values()) == {MARKED}
-    label_map = np.empty(0, np.uint8) if plain else _renumbered(result, numbers)
+    label_map = np.empty(0, np.uint8) if plain else renumbered(result, numbers)
     if job.overlay is not None:
         if plain:
             picture = overlay(image, result.mask)
@@ -323,14 +341,6 @@ def _encoded(
     else:
         palette = class_palette(max(numbers.values()))
         yield job.mask, encode_label_map(job.mask, label_map, palette)
-
-
-def _renumbered(result: Result, numbers: Mapping[str, int]) -> np.ndarray:
-    """(H, W) uint8 or uint16: the label map of a result with these numbers of its classes."""
-    kind = np.uint8 if max(numbers.values()) < 256 else np.uint16
-    values = np.array([0, *(numbers[label] for label in result.labels)], kind)
-    renumbered: np.ndarray = values[result.label_map]
-    return renumbered
 
 
 def _judged(label: str, found: ClassResult, limits: Mapping[str, float]) -> ClassOutcome:

@@ -79,6 +79,9 @@ class Painter:
             for r in project.references()
         ]
 
+    def images_at_once(self, count: int) -> int:
+        return 1
+
     def batch_size(self, consensus: bool) -> int:
         return 1
 

@@ -53,6 +53,10 @@ class TimedEncoder(feature_cache.CachedEncoder):
         other._counted = False
         return other
 
+    def images_at_once(self, count: int) -> int:
+        """One, for the stopwatch."""
+        return 1
+
     def encode_many(
         self, images: Iterable[np.ndarray], batch_size: int | None = None
     ) -> Iterator[PatchFeatures]:

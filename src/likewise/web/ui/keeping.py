@@ -26,6 +26,10 @@ class KeepingEncoder(CachedEncoder):
         self.room = max(8, KEPT_BYTES // bytes_each)
         """How many pictures are remembered."""
 
+    def images_at_once(self, count: int) -> int:
+        """One: what is remembered is for one thread, and the first result is waited for."""
+        return 1
+
     def encode_many(
         self, images: Iterable[np.ndarray], batch_size: int | None = None
     ) -> Iterator[PatchFeatures]:
