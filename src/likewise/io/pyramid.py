@@ -143,7 +143,8 @@ class Pyramid:
     ) -> Values:
         """As ``read``, of a level as it is."""
         pages = [self.levels[level].pages[k] for k in planes]
-        return np.concatenate([_part(self.file, p, rows, columns, most) for p in pages], axis=2)
+        parts = [_part(self.file, p, rows, columns, most) for p in pages]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
     def whole(self, size: tuple[int, int], planes: Sequence[int]) -> Values:
         """(H, W, C): ``read`` of everything, strip by strip."""
