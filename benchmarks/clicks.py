@@ -8,7 +8,8 @@ is missing; each further one at the pixel farthest from the border of the larges
 positive if it is a miss, negative if a false alarm. IoU is counted at the target's own size, or
 with at most --side pixels a side. It is counted for each episode, then averaged over the episodes
 of a set, then over sets. An episode ends when it has reached 90 % and five clicks; what it had then
-counts for the clicks after. NoC is --clicks where the IoU is not reached.
+counts for the clicks after. NoC is --clicks where the IoU is not reached. Episodes without the
+concept are left out.
 
 The top-level figures are on top of the reference: "0" is the mask of the default method. With
 --baselines there are two more rules, each with its own clicks: ``nearest`` (every patch as the
@@ -221,8 +222,6 @@ def run(trials: list[Trial], args: argparse.Namespace) -> dict[str, Any]:
     kept = []
     console = Console(stderr=True)
     for trial in track(trials, "clicking", console=console):
-        if trial.asked is None:
-            continue
         pixels, truth = read_target(trial, args.side)
         if not truth.any():
             continue
@@ -329,7 +328,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     args.starts = ["reference", "nothing"] if args.start == "both" else [args.start]
-    trials = choose(read_episodes(args.episodes, args.root), limit=args.limit or None)
+    episodes = [e for e in read_episodes(args.episodes, args.root) if not e.absent]
+    if not episodes:
+        parser.error("no episode shows its concept: there is nothing to click at")
+    trials = choose(episodes, limit=args.limit or None)
     done = run(trials, args)
     starts = {
         start: {

@@ -3,9 +3,9 @@
     python benchmarks/labelling.py EPISODES.json ... ROOT [--sets N] [--images 14] [--starts 1]
         [--dtype bfloat16] [--json]
 
-A folder is one class of the lists with 12 or more pictures. One of them is the reference; then a
-person gives so many true masks (corrects, or accepts what is right already), and the other pictures
-are as the model has them:
+A folder is one class of the lists with 12 or more pictures; episodes without the concept are left
+out. One of the pictures is the reference; then a person gives so many true masks (corrects, or
+accepts what is right already), and the other pictures are as the model has them:
 
     fixed       pictures in the order of their names; nothing is learnt
     doubt       the most doubtful first, as `likewise review` lists them; nothing is learnt
@@ -34,6 +34,7 @@ from rich.progress import track
 from likewise import Reference, Segmenter
 from likewise.features.patch_features import PatchFeatures
 from likewise.lab.evaluation.cache import TimedEncoder
+from likewise.lab.evaluation.episodes import read_episodes
 from likewise.lab.evaluation.reading import read_pixels
 from likewise.methods import get_method, likewise
 from likewise.project.learning import diverse, mean_feature
@@ -152,10 +153,10 @@ class Folder:
 def folders(episodes: list[Path], root: Path) -> dict[tuple[str, int], list[tuple[Path, Path]]]:
     """(set, value) → pictures and masks, by name, of classes with enough of them."""
     found = defaultdict[tuple[str, int], dict[Path, Path]](dict)
-    for file in episodes:
-        for e in json.loads(file.read_text("utf-8")):
-            for image, mask in ((e["ref"], e["ref_mask"]), (e["tgt"], e["tgt_mask"])):
-                found[e["set"], e["value"]][root / image] = root / mask
+    for e in read_episodes(episodes, root):
+        if not e.absent:
+            for image, mask in ((e.reference, e.reference_mask), (e.target, e.target_mask)):
+                found[e.dataset, e.value][image] = mask
     return {k: sorted(v.items()) for k, v in sorted(found.items()) if len(v) >= FEWEST}
 
 

@@ -104,7 +104,7 @@ def slide_mpp(_: Path) -> list[str]:
     return slide("--mpp", "2")
 
 
-@row("level that is not there", 2, r"s\.tif has the levels 0 to 0: 3 is none\.")
+@row("level that is not there", 2, r"s\.tif has level 0 alone, 3 is none: leave out --level")
 def slide_level(_: Path) -> list[str]:
     return slide("--level", "3")
 

@@ -21,9 +21,11 @@ from scipy import ndimage
 
 from likewise import Segmenter
 from likewise.errors import ImageError
+from likewise.geo.polygon_file import PolygonFile
 from likewise.geo.raster import Raster
 from likewise.geo.run import (
     RasterOptions,
+    RasterResult,
     read_georeferenced,
     segment_raster,
     segment_rasters,
@@ -75,6 +77,24 @@ def write_vector(path: Path, shapes: list[shapely.Polygon], crs: str | None) -> 
     return path
 
 
+def read_back(path: Path) -> tuple[dict[str, object], np.ndarray, dict[str, np.ndarray]]:
+    """About a vector file, its shapes, and its fields."""
+    meta, _, shapes, values = pyogrio.raw.read(path)
+    return meta, shapely.from_wkb(shapes), dict(zip(meta["fields"], values, strict=True))
+
+
+def segment(
+    segmenter: Segmenter, path: Path, labels: Path, options: RasterOptions, **more: bool
+) -> tuple[RasterResult, dict[str, np.ndarray]]:
+    """What became of a raster, and the fields of its polygons."""
+    vectors = PolygonFile(labels.with_suffix(".gpkg"), ["object"])
+    found = segment_raster(segmenter, path, labels, options, vectors=vectors, **more)
+    vectors.write()
+    fields = read_back(vectors.path)[2]
+    assert len(fields["class"]) == found.polygons
+    return found, fields
+
+
 FIELDS = [(40, 50, 40, 60), (150, 300, 30, 30), (210, 60, 50, 20), (20, 330, 12, 12)]
 AREAS = sorted(h * w * METRE**2 for _, _, h, w in FIELDS)
 CLOSE = 0.12  # a third of a pixel at each edge of the smallest, 12 × 12
@@ -101,7 +121,8 @@ def test_labels_lie_on_the_same_grid_and_areas_are_true(
     segmenter: Segmenter, place: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "land.tif"
-    found = segment_raster(segmenter, place / "land.tif", out, RasterOptions(save_scores=True))
+    options = RasterOptions(save_scores=True)
+    result, found = segment(segmenter, place / "land.tif", out, options)
     truth = scene((300, 400), FIELDS)[1]
     with rasterio.open(out) as labels, rasterio.open(place / "land.tif") as image:
         assert labels.transform == image.transform
@@ -110,10 +131,11 @@ def test_labels_lie_on_the_same_grid_and_areas_are_true(
         assert labels.is_tiled
         mask = labels.read(1) > 0
     assert (mask & truth).sum() / (mask | truth).sum() > 0.97
-    areas = sorted(p.area for p in found.polygons)
+    areas = sorted(found["area_m2"])
     assert areas == pytest.approx(AREAS, rel=CLOSE)
     assert sum(areas) == pytest.approx(sum(AREAS), rel=0.02)
-    assert all(0 < p.score <= 1 for p in found.polygons)
+    assert ((found["score"] > 0) & (found["score"] <= 1)).all()
+    assert result.area == pytest.approx(mask.mean())
     with rasterio.open(tmp_path / "land_scores.tif") as scores:
         assert scores.bounds.left == ORIGIN[0]
         assert scores.read(1).max() > 0.5
@@ -126,10 +148,9 @@ def test_small_pieces_and_what_lies_outside_of_the_region_are_left_out(
     # Given in degrees, and drawn around the two fields on the right.
     roi = write_vector(tmp_path / "roi.geojson", [box(0, 280, 300, 120)], "EPSG:32633")
     out = tmp_path / "land.tif"
-    found = segment_raster(
-        segmenter, place / "land.tif", out, RasterOptions(roi=roi, min_area=1000)
-    )
-    assert [p.area for p in found.polygons] == pytest.approx([30 * 30 * METRE**2], rel=0.03)
+    options = RasterOptions(roi=roi, min_area=1000)
+    _, found = segment(segmenter, place / "land.tif", out, options)
+    assert list(found["area_m2"]) == pytest.approx([30 * 30 * METRE**2], rel=0.03)
     with rasterio.open(out) as labels:
         assert (labels.read(1) > 0).sum() == pytest.approx(900, rel=0.03)
 
@@ -156,7 +177,7 @@ def test_nodata_is_in_no_mask(segmenter: Segmenter, place: Path, tmp_path: Path)
     values[:, :, :200] = 0
     path = write(tmp_path / "part.tif", values, nodata=0)
     found = segment_raster(segmenter, path, tmp_path / "out.tif", RasterOptions())
-    assert len(found.polygons) == 2
+    assert found.polygons == 2
     with rasterio.open(tmp_path / "out.tif") as labels:
         assert not labels.read(1)[:, :200].any()
 
@@ -188,10 +209,11 @@ def test_a_run_goes_on_with_what_is_whole(
     segmenter: Segmenter, place: Path, tmp_path: Path
 ) -> None:
     out, options = tmp_path / "land.tif", RasterOptions()
-    first = segment_raster(segmenter, place / "land.tif", out, options)
+    first, known = segment(segmenter, place / "land.tif", out, options)
     before = out.read_bytes()
-    kept = segment_raster(segmenter, place / "land.tif", out, options, resume=True)
-    assert (kept.tiles, len(kept.polygons)) == (0, len(first.polygons))
+    kept, found = segment(segmenter, place / "land.tif", out, options, resume=True)
+    assert (kept.tiles, kept.polygons, kept.area) == (0, first.polygons, first.area)
+    assert (found["area_m2"] == known["area_m2"]).all()
     assert out.read_bytes() == before
     anew = segment_raster(
         segmenter, place / "land.tif", out, RasterOptions(min_area=1), resume=True
@@ -204,8 +226,8 @@ def test_areas_are_those_on_the_ground() -> None:
     side = 100 / np.cos(np.deg2rad(60))
     corner = 1_000_000, 8_399_737.9
     square = shapely.box(*corner, corner[0] + side, corner[1] + side)
-    area = square_metres(shapely.geometry.mapping(square), rasterio.crs.CRS.from_epsg(3857))
-    assert area == pytest.approx(100 * 100, rel=0.01)
+    area = square_metres(np.array([square]), rasterio.crs.CRS.from_epsg(3857))
+    assert area == pytest.approx([100 * 100], rel=0.01)
 
 
 def test_what_cannot_be_used_is_one_sentence(
@@ -252,8 +274,8 @@ def test_a_broken_raster_does_not_stop_the_others(
 
 def test_raster_without_a_place_is_segmented(segmenter: Segmenter, tmp_path: Path) -> None:
     bare = write(tmp_path / "bare.tif", scene((200, 240), [(40, 50, 40, 60)])[0], crs=None)
-    found = segment_raster(segmenter, bare, tmp_path / "out.tif", RasterOptions())
-    assert [p.area for p in found.polygons] == [None]
+    _, found = segment(segmenter, bare, tmp_path / "out.tif", RasterOptions())
+    assert np.isnan(found["area_m2"]).tolist() == [True]
     with pytest.raises(ImageError):
         segment_raster(segmenter, bare, tmp_path / "out.tif", RasterOptions(min_area=1))
 
@@ -273,3 +295,21 @@ def test_command(tiny: Path, place: Path, tmp_path: Path) -> None:
     x, y = found["features"][0]["geometry"]["coordinates"][0][0]
     assert 14 < x < 16  # degrees
     assert 36 < y < 37
+
+
+@pytest.mark.parametrize(
+    "where", ["likewise.geo.vectors._margin", "rasterio.shutil.copy", "pyogrio.raw.write"]
+)
+def test_ctrl_c_leaves_no_temporary_file(
+    where: str, tiny: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupted)
+    words = ["geo", "-r", place / "ref.tif", "-m", place / "ref.gpkg", place / "land.tif"]
+    words += ["-o", tmp_path / "out", "--polygons", tmp_path / "found.gpkg", "--backbone", tiny]
+    ran = run([str(word) for word in [*words, "--image-size", 224, "--tile", 56]])
+    assert (ran.code, "stopped by Ctrl-C" in ran.err) == (1, True)
+    assert not list(tmp_path.rglob(".likewise*"))
+    assert not (tmp_path / "found.gpkg").exists()

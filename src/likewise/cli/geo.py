@@ -11,7 +11,15 @@ import typer
 from ..errors import ImageError, LikewiseError
 from ..refine import DEFAULT_REFINER
 from .app import app
-from .console import json_ready, notes, print_json, print_written, progress, stopping
+from .console import (
+    json_ready,
+    notes,
+    print_json,
+    print_written,
+    progress,
+    stopping,
+    whole_numbers,
+)
 from .options import (
     DeviceOptions,
     ExampleOptions,
@@ -54,21 +62,20 @@ def geo(
     as_json: JsonOption = False,
 ) -> None:
     """Write <stem>.tif of labels (1, 2, ...) on the grid of each GeoTIFF, and polygons."""
+    from ..geo.polygon_file import PolygonFile, check_polygon_file
     from ..geo.run import (
         RasterOptions,
         RasterResult,
         numbers_of,
         read_georeferenced,
         segment_rasters,
-        write_found,
     )
-    from ..geo.vectors import check_polygon_file
     from ..run.jobs import check_outputs, places
     from ..run.targets import find_images
     from .references import read_references
 
-    chosen = parse_bands(bands)
-    if min_area < 0:
+    chosen = tuple(whole_numbers(bands, "--bands"))
+    if not min_area >= 0:
         raise LikewiseError(f"--min-area {min_area:g} is no area: give m² from 0 on.")
     if polygons is not None:
         check_polygon_file(polygons)
@@ -81,23 +88,23 @@ def geo(
     segmenter = open_segmenter(network, machine, refiner=refine, tile=tile).fit(references)
 
     options = RasterOptions(chosen, roi, min_area, save_scores)
+    vectors = None if polygons is None else PolygonFile(polygons, list(segmenter.models))
     done: list[RasterResult] = []
     report: list[dict[str, Any]] = []
     pairs = list(zip(files, labels, strict=True))
     with stopping("stopped by Ctrl-C: finished files are whole.") as stopped:
+        rasters = segment_rasters(segmenter, pairs, options, resume=resume, vectors=vectors)
         with progress(len(files)) as advance:
-            for found in segment_rasters(segmenter, pairs, options, resume=resume):
+            for found in rasters:
                 advance(str(found) if isinstance(found, ImageError) else None)
-                path = pairs[len(report)][0]
                 if isinstance(found, ImageError):
-                    report.append({"target": str(path), "error": str(found)})
+                    report.append({"target": str(pairs[len(report)][0]), "error": str(found)})
                     continue
                 done.append(found)
-                count = len(found.polygons)
-                known = {"target": path, "labels": found.labels, "tiles": found.tiles}
-                report.append(json_ready(known | {"polygons": count, "area": found.area}))
-        if polygons is not None and done:
-            write_found(polygons, done, list(numbers_of(segmenter)))
+                rest = {name: value for name, value in vars(found).items() if name != "path"}
+                report.append(json_ready({"target": found.path, **rest}))
+        if vectors is not None and done:
+            vectors.write()
     failed = len(report) - len(done)
     if as_json:
         print_json({"labels": numbers_of(segmenter), "targets": report, **notes()})
@@ -105,14 +112,6 @@ def geo(
         kept = sum(not found.tiles for found in done)
         print_written("rasters", out, len(files), len(report), kept, failed, resume=resume)
         for found in done:
-            print(f"{found.path}: {len(found.polygons)} polygons, {found.area:.1%} of it")
+            print(f"{found.path}: {found.polygons} polygons, {found.area:.1%} of it")
     if failed or stopped.reason:
         raise typer.Exit(1)
-
-
-def parse_bands(text: str) -> tuple[int, ...]:
-    """``4,3,2`` → (4, 3, 2); nothing → (). Raises LikewiseError if it is neither."""
-    try:
-        return tuple(int(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        raise LikewiseError(f"--bands {text} is no list of bands: write 4,3,2 or 1.") from None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,18 +14,21 @@ import numpy.typing as npt
 from ..errors import ImageError
 from ..io.annotations.shapes import LABEL
 from ..io.draw import class_palette
+from ..io.files import remove_parts, unfinished
 from ..io.hashing import fingerprint
 from ..io.masks import MaskValue
 from ..large.image import RefinedBlock
 from ..reference import Reference
-from ..run.windows import BLOCK, check_reads_windows, decide
+from ..run.windows import BLOCK, check_reads_windows, decide, plan_of
 from ..segmenter import Segmenter
+from .polygon_file import PolygonFile
 from .raster import Raster, drawn, gdal
-from .vectors import Polygon, is_vector, polygons, read_vectors, window_of, write_polygons
+from .vectors import Polygon, is_vector, polygons, read_vectors, square_metres, window_of
 
 REFERENCE_SIDE = 4096
 """Of a larger reference only a part of so many pixels a side is read, around what is marked."""
 ROOM = "give a folder that can be written to, with free space"
+Add: TypeAlias = "Callable[[Polygon], None]"
 RUN = "LIKEWISE_RUN"
 """Tag of a file of labels: what it was made of, for ``resume``."""
 
@@ -48,9 +52,8 @@ class RasterResult:
 
     path: Path
     labels: Path
-    polygons: tuple[Polygon, ...]
-    """Largest first; those of a file that was kept are read from it."""
-    crs: Any
+    polygons: int
+    """How many connected pieces."""
     area: float
     """Share of its pixels that are in a class, 0..1."""
     tiles: int
@@ -109,6 +112,7 @@ def segment_rasters(
     options: RasterOptions,
     *,
     resume: bool = False,
+    vectors: PolygonFile | None = None,
 ) -> Iterator[RasterResult | ImageError]:
     """Segment rasters; one that cannot be read is yielded as its error.
 
@@ -117,20 +121,29 @@ def segment_rasters(
         targets: (raster, file for its labels) pairs.
         options: for all of them.
         resume: keep labels that were made of the same.
+        vectors: takes the polygons, also those of labels that were kept; nothing is written yet.
 
     Raises:
         LikewiseError: if the method reads no tiles.
     """
     check_reads_windows(segmenter.method, "rasters")
+    targets = list(targets)
+    remove_parts({labels.parent for _, labels in targets})
     for path, labels in targets:
         try:
-            yield segment_raster(segmenter, path, labels, options, resume=resume)
+            yield segment_raster(segmenter, path, labels, options, resume=resume, vectors=vectors)
         except ImageError as error:
             yield error
 
 
 def segment_raster(
-    segmenter: Segmenter, path: Path, labels: Path, options: RasterOptions, *, resume: bool = False
+    segmenter: Segmenter,
+    path: Path,
+    labels: Path,
+    options: RasterOptions,
+    *,
+    resume: bool = False,
+    vectors: PolygonFile | None = None,
 ) -> RasterResult:
     """Segment one raster: a cloud-optimised GeoTIFF on its grid, 0 none, k the k-th class.
 
@@ -140,6 +153,8 @@ def segment_raster(
         ImageError: if it, or the region of interest, cannot be used, or a file not be written.
     """
     raster = Raster(path, options.bands, segmenter.fitted().ranges)
+    import shapely
+
     if options.min_area and raster.crs is None:
         raise ImageError(
             f"{path} has no coordinate reference system, which areas in m² need: assign one, for "
@@ -147,35 +162,54 @@ def segment_raster(
         )
     if options.roi is not None:
         raster.roi = read_vectors(options.roi, raster)
+    square_metres(np.array([shapely.Point(0, 0)], object), raster.crs)  # fails now, not in the end
     made_of = _made_of(segmenter, path, options)
-    part = labels.with_name(f".likewise-{labels.name}")
-    try:
+    adding = nullcontext(None) if vectors is None else vectors.of(path, raster.crs)
+    with adding as add, unfinished(labels) as part:
         with gdal(str(labels), ROOM):
-            if resume and labels.exists() and (kept := _kept(raster, labels, made_of)) is not None:
+            if resume and labels.exists() and (kept := _kept(path, labels, made_of, add)):
                 return kept
-        decided = decide(segmenter, raster)
+        decided = decide(segmenter, raster, plan_of(segmenter, raster.size))
         _write_labels(part, raster, decided.blocks, made_of)
         scores, cell = decided.scores, decided.cell
         with gdal(str(labels), ROOM) as rasterio:
             with rasterio.open(part, "r+") as file:
-                found = _large_enough(
-                    file, polygons(file, scores, cell, decided.confidences), options
-                )
+                found = polygons(file, scores, cell, decided.confidences)
+                counted = _counted(file, found, options.min_area, add)
             if options.save_scores:
                 _write_scores(labels.with_name(f"{labels.stem}_scores.tif"), raster, scores, cell)
             _as_cog(rasterio, part, labels)
-    finally:
-        part.unlink(missing_ok=True)
-    H, W = raster.size
-    pixel = abs(raster.transform.determinant)
-    return RasterResult(
-        path, labels, found, raster.crs, _covered(found, pixel) / (H * W), decided.tiles
-    )
+    return RasterResult(path, labels, *counted, decided.tiles)
 
 
-def _covered(found: Sequence[Polygon], pixel: float) -> float:
-    """Pixels in polygons, of which one has this area in the raster's units."""
-    return sum(float(p.geometry.area) for p in found) / pixel
+def _counted(
+    file: Any, found: Iterable[Polygon], min_area: float, add: Add | None
+) -> tuple[int, float]:
+    """How many pieces of ``min_area`` a file of labels has, and their share of its pixels; ``add``
+    gets each. Smaller ones are taken out of the labels."""
+    count, covered = 0, 0.0
+    for polygon in found:
+        if polygon.area is not None and polygon.area < min_area:
+            _erase(file, polygon)
+            continue
+        count += 1
+        covered += float(polygon.geometry.area)
+        if add is not None:
+            add(polygon)
+    return count, covered / abs(file.transform.determinant) / (file.height * file.width)
+
+
+def _erase(file: Any, polygon: Polygon) -> None:
+    import shapely
+    from rasterio.features import geometry_window, rasterize
+
+    geometry = shapely.geometry.mapping(polygon.geometry)
+    window = geometry_window(file, [geometry])
+    labels = file.read(1, window=window)
+    transform = file.window_transform(window)
+    inside = rasterize([geometry], labels.shape, transform=transform, dtype="uint8")
+    labels[(inside > 0) & (labels == polygon.number)] = 0
+    file.write(labels, 1, window=window)
 
 
 def _write_labels(part: Path, raster: Raster, blocks: Iterable[RefinedBlock], made_of: str) -> None:
@@ -223,48 +257,20 @@ def _write_scores(
     a, b, c, d, e, f = raster.transform[:6]
     transform = Affine(a * cell[1], b * cell[0], c, d * cell[1], e * cell[0], f)
     size = {"height": h, "width": w, "transform": transform}
-    part = path.with_name(f".likewise-{path.name}")
-    try:
+    with unfinished(path) as part:
         profile = _profile(raster, "float32", len(scores)) | size
         with rasterio.open(part, "w", **profile) as file:
             file.write(np.stack(scores))
         _as_cog(rasterio, part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _as_cog(rasterio: Any, part: Path, path: Path) -> None:
     """Make a cloud-optimised GeoTIFF of a finished file; ``path`` is whole at every moment."""
     from rasterio.shutil import copy
 
-    whole = path.with_name(f".likewise-cog-{path.name}")
-    try:
+    with unfinished(path) as whole:
         copy(part, whole, driver="COG", compress="DEFLATE", overview_resampling="NEAREST")
         whole.replace(path)
-    finally:
-        whole.unlink(missing_ok=True)
-
-
-def _large_enough(
-    file: Any, found: Iterable[Polygon], options: RasterOptions
-) -> tuple[Polygon, ...]:
-    """Pieces of ``min_area``, the largest first; the others are taken out of the labels."""
-    import shapely
-    from rasterio.features import geometry_window, rasterize
-
-    kept, small = list[Polygon](), list[Polygon]()
-    for polygon in found:
-        is_small = polygon.area is not None and polygon.area < options.min_area
-        (small if is_small else kept).append(polygon)
-    for polygon in small:
-        geometry = shapely.geometry.mapping(polygon.geometry)
-        window = geometry_window(file, [geometry])
-        labels = file.read(1, window=window)
-        transform = file.window_transform(window)
-        inside = rasterize([geometry], labels.shape, transform=transform, dtype="uint8")
-        labels[(inside > 0) & (labels == polygon.number)] = 0
-        file.write(labels, 1, window=window)
-    return tuple(sorted(kept, key=lambda p: -(p.area or 0)))
 
 
 def _made_of(segmenter: Segmenter, path: Path, options: RasterOptions) -> str:
@@ -275,7 +281,7 @@ def _made_of(segmenter: Segmenter, path: Path, options: RasterOptions) -> str:
     return fingerprint(segmenter.fingerprint, str(options), stamps)
 
 
-def _kept(raster: Raster, labels: Path, made_of: str) -> RasterResult | None:
+def _kept(path: Path, labels: Path, made_of: str, add: Add | None) -> RasterResult | None:
     """What a file of labels holds, if it was made of just this."""
     import rasterio
 
@@ -283,36 +289,8 @@ def _kept(raster: Raster, labels: Path, made_of: str) -> RasterResult | None:
         if file.tags().get(RUN) != made_of:
             return None
         none = np.ones((1, 1), np.float32)
-        found = tuple(polygons(file, [none] * 255, (1, 1), [1.0] * 255))
-    H, W = raster.size
-    pixel = abs(raster.transform.determinant)
-    path = Path(raster.name)
-    return RasterResult(path, labels, found, raster.crs, _covered(found, pixel) / (H * W), 0)
-
-
-def write_found(path: Path, done: Sequence[RasterResult], labels: Sequence[str]) -> None:
-    """The polygons of all rasters in one file, in the coordinates of the first.
-
-    Raises:
-        ImageError: if it cannot be written, or only some have a coordinate reference system.
-    """
-    import shapely
-    from rasterio.warp import transform_geom
-
-    crs, found = done[0].crs, []
-    for result in done:
-        if (result.crs is None) != (crs is None):
-            raise ImageError(
-                f"{result.path} and {done[0].path} cannot share {path}: only one of them has a "
-                "coordinate reference system."
-            )
-        for polygon in result.polygons:
-            if result.crs != crs:
-                known = shapely.geometry.mapping(polygon.geometry)
-                moved = transform_geom(result.crs, crs, known)
-                polygon = replace(polygon, geometry=shapely.geometry.shape(moved))
-            found.append((result.path.name, polygon))
-    write_polygons(path, found, labels, crs)
+        found = polygons(file, [none] * 255, (1, 1), [1.0] * 255)
+        return RasterResult(path, labels, *_counted(file, found, 0, add), 0)
 
 
 def numbers_of(segmenter: Segmenter) -> Mapping[str, int]:

@@ -1,22 +1,21 @@
-"""Polygons: regions and marks read from vector files, what was found written to one."""
+"""Polygons: regions and marks read from vector files, connected pieces of labels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError, LikewiseError, needs
+from ..errors import ImageError, needs
 from .raster import Raster
 
 READ = (".gpkg", ".geojson", ".shp", ".fgb", ".kml")
 """Suffixes of vector files that are read."""
-DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
-"""Suffixes of vector files that are written."""
 EQUAL_AREA = "EPSG:6933"
 """Areas are measured in it: those of a raster's own system may be degrees, or metres that are none,
 as in web maps."""
@@ -24,6 +23,12 @@ STRIP = 1024
 """Rows of labels that are made to polygons at once."""
 CELLS = 128
 """The score of a polygon is the mean over so many cells a side at most."""
+
+
+BATCH = 256
+"""Pieces whose areas are measured at once."""
+Shapes: TypeAlias = "npt.NDArray[np.object_]"
+"""(n,) geometries of shapely."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +65,7 @@ def read_vectors(path: Path, raster: Raster) -> list[Any]:
         meta, _, shapes, _ = pyogrio.raw.read(path, columns=[])
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise ImageError(
-            f"{path} cannot be read as a vector file ({_first_line(error)}): give a GeoPackage or "
+            f"{path} cannot be read as a vector file ({first_line(error)}): give a GeoPackage or "
             "GeoJSON."
         ) from error
     geometries = [shapely.from_wkb(shape) for shape in shapes if shape is not None]
@@ -90,8 +95,27 @@ def window_of(geometries: Sequence[Any], raster: Raster) -> tuple[slice, slice]:
     return rows, slice(max(0, int(column)), min(W, int(np.ceil(column + window.width))))
 
 
-def square_metres(geometry: Any, crs: Any) -> float | None:
-    """Area on the ground of a geometry as GeoJSON; None without a coordinate reference system.
+def moved(shapes: Shapes, crs: Any, to: Any) -> Shapes:
+    """Geometries of one coordinate reference system in another; what crosses the date line is cut
+    there if that is in degrees."""
+    import shapely
+    from rasterio.crs import CRS
+    from rasterio.warp import transform, transform_geom
+
+    def there(places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.column_stack(transform(crs, to, *places.T))
+
+    found = shapely.transform(shapes, there)
+    if CRS.from_user_input(to).is_geographic:
+        left, _, right, _ = shapely.bounds(found).T
+        for k in np.flatnonzero(~(right - left < 180)):
+            cut = transform_geom(crs, to, shapely.geometry.mapping(shapes[k]))
+            found[k] = shapely.geometry.shape(cut)
+    return found
+
+
+def square_metres(shapes: Shapes, crs: Any) -> npt.NDArray[np.float64] | None:
+    """Areas on the ground of geometries; None without a coordinate reference system.
 
     Raises:
         ImageError: if the system is none of the earth.
@@ -99,14 +123,14 @@ def square_metres(geometry: Any, crs: Any) -> float | None:
     if crs is None:
         return None
     import shapely
+    from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
-    from rasterio.warp import transform_geom
 
     try:
-        return float(shapely.geometry.shape(transform_geom(crs, EQUAL_AREA, geometry)).area)
-    except RasterioError as error:
+        return np.asarray(shapely.area(moved(shapes, crs, EQUAL_AREA)))
+    except (RasterioError, CPLE_BaseError) as error:
         raise ImageError(
-            f"areas in {crs} cannot be measured ({_first_line(error)}): assign a coordinate "
+            f"areas in {crs} cannot be measured ({first_line(error)}): assign a coordinate "
             "reference system of the earth."
         ) from error
 
@@ -119,6 +143,8 @@ def polygons(
 ) -> Iterator[Polygon]:
     """The connected pieces of a raster of labels, joined over all windows.
 
+    Each comes when all of its rows were read; in memory are a strip and what goes on below it.
+
     Args:
         labels: an open dataset with one band, 0 none, k the k-th class.
         scores: (h, w) in 0..1 of each class; 0.5 is the threshold.
@@ -128,12 +154,15 @@ def polygons(
     import shapely
 
     a, b, c, d, e, f = labels.transform[:6]
-    for k, piece in _pieces(labels):
-        shape = shapely.affinity.affine_transform(piece, [a, b, d, e, c, f])
-        geometry = shapely.geometry.mapping(shape)
-        margin = _margin(geometry, scores[k - 1], cell, labels.transform)
-        area = square_metres(geometry, labels.crs)
-        yield Polygon(shape, k, confidences[k - 1] * margin, area)
+    pieces = _pieces(labels)
+    while batch := list(islice(pieces, BATCH)):
+        numbers, cut = zip(*batch, strict=True)
+        pixels = np.array(cut, object)
+        shapes = shapely.transform(pixels, lambda xy: xy @ [[a, d], [b, e]] + [c, f])
+        areas = square_metres(shapes, labels.crs)
+        for n, k in enumerate(numbers):
+            score = confidences[k - 1] * _margin(pixels[n], scores[k - 1], cell)
+            yield Polygon(shapes[n], k, score, None if areas is None else float(areas[n]))
 
 
 def _pieces(labels: Any) -> Iterator[tuple[int, Any]]:
@@ -153,7 +182,8 @@ def _pieces(labels: Any) -> Iterator[tuple[int, Any]]:
         place = Affine.translation(0, top)
         began, cut = cut, {}
         for geometry, value in shapes(values, mask=values > 0, connectivity=4, transform=place):
-            k, shape = int(value), shapely.geometry.shape(geometry)
+            outer, *holes = (np.array(ring) for ring in geometry["coordinates"])
+            k, shape = int(value), shapely.Polygon(outer, holes)
             _, first, _, last = shape.bounds
             if top and first == top:
                 began.setdefault(k, []).append(shape)
@@ -170,87 +200,22 @@ def _pieces(labels: Any) -> Iterator[tuple[int, Any]]:
                     yield k, piece.simplify(0)
 
 
-def _margin(
-    geometry: Any, scores: npt.NDArray[np.float32], cell: tuple[float, float], transform: Any
-) -> float:
-    """How far the scores in a polygon are above the threshold on average, 0..1."""
-    from rasterio.features import bounds, rasterize
+def _margin(piece: Any, scores: npt.NDArray[np.float32], cell: tuple[float, float]) -> float:
+    """How far the scores in a polygon, in pixels, are above the threshold on average, 0..1."""
+    from rasterio.features import rasterize
     from rasterio.transform import Affine
 
-    left, bottom, right, top = bounds(geometry, transform=~transform)
-    (x0, x1), (y0, y1) = sorted((left, right)), sorted((bottom, top))
+    x0, y0, x1, y1 = piece.bounds
     steps = [max(1, min(CELLS, round(end - start))) for start, end in ((y0, y1), (x0, x1))]
     down, along = (y1 - y0) / steps[0], (x1 - x0) / steps[1]
-    a, b, c, d, e, f = transform[:6]
-    corner = (a * x0 + b * y0 + c, d * x0 + e * y0 + f)
-    fine = Affine(a * along, b * down, corner[0], d * along, e * down, corner[1])
-    inside = rasterize([geometry], steps, transform=fine, all_touched=True, dtype="uint8") > 0
+    fine = Affine(along, 0, x0, 0, down, y0)
+    inside = rasterize([piece], steps, transform=fine, all_touched=True, dtype="uint8") > 0
     rows, columns = np.nonzero(inside)
     y = ((y0 + (rows + 0.5) * down) / cell[0]).astype(int).clip(0, scores.shape[0] - 1)
     x = ((x0 + (columns + 0.5) * along) / cell[1]).astype(int).clip(0, scores.shape[1] - 1)
     return float(np.maximum(2 * scores[y, x] - 1, 0).mean())
 
 
-def check_polygon_file(path: Path) -> None:
-    """Raises LikewiseError unless polygons can be written to such a file."""
-    if path.suffix.lower() not in DRIVERS:
-        raise LikewiseError(f"{path} is no {' or '.join(DRIVERS)} file: give one of those.")
-    if not path.parent.is_dir():
-        raise LikewiseError(f"the folder of {path} does not exist: make it, or give another.")
-
-
-def write_polygons(
-    path: Path, found: Sequence[tuple[str, Polygon]], labels: Sequence[str], crs: Any
-) -> None:
-    """Write polygons with the fields class, score, area_m2 and image; the file is replaced whole.
-
-    Args:
-        path: a GeoPackage, in ``crs``, or a GeoJSON, in degrees as its standard wants if there is a
-            ``crs``.
-        found: (name of the image, polygon).
-        labels: name of the k-th class.
-        crs: of the polygons; may be None.
-
-    Raises:
-        ImageError: if it cannot be written.
-    """
-    import pyogrio
-    import shapely
-    from rasterio.warp import transform_geom
-
-    driver = DRIVERS[path.suffix.lower()]
-    degrees = driver == "GeoJSON" and crs is not None
-    shapes = [p.geometry for _, p in found]
-    if degrees:
-        moved = (transform_geom(crs, "EPSG:4326", shapely.geometry.mapping(s)) for s in shapes)
-        shapes = [shapely.geometry.shape(s) for s in moved]
-    areas = [np.nan if p.area is None else p.area for _, p in found]
-    fields = {
-        "class": np.array([labels[p.number - 1] for _, p in found], object),
-        "score": np.array([round(p.score, 4) for _, p in found], np.float64),
-        "area_m2": np.array(areas, np.float64),
-        "image": np.array([name for name, _ in found], object),
-    }
-    part = path.with_name(f".likewise-{path.name}")
-    try:
-        pyogrio.raw.write(
-            part,
-            geometry=np.array(shapely.to_wkb(shapes), object),
-            field_data=list(fields.values()),
-            fields=list(fields),
-            geometry_type="Polygon",
-            crs="EPSG:4326" if degrees else None if crs is None else crs.to_wkt(),
-            driver=driver,
-            layer=path.stem,
-        )
-        part.replace(path)
-    except (pyogrio.errors.DataSourceError, OSError) as error:
-        raise ImageError(
-            f"{path} cannot be written ({_first_line(error)}): give another place."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Of what GDAL says, for a sentence."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

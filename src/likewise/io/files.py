@@ -14,8 +14,24 @@ from typing import Any, BinaryIO
 
 from ..errors import ImageError, LikewiseError, WriteError
 
-PARTS = ".likewise-*.part"
-"""Glob pattern of unfinished files, which stay if a process is killed while it writes them."""
+PARTS = ".likewise-*.part*"
+"""Glob pattern of unfinished files, which stay if a process is killed while it writes them; GDAL
+puts files of its own beside, with longer names."""
+
+
+@contextmanager
+def unfinished(path: Path, suffix: str = "") -> Iterator[Path]:
+    """A name beside ``path`` that no other process has; what has it after the block is deleted.
+
+    Args:
+        path: the file that is to be made.
+        suffix: what the name ends with, where those who write the file go by it.
+    """
+    part = path.with_name(f".likewise-{uuid.uuid4().hex}.part{suffix}")
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -29,16 +45,13 @@ def whole_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     Raises:
         OSError: what the disk says.
     """
-    part = path.with_name(f".likewise-{uuid.uuid4().hex}.part")
-    try:
+    with unfinished(path) as part:
         with part.open("xb") as file:
             yield file
             file.flush()
             if sync:
                 os.fsync(file.fileno())
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def remove_parts(folders: Iterable[Path]) -> None:

@@ -81,6 +81,11 @@ class Pyramid:
         if level is not None:
             if not 0 <= level < len(self.levels):
                 last = len(self.levels) - 1
+                if not last:
+                    raise ImageError(
+                        f"{self.name} has level 0 alone, {level} is none: leave out --level, or, "
+                        "if it was a pyramid, copy it again, for it is cut short."
+                    )
                 raise ImageError(f"{self.name} has the levels 0 to {last}: {level} is none.")
             return self.size_of(level)
         if mpp is None:

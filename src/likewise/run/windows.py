@@ -45,19 +45,23 @@ def plan_of(segmenter: Segmenter, size: tuple[int, int]) -> Plan | None:
 
 
 def decide(
-    segmenter: Segmenter, source: ImageSource, tiles: Sequence[tuple[int, int]] | None = None
+    segmenter: Segmenter,
+    source: ImageSource,
+    plan: Plan | None,
+    tiles: Sequence[tuple[int, int]] | None = None,
 ) -> DecidedImage:
     """Scores and labels of an image; memory is bounded by a tile and by the scores of patches.
 
     Args:
         segmenter: fitted, with the default method.
         source: the image.
-        tiles: those of ``plan_of`` to read; all by default.
+        plan: of ``plan_of``.
+        tiles: those of the plan to read; all by default.
 
     Raises:
         ImageError: if a window cannot be read.
     """
-    (H, W), encoder, plan = source.size, segmenter.encoder, plan_of(segmenter, source.size)
+    (H, W), encoder = source.size, segmenter.encoder
     if plan is None:
         result = segmenter.segment_batch([source.read(slice(0, H), slice(0, W))])[0]
         scores = [c.scores for c in result.classes.values()]

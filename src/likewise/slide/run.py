@@ -113,7 +113,7 @@ def segment_slide(
     found = None if options.everywhere else slide.tissue()
     if plan is not None and found is not None:
         tiles = [t for t in plan.tiles if _shows(found, t, plan.patch, plan.tile)]
-    decided = decide(segmenter, slide, tiles)
+    decided = decide(segmenter, slide, plan, tiles)
     with tempfile.TemporaryFile() as scratch:
         drawn = np.memmap(scratch, np.uint8, "w+", shape=slide.size)
         for block in decided.blocks:

@@ -174,10 +174,10 @@ def episode_list(folder, entries):
     listed = []
     for entry in entries:
         entry = ENTRY | {"ref_mask": f"m_{entry['ref']}", "tgt_mask": f"m_{entry['tgt']}"} | entry
-        for field in ("ref", "ref_mask", "tgt", "tgt_mask"):
-            file = folder / entry[field]
+        for name in filter(None, (entry[k] for k in ("ref", "ref_mask", "tgt", "tgt_mask"))):
+            file = folder / name
             if not file.exists():
-                file.write_text(entry[field])
+                file.write_text(name)
         listed.append(entry)
     (folder / "e.json").write_text(json.dumps(listed))
     return read_episodes([folder / "e.json"], folder)
@@ -224,10 +224,11 @@ def test_further_references_are_no_copies(tmp_path):
 
 def test_absent_targets_are_no_references(tmp_path):
     entries = [{"ref": "a", "tgt": "b"}, {"ref": "c", "tgt": "d", "absent": True}]
+    entries += [{"ref": "e", "tgt": "f", "tgt_mask": None}]
     episodes = episode_list(tmp_path, entries)
-    assert [e.absent for e in episodes] == [False, True]
-    assert episodes[1].target_mask is None
-    assert shown(choose(episodes, shots=4)[0]) == ["a", "c"]
+    assert [e.absent for e in episodes] == [False, True, True]
+    assert [e.target_mask is None for e in episodes] == [False, True, True]
+    assert shown(choose(episodes, shots=4)[0]) == ["a", "c", "e"]
 
 
 def test_only_full_shots_exclude_and_limit(tmp_path):

@@ -84,8 +84,8 @@ class Trial:
 def read_episodes(files: Sequence[Path], root: Path) -> list[Episode]:
     """Read JSON lists of episodes (fields set, cls, value, ref, ref_mask, tgt, tgt_mask).
 
-    Optional are ``id`` and ``absent``: true; an absent episode needs no tgt_mask. Sets and classes
-    of the same name in several lists are one.
+    Optional are ``id`` and ``absent``: true; an absent episode needs no tgt_mask, and one whose
+    tgt_mask is null is absent. Sets and classes of the same name in several lists are one.
 
     Args:
         files: the lists.
@@ -117,7 +117,9 @@ def _read_list(file: Path, root: Path, first: int) -> list[Episode]:
 
 
 def _episode(entry: dict[str, Any], root: Path, index: int) -> Episode:
-    absent = entry.get("absent", False) is True if isinstance(entry, dict) else False
+    absent = isinstance(entry, dict) and (
+        entry.get("absent") is True or entry.get("tgt_mask", "") is None
+    )
     return Episode(
         str(entry["set"]),
         str(entry["cls"]),
