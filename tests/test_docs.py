@@ -58,7 +58,7 @@ NOT_RUN = {
     ("bridges.md", "needs a CVAT server"): 1,
     ("bridges.md", "needs a Label Studio server"): 1,
     ("large.md", "needs rasters"): 1,
-    ("large.md", "needs slides"): 1,
+    ("large.md", "needs slides"): 2,
     ("segic.md", "needs several GPUs"): 1,
     ("speed.md", "needs an extra"): 1,
     ("install.md", "needs the package index"): 1,

@@ -24,6 +24,7 @@ from .io.formats import is_image_name
 from .io.images import read_image, read_picture
 from .io.masks import MaskValue
 from .io.opening import why
+from .io.planes import AS_IT_IS, Choice, Plane
 from .io.text_files import normal
 from .reference import Reference, marked_pixels
 
@@ -35,7 +36,9 @@ MASKS_ONLY = (*READERS, ".npy")
 
 
 def read_vocabulary(
-    folder: str | os.PathLike[str], only: Sequence[str] | None = None
+    folder: str | os.PathLike[str],
+    only: Sequence[str] | None = None,
+    choice: Choice = AS_IT_IS,
 ) -> list[Reference]:
     """The references of a folder, every file of them read once and checked.
 
@@ -44,6 +47,7 @@ def read_vocabulary(
             it (``person/hair``). Hidden files and what is no image are passed over, with an
             InputWarning where it might have been a mask.
         only: the classes to take; None for all. Negatives are always taken.
+        choice: which picture of image files that hold several.
 
     Returns:
         Classes by name, images of a class by name, negatives last. Images and masks are paths, so
@@ -75,14 +79,14 @@ def read_vocabulary(
             else f"the vocabulary {root} has no class: make a folder in it for each, named like "
             "it, with images and their masks."
         )
-    found = [r for label, path in classes.items() for r in _examples(path, label)]
+    found = [r for label, path in classes.items() for r in _examples(path, label, choice)]
     if (root / NEGATIVES).is_dir():
-        found += _examples(root / NEGATIVES, LABEL, negative=True)
+        found += _examples(root / NEGATIVES, LABEL, choice, negative=True)
     return found
 
 
 def reference_from_files(
-    image: Path,
+    image: Path | Plane,
     mask: Path | None,
     value: MaskValue | None = None,
     label: str = LABEL,
@@ -127,7 +131,9 @@ def _classes(folder: Path, whole: str = "") -> Iterator[tuple[str, Path]]:
         yield from parts
 
 
-def _examples(folder: Path, label: str, negative: bool = False) -> Iterator[Reference]:
+def _examples(
+    folder: Path, label: str, choice: Choice, negative: bool = False
+) -> Iterator[Reference]:
     """The references of one class."""
     files = [f for f in _entries(folder) if f.is_file()]
     images = [f for f in files if _is_image(f)]
@@ -167,13 +173,16 @@ def _examples(folder: Path, label: str, negative: bool = False) -> Iterator[Refe
                 "and give images different names."
             )
         mark = marks[0] if marks else None
-        yield _checked(image, mark, label, negative)
+        yield _checked(image, mark, label, choice, negative)
 
 
-def _checked(image: Path, mark: Path | None, label: str, negative: bool) -> Reference:
+def _checked(
+    image: Path, mark: Path | None, label: str, choice: Choice, negative: bool
+) -> Reference:
+    shown = choice.of(image)
     if mark is None and negative:
-        read_image(image)
-        return Reference(image, None, label=label, negative=True)
+        read_image(shown)
+        return Reference(shown, None, label=label, negative=True)
     if mark is None and not is_cut_out(image):
         like = [f for f in _entries(image.parent) if _stem(f) + ENDING == _stem(image)]
         if like:
@@ -187,7 +196,7 @@ def _checked(image: Path, mark: Path | None, label: str, negative: bool) -> Refe
         )
     mask = mark or image  # its alpha channel
     try:
-        read = reference_from_files(image, mask, None, LABEL if negative else label, negative)
+        read = reference_from_files(shown, mask, None, LABEL if negative else label, negative)
     except ImageError as error:
         if mark is None or not _is_image(mark) or mark.with_suffix("") != image.with_suffix(""):
             raise
@@ -195,7 +204,7 @@ def _checked(image: Path, mark: Path | None, label: str, negative: bool) -> Refe
             f"{str(error).removesuffix('.')}; beside {image.name} it is taken to be its mask, so "
             "give it another name if it is an image of its own."
         ) from error
-    return replace(read, image=image, mask=read.mask if is_annotation(mask) else mask)
+    return replace(read, image=shown, mask=read.mask if is_annotation(mask) else mask)
 
 
 def _is_image(path: Path) -> bool:

@@ -1,8 +1,9 @@
-"""Pages and channels of files with several; `likewise slide`."""
+"""Pages, channels and levels of files with several; `likewise slide`."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,37 @@ def two_channels(_: Path) -> list[str]:
 )
 def page_below(_: Path) -> list[str]:
     return stack("--page", "-1")
+
+
+def pyramid(*more: str) -> list[str]:
+    """Two levels, the first over the limit."""
+    values = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    with tifffile.TiffWriter("p.tif") as tiff:
+        tiff.write(values, tile=(128, 128), photometric="rgb")
+        half = np.ascontiguousarray(values[::2, ::2])
+        tiff.write(half, tile=(128, 128), photometric="rgb", subfiletype=1)
+    os.environ["LIKEWISE_MAX_PIXELS"] = "100000"
+    return segment("p.tif", *more)
+
+
+@row("level over the limit", 1, r"p\.tif is 400 × 300 .* limit of 100000: --level 1 fits \(200 × 1")
+def level_too_large(_: Path) -> list[str]:
+    return pyramid("--level", "0")
+
+
+@row("level of a pyramid that is not there", 1, r"p\.tif has the levels 0 to 1: 2 is none\.")
+def level_missing(_: Path) -> list[str]:
+    return pyramid("--level", "2")
+
+
+@row("pyramid of unknown size of pixel", 1, r"p\.tif does not say how large a pixel is: give --l")
+def pyramid_mpp(_: Path) -> list[str]:
+    return pyramid("--mpp", "2")
+
+
+@row("size of pixel and level", 2, r"--mpp is a number of µm above 0, and --level stands instead")
+def mpp_and_level(_: Path) -> list[str]:
+    return pyramid("--mpp", "2", "--level", "1")
 
 
 def slide(*more: str) -> list[str]:

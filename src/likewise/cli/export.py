@@ -50,7 +50,6 @@ def export(
 ) -> None:
     """Write finished masks as a dataset: COCO, YOLO, VOC, Labelme, QuPath or label maps."""
     from ..export.annotations import (
-        ImageMaskPair,
         find_pairs,
         name_values,
         named,
@@ -82,7 +81,7 @@ def export(
                 f"at them with likewise review {masks}."
             )
         files = [image for image, _, _ in finished]
-        pairs = named([ImageMaskPair(image, mask) for image, mask, _ in finished])
+        pairs = named([(image, mask) for image, mask, _ in finished], work.manifest)
         confidences = {mask: classes for _, mask, classes in finished}
         names = name_values(work.classes)
     else:

@@ -14,6 +14,7 @@ from .options import (
     DeviceOptions,
     FeatureOptions,
     JsonOption,
+    PictureOptions,
     TargetsArgument,
     open_segmenter,
     takes_groups,
@@ -35,6 +36,7 @@ def match(
     original: Annotated[
         bool, typer.Option("--original", help="Match without debiasing, to compare.")
     ] = False,
+    pictures: PictureOptions,
     network: FeatureOptions,
     machine: DeviceOptions,
     as_json: JsonOption = False,
@@ -54,24 +56,25 @@ def match(
             raise ValueError("needs one (x, y) pair for each point")
     except ValueError as error:
         raise LikewiseError(f"--point takes X,Y, such as --point 120,85 ({error}).") from error
-    image = read_image(reference)
+    choice = pictures.choice
+    image = read_image(choice.of(reference))
     keypoints = check_keypoints(points, image.shape[:2])
     files = find_images(targets)
-    pictures = [] if out is None else [out / name for name in places(files, "_match.jpg")]
+    drawn = [] if out is None else [out / name for name in places(files, "_match.jpg")]
     if out is not None:
-        check_outputs(out, list(zip(files, pictures, strict=True)), inputs=[*files, reference])
+        check_outputs(out, list(zip(files, drawn, strict=True)), inputs=[*files, reference])
     segmenter = open_segmenter(network, machine)
     report: list[dict[str, Any]] = []
     failed = False
     for number, file in enumerate(files):
         try:
-            target = read_image(file)
+            target = read_image(choice.of(file))
             found, similarity = match_points(
                 segmenter, image, keypoints, target, debiased=not original
             )
-            if pictures:
-                make_parent(pictures[number])
-                write_image(pictures[number], draw_matches(image, keypoints, target, found))
+            if drawn:
+                make_parent(drawn[number])
+                write_image(drawn[number], draw_matches(image, keypoints, target, found))
         except WriteError:
             raise
         except LikewiseError as error:

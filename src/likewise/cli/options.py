@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from ..methods import DEFAULT, MethodParams, make_params
+from .console import chosen_channels
 
 if TYPE_CHECKING:
+    from ..io.planes import Choice
     from ..segmenter import Segmenter
 
 ReferenceOption = Annotated[
@@ -75,6 +77,12 @@ PageOption = Annotated[
 ChannelOption = Annotated[
     str,
     typer.Option(help="Channels to see, from 0: one, as grey, or 2,1,0 as red, green and blue."),
+]
+MppOption = Annotated[
+    float | None, typer.Option(help="Of slides: µm a pixel to read them at; also of --reference.")
+]
+LevelOption = Annotated[
+    int | None, typer.Option(min=0, help="Instead: a level of the pyramid, 0 the finest.")
 ]
 TargetsArgument = Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.")]
 NoCacheOption = Annotated[
@@ -156,6 +164,23 @@ class VocabularyOptions:
             "--only", help="Class to look for, of those of a vocabulary; may be repeated."
         ),
     ] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """Which picture of files that hold several."""
+
+    page: PageOption = None
+    channel: ChannelOption = ""
+    mpp: MppOption = None
+    level: LevelOption = None
+
+    @property
+    def choice(self) -> Choice:
+        """The same for the library. Raises LikewiseError for what is no choice."""
+        from ..io.planes import Choice
+
+        return Choice(self.page, chosen_channels(self.channel), self.mpp, self.level)
 
 
 @dataclass(frozen=True)

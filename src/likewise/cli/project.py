@@ -26,6 +26,7 @@ from .options import (
     MethodOptions,
     NoCacheOption,
     OverwriteOption,
+    PictureOptions,
     RefineOption,
     takes_groups,
 )
@@ -48,6 +49,7 @@ def init(
     algorithm: MethodOptions,
     network: BackboneOptions,
     refine: RefineOption = DEFAULT_REFINER,
+    pictures: PictureOptions,
     consensus: ConsensusOption = False,
     instances: InstancesOption = False,
 ) -> None:
@@ -64,7 +66,8 @@ def init(
     from ..run.targets import find_images
     from .references import read_references
 
-    read_references(**vars(examples))  # all is well
+    choice = pictures.choice
+    read_references(**vars(examples), choice=choice)  # all is well
     found = find_images(targets)
     masks = [project / MASKS / place for place in places(found, ".png")]
     check_apart(list(zip(found, masks, strict=True)), [], "project")
@@ -102,7 +105,8 @@ def init(
         ("learn", False),
     ]
     options = {} if algorithm.decoder is None else {"decoder": relative(algorithm.decoder, project)}
-    path = write_settings(project, settings, references, options)
+    picture = {{"channels": "channel"}.get(k, k): v for k, v in choice.said.items()}
+    path = write_settings(project, settings, references, options, picture)
     print(f"{path} written: {len(references)} references, {len(found)} targets.")
     print(f"Look at it, then: likewise annotate {project}")
 

@@ -14,6 +14,7 @@ from .options import (
     FeatureOptions,
     JsonOption,
     OptionalExampleOptions,
+    PictureOptions,
     RuntimeOptions,
     TunedMethodOptions,
     VocabularyOptions,
@@ -35,6 +36,7 @@ def save(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, FILE.safetensors.")],
     examples: OptionalExampleOptions,
     classes: VocabularyOptions,
+    pictures: PictureOptions,
     algorithm: TunedMethodOptions,
     network: FeatureOptions,
     machine: RuntimeOptions,
@@ -50,7 +52,7 @@ def save(
     from .references import choose_references
 
     check_name(out)
-    references = choose_references(examples, classes)
+    references = choose_references(examples, classes, pictures.choice)
     inputs = [*examples.files, *files_of(references)]
     check_output_files([out], inputs)
     segmenter = open_segmenter(network, machine, method=algorithm.params())

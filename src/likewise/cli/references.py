@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..errors import LikewiseError
 from ..io.annotations.shapes import LABEL
 from ..io.images import read_picture
 from ..io.masks import MaskValue, parse_value
+from ..io.planes import AS_IT_IS, Choice, Plane
 from ..prompts import Prompts
 from ..reference import Reference
 from ..vocabulary import reference_from_files
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from .options import ExampleOptions, VocabularyOptions
 
 
-def choose_references(examples: ExampleOptions, classes: VocabularyOptions) -> list[Reference]:
+def choose_references(
+    examples: ExampleOptions, classes: VocabularyOptions, choice: Choice
+) -> list[Reference]:
     """The references of a vocabulary or of single examples, read and checked.
 
     Raises:
@@ -28,10 +32,10 @@ def choose_references(examples: ExampleOptions, classes: VocabularyOptions) -> l
     """
     check_one_source(examples, classes)
     if classes.vocabulary is None:
-        return read_references(**vars(examples))
+        return read_references(**vars(examples), choice=choice)
     from ..vocabulary import read_vocabulary
 
-    return read_vocabulary(classes.vocabulary, classes.only or None)
+    return read_vocabulary(classes.vocabulary, classes.only or None, choice)
 
 
 def check_one_source(
@@ -76,6 +80,7 @@ def read_references(
     box: str | None = None,
     *,
     read: Callable[..., Reference] = reference_from_files,
+    choice: Choice = AS_IT_IS,
 ) -> list[Reference]:
     """The references of a command, read and checked.
 
@@ -89,6 +94,7 @@ def read_references(
         negative_mask: none, or one for each of them.
         points, box: of the only image, as the options take them; it may have no mask then.
         read: reads one, as ``reference_from_files``.
+        choice: which picture of image files that hold several.
 
     Raises:
         LikewiseError: if there are too many or too few of one, or a file cannot be used.
@@ -113,10 +119,11 @@ def read_references(
     masks: Sequence[Path | None] = mask or [None] * len(reference)
     references = [
         _prompted(*files, prompts) if prompts else read(*files)
-        for files in zip(reference, masks, each, names, strict=True)
+        for files in zip(map(choice.of, reference), masks, each, names, strict=True)
     ]
     wrong: Sequence[Path | None] = negative_mask or [None] * len(negative)
-    references += [read(*files, negative=True) for files in zip(negative, wrong, strict=True)]
+    pairs = zip(map(choice.of, negative), wrong, strict=True)
+    references += [read(*files, negative=True) for files in pairs]
     return references
 
 
@@ -143,7 +150,7 @@ def _numbers(text: str, option: str, form: str, count: int) -> list[float]:
 
 
 def _prompted(
-    image: Path, mask: Path | None, value: MaskValue | None, label: str, prompts: Prompts
+    image: Path | Plane, mask: Path | None, value: MaskValue | None, label: str, prompts: Prompts
 ) -> Reference:
     """A reference whose mask is made of prompts, or corrected by them, all checked."""
     if mask is None:
@@ -151,7 +158,7 @@ def _prompted(
     else:
         found = reference_from_files(image, mask, value, label)
     height, width = read_picture(image).pixels.shape[:2]
-    prompts.checked((height, width), str(image), alone=mask is None)
+    prompts.checked((height, width), os.fspath(image), alone=mask is None)
     return replace(found, points=prompts.points, box=prompts.box)
 
 

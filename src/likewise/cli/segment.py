@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,6 @@ from ..refine import DEFAULT_REFINER
 from .app import app
 from .console import (
     SHOWN,
-    chosen_channels,
     importing,
     json_ready,
     notes,
@@ -25,14 +24,13 @@ from .console import (
     stopping,
 )
 from .options import (
-    ChannelOption,
     ConsensusOption,
     FeatureOptions,
     InstancesOption,
     JsonOption,
     OptionalExampleOptions,
     OverwriteOption,
-    PageOption,
+    PictureOptions,
     RefineOption,
     ResumeOption,
     RuntimeOptions,
@@ -74,8 +72,7 @@ def segment(
     consensus: ConsensusOption = False,
     refine: RefineOption = DEFAULT_REFINER,
     tile: TileOption = "auto",
-    page: PageOption = None,
-    channel: ChannelOption = "",
+    pictures: PictureOptions,
     algorithm: TunedMethodOptions,
     network: FeatureOptions,
     machine: RuntimeOptions,
@@ -85,28 +82,20 @@ def segment(
 
     Writes <stem>.png for each: 0/255, or with several labels 1, 2, ...; the image's size.
     """
-    from ..io.planes import Plane
     from ..run.folder import FolderRun
     from .references import check_one_source, choose_references
 
     check_one_source(examples, classes, references_file)
     if consensus and tile not in ("auto", "off"):
         raise LikewiseError("--consensus sees whole images: leave out --tile or --consensus.")
-    channels = chosen_channels(channel)
-    shown = examples
-    if page is not None or channels:
-        files = {"reference": examples.reference, "negative": examples.negative}
-        planes: dict[str, Any] = {
-            k: [Plane(file, page, channels) for file in some] for k, some in files.items()
-        }
-        shown = dataclasses.replace(examples, **planes)
+    choice = pictures.choice
     chosen = given(context, algorithm, network)
     settings = {name: chosen.pop(name) for name in algorithm.settings() if name in chosen}
     with importing():
         run = FolderRun(
             targets,
             out,
-            references_file or choose_references(shown, classes),
+            references_file or choose_references(examples, classes, choice),
             only=classes.only,
             overlay=overlay,
             instances=instances,
@@ -117,8 +106,7 @@ def segment(
             inputs=examples.files,
             refiner=refine,
             tile=tile,
-            page=page,
-            channels=channels,
+            **vars(choice),
             **vars(machine),
             settings=settings,
             **chosen,

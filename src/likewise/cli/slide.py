@@ -26,6 +26,8 @@ from .options import (
     ExampleOptions,
     FeatureOptions,
     JsonOption,
+    LevelOption,
+    MppOption,
     RefineOption,
     ResumeOption,
     TileOption,
@@ -41,10 +43,8 @@ def slide(
     targets: Annotated[list[str], typer.Argument(help="Slides, or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for labels and annotations.")],
     examples: ExampleOptions,
-    mpp: Annotated[float | None, typer.Option(help="µm a pixel to read slides at.")] = None,
-    level: Annotated[
-        int | None, typer.Option(min=0, help="Instead: a level of the pyramid, 0 the finest.")
-    ] = None,
+    mpp: MppOption = None,
+    level: LevelOption = None,
     channel: ChannelOption = "",
     min_area: Annotated[float, typer.Option(help="No annotations of what is smaller, in µm².")] = 0,
     everywhere: Annotated[
@@ -58,16 +58,15 @@ def slide(
     as_json: JsonOption = False,
 ) -> None:
     """Write <stem>.ome.tif of labels (1, 2, ...) of each slide, and <stem>.geojson for QuPath."""
+    from ..io.planes import Choice
     from ..run.jobs import check_outputs, places
     from ..slide.marks import read_slide_reference
     from ..slide.run import SlideOptions, SlideResult, annotations_of, find_slides, segment_slides
     from .references import read_references
 
-    if mpp is not None and (level is not None or not mpp > 0):
-        raise LikewiseError("--mpp is a number of µm above 0, and --level stands instead of it.")
     if not min_area >= 0:
         raise LikewiseError(f"--min-area {min_area:g} is no area: give µm² from 0 on.")
-    channels = chosen_channels(channel)
+    channels = Choice(None, chosen_channels(channel), mpp, level).channels
     files = find_slides(targets)
     labels = [out / place for place in places(files, ".ome.tif")]
     labels = [p.with_name(p.name.replace(".ome.ome.tif", ".ome.tif")) for p in labels]

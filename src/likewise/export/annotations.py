@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..io.annotations.shapes import LABEL
 from ..io.decoding import picture_size
 from ..io.hashing import sha256
 from ..io.opening import why
+from ..io.planes import AS_IT_IS, Choice
 from ..io.text_files import normal, read_json
 from ..run.instance_file import instances_path, read_instances
 from ..run.jobs import places
@@ -40,6 +41,8 @@ class Annotation:
     """Its objects, where they were told apart: they make up ``label_map``, each has its score."""
     name: str = ""
     """What its files are called in a dataset: a relative path without suffix; the image's stem."""
+    choice: Choice = AS_IT_IS
+    """Which picture of the image file."""
 
     def mask_of(self, number: int) -> npt.NDArray[np.bool_]:
         """(H, W) bool: the class of that number, with its parts (``person/hair`` of ``person``)."""
@@ -56,6 +59,8 @@ class ImageMaskPair:
     mask: Path
     name: str = ""
     """What its files are called in a dataset, see ``Annotation``."""
+    choice: Choice = AS_IT_IS
+    """Which picture of the image file the mask is of."""
 
 
 @dataclass(frozen=True)
@@ -138,16 +143,21 @@ def find_pairs(folder: Path, images: Sequence[Path]) -> list[ImageMaskPair]:
                 f"{mask} would be its own image: give the images that the masks were made from "
                 "as --images."
             )
-    return named([ImageMaskPair(image, found[image]) for image in images if image in found])
+    return named([(image, found[image]) for image in images if image in found], manifest)
 
 
 _NO_IMAGE = "has no image of the same name among --images"
 
 
-def named(pairs: Sequence[ImageMaskPair]) -> list[ImageMaskPair]:
-    """The pairs with their names: stems, or with their folders where stems are equal."""
-    names = places([pair.image for pair in pairs], "")
-    return [replace(p, name=name.as_posix()) for p, name in zip(pairs, names, strict=True)]
+def named(pairs: Sequence[tuple[Path, Path]], manifest: Manifest) -> list[ImageMaskPair]:
+    """Images and masks with their names: stems, or with their folders where stems are equal."""
+    names = places([image for image, _ in pairs], "")
+    entries = [manifest.entry_of(mask) for _, mask in pairs]
+    choices = [AS_IT_IS if entry is None else entry.choice for entry in entries]
+    return [
+        ImageMaskPair(*pair, name.as_posix(), choice)
+        for pair, name, choice in zip(pairs, names, choices, strict=True)
+    ]
 
 
 def _find_masks(folder: Path) -> list[Path]:
@@ -266,7 +276,7 @@ def read_annotation(
         ImageError: a file cannot be read, the mask's size is not the image's, or a value has no
             name.
     """
-    size = picture_size(pair.image)
+    size = picture_size(pair.choice.of(pair.image))
     values = read_class_map(pair.mask, () if names.lone else names.numbers)
     held = [k for k in np.unique(values).tolist() if k != 0]
     classes, numbers = names.classes, names.numbers
@@ -295,7 +305,7 @@ def read_annotation(
     each = score if isinstance(score, Mapping) else dict.fromkeys(classes, score)
     scores = {name: value for name, value in each.items() if value is not None}
     instances = read_instances(instances_path(pair.mask), label_map, classes, numbers)
-    return Annotation(pair.image, label_map, classes, scores, instances, pair.name)
+    return Annotation(pair.image, label_map, classes, scores, instances, pair.name, pair.choice)
 
 
 def is_validation(image: Path, share: float) -> bool:

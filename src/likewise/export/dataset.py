@@ -16,6 +16,7 @@ from ..io.encoding import write_image
 from ..io.files import make_folder, write_whole
 from ..io.images import read_image
 from ..io.opening import is_turned
+from ..io.pyramid import full_scale
 from .annotations import Annotation, find_instances, is_validation, read_bytes
 
 FORMATS = ("coco", "yolo", "voc", "labelme", "qupath", "masks")
@@ -182,20 +183,25 @@ def _items(
         summary.instances.update(i.label for i in instances)
 
 
-def copy_image(image: Path, copy: Path) -> None:
-    """Copy an image byte for byte, or upright if it is stored turned.
+def copy_image(annotation: Annotation, copy: Path) -> None:
+    """Copy an image byte for byte; or as it was seen if it is stored turned, or if the file holds
+    more than the picture that was chosen of it.
 
     Many readers of datasets know nothing of EXIF orientation, and the labels are upright.
 
     Args:
-        image: the file.
+        annotation: of the image.
         copy: the new file, without the suffix.
 
     Raises:
         ImageError: the image cannot be read.
         WriteError: the copy cannot be written.
     """
-    if is_turned(image):
+    image, choice = annotation.image, annotation.choice
+    scale, _ = full_scale(image, annotation.label_map.shape)
+    if choice.page is not None or choice.channels or scale != (1, 1):
+        write_image(copy.with_name(f"{copy.name}.png"), read_image(choice.of(image)))
+    elif is_turned(image):
         known = image.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")
         suffix = image.suffix if known else ".png"
         write_image(copy.with_name(f"{copy.name}{suffix}"), read_image(image))

@@ -1,4 +1,4 @@
-"""QuPath: <name>.geojson, with polygons in pixels of the whole image."""
+"""QuPath: <name>.geojson, with polygons in pixels of the whole image; of slides, of level 0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from ..instances import Instance
 from ..io.draw import class_colour
 from ..io.files import make_folder, write_json
-from ..io.tiff import pixel_microns
+from ..io.pyramid import full_scale
 from .dataset import DatasetItem, ExportSettings, file_in
 from .outlines import Points, polygons
 
@@ -29,9 +29,9 @@ def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> 
     splits = ("train", "val") if settings.val else ("train",)
     folders = {s: make_folder(out / s if settings.val else out) for s in splits}
     for item in items:
-        edges = pixel_microns(item.annotation.image)
+        scale, edges = full_scale(item.annotation.image, item.annotation.label_map.shape)
         features = [
-            feature(instance, f"{item.name} {k}", edges)
+            feature(instance, f"{item.name} {k}", edges, scale)
             for k, instance in enumerate(item.instances)
         ]
         path = file_in(folders[item.split], f"{item.name}.geojson")

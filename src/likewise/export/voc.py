@@ -45,7 +45,7 @@ def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> 
     for item in items:
         label_map = draw(item.instances, item.annotation.label_map.shape, np.uint8)
         with item.told():
-            copy_image(item.annotation.image, file_in(pictures, item.name))
+            copy_image(item.annotation, file_in(pictures, item.name))
             write_label_map(file_in(masks, f"{item.name}.png"), label_map, palette)
             names[item.split].append(item.name)
     rows = ["# label:color_rgb:parts:actions"]

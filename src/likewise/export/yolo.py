@@ -34,7 +34,7 @@ def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> 
             numbers = " ".join(f"{share:.6f}" for share in shares)
             lines.append(f"{instance.number - 1} {numbers}\n")
         with item.told():
-            copy_image(item.annotation.image, file_in(images[item.split], item.name))
+            copy_image(item.annotation, file_in(images[item.split], item.name))
             path = file_in(labels[item.split], f"{item.name}.txt")
             write_whole(path, "".join(lines).encode())
             validation |= item.split == "val"

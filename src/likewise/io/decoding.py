@@ -25,9 +25,11 @@ from .opening import (
     open_image,
     opened,
     orientation_of,
+    pixel_limit,
     why,
 )
 from .planes import Plane, chosen_page, read_plane, with_channels
+from .pyramid import note_no_levels, read_smaller
 from .tiff import Tiff, open_tiff, read_page
 
 PATH = (str, os.PathLike)
@@ -98,6 +100,8 @@ def _decode_file(file: BinaryIO, name: str, first: bool, plane: Plane | None = N
         file.seek(0)
         if tiff is not None:
             return _decode_tiff(tiff, file, name, first, plane)
+    if plane is not None:
+        note_no_levels(plane, name)
     wide = wide_codec(head)
     if wide is not None:
         image = open_image(file, name)
@@ -137,24 +141,27 @@ def wide_codec(head: bytes) -> str | None:
 def _decode_tiff(
     tiff: Tiff, file: BinaryIO, name: str, first: bool, plane: Plane | None
 ) -> Decoded:
-    check_size(*tiff.size, name)
     if tiff.is_raw:  # of which only a thumbnail can be read
         raise ImageError(f"{name} cannot be read ({advice(Path('a.dng'))}).")
     if tiff.pages[0].dtype is not None and tiff.pages[0].dtype.kind == "c":
         raise ImageError(f"{name} holds complex numbers: save their magnitude, for instance.")
-    if plane is not None and (plane.channels or len(tiff.pages) != tiff.total):
-        if len(tiff.file.pages) > 1 and len(tiff.pages) <= (plane.page or 0) < tiff.total:
-            raise ImageError(
-                f"{name} has pages of several sizes, of which --page takes those of the first's: "
-                f"save page {plane.page} as a file of its own."
-            )
-        try:
+    try:
+        values = read_smaller(tiff, plane or Plane(name), name, pixel_limit(file))
+        if values is None and plane and (plane.channels or len(tiff.pages) != tiff.total):
+            if len(tiff.file.pages) > 1 and len(tiff.pages) <= (plane.page or 0) < tiff.total:
+                raise ImageError(
+                    f"{name} has pages of several sizes, of which --page takes those of the "
+                    f"first's: save page {plane.page} as a file of its own."
+                )
             values = read_plane(tiff, plane, name)
-        except ImageError:
-            raise
-        except (RuntimeError, *DAMAGE) as error:
-            raise _damaged(name, error) from error
-        return Decoded(_upright(values, tiff.orientation), None, tiff.nodata)
+    except MemoryError as error:
+        raise ImageError(f"{name} does not fit in memory: shrink it.") from error
+    except (RuntimeError, *DAMAGE) as error:
+        raise _damaged(name, error) from error
+    if values is not None:
+        height, width = values.shape[:2]
+        shown = _shown(tiff, (height, width))
+        return Decoded(_upright(values, tiff.orientation), shown, tiff.nodata)
     page = None if plane is None else plane.page
     page = chosen_page(page, len(tiff.pages), name)
     image = None
@@ -168,9 +175,7 @@ def _decode_tiff(
             number = 0 if first or len(numbers) == 1 else _first_not_blank(image, numbers)
             number = number if page is None else page
             image.seek(numbers[number])
-            upright, shown = _decode(image, name), None
-            hidden = None if number else tiff.hidden()
-            shown = None if hidden is None else _upright(~hidden, tiff.orientation)
+            upright, shown = _decode(image, name), None if number else _shown(tiff, tiff.size)
             decoded = Decoded(upright, shown, tiff.nodata)
         else:
             for number, one in enumerate(tiff.pages):
@@ -185,9 +190,8 @@ def _decode_tiff(
             if bands is not None:
                 note(name, f"{bands} taken.")
             shown = None if shown is None else _upright(shown, tiff.orientation)
-            hidden = None if number else tiff.hidden()
-            if hidden is not None:
-                seen = _upright(~hidden, tiff.orientation)
+            seen = None if number else _shown(tiff, tiff.size)
+            if seen is not None:
                 shown = seen if shown is None else shown & seen
             decoded = Decoded(_upright(values, tiff.orientation), shown, tiff.nodata)
     except MemoryError as error:
@@ -197,6 +201,11 @@ def _decode_tiff(
     if tiff.total > 1 and page is None:
         _tell_frame(name, "page", number, tiff.total)
     return decoded
+
+
+def _shown(tiff: Tiff, size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
+    hidden = tiff.hidden(size)
+    return None if hidden is None else _upright(~hidden, tiff.orientation)
 
 
 def _upright(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
@@ -250,14 +259,14 @@ def _tell_frame(name: str, word: str, number: int, total: int) -> None:
     note(name, f"{word} {number} was taken, of 0 to {total - 1}{blank}.")
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def picture_size(path: Path | Plane) -> tuple[int, int]:
     """(H, W) pixels of an image file, upright, decoded to be sure that it is not damaged.
 
     Raises:
         ImageError: it cannot be read.
     """
     with noting():
-        pixels = decode(path, str(path)).pixels
+        pixels = decode(path, os.fspath(path)).pixels
     if isinstance(pixels, Image.Image):
         return pixels.height, pixels.width
     return pixels.shape[0], pixels.shape[1]

@@ -7,10 +7,13 @@ from pathlib import Path
 
 HEIF = (".heic", ".heif", ".hif")
 """Read with pillow-heif, of the extra ``likewise[heic]``."""
+SLIDES = (".bif", ".btf", ".ndpi", ".qptiff", ".scn", ".svs")
+"""Pyramids of microscopes, which are TIFF within."""
 IMAGE_SUFFIXES = (
     *(".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jif", ".jp2", ".jpe", ".jpeg"),
     *(".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif"),
     *(".tiff", ".webp"),
+    *SLIDES,
     *(HEIF if find_spec("pillow_heif") else ()),
 )
 """What counts as an image in a folder or behind a glob pattern, in any case."""
@@ -29,7 +32,6 @@ _ADVICE = {
     (".czi", ".ims", ".lif", ".lsm", ".nd2", ".oib", ".oif", ".stk", ".vsi", ".zvi"): (
         "a microscope's own format: save it as TIFF, for instance with Fiji"
     ),
-    (".bif", ".ndpi", ".qptiff", ".scn", ".svs"): "a whole slide: give it to likewise slide",
     (".mrxs", ".svslide"): "a whole slide: export it as OME-TIFF, for instance with QuPath",
     (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"): "a video: give it to likewise video",
     (".eps", ".pdf", ".psd", ".svg", ".xcf", ".ai", ".kra"): (

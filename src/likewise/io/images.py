@@ -19,7 +19,8 @@ from PIL import Image
 
 from ..errors import ImageError, note, noting
 from .decoding import PATH, as_rgb, decode, wide_codec
-from .opening import TIFF_HEADS, open_image
+from .opening import TIFF_HEADS, open_image, pixel_limit
+from .pyramid import Pyramid, finest_within
 from .stretch import Range, Ranges, find_nodata, missing, own_range, suits, to_uint8
 from .tiff import open_tiff
 
@@ -211,7 +212,8 @@ def read_image_bytes(content: bytes, name: str) -> npt.NDArray[np.uint8]:
 
 
 def reading_bytes(file: io.BytesIO, name: str) -> tuple[tuple[int, int], int]:
-    """(H, W) as stored, and about how much memory reading an image that was sent takes at most.
+    """(H, W) that will be read, as stored, and about how much memory that takes at most, of an
+    image that was sent.
 
     Args:
         file: its content, in one of SENT_FORMATS; only its header is read.
@@ -225,7 +227,11 @@ def reading_bytes(file: io.BytesIO, name: str) -> tuple[tuple[int, int], int]:
     tiff = open_tiff(file) if file.getbuffer()[:4] in TIFF_HEADS else None
     file.seek(0)
     if tiff is not None:
-        return tiff.size, WIDE_BYTES * math.prod(tiff.size)
+        size = tiff.size
+        if tiff.levels > 1:
+            pyramid = Pyramid(tiff.file, name)
+            size = pyramid.size_of(finest_within(pyramid, pixel_limit(file)) or 0)
+        return size, WIDE_BYTES * math.prod(size)
     image = open_image(file, name, SENT_FORMATS)
     each = 12 if image.mode in ("1", "L", "P") else 20
     if image.mode[0] in "IF" or wide_codec(bytes(file.getbuffer()[:4096])) is not None:

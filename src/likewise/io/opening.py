@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import threading
@@ -30,15 +31,22 @@ DAMAGE = (
 )
 
 
+class Sent(io.BytesIO):
+    """The content of an image file that came from elsewhere."""
+
+    most: int | None = None
+    """Pixels that it may have: pyramids are read at the finest level that has no more."""
+
+
 def why(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def check_size(height: int, width: int, name: str) -> None:
-    """Refuses nothing and too much.
+def pixel_limit(file: object = None) -> int:
+    """``MAX_PIXELS``, or what replaces it, or less of a file that was sent.
 
     Raises:
-        ImageError: no pixels, more than the limit, or a limit that is no number.
+        ImageError: it is no number.
     """
     setting = os.environ.get("LIKEWISE_MAX_PIXELS", "") or str(MAX_PIXELS)
     if not setting.isdecimal() or int(setting) == 0:
@@ -46,12 +54,23 @@ def check_size(height: int, width: int, name: str) -> None:
             f"the variable LIKEWISE_MAX_PIXELS is {setting!r}: set it to a number of pixels such "
             f"as {MAX_PIXELS}, or unset it."
         )
+    sent = file.most if isinstance(file, Sent) else None
+    return int(setting) if sent is None else min(int(setting), sent)
+
+
+def check_size(height: int, width: int, name: str, instead: str = "shrink it") -> None:
+    """Refuses nothing and too much; ``instead`` is what helps then.
+
+    Raises:
+        ImageError: no pixels, more than the limit, or a limit that is no number.
+    """
+    limit = pixel_limit()
     if height <= 0 or width <= 0:
         raise ImageError(f"{name} has no pixels (width {width}, height {height}): give another.")
-    if height * width > int(setting):
+    if height * width > limit:
         raise ImageError(
-            f"{name} is {width} × {height} = {height * width} pixels, over the limit of {setting}: "
-            "shrink it, or raise the limit with the variable LIKEWISE_MAX_PIXELS."
+            f"{name} is {width} × {height} = {height * width} pixels, over the limit of {limit}: "
+            f"{instead}, or raise the limit with the variable LIKEWISE_MAX_PIXELS."
         )
 
 

@@ -1,4 +1,4 @@
-"""Which picture of a file is meant: pages, frames, planes and channels of microscopes."""
+"""Which picture of a file is meant: pages, frames, planes, channels and levels of microscopes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from ..errors import ImageError, note
 from .tiff import Tiff, Values, dark_is_zero
+
+if TYPE_CHECKING:
+    from tifffile import TiffPageSeries
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,50 @@ class Plane(os.PathLike[str]):
     and lie in pages of their own (OME, ImageJ), only those along the other axes count."""
     channels: tuple[int, ...] = ()
     """One, seen as grey, or three, seen as red, green and blue, from 0; none: as they are."""
+    mpp: float | None = None
+    """µm a pixel that files are read at which say how large theirs are; instead of ``level``."""
+    level: int | None = None
+    """Of a pyramid, 0 the finest; None: the finest that is within the limit of pixels."""
+
+    def __post_init__(self) -> None:
+        if self.mpp is not None and (self.level is not None or not self.mpp > 0):
+            raise ImageError("--mpp is a number of µm above 0, and --level stands instead of it.")
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The same choice for many files, see ``Plane``."""
+
+    page: int | None = None
+    channels: tuple[int, ...] = ()
+    mpp: float | None = None
+    level: int | None = None
+
+    def __post_init__(self) -> None:
+        Plane("", **vars(self))  # which checks them
+
+    def of(self, path: Path) -> Path | Plane:
+        """What is read of a file: the file itself where nothing is chosen."""
+        return path if self == AS_IT_IS else Plane(path, **vars(self))
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The fields that say something."""
+        return {name: value for name, value in vars(self).items() if value not in (None, ())}
+
+
+AS_IT_IS = Choice()
+"""Nothing is chosen."""
+
+
+def chosen(image: Path | Plane) -> dict[str, Any]:
+    """What is chosen of a file, as ``Choice.said``."""
+    if not isinstance(image, Plane):
+        return {}
+    return Choice(image.page, image.channels, image.mpp, image.level).said
 
 
 def read_plane(tiff: Tiff, plane: Plane, name: str) -> Values:
@@ -42,6 +88,41 @@ def read_plane(tiff: Tiff, plane: Plane, name: str) -> Values:
     series = tiff.file.series[0]
     axes, shape = series.axes, tuple(map(int, series.shape))
     lead = [k for k, axis in enumerate(axes) if axis not in "YXS"]
+    numbers, apart = planes_of(series, plane, name)
+
+    def decoded(number: int) -> Values:
+        planes = [shape[k] for k in lead]
+        one = series.pages[number] if len(series.pages) == math.prod(planes) else None
+        if one is not None:
+            values = one.asarray()
+        else:  # all in one, as ImageJ writes large ones
+            at = dict(zip(lead, np.unravel_index(number, planes), strict=True)) if lead else {}
+            values = series.asarray()[tuple(at.get(k, slice(None)) for k in range(len(axes)))]
+        if values.ndim == 3 and axes.index("S") < axes.index("Y"):
+            values = np.moveaxis(values, 0, -1)
+        if values.ndim == 3 and values.shape[2] > 4 and not plane.channels:
+            note(name, f"channels 0, 1 and 2 of {values.shape[2]} were taken.")
+            values = values[..., :3]
+        return dark_is_zero(values, tiff.pages[0])
+
+    if not apart:
+        return np.asarray(with_channels(decoded(numbers[0]), plane.channels, name))
+    values = np.stack([decoded(number) for number in numbers], axis=-1)
+    return values[..., 0] if len(numbers) == 1 else values
+
+
+def planes_of(series: TiffPageSeries, plane: Plane, name: str) -> tuple[list[int], bool]:
+    """Which of the planes (Y, X) of a series are meant, from 0 in the order of its axes.
+
+    Returns:
+        One; or, where channels are chosen and lie in planes of their own, which the flag says, one
+        for each of them.
+
+    Raises:
+        ImageError: there is no such page or channel. ValueError for what is no picture.
+    """
+    axes, shape = series.axes, tuple(map(int, series.shape))
+    lead = [k for k, axis in enumerate(axes) if axis not in "YXS"]
     if axes.replace("S", "") != "".join(axes[k] for k in lead) + "YX":
         raise ValueError(f"its axes are {axes}")
     of_channels = [k for k in lead if axes[k] == "C" and shape[k] > 1] if plane.channels else []
@@ -54,30 +135,15 @@ def read_plane(tiff: Tiff, plane: Plane, name: str) -> Values:
         if pages > 1:
             note(name, f"page 0 was taken, of 0 to {pages - 1}.")
     place = dict(zip(rest, np.unravel_index(page, counts), strict=True)) if rest else {}
+    if of_channels:
+        check_channels(plane.channels, shape[of_channels[0]], name)
 
-    def decoded(channel: int) -> Values:
+    def number(channel: int) -> int:
         at = tuple(int(place.get(k, channel)) for k in lead)
-        planes = [shape[k] for k in lead]
-        number = int(np.ravel_multi_index(at, planes)) if at else 0
-        one = series.pages[number] if len(series.pages) == math.prod(planes) else None
-        if one is not None:
-            values = one.asarray()
-        else:  # all in one, as ImageJ writes large ones
-            values = series.asarray()[
-                tuple(at[lead.index(k)] if k in lead else slice(None) for k in range(len(axes)))
-            ]
-        if values.ndim == 3 and axes.index("S") < axes.index("Y"):
-            values = np.moveaxis(values, 0, -1)
-        if values.ndim == 3 and values.shape[2] > 4 and not plane.channels:
-            note(name, f"channels 0, 1 and 2 of {values.shape[2]} were taken.")
-            values = values[..., :3]
-        return dark_is_zero(values, tiff.pages[0])
+        return int(np.ravel_multi_index(at, [shape[k] for k in lead])) if at else 0
 
-    if not of_channels:
-        return np.asarray(with_channels(decoded(0), plane.channels, name))
-    check_channels(plane.channels, shape[of_channels[0]], name)
-    values = np.stack([decoded(channel) for channel in plane.channels], axis=-1)
-    return values[..., 0] if len(plane.channels) == 1 else values
+    wanted = plane.channels if of_channels else (0,)
+    return [number(channel) for channel in wanted], bool(of_channels)
 
 
 def chosen_page(page: int | None, pages: int, name: str) -> int | None:

@@ -6,7 +6,6 @@ import logging
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -34,6 +33,9 @@ class Tiff:
     masks: list[TiffPage]
     total: int
     """How many pages a person sees; some programs write thousands of them as one."""
+    levels: int = 1
+    """Sizes of the picture that it holds: of a pyramid more than one, unless its pixels are numbers
+    of colours, which are not made smaller."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,12 +75,11 @@ class Tiff:
         """Of a page in the file, from 0, as Pillow counts."""
         return int(page.index)
 
-    def hidden(self) -> npt.NDArray[np.bool_] | None:
-        """(H, W) where the first page's transparency mask hides it; None without one."""
-        if not self.masks:
-            return None
-        mask = self.masks[0].asarray()
-        return np.asarray(mask == 0) if mask.shape == self.size else None
+    def hidden(self, size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
+        """(H, W) where a transparency mask of that size hides the first page; None without one."""
+        of_size = (page.asarray() for page in self.masks if page.shape[:2] == size)
+        mask = next(of_size, None)
+        return None if mask is None or mask.ndim != 2 else np.asarray(mask == 0)
 
 
 def open_tiff(file: BinaryIO) -> Tiff | None:
@@ -92,16 +93,28 @@ def open_tiff(file: BinaryIO) -> Tiff | None:
         if not every:
             return None
         whole_pages = [page for page in every if not page.is_mask and not page.is_reduced]
+        levels, finest = _levels(tiff)  # not all of them say that they are reduced
+        if levels > 1:
+            whole_pages = [page for page in whole_pages if page.index in finest] or whole_pages
         first = (whole_pages or every)[0]
         pages = [page for page in whole_pages if page.shape == first.shape] or [first]
-        masks = [p for p in every if p.is_mask and (p.imagelength, p.imagewidth) == first.shape[:2]]
+        masks = [page for page in every if page.is_mask]
         total = max(1, len(whole_pages))
         if len(every) == 1:
             whole, one = (math.prod(map(int, s)) for s in (tiff.series[0].shape, first.shape))
             total = max(1, whole // max(1, one))
     except (tifffile.TiffFileError, OSError, ValueError, LookupError, TypeError, ArithmeticError):
         return None
-    return Tiff(tiff, pages, masks, total)
+    return Tiff(tiff, pages, masks, total, 1 if first.photometric == PALETTE else levels)
+
+
+def _levels(tiff: TiffFile) -> tuple[int, set[object]]:
+    """How many levels a pyramid has, and where the pages of its finest are; 1 of other files."""
+    try:
+        levels = tiff.series[0].levels
+        return len(levels), {page.index for page in levels[0].pages if page is not None}
+    except (RuntimeError, OSError, ValueError, LookupError, TypeError, ArithmeticError):
+        return 1, set()
 
 
 def read_page(page: TiffPage) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None, str | None]:
@@ -169,17 +182,3 @@ def edges_mm(tiff: TiffFile) -> dict[str, float]:
         if math.isfinite(edge) and edge > 0:
             edges[axis] = edge
     return edges
-
-
-def pixel_microns(path: Path) -> tuple[float, float] | None:
-    """Height and width of a pixel in µm, where a TIFF file of OME or ImageJ says so; else None."""
-    import tifffile
-
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        return None
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            edges = edges_mm(tiff)
-    except (tifffile.TiffFileError, OSError, ValueError, LookupError, TypeError, ArithmeticError):
-        return None
-    return (1000 * edges["Y"], 1000 * edges["X"]) if {"Y", "X"} <= edges.keys() else None

@@ -103,7 +103,7 @@ class ProjectFolder:
 
         return [
             reference_from_files(
-                self.folder / marked.image,
+                self.settings.choice.of(self.folder / marked.image),
                 None if marked.mask is None else self.folder / marked.mask,
                 marked.value,
                 marked.label,
@@ -157,7 +157,8 @@ class ProjectFolder:
                 inputs=[self.folder / f for r in references for f in (r.image, r.mask) if f],
                 option="project",
             )
-            self._jobs = {self.key(job): job for job in jobs}
+            choice = self.settings.choice
+            self._jobs = {self.key(job): replace(job, choice=choice) for job in jobs}
             self._follow_moved()
             self._note_deleted()
         return list(self._jobs.values())
@@ -339,6 +340,8 @@ class ProjectFolder:
             del settings[name]
         if self.settings.tile == ProjectSettings.tile:
             del settings["tile"]
+        if not self.settings.picture:
+            del settings["picture"]
         numbers = {label: self.numbers[label] for label in self.settings.labels}
         named = [name for r in self.settings.references for name in (r.image, r.mask) if name]
         files = [file_hash(self.folder / name) for name in named]

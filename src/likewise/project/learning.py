@@ -102,7 +102,7 @@ def _chosen(
         def mean(job: Job, number: int = number) -> Mean:
             key = job.target, stamp(job.target), stamp(job.mask), number
             if key not in means:
-                encoded = encoder.encode(read_image(job.target))
+                encoded = encoder.encode(read_image(job.picture))
                 means[key] = mean_feature(encoded, project.read_mask(job.target) == number)
             return means[key]
 

@@ -98,7 +98,7 @@ class Project(ProjectRuns):
             LikewiseError: if a file cannot be used, or values or sizes do not fit.
         """
         numbers, labels = self.numbers, self.settings.labels
-        height, width = read_image(image).shape[:2]
+        height, width = read_image(self.settings.choice.of(image)).shape[:2]
         if label is None:
             return as_numbers(mask, (height, width), numbers, labels)
         if label not in labels:
@@ -132,7 +132,7 @@ class Project(ProjectRuns):
         highest = max(self.numbers.values(), default=0)
         stored = label_map.astype(np.uint8 if highest < 256 else np.uint16)
         colours = class_palette(highest)
-        self.manifest.write(job.mask, encode_label_map(job.mask, stored, colours), job.target, "")
+        self.manifest.write(job.mask, encode_label_map(job.mask, stored, colours), job.picture, "")
         self._note_person(job, stored)
 
     def _note_person(self, job: Job, label_map: LabelMap | None) -> None:
@@ -207,11 +207,11 @@ class Project(ProjectRuns):
             self._note_person(job, read_label_map(job.mask))
             return ""
         try:
-            size = read_image(job.target).shape[:2]
+            size = read_image(job.picture).shape[:2]
             label_map = as_numbers(job.mask, size, self.numbers, self.settings.labels)
             stored = read_class_map(job.mask, self.numbers.values())
             if np.array_equal(label_map, stored):  # the file stays as it is
-                self.manifest.adopt(job.mask, job.target, "")
+                self.manifest.adopt(job.mask, job.picture, "")
                 self._note_person(job, label_map)
             else:
                 self._keep(job, label_map)

@@ -38,7 +38,7 @@ def redraw(project: Project, jobs: Sequence[Job], may_write: WriteCheck) -> Iter
         with may_write(job) as free:
             if not free:
                 continue
-            picture = read_picture(job.target)
+            picture = read_picture(job.picture)
             result = found[0].result(sliders, settings.refine, picture)
             segmented = SegmentedJob(job, picture, result, row["seconds"])
             finished = finish(job, segmented, numbers=numbers, limits=project.limits)

@@ -125,7 +125,8 @@ def _sheet(project: Project, title: str, rows: Sequence[ImageRow]) -> str:
 
 
 def _thumbnail(target: Path, project: Project) -> str:
-    image, labels = read_image(target), project.read_mask(target).astype(np.uint16)
+    image = read_image(project.settings.choice.of(target))
+    labels = project.read_mask(target).astype(np.uint16)
     size = (max(1, round(image.shape[1] * THUMBNAIL / image.shape[0])), THUMBNAIL)
     small = np.asarray(Image.fromarray(image).resize(size))
     shown = overlay_labels(small, np.asarray(Image.fromarray(labels).resize(size, 0)))

@@ -17,19 +17,22 @@ from tomlkit.exceptions import TOMLKitError
 
 from ..errors import LikewiseError
 from ..io.masks import parse_value
+from ..io.planes import Choice
 from ..io.text_files import normal, read_text
 from ..methods import DEFAULT
 from ..refine import DEFAULT_REFINER
 
 CONFIG = "likewise.toml"
+Kind: TypeAlias = "type | tuple[type, ...]"
 LIMITS = ("min_area_ratio", "max_area_ratio", "max_components", "min_confidence")
 """What `[quality]` may hold, see ``quality.mask_warnings``."""
 PAGE = {"threshold": float, "granularity": float, "classes": list, "colours": list}
 """What `[page]` may hold: the sliders, see ``score_maps.Sliders``, and the classes of the page with
 their colours (#rrggbb), which need not have a reference yet."""
+PICTURE: Mapping[str, Kind] = {"mpp": float, "level": int, "page": int, "channel": list}
+"""What `[picture]` may hold, see ``planes.Choice``."""
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 """Of sizes on disk."""
-Kind: TypeAlias = "type | tuple[type, ...]"
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,17 @@ class ProjectSettings:
     """`[method_settings]`: fields of the method's ``Params``."""
     quality: Mapping[str, float] = field(default_factory=dict)
     """`[quality]`: some of LIMITS."""
+    picture: Mapping[str, Any] = field(default_factory=dict)
+    """`[picture]`: which picture of files with several is read, some of PICTURE."""
     page: Mapping[str, Any] = field(default_factory=dict)
     """`[page]`: what was set in `likewise ui`, some of PAGE."""
+
+    @property
+    def choice(self) -> Choice:
+        """Of `[picture]`."""
+        channels = tuple(self.picture.get("channel", ()))
+        values = {k: v for k, v in self.picture.items() if k != "channel"}
+        return Choice(channels=channels, **values)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -125,6 +137,7 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> ProjectSettings:
         "learn": bool,
         "method_settings": dict,
         "quality": dict,
+        "picture": dict,
         "page": dict,
     }
     check_kinds(path, "", values, known)
@@ -159,14 +172,37 @@ def read_settings(folder: Path, *, unfinished: bool = False) -> ProjectSettings:
     kinds = {**dict.fromkeys(options, float), "decoder": str}
     check_kinds(path, "[method_settings] ", options, kinds)
     check_kinds(path, "[quality] ", quality, dict.fromkeys(LIMITS, float))
+    picture = values.pop("picture", {})
+    check_kinds(path, "[picture] ", picture, PICTURE)
+    _check_picture(path, picture)
     page = values.pop("page", {})
     check_kinds(path, "[page] ", page, PAGE)
     for key in ("classes", "colours"):
         if not all(isinstance(value, str) for value in page.get(key, [])):
             raise LikewiseError(f"{path}: [page] {key} holds what is no text: put it in quotes.")
     return ProjectSettings(
-        tuple(targets), tuple(references), options=options, quality=quality, page=page, **values
+        *(tuple(targets), tuple(references)),
+        options=options,
+        quality=quality,
+        picture=picture,
+        page=page,
+        **values,
     )
+
+
+def _check_picture(path: Path, picture: Mapping[str, Any]) -> None:
+    """Raises LikewiseError, naming the file, if `[picture]` is no choice."""
+    numbers = [*picture.get("channel", [0]), picture.get("page", 0), picture.get("level", 0)]
+    good = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)
+    if not good or len(picture.get("channel", [0])) not in (1, 3):
+        raise LikewiseError(
+            f"{path}: [picture] counts pages, levels and one or three channels from 0: write such "
+            "as channel = [2, 1, 0]."
+        )
+    if "mpp" in picture and ("level" in picture or not picture["mpp"] > 0):
+        raise LikewiseError(
+            f"{path}: [picture] mpp is a number of µm above 0, and level stands instead of it."
+        )
 
 
 def size_in_bytes(size: int | str, path: Path) -> int:
@@ -213,6 +249,12 @@ HINTS: Mapping[str, Mapping[str, str]] = {
         "max_area_ratio": "max_area_ratio = 0.9     # larger is too_large",
         "max_components": "max_components = 10      # more parts are fragmented",
         "min_confidence": "min_confidence = 0.8     # less is unlike_references",
+    },
+    "picture": {
+        "mpp": "mpp = 2.0      # of slides: µm a pixel that they are read at",
+        "level": "level = 2      # or a level of the pyramid, 0 the finest",
+        "page": "page = 0       # of files with several pages, frames or planes",
+        "channel": "channel = [0]  # seen as grey; [2, 1, 0] as red, green and blue",
     },
     "page": {},
 }

@@ -23,6 +23,7 @@ def write_settings(
     settings: Sequence[tuple[str, Any]],
     references: Sequence[ProjectReference],
     options: Mapping[str, Any],
+    picture: Mapping[str, Any] = {},
 ) -> Path:
     """Write a new `likewise.toml` with comments.
 
@@ -31,6 +32,7 @@ def write_settings(
         settings: (key, value) in order; None is written as a comment.
         references: as they are to be written.
         options: of the method.
+        picture: of `[picture]`.
 
     Raises:
         LikewiseError: if there is one already, or it cannot be written.
@@ -38,7 +40,7 @@ def write_settings(
     path = folder / CONFIG
     if path.exists():
         raise LikewiseError(f"{path} is there already: edit it, or give another folder.")
-    return _write(folder, settings, references, {"method_settings": options})
+    return _write(folder, settings, references, {"method_settings": options, "picture": picture})
 
 
 def replace_settings(folder: Path, settings: ProjectSettings) -> Path:
@@ -205,7 +207,8 @@ def _store(folder: Path, text: str) -> Path:
     return path
 
 
-TABLES = {"method_settings": "options", "quality": "quality", "page": "page"}
+TABLES = {"method_settings": "options", "quality": "quality"}
+TABLES |= {"picture": "picture", "page": "page"}
 """Tables at the end of the file → fields of ``ProjectSettings``."""
 COMMENTS = {
     "targets": "Files, folders or patterns of images to annotate.",

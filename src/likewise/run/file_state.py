@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..io.hashing import file_sha256
+from ..io.planes import Choice
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,19 @@ class Entry:
     """Fingerprint of what made the mask; "" where a person did."""
     beside: Sequence[str] = ()
     """Names of the files that were written with it: overlay, instances."""
+    picture: Mapping[str, Any] = field(default_factory=dict)
+    """What was chosen of a file that holds several pictures: fields of ``planes.Choice``."""
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Its fields; ``picture`` only where something was chosen."""
+        return {k: v for k, v in asdict(self).items() if k != "picture" or v}
+
+    @property
+    def choice(self) -> Choice:
+        """Of ``picture``."""
+        values = dict(self.picture)
+        return Choice(**values | {"channels": tuple(values.get("channels", ()))})
 
 
 def look(image: Path) -> FileState:

@@ -12,6 +12,7 @@ from ..class_names import check_classes
 from ..io.decoding import PATH
 from ..io.files import remove_parts
 from ..io.hashing import fingerprint
+from ..io.planes import Choice
 from ..methods import DEFAULT, check_consensus, make_params
 from ..reference import Example, Reference, as_references
 from ..reference_file import read_info
@@ -50,8 +51,8 @@ class FolderRun:
         prompts: JSON file of what corrects targets, see ``prompts_file``.
         suffix: of the masks, after the stem of their images.
         inputs: further files that must not be overwritten.
-        page, channels: which picture of each target, as in ``Plane``; references that are one
-            already are read as they say.
+        page, channels, mpp, level: which picture of each target, as in ``Plane``; references that
+            are one already are read as they say.
         settings: fields of the method's ``Params``, where ``method`` is a name or the file's.
         options: of ``Segmenter``; what is not given is as in the references file.
 
@@ -82,10 +83,13 @@ class FolderRun:
         inputs: Iterable[Path] = (),
         page: int | None = None,
         channels: tuple[int, ...] = (),
+        mpp: float | None = None,
+        level: int | None = None,
         settings: Mapping[str, Any] = {},
         **options: Any,
     ) -> None:
         self._resume, self._overwrite, self._consensus = resume, overwrite, consensus
+        choice = Choice(page, channels, mpp, level)
         file, examples = None, list[Reference]()
         if isinstance(references, PATH):
             file = Path(references)
@@ -122,7 +126,7 @@ class FolderRun:
             inputs=[*inputs, *([prompts] if prompts else [])],
             suffix=suffix,
         )
-        jobs = [replace(job, page=page, channels=channels) for job in jobs]
+        jobs = [replace(job, choice=choice) for job in jobs]
         self.jobs = jobs if prompts is None else add_prompts(jobs, prompts, labels)
 
         # 2. The backbone, the references and the numbers of the classes.
@@ -139,8 +143,9 @@ class FolderRun:
             self.segmenter.load(file, only or None)
         self.numbers = self._manifest.allot(labels, label_maps=len(labels) > 1)
         key = run_key(self.segmenter, self.numbers, consensus)
-        chosen = page is not None or channels
-        self._run = fingerprint(key, page, channels) if chosen else key
+        size = {name: value for name, value in choice.said.items() if name in ("mpp", "level")}
+        parts = [page, channels, *([size] if size else [])]
+        self._run = fingerprint(key, *parts) if choice.said else key
 
     def __iter__(self) -> Iterator[Outcome]:
         remove_parts({job.mask.parent for job in self.jobs})

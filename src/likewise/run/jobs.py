@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import LikewiseError
 from ..io.files import refused
-from ..io.planes import Plane
+from ..io.planes import AS_IT_IS, Choice, Plane
 from ..io.text_files import normal
 from ..prompts import Prompts
 from .file_state import file_hash
@@ -28,15 +28,13 @@ class Job:
     """Where the objects go, if they are told apart."""
     prompts: tuple[tuple[str | None, Prompts], ...] = ()
     """Class (None: the only one) and what a person points at to correct what is found of it."""
-    page: int | None = None
-    channels: tuple[int, ...] = ()
-    """Which picture of the target, as in ``Plane``."""
+    choice: Choice = AS_IT_IS
+    """Which picture of the target."""
 
     @property
     def picture(self) -> Path | Plane:
         """What is read of the target."""
-        chosen = self.page is not None or bool(self.channels)
-        return Plane(self.target, self.page, self.channels) if chosen else self.target
+        return self.choice.of(self.target)
 
     @property
     def beside(self) -> tuple[Path, ...]:

@@ -18,7 +18,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from ..io.files import refused, whole_file, write_json
 from ..io.hashing import sha256
 from ..io.masks import read_label_map
 from ..io.opening import why
+from ..io.planes import Plane, chosen
 from ..io.text_files import normal
 from .file_state import Entry, FileState, file_hash, look, stamp
 from .labels import MARKED, read_labels
@@ -173,7 +173,7 @@ class Manifest:
         self,
         mask: Path,
         content: bytes,
-        image: Path,
+        image: Path | Plane,
         run: str,
         *,
         seen: FileState | None = None,
@@ -201,7 +201,7 @@ class Manifest:
         except OSError as error:
             raise refused(mask, error) from error
 
-    def adopt(self, mask: Path, image: Path, run: str) -> None:
+    def adopt(self, mask: Path, image: Path | Plane, run: str) -> None:
         """Note a mask that is there already as one that likewise wrote. Raises as ``write``."""
         self._note(mask, file_hash(mask), image, run, None, ())
 
@@ -209,15 +209,17 @@ class Manifest:
         self,
         mask: Path,
         digest: str,
-        image: Path,
+        image: Path | Plane,
         run: str,
         seen: FileState | None,
         beside: Sequence[Path],
     ) -> None:
-        seen = seen or look(image)
+        path, picture = Path(image), chosen(image)
+        seen = seen or look(path)
         of = (seen.bytes, seen.changed, seen.sha256)
-        names = [path.name for path in beside]
-        self._append(asdict(Entry(self._key(mask), digest, self._key(image), *of, run, names)))
+        names = [file.name for file in beside]
+        entry = Entry(self._key(mask), digest, self._key(path), *of, run, names, picture)
+        self._append(entry.line)
 
     def _append(self, line: Mapping[str, object]) -> None:
         path, end = self.folder / MANIFEST, -1

@@ -171,7 +171,7 @@ def store(
         try:
             make_parent(mask)
             key = _key(run, job)
-            manifest.write(mask, content, job.target, key, seen=finished.seen, beside=others)
+            manifest.write(mask, content, job.picture, key, seen=finished.seen, beside=others)
         except WriteError:
             raise
         except ImageError as error:

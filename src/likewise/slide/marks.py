@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ImageError
+from ..io.annotations.geojson import fill, polygons_of
 from ..io.annotations.shapes import LABEL
-from ..io.coco_masks import fill_polygon
 from ..io.masks import MaskValue
 from ..io.opening import why
-from ..io.text_files import normal, read_json
+from ..io.text_files import read_json
 from ..reference import Reference
 from .slide import SUFFIXES, Slide
 
@@ -39,19 +38,11 @@ def read_marks(file: Path, label: str = LABEL) -> list[list[npt.NDArray[np.float
     """
     try:
         content = read_json(file)
-        features = content["features"] if content["type"] == "FeatureCollection" else [content]
-        named = [(_class_of(one), one["geometry"]) for one in features]
-        wanted = [g for name, g in named if label in (LABEL, name)]
+        named = polygons_of(content)
+        wanted = [found for name, found in named if label in (LABEL, name)]
         if not wanted and len({name for name, _ in named}) == 1 and named[0][0] is None:
-            wanted = [g for _, g in named]
-        polygons = []
-        for geometry in wanted:
-            several = geometry["coordinates"]
-            if geometry["type"] == "Polygon":
-                several = [several]
-            elif geometry["type"] != "MultiPolygon":
-                continue
-            polygons += [[np.asarray(ring, np.float64)[:, :2] for ring in one] for one in several]
+            wanted = [found for _, found in named]
+        polygons = [rings for found in wanted for rings in found]
     except OSError as error:
         raise ImageError(f"{file} cannot be read ({why(error)}): check --mask.") from error
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
@@ -63,12 +54,6 @@ def read_marks(file: Path, label: str = LABEL) -> list[list[npt.NDArray[np.float
         what = "" if label == LABEL else f" of {label}" + (f", only of {known}" if known else "")
         raise ImageError(f"{file} marks no area{what}: draw its outline, or give another --label.")
     return polygons
-
-
-def _class_of(one: Any) -> str | None:
-    found = (one.get("properties") or {}).get("classification") or {}
-    name = found.get("name")
-    return None if name is None else normal(str(name))
 
 
 def read_slide_reference(
@@ -109,7 +94,7 @@ def read_slide_reference(
         columns = _around(corners[:, 0], W)
         marked = np.zeros((rows.stop - rows.start, columns.stop - columns.start), bool)
         for rings in polygons:
-            _fill(marked, [ring - [columns.start, rows.start] for ring in rings])
+            fill(marked, [ring - [columns.start, rows.start] for ring in rings])
         if not marked.any():
             raise ImageError(
                 f"{mask} marks no pixel of {image} as it is read: check that it is of that slide, "
@@ -134,14 +119,3 @@ def _around(places: npt.NDArray[np.float64], length: int) -> slice:
     middle = (first + min(float(places.max()), first + REFERENCE_SIDE / 2)) / 2
     start = round(min(max(0.0, middle - REFERENCE_SIDE / 2), length - REFERENCE_SIDE))
     return slice(start, start + REFERENCE_SIDE)
-
-
-def _fill(mask: npt.NDArray[np.bool_], rings: Sequence[npt.NDArray[np.float64]]) -> None:
-    """Mark a polygon in a mask, without its holes."""
-    own = np.zeros_like(mask)
-    fill_polygon(own, rings[0].ravel())
-    for hole in rings[1:]:
-        without = np.zeros_like(mask)
-        fill_polygon(without, hole.ravel())
-        own &= ~without
-    mask |= own

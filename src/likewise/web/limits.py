@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..io.images import reading_bytes
+from ..io.opening import Sent
 from .errors import RefusedError, answer
 
 DRAIN = 1.0
@@ -166,7 +167,8 @@ class ImageBudget:
             RefusedError: 413, too many pixels, or too much memory to read all images.
             ImageError: it is no image.
         """
-        content = io.BytesIO(file.read())
+        content = Sent(file.read())
+        content.most = self.max_pixels
         (height, width), reading = reading_bytes(content, name)
         pixels = width * height
         if pixels > self.max_pixels:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import ImageError
 from ..text_files import read_json
-from . import coco, labelme, tools
+from . import coco, geojson, labelme, tools
 from .shapes import Shape, Size
 
 FOREIGN: tuple[tuple[set[str], str], ...] = (
@@ -53,6 +53,8 @@ def read(file: Path, image: Path, size: Size) -> list[Shape]:
             return tools.read_isat(content, file, image, size)
         if {"objects", "imgHeight"} <= keys:
             return tools.read_cityscapes(content, file, image, size)
+        if {"features", "type"} <= keys and geojson.is_of_qupath(content):
+            return geojson.read(content, file, image, size)
         values = content.values()
         if "_via_img_metadata" in keys or any(
             "regions" in v for v in values if isinstance(v, dict)

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ...errors import ImageError, LikewiseError
-from ...export.annotations import Annotation, ImageMaskPair, name_values, named, read_annotation
+from ...export.annotations import Annotation, name_values, named, read_annotation
 from ...export.dataset import ExportSettings, write_dataset
 from ...instances import Instance, find_objects
 from ...project.settings import relative
@@ -58,7 +58,7 @@ def export(workspace: Workspace, wish: Wish, zipped: bool) -> tuple[bytes | Path
         if not finished:
             raise LikewiseError("there is no mask to export yet: paint a reference first.")
         names = name_values(project.classes)
-        pairs = named([ImageMaskPair(image, mask) for image, mask, _ in finished])
+        pairs = named([(image, mask) for image, mask, _ in finished], project.manifest)
         left_out: list[str] = []
         settings = ExportSettings(names.classes, wish.val)
 

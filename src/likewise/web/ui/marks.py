@@ -18,11 +18,11 @@ from PIL import Image
 from ...errors import LikewiseError
 from ...io.draw import class_colour
 from ...io.encoding import write_label_map
-from ...io.images import read_image
-from ...io.masks import read_mask
+from ...io.images import read_image, read_picture
 from ...project.folder import MASKS
 from ...project.project import Project
 from ...project.settings import ProjectReference, relative
+from ...reference import Reference, marked_pixels
 from ...run.file_state import stamp
 from ...run.jobs import Job
 from .class_list import NEGATIVE, allot, classes
@@ -123,16 +123,14 @@ def read_painted(workspace: Workspace, path: Path) -> LabelMap:
     with workspace.opened() as project:
         references = project.settings.references
         numbers = {c["label"]: c["number"] for c in classes(project)}
-    height, width = read_image(path).shape[:2]
-    painted = np.zeros((height, width), np.uint8)
+    shown = project.settings.choice.of(path)
+    picture = read_picture(shown)
+    painted = np.zeros(picture.pixels.shape[:2], np.uint8)
     for r in references:
         if workspace.shows(r, path):
-            value = NEGATIVE if r.negative else numbers[r.label]
-            if r.mask is None:
-                painted[:] = value
-            else:
-                mask = read_mask(workspace.folder / r.mask, size=(height, width), value=r.value)
-                painted[mask] = value
+            mask = None if r.mask is None else workspace.folder / r.mask
+            marked = marked_pixels(Reference(shown, mask, r.value, r.label, r.negative), picture)
+            painted[marked] = NEGATIVE if r.negative else numbers[r.label]
     return nearest(painted, working_size(painted.shape))
 
 
@@ -165,7 +163,7 @@ def save_reference(
         names = {c["number"]: c["label"] for c in known}
         values = [int(k) for k in np.unique(painted) if k]
         _check_numbers(project, painted[painted != NEGATIVE], names)
-        size = read_image(path).shape[:2]
+        size = read_image(settings.choice.of(path)).shape[:2]
         if painted.shape not in (working_size(size), size):
             raise LikewiseError(f"what was painted does not fit {path.name}: reload the page.")
         everything = len(np.unique(painted)) == 1

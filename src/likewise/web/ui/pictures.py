@@ -12,9 +12,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...io.images import read_image
+from ...io.planes import Plane
 from ...run.file_state import stamp
 from .marks import Part, window, working_size
 from .state import GoneError
+from .workspace import Workspace
 
 Pixels = npt.NDArray[np.uint8]
 SIDES = (320, 1600)
@@ -34,8 +36,8 @@ class Levels:
 
     _decoders = threading.Semaphore(DECODERS)
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, picture: Path | Plane) -> None:
+        self.picture = picture
         self._lock = threading.Lock()
         self._made: list[Pixels] = []
 
@@ -55,7 +57,7 @@ class Levels:
         with self._lock:
             if not self._made:
                 with self._decoders:
-                    self._made.append(read_image(self.path))
+                    self._made.append(read_image(self.picture))
             while len(self._made) <= number:
                 self._made.append(_halved(self._made[-1]))
             return self._made[number]
@@ -97,17 +99,20 @@ class Levels:
 
 
 class Pictures:
-    """The pictures that were used last."""
+    """The pictures that were used last, as the project wants them read."""
 
-    def __init__(self) -> None:
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
         self._lock = threading.Lock()
         self._kept: OrderedDict[object, Levels] = OrderedDict()
 
     def get(self, path: Path) -> Levels:
         """A picture as it is on disk now."""
-        key = path, stamp(path)
+        with self.workspace.opened() as project:
+            picture = project.settings.choice.of(path)
+        key = picture, stamp(path)
         with self._lock:
-            found = self._kept.setdefault(key, Levels(path))
+            found = self._kept.setdefault(key, Levels(picture))
             self._kept.move_to_end(key)
             while len(self._kept) > 1 and sum(p.held for p in self._kept.values()) > KEPT_BYTES:
                 self._kept.popitem(last=False)

@@ -69,7 +69,7 @@ def make_app(workspace: Workspace, worker: PageWorker, access: Access) -> ASGIAp
         stop=worker.stop,
         dependencies=[Depends(same_project)],
     )
-    pictures, removals = Pictures(), Removals(workspace)
+    pictures, removals = Pictures(workspace), Removals(workspace)
     clicks = Clicks(workspace, worker, pictures)
     _add_project(app, workspace, worker, removals)
     _add_pictures(app, workspace, pictures)

@@ -261,7 +261,7 @@ class PageWorker:
         def clustered() -> bytes:
             with self.workspace.opened() as project:
                 encoder, _ = self._load(project)
-            image = read_image(picture)
+            image = read_image(project.settings.choice.of(picture))
             encoded = encoder.encode(image)
             tree = tree_arrays(average_linkage(encoded.features))
             nothing = np.empty((0, *encoded.grid), np.float32)
@@ -317,7 +317,7 @@ class PageWorker:
         for path, views in steps[: min(AHEAD, encoder.room // 3)]:
             if (mark := (path, stamp(path))) not in self._seen:
                 with suppress(LikewiseError):  # said when it is used
-                    image = read_image(path)
+                    image = read_image(project.settings.choice.of(path))
                     shown = make_views(image, np.ones(image.shape[:2], bool), views)
                     for picture in (image, *(view for view, _ in shown.values())):
                         encoder.encode(picture)

@@ -11,8 +11,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ...errors import LikewiseError
 from ...io.files import write_whole
 from ...io.images import read_image
@@ -71,7 +69,8 @@ class Workspace(WorkspaceState):
                     "of pictures."
                 )
             if image == path:
-                read_image(image)  # a file is named on purpose: it must be an image
+                choice = read_settings(self.folder, unfinished=True).choice
+                read_image(choice.of(image))  # a file is named on purpose: it must be an image
         with self.lock:
             before = read_settings(self.folder, unfinished=True).targets
             targets = dict.fromkeys((*before, relative(path.absolute(), self.folder)))
@@ -139,8 +138,7 @@ class Workspace(WorkspaceState):
                 f"{name} is no picture by its name: give one of {', '.join(IMAGE_SUFFIXES)}."
             )
         try:
-            with Image.open(io.BytesIO(content)) as picture:
-                read_image(picture)
+            read_image(io.BytesIO(content), name=name)
         except (OSError, ValueError, SyntaxError, LikewiseError) as error:
             raise LikewiseError(
                 f"{name} cannot be read as a picture: open it in a viewer and save it as PNG."
