@@ -492,7 +492,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto", help="of the backbone")
     parser.add_argument("--backbone", default="embedded")
     parser.add_argument("--size", type=int, help="pixels; the backbone's own by default")
-    parser.add_argument("--images", type=int, default=12, help="in the folder")
+    parser.add_argument("--images", type=int, default=24, help="in the folder")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--against", type=Path, help="src of another checkout: cold_start_s")
     parser.add_argument("--json", action="store_true")
