@@ -204,18 +204,23 @@ def test_the_discriminant_says_nothing_of_one_kind(concept: bool) -> None:
 
 @pytest.mark.parametrize("block", [1 << 24, 100, 1])
 @pytest.mark.parametrize("width", [0.05, 0.5])
+@pytest.mark.parametrize("few", [1024, 34])
 def test_smooth_is_a_mean_over_look_and_place(
-    block: int, width: float, monkeypatch: pytest.MonkeyPatch
+    block: int, width: float, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(affinity, "BLOCK_ENTRIES", block)
+    monkeypatch.setattr(affinity, "FEW", few)
     h, w = 5, 7
     generator = torch.Generator().manual_seed(0)
     features = unit(torch.randn(35, 4, generator=generator))
     values = torch.randn(35, generator=generator)
     expected = []
     for i in range(h * w):
+        odd = [(j // w) % 2 == 1 and j % w % 2 == 1 for j in range(h * w)]
+        times = [1.0 if few > 35 or j == i else 35 / sum(odd) * odd[j] for j in range(h * w)]
         weights = [
-            math.exp(
+            times[j]
+            * math.exp(
                 float(features[i] @ features[j]) / width
                 - ((i // w - j // w) ** 2 + (i % w - j % w) ** 2) / (2 * 35 / 36)
             )
