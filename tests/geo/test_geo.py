@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from likewise import Segmenter
-from likewise.errors import ImageError
+from likewise.errors import ImageError, WriteError
 from likewise.geo.polygon_file import PolygonFile
 from likewise.geo.raster import Raster
 from likewise.geo.run import (
@@ -268,8 +269,34 @@ def test_a_broken_raster_does_not_stop_the_others(
     pairs = [(torn, tmp_path / "a.tif"), (place / "land.tif", tmp_path / "b.tif")]
     first, second = segment_rasters(segmenter, pairs, RasterOptions())
     assert isinstance(first, ImageError)
+    assert "previous exception" not in str(first)
     assert second.labels.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.tif", "torn.tif"]
+
+
+def test_a_full_disk_ends_the_run(
+    segmenter: Segmenter, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    vectors = PolygonFile(tmp_path / "found.gpkg", ["object"])
+    pairs = [(place / "land.tif", tmp_path / name) for name in ("a.tif", "b.tif")]
+    monkeypatch.setattr("pickle.dump", full)
+    with pytest.raises(WriteError, match="the disk is full"):
+        list(segment_rasters(segmenter, pairs, RasterOptions(), vectors=vectors))
+
+
+def test_labels_that_a_full_disk_cut_short_are_one_sentence(
+    segmenter: Segmenter, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(part: Path, *_: object) -> None:
+        part.write_bytes(b"")
+
+    monkeypatch.setattr("likewise.geo.run._write_labels", cut_short)
+    pair = place / "land.tif", tmp_path / "a.tif"
+    (failed,) = segment_rasters(segmenter, [pair], RasterOptions())
+    assert "free space" in str(failed)
 
 
 def test_raster_without_a_place_is_segmented(segmenter: Segmenter, tmp_path: Path) -> None:
