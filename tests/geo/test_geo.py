@@ -324,6 +324,15 @@ def test_command(tiny: Path, place: Path, tmp_path: Path) -> None:
     assert 36 < y < 37
 
 
+def test_nothing_of_rasterio_is_printed(tiny: Path, place: Path, tmp_path: Path) -> None:
+    bare = write(tmp_path / "bare.tif", scene((200, 240), [(40, 50, 40, 60)])[0], crs=None)
+    with rasterio.open(bare, "r+") as file:
+        file.transform = rasterio.Affine.identity()
+    words = ["geo", "-r", place / "ref.tif", "-m", place / "ref.gpkg", bare, "-o", tmp_path / "out"]
+    ran = run([str(word) for word in [*words, "--backbone", tiny, "--image-size", 224]])
+    assert (ran.code, "Warning" in ran.err) == (0, False), ran.err
+
+
 @pytest.mark.parametrize(
     "where", ["likewise.geo.vectors._margin", "rasterio.shutil.copy", "pyogrio.raw.write"]
 )
