@@ -122,12 +122,12 @@ def load_references(path: str | Path, encoder: Encoder, method: str) -> Referenc
 
     info, tensors = read_file(Path(path), whole=True)
     _check_same(info, encoder)
-    dtype = encoder.arithmetic
-    if info.dtype != dtype:
+    if info.dtype != encoder.arithmetic:
+        made, dtype = (name.replace(", ", " with ") for name in (info.dtype, encoder.arithmetic))
         note(
             str(path),
-            f"its features were computed in {info.dtype}, those of targets are in {dtype}: masks "
-            f"may differ a little from those in {info.dtype}.",
+            f"its features were computed in {made}, those of targets are in {dtype}: masks "
+            "may differ a little.",
         )
     _check_tensors(info, tensors, encoder)
     views = get_method(method).VIEWS

@@ -81,6 +81,11 @@ def pyramid_mpp(_: Path) -> list[str]:
     return pyramid("--mpp", "2")
 
 
+@row("size of pixel without end", 2, r"--mpp is a number of µm above 0")
+def mpp_infinite(_: Path) -> list[str]:
+    return pyramid("--mpp", "inf")
+
+
 @row("size of pixel and level", 2, r"--mpp is a number of µm above 0, and --level stands instead")
 def mpp_and_level(_: Path) -> list[str]:
     return pyramid("--mpp", "2", "--level", "1")

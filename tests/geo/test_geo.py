@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from likewise import Segmenter
-from likewise.errors import ImageError
+from likewise.errors import ImageError, WriteError
 from likewise.geo.polygon_file import PolygonFile
 from likewise.geo.raster import Raster
 from likewise.geo.run import (
@@ -268,8 +269,34 @@ def test_a_broken_raster_does_not_stop_the_others(
     pairs = [(torn, tmp_path / "a.tif"), (place / "land.tif", tmp_path / "b.tif")]
     first, second = segment_rasters(segmenter, pairs, RasterOptions())
     assert isinstance(first, ImageError)
+    assert "previous exception" not in str(first)
     assert second.labels.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.tif", "torn.tif"]
+
+
+def test_a_full_disk_ends_the_run(
+    segmenter: Segmenter, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    vectors = PolygonFile(tmp_path / "found.gpkg", ["object"])
+    pairs = [(place / "land.tif", tmp_path / name) for name in ("a.tif", "b.tif")]
+    monkeypatch.setattr("pickle.dump", full)
+    with pytest.raises(WriteError, match="the disk is full"):
+        list(segment_rasters(segmenter, pairs, RasterOptions(), vectors=vectors))
+
+
+def test_labels_that_a_full_disk_cut_short_are_one_sentence(
+    segmenter: Segmenter, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(part: Path, *_: object) -> None:
+        part.write_bytes(b"")
+
+    monkeypatch.setattr("likewise.geo.run._write_labels", cut_short)
+    pair = place / "land.tif", tmp_path / "a.tif"
+    (failed,) = segment_rasters(segmenter, [pair], RasterOptions())
+    assert "free space" in str(failed)
 
 
 def test_raster_without_a_place_is_segmented(segmenter: Segmenter, tmp_path: Path) -> None:
@@ -295,6 +322,15 @@ def test_command(tiny: Path, place: Path, tmp_path: Path) -> None:
     x, y = found["features"][0]["geometry"]["coordinates"][0][0]
     assert 14 < x < 16  # degrees
     assert 36 < y < 37
+
+
+def test_nothing_of_rasterio_is_printed(tiny: Path, place: Path, tmp_path: Path) -> None:
+    bare = write(tmp_path / "bare.tif", scene((200, 240), [(40, 50, 40, 60)])[0], crs=None)
+    with rasterio.open(bare, "r+") as file:
+        file.transform = rasterio.Affine.identity()
+    words = ["geo", "-r", place / "ref.tif", "-m", place / "ref.gpkg", bare, "-o", tmp_path / "out"]
+    ran = run([str(word) for word in [*words, "--backbone", tiny, "--image-size", 224]])
+    assert (ran.code, "Warning" in ran.err) == (0, False), ran.err
 
 
 @pytest.mark.parametrize(

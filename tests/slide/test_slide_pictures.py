@@ -235,6 +235,7 @@ def test_projects(scene: Path) -> None:
         ("level = -1", "[picture] counts pages, levels and one or three channels from 0"),
         ("channel = [0, 1]", "one or three channels from 0: write such as channel = [2, 1, 0]"),
         ('channel = ["red"]', "one or three channels from 0"),
+        ("mpp = inf", "[picture] mpp is a number of µm above 0"),
         ("mpp = 0", "[picture] mpp is a number of µm above 0"),
         ("mpp = 2\nlevel = 1", "level stands instead of it"),
     ],

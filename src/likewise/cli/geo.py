@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -87,6 +88,7 @@ def geo(
     references = read_references(**vars(examples), read=partial(read_georeferenced, bands=chosen))
     segmenter = open_segmenter(network, machine, refiner=refine, tile=tile).fit(references)
 
+    warnings.filterwarnings("ignore", module="rasterio")  # of rasters without a place on the earth
     options = RasterOptions(chosen, roi, min_area, save_scores)
     vectors = None if polygons is None else PolygonFile(polygons, list(segmenter.models))
     done: list[RasterResult] = []

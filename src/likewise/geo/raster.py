@@ -35,7 +35,8 @@ def gdal(name: str, mend: str = DAMAGED) -> Iterator[Any]:
         with rasterio.Env(GDAL_CACHEMAX=CACHE, GDAL_PAM_ENABLED="NO"):
             yield rasterio
     except (RasterioError, OSError) as error:
-        raise ImageError(f"{name} cannot be used ({why(error)}): {mend}.") from error
+        reason = why(error.__cause__ or error)  # rasterio's own words say to look there
+        raise ImageError(f"{name} cannot be used ({reason.rstrip('.')}): {mend}.") from error
 
 
 class Raster:

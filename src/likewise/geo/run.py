@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError
+from ..errors import ImageError, WriteError
 from ..io.annotations.shapes import LABEL
 from ..io.draw import class_palette
 from ..io.files import remove_parts, unfinished
@@ -125,6 +125,7 @@ def segment_rasters(
 
     Raises:
         LikewiseError: if the method reads no tiles.
+        WriteError: if the disk refuses polygons (it would refuse those of further rasters too).
     """
     check_reads_windows(segmenter.method, "rasters")
     targets = list(targets)
@@ -132,6 +133,8 @@ def segment_rasters(
     for path, labels in targets:
         try:
             yield segment_raster(segmenter, path, labels, options, resume=resume, vectors=vectors)
+        except WriteError:
+            raise
         except ImageError as error:
             yield error
 
@@ -173,7 +176,7 @@ def segment_raster(
         _write_labels(part, raster, decided.blocks, made_of)
         scores, cell = decided.scores, decided.cell
         with gdal(str(labels), ROOM) as rasterio:
-            with rasterio.open(part, "r+") as file:
+            with rasterio.open(part, "r+", driver="GTiff") as file:
                 found = polygons(file, scores, cell, decided.confidences)
                 counted = _counted(file, found, options.min_area, add)
             if options.save_scores:

@@ -35,7 +35,7 @@ class Plane(os.PathLike[str]):
     """Of a pyramid, 0 the finest; None: the finest that is within the limit of pixels."""
 
     def __post_init__(self) -> None:
-        if self.mpp is not None and (self.level is not None or not self.mpp > 0):
+        if self.mpp is not None and (self.level is not None or not 0 < self.mpp < math.inf):
             raise ImageError("--mpp is a number of µm above 0, and --level stands instead of it.")
 
     def __fspath__(self) -> str:

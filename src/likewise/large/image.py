@@ -222,6 +222,6 @@ def note_tiles(source: ImageSource, plan: Plan) -> None:
     H, W = source.size
     note(
         source.name,
-        f"read in {len(plan.tiles)} tiles of {plan.tile} pixels, because {W} × {H} seen at once "
-        "would be too coarse: --tile off reads it at once.",
+        f"read in {len(plan.tiles)} tiles of {plan.tile} pixels, finer than {W} × {H} at once: "
+        "--tile off reads it at once.",
     )

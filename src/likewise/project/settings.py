@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -199,7 +200,7 @@ def _check_picture(path: Path, picture: Mapping[str, Any]) -> None:
             f"{path}: [picture] counts pages, levels and one or three channels from 0: write such "
             "as channel = [2, 1, 0]."
         )
-    if "mpp" in picture and ("level" in picture or not picture["mpp"] > 0):
+    if "mpp" in picture and ("level" in picture or not 0 < picture["mpp"] < math.inf):
         raise LikewiseError(
             f"{path}: [picture] mpp is a number of µm above 0, and level stands instead of it."
         )

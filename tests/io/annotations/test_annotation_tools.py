@@ -237,7 +237,7 @@ def test_cityscapes(tmp_path: Path) -> None:
         ({"items": [], "categories": {}}, "is Datumaro JSON"),
         ({"instances": [], "metadata": {}}, "is SuperAnnotate JSON"),
         ({"data_row": {}}, "is Labelbox JSON"),
-        ({"type": "FeatureCollection", "features": []}, "is GeoJSON"),
+        ({"type": "FeatureCollection", "features": []}, "is GeoJSON without annotations of QuPath"),
         ({"1": "coin"}, "is JSON of a kind that is not known"),
         ([], "is JSON of a kind that is not known"),
     ],

@@ -79,6 +79,15 @@ def test_sliders_move_what_was_read_in_tiles(large: Site) -> None:
     np.testing.assert_array_equal(written(large, "large.png"), before)
 
 
+def test_a_picture_that_was_replaced_is_not_corrected(large: Site) -> None:
+    before, target = written(large, "large.png"), large.target("large.png")
+    path = f"{of(large)}/mask?width=40&height=30{query(0, 0, 40, 30)}"
+    Image.new("RGB", (60, 50)).save(large.folder / target["path"])
+    told = large.refused("PUT", f"{path}&version={target['version']}", bytes(40 * 30))
+    assert "large.png was changed" in told
+    np.testing.assert_array_equal(written(large, "large.png"), before)
+
+
 def test_a_part_is_corrected_at_full_size(large: Site) -> None:
     before, target = written(large, "large.png"), large.target("large.png")
     x, y, width, height = part = (300, 200, 400, 300)

@@ -285,7 +285,7 @@ def _target(key: str, target: Path, mask: Path, known: Mapping[str, Any] | None)
     row = known or {}
     state, verdict = row.get("state", "pending"), row.get("verdict")
     source = row.get("source") or "model"
-    changed = str(_changed(mask))
+    changed, picture = str(_changed(mask)), str(_changed(target))
     made = f"{row.get('run')}{row.get('hash')}"
     corrected = "corrected" if source == "person" else state
     return {
@@ -301,9 +301,9 @@ def _target(key: str, target: Path, mask: Path, known: Mapping[str, Any] | None)
         "doubt": row.get("doubt"),
         "reasons": json.loads(row.get("reasons") or "[]"),
         "made": made,
-        "version": f"{made}-{verdict}-{source}-{changed if source == 'person' else ''}",
+        "version": f"{made}-{verdict}-{source}-{changed if source == 'person' else ''}-{picture}",
         "mask": changed,
-        "changed": str(_changed(target)),
+        "changed": picture,
     }
 
 
