@@ -143,7 +143,10 @@ def test_auto_reads_tiles_only_where_squashing_would_lose_something(tiny: Path) 
     assert plans(tiny, (400, 2000), 300) is None
     unknown = plans(tiny, (400, 2000), 0)
     assert unknown is not None
-    assert unknown.tile == 432
+    assert unknown.tile == 480
+    assert (
+        plans(tiny, (40, 9000), 0).tile == 480
+    )  # narrower than a tile that is magnified 1.5 times
     assert plans(tiny, (480, 640), 60, 384).patch == 8
 
 

@@ -103,10 +103,9 @@ def choose_plan(
         return None
     patch = round(middle / (WANTED * coarse)) if middle else encoder.spec.patch
     # One row of tiles that are a little larger is worth more than two of the size that is wanted.
+    least = max(1, int(encoder.spec.patch / MAX_MAGNIFIED))
     across = -(-shorter // side)
-    patch = (
-        across if patch > 0.8 * across else max(patch, int(encoder.spec.patch / MAX_MAGNIFIED), 1)
-    )
+    patch = max(across if patch > 0.8 * across else patch, least)
     plan = plan_tiles(size, patch, side, largest)
     return plan if len(plan.tiles) > 1 else None
 
