@@ -344,5 +344,5 @@ def test_auto_is_bfloat16_where_that_is_proven(
     ],
 )
 def test_what_the_processor_says(flags: str, has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda self: flags)
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding: flags)
     assert has_bfloat16.__wrapped__() is has

@@ -57,7 +57,8 @@ def choose_device(device: str = "auto") -> torch.device:
 def has_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16 (AMX or AVX512-BF16); only Linux tells."""
     with suppress(OSError):
-        return bool({"amx_bf16", "avx512_bf16"} & set(Path("/proc/cpuinfo").read_text().split()))
+        words = Path("/proc/cpuinfo").read_text("utf-8").split()
+        return not {"amx_bf16", "avx512_bf16"}.isdisjoint(words)
     return False
 
 

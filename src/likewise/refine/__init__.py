@@ -124,8 +124,9 @@ def rooted(refined: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
 
     found = (refined > 0.5).cpu().numpy()
     starts, ends, piece = components(found)
-    inside = np.concatenate([[0], np.cumsum((plain > 0.5).cpu().numpy(), dtype=np.int32)])
-    kept = np.bincount(piece, inside[ends] - inside[starts]) > 0
+    marked = np.flatnonzero((plain > 0.5).cpu().numpy())
+    inside = np.searchsorted(marked, ends) - np.searchsorted(marked, starts)
+    kept = np.bincount(piece, inside) > 0
     if kept.all():
         return refined
     for start, end in zip(starts[~kept[piece]], ends[~kept[piece]], strict=True):
@@ -149,9 +150,10 @@ def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     # 1. Runs, in rows that end with a pixel that is False.
     height, width = mask.shape
-    rows = np.zeros((height, width + 1), np.int8)
+    rows = np.zeros((height, width + 1), bool)
     rows[:, :-1] = mask
-    edges = np.flatnonzero(np.diff(rows.reshape(-1), prepend=np.int8(0)))
+    flat = np.concatenate([[False], rows.reshape(-1)])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
     starts, ends = edges[::2], edges[1::2]
     # 2. Pairs: run ``upper`` touches ``lower`` of the next row.
     first = np.searchsorted(ends, starts + width + 1, side="right")
