@@ -6,6 +6,7 @@ import json
 import pickle
 import tempfile
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,7 @@ class PolygonFile:
             self._kept = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (lives as long as this)
         except OSError as error:
             raise refused(path, error) from error
+        weakref.finalize(self, self._kept.close)
 
     @contextmanager
     def of(self, raster: Path, crs: Any) -> Iterator[Callable[[Polygon], None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,7 @@ class Slide:
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong is told once
         with self._damage():
             file = tifffile.TiffFile(path)
+            weakref.finalize(self, file.close)
             series = file.series[0]
             if series.axes not in ("YX", "YXS", "SYX", "CYX"):
                 raise ImageError(
