@@ -261,7 +261,7 @@ class Encoder:
                     dtype = self._runtime_dtype
                     self._run = open_exported(self.backbone, size, self.runtime, dtype)
                 return torch.cat([self._run(p[None]) for p in pixels])
-            return patch_tokens(self.backbone, pixels.to(self.device)).flatten(1, 2)
+            return patch_tokens(self.backbone, pixels).flatten(1, 2)
 
     def encode(self, image: np.ndarray) -> PatchFeatures:
         """Encode one (H, W, 3) uint8 RGB image."""

@@ -148,8 +148,8 @@ def turned(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.T
     """RoPE: (B, heads, T, d) with its last N tokens, the patches, turned by (N, d) angles."""
     first, patches = x.split((x.shape[2] - len(cosine), len(cosine)), dim=2)
     a, b = patches.chunk(2, dim=-1)
-    turned = patches * cosine + torch.cat([-b, a], dim=-1) * sine
-    return torch.cat([first, turned.to(x.dtype)], dim=2)
+    patches = patches * cosine + torch.cat([-b, a], dim=-1) * sine
+    return torch.cat([first, patches.to(x.dtype)], dim=2)
 
 
 class MLP(nn.Module):

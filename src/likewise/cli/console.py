@@ -203,6 +203,12 @@ def json_ready(values: dict[str, Any]) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if v != ()}
 
 
+def target_json(result: object) -> dict[str, Any]:
+    """A result as ``--json`` gives it: its ``path`` is the target."""
+    rest = dict(vars(result))
+    return json_ready({"target": rest.pop("path"), **rest})
+
+
 def chosen_channels(text: str) -> tuple[int, ...]:
     """What ``--channel`` says; () for nothing. Raises LikewiseError unless it is one or three."""
     channels = tuple(whole_numbers(text, "--channel"))

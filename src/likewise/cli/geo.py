@@ -13,12 +13,12 @@ from ..errors import ImageError, LikewiseError
 from ..refine import DEFAULT_REFINER
 from .app import app
 from .console import (
-    json_ready,
     notes,
     print_json,
     print_written,
     progress,
     stopping,
+    target_json,
     whole_numbers,
 )
 from .options import (
@@ -103,8 +103,7 @@ def geo(
                     report.append({"target": str(pairs[len(report)][0]), "error": str(found)})
                     continue
                 done.append(found)
-                rest = {name: value for name, value in vars(found).items() if name != "path"}
-                report.append(json_ready({"target": found.path, **rest}))
+                report.append(target_json(found))
         if vectors is not None and done:
             vectors.write()
     failed = len(report) - len(done)

@@ -13,12 +13,12 @@ from ..refine import DEFAULT_REFINER
 from .app import app
 from .console import (
     chosen_channels,
-    json_ready,
     notes,
     print_json,
     print_written,
     progress,
     stopping,
+    target_json,
 )
 from .options import (
     ChannelOption,
@@ -88,8 +88,7 @@ def slide(
                 report.append({"target": str(pairs[len(report)][0]), "error": str(found)})
                 continue
             done.append(found)
-            rest = {name: value for name, value in vars(found).items() if name != "path"}
-            report.append(json_ready({"target": found.path, **rest}))
+            report.append(target_json(found))
     failed = len(report) - len(done)
     if as_json:
         print_json({"labels": list(segmenter.models), "targets": report, **notes()})

@@ -174,7 +174,9 @@ class Clicks:
         return found
 
     def _make(self, path: Path, part: marks.Part | None) -> Clickable:
-        encoder, picture = self.worker.encoder(), self.pictures.get(path)
+        encoder = self.worker.encoder()
+        with self.workspace.opened() as project:
+            picture = self.pictures.get(project.settings.choice.of(path))
         image = picture.level(0)[marks.window(part, picture.size)]
         size = marks.working_size(image.shape)
         target = replace(encoder.encode(np.ascontiguousarray(image)), size=size)

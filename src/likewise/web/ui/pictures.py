@@ -16,7 +16,6 @@ from ...io.planes import Plane
 from ...run.file_state import stamp
 from .marks import Part, window, working_size
 from .state import GoneError
-from .workspace import Workspace
 
 Pixels = npt.NDArray[np.uint8]
 SIDES = (320, 1600)
@@ -99,18 +98,15 @@ class Levels:
 
 
 class Pictures:
-    """The pictures that were used last, as the project wants them read."""
+    """The pictures that were used last."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[object, Levels] = OrderedDict()
 
-    def get(self, path: Path) -> Levels:
+    def get(self, picture: Path | Plane) -> Levels:
         """A picture as it is on disk now."""
-        with self.workspace.opened() as project:
-            picture = project.settings.choice.of(path)
-        key = picture, stamp(path)
+        key = picture, stamp(Path(picture))
         with self._lock:
             found = self._kept.setdefault(key, Levels(picture))
             self._kept.move_to_end(key)

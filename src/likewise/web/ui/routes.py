@@ -32,7 +32,7 @@ from .bodies import (
     VersionBody,
 )
 from .clicks import Click, Clicks
-from .pictures import Pictures
+from .pictures import Levels, Pictures
 from .removing import Removals
 from .state import GoneError
 from .worker import PageWorker
@@ -69,7 +69,7 @@ def make_app(workspace: Workspace, worker: PageWorker, access: Access) -> ASGIAp
         stop=worker.stop,
         dependencies=[Depends(same_project)],
     )
-    pictures, removals = Pictures(workspace), Removals(workspace)
+    pictures, removals = Pictures(), Removals(workspace)
     clicks = Clicks(workspace, worker, pictures)
     _add_project(app, workspace, worker, removals)
     _add_pictures(app, workspace, pictures)
@@ -174,28 +174,29 @@ def _add_project(
 
 
 def _add_pictures(app: FastAPI, workspace: Workspace, pictures: Pictures) -> None:
-    def path_of(wanted: str) -> Path:
+    def levels_of(wanted: str) -> Levels:
         with workspace.opened() as project:
-            return workspace.picture(project, wanted)
+            picture = project.settings.choice.of(workspace.picture(project, wanted))
+        return pictures.get(picture)
 
     @app.get("/api/references/{wanted}/picture")
     def reference(wanted: str, side: int) -> Response:
-        return _jpeg(pictures.get(path_of(wanted)).shrunk(side))
+        return _jpeg(levels_of(wanted).shrunk(side))
 
     @app.get("/api/targets/{wanted}/picture")
     def target(wanted: str, side: int) -> Response:
         with workspace.opened() as project:
-            path = workspace.target(project, wanted).target
-        return _jpeg(pictures.get(path).shrunk(side))
+            picture = workspace.target(project, wanted).picture
+        return _jpeg(pictures.get(picture).shrunk(side))
 
     @app.get("/api/pictures/{wanted}/size")
     def size(wanted: str) -> Response:
-        height, width = pictures.get(path_of(wanted)).size
+        height, width = levels_of(wanted).size
         return _json({"width": width, "height": height})
 
     @app.get("/api/pictures/{wanted}/tile")
     def tile(wanted: str, level: int, x: int, y: int) -> Response:
-        return _jpeg(pictures.get(path_of(wanted)).tile(level, x, y))
+        return _jpeg(levels_of(wanted).tile(level, x, y))
 
 
 def _add_references(
