@@ -89,12 +89,13 @@ def at_input_size(
     if not scores.gt(0.5).any():  # interpolation never exceeds its inputs
         return scores.new_zeros(input_size)
     upsampled = resize(scores, input_size)
-    if refiner == "none" or not upsampled.gt(0.5).any():
+    if refiner == "none":
         return upsampled.gt(0.5).float()
     if small is None:
         resized = Image.fromarray(image).resize(input_size[::-1], Image.Resampling.BILINEAR)
         small = np.asarray(resized)
-    planes = torch.from_numpy(small.copy()).to(scores.device).permute(2, 0, 1).contiguous()
+    writable = np.require(small, requirements="W")  # torch warns of others
+    planes = torch.from_numpy(writable).to(scores.device).permute(2, 0, 1).contiguous()
     guide = planes.float().div_(255).permute(1, 2, 0)
     if refiner == "guided":
         from .guided import guided_filter
