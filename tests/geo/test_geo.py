@@ -17,6 +17,7 @@ pytest.importorskip("pyogrio")
 import pyogrio
 import rasterio
 import shapely
+from rasterio.env import get_gdal_config
 from rasterio.transform import from_origin
 from rasterio.warp import transform
 from scipy import ndimage
@@ -24,7 +25,7 @@ from scipy import ndimage
 from likewise import Segmenter
 from likewise.errors import ImageError, WriteError
 from likewise.geo.polygon_file import PolygonFile
-from likewise.geo.raster import Raster, drawn
+from likewise.geo.raster import Raster, drawn, gdal
 from likewise.geo.run import (
     RasterOptions,
     RasterResult,
@@ -205,6 +206,12 @@ def test_a_large_raster_without_overviews_is_sampled(
     whole = Raster(path).own_range
     monkeypatch.setattr("likewise.geo.raster.OVERVIEW", 10)
     assert Raster(path).own_range == pytest.approx(whole, rel=0.1)
+
+
+def test_gdal_keeps_blocks_that_are_read_again(place: Path) -> None:
+    with gdal("land.tif") as rasterio:
+        rasterio.open(place / "land.tif").close()
+        assert 100e6 < get_gdal_config("GDAL_CACHEMAX") < 200e6  # bytes
 
 
 def test_a_run_goes_on_with_what_is_whole(
