@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from commands import run_on_a_terminal
 from helpers import refusal
 
 pytest.importorskip("rasterio")
@@ -368,9 +369,11 @@ def test_command(tiny: Path, place: Path, tmp_path: Path) -> None:
     words += ["-o", tmp_path / "out", "--polygons", tmp_path / "found.geojson", "--bands", "1,2,3"]
     words += ["--backbone", tiny, "--image-size", 224, "--tile", 56, "--json"]
     ran = run([str(word) for word in words])
-    assert ran.code == 0, ran.err
+    assert (ran.code, "tiles" in ran.err) == (0, False), ran.err
     report = json.loads(ran.out)
     assert report["targets"][0]["polygons"] == len(FIELDS)
+    _, shown = run_on_a_terminal([str(word) for word in words])
+    assert f"0/{report['targets'][0]['tiles']}" in shown
     found = json.loads((tmp_path / "found.geojson").read_text())
     properties = [feature["properties"] for feature in found["features"]]
     assert {p["class"] for p in properties} == {"object"}

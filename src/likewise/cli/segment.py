@@ -113,7 +113,8 @@ def segment(
         )
     outcomes: list[Outcome] = []
     interrupted = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."
-    with stopping(interrupted) as stopped, progress(len(run.jobs)) as advance:
+    tiles = run.segmenter.tiles
+    with stopping(interrupted) as stopped, progress(len(run.jobs), tiles=tiles) as advance:
         for outcome in run:
             outcomes.append(outcome)
             for error in outcome.unwritten:

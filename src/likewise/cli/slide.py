@@ -81,7 +81,8 @@ def slide(
     done: list[SlideResult] = []
     report: list[dict[str, Any]] = []
     interrupted = "stopped by Ctrl-C: finished files are whole."
-    with stopping(interrupted) as stopped, progress(len(files)) as advance:
+    tiles = segmenter.tiles
+    with stopping(interrupted) as stopped, progress(len(files), tiles=tiles) as advance:
         for found in segment_slides(segmenter, pairs, options, resume=resume):
             advance(str(found) if isinstance(found, ImageError) else None)
             if isinstance(found, ImageError):

@@ -21,7 +21,7 @@ OVERVIEW = 1024
 SAMPLE, SAMPLES = 128, 12
 """Side in pixels, and number along each side, of the samples of large rasters without overviews."""
 CACHE = 128_000_000
-"""Bytes of blocks that GDAL keeps: rasterio takes bytes, where GDAL's own option takes megabytes."""
+"""Bytes of blocks that GDAL keeps; rasterio takes bytes, though GDAL itself takes megabytes."""
 DAMAGED = "it is cut short or damaged, copy or download it again"
 
 
