@@ -20,7 +20,7 @@ from ..errors import InputWarning, LikewiseError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from ..large.tiles import Tiles
+    from ..segmenter import Segmenter
 
 SHOWN = 3
 """How many notes of one kind, or names in one line, are printed; the rest are counted."""
@@ -169,20 +169,20 @@ def stopping(interrupted: str) -> Iterator[Stop]:
 
 @contextmanager
 def progress(
-    total: int, what: str = "segment", tiles: Tiles | None = None
+    total: int, what: str = "segment", of: Segmenter | None = None
 ) -> Iterator[Callable[[str | None], None]]:
     """Show a progress bar, if stderr is a terminal and there is more than one step.
 
     Args:
         total: how many steps there are.
         what: a word behind the bar.
-        tiles: of the segmenter, if the steps are images: each that is read in tiles has a bar of
-            its own meanwhile, also where it is the only image.
+        of: what segments the images that are the steps: one that it reads in tiles has a bar of its
+            own meanwhile, also where it is the only image.
 
     Yields:
         A function to call after each step, with its error or None; errors are always printed.
     """
-    if not sys.stderr.isatty() or (total == 1 and tiles is None):
+    if not sys.stderr.isatty() or (total == 1 and of is None):
         yield lambda error: print_error(error) if error else None
         return
     with ExitStack() as shown:
@@ -204,8 +204,8 @@ def progress(
             finally:
                 bar().remove_task(row)
 
-        if tiles is not None:
-            tiles.watch = watch
+        if of is not None:
+            of.tiles.watch = watch
         yield advance
 
 

@@ -96,7 +96,7 @@ def geo(
     pairs = list(zip(files, labels, strict=True))
     with stopping("stopped by Ctrl-C: finished files are whole.") as stopped:
         rasters = segment_rasters(segmenter, pairs, options, resume=resume, vectors=vectors)
-        with progress(len(files), tiles=segmenter.tiles) as advance:
+        with progress(len(files), of=segmenter) as advance:
             for found in rasters:
                 advance(str(found) if isinstance(found, ImageError) else None)
                 if isinstance(found, ImageError):
