@@ -85,10 +85,10 @@ def geo(
     beside = [polygons] if polygons is not None else []
     inputs = [*files, *examples.files, *([roi] if roi else [])]
     check_outputs(out, [*zip(files, labels, strict=True), *((p, p) for p in beside)], inputs)
+    warnings.filterwarnings("ignore", module="rasterio")  # of rasters without a place on the earth
     references = read_references(**vars(examples), read=partial(read_georeferenced, bands=chosen))
     segmenter = open_segmenter(network, machine, refiner=refine, tile=tile).fit(references)
 
-    warnings.filterwarnings("ignore", module="rasterio")  # of rasters without a place on the earth
     options = RasterOptions(chosen, roi, min_area, save_scores)
     vectors = None if polygons is None else PolygonFile(polygons, list(segmenter.models))
     done: list[RasterResult] = []
