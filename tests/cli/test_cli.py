@@ -108,6 +108,15 @@ def test_one_target_needs_no_progress_bar(scene: Path) -> None:
     assert run_on_a_terminal(segment("a.jpg")) == (0, "")
 
 
+def test_a_terminal_shows_tiles(scene: Path) -> None:
+    """Of one image alone, and below the count of images."""
+    tiled = "--method", "likewise", "--tile", "24"
+    code, shown = run_on_a_terminal(segment("a.jpg", *tiled))
+    assert (code, "0/6" in shown, "tiles" in shown, "segment" in shown) == (0, True, True, False)
+    code, shown = run_on_a_terminal(segment("a.jpg", "b.jpg", *tiled))
+    assert (code, "0/6" in shown, "2/2" in shown) == (0, True, True)
+
+
 def test_a_pipe_shows_no_progress(scene: Path) -> None:
     ran = run_process(segment("a.jpg", "b.jpg"))
     assert (ran.code, ran.out, ran.err) == (0, "2 of 2 masks written to out\n", "")

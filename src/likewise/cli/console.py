@@ -8,9 +8,10 @@ import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,6 +19,8 @@ from ..errors import InputWarning, LikewiseError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from ..segmenter import Segmenter
 
 SHOWN = 3
 """How many notes of one kind, or names in one line, are printed; the rest are counted."""
@@ -165,27 +168,44 @@ def stopping(interrupted: str) -> Iterator[Stop]:
 
 
 @contextmanager
-def progress(total: int, what: str = "segment") -> Iterator[Callable[[str | None], None]]:
+def progress(
+    total: int, what: str = "segment", of: Segmenter | None = None
+) -> Iterator[Callable[[str | None], None]]:
     """Show a progress bar, if stderr is a terminal and there is more than one step.
 
     Args:
         total: how many steps there are.
-        what: a word in front of the bar.
+        what: a word behind the bar.
+        of: what segments the images that are the steps: one that it reads in tiles has a bar of its
+            own meanwhile, also where it is the only image.
 
     Yields:
         A function to call after each step, with its error or None; errors are always printed.
     """
-    if not sys.stderr.isatty() or total == 1:
+    if not sys.stderr.isatty() or (total == 1 and of is None):
         yield lambda error: print_error(error) if error else None
         return
-    with progress_bar() as bar:
-        task = bar.add_task(what, total=total)
+    with ExitStack() as shown:
+        bar = cache(lambda: shown.enter_context(progress_bar("{task.description}")))
+        task = None if total == 1 else bar().add_task(what, total=total)
 
         def advance(error: str | None) -> None:
             if error is not None:
-                bar.console.print(f"likewise: {error}", markup=False, highlight=False)
-            bar.advance(task)
+                print_error(error)
+            if task is not None:
+                bar().advance(task)
 
+        def watch(places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+            row = bar().add_task("tiles", total=len(places))
+            try:
+                for place in places:
+                    yield place
+                    bar().advance(row)
+            finally:
+                bar().remove_task(row)
+
+        if of is not None:
+            of.tiles.watch = watch
         yield advance
 
 

@@ -177,7 +177,7 @@ def annotate(
             interrupted = (
                 "stopped by Ctrl-C: what is finished stays, the next run goes on from here."
             )
-            with stopping(interrupted) as stopped, progress(len(left)) as advance:
+            with stopping(interrupted) as stopped, progress(len(left), of=segmenter) as advance:
                 for outcome in work.annotate(
                     segmenter, left, run, overwrite=overwrite, segment=segment
                 ):
