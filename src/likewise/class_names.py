@@ -10,7 +10,7 @@ from .io.text_files import normal
 
 def check_classes(labels: Sequence[str], known: Sequence[str]) -> list[str]:
     """The ``labels`` in NFC. Raises LikewiseError if there are none, or one is not ``known``."""
-    spelt = list(map(normal, labels))
+    spelt = list(map(normal, [labels] if isinstance(labels, str) else labels))
     for label in spelt:
         if label not in known:
             raise LikewiseError(

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .class_names import check_classes, is_part
-from .errors import ImageError
+from .errors import ImageError, LikewiseError
 from .features.patch_features import PatchFeatures, mask_share, mask_to_grid
 from .features.prompts import PromptSolver
 from .features.views import make_views
@@ -71,6 +71,8 @@ class Reference:
     def __post_init__(self) -> None:
         # Names of folders, files and the command line are spelt differently on different systems.
         object.__setattr__(self, "label", normal(self.label))
+        if not self.label.strip():
+            raise LikewiseError("a reference has an empty label: give a name, or no label.")
 
 
 @dataclass(frozen=True, eq=False)
