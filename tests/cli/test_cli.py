@@ -145,6 +145,16 @@ def test_notes_of_a_kind_are_counted() -> None:
     assert run(lambda: print(notes())) == Ran(0, "{}\n", "")  # of that run only
 
 
+def test_notes_with_other_numbers_are_of_a_kind() -> None:
+    def app() -> None:
+        for number in range(5):
+            what = f"its values {number} to 300 were stretched to 8 bits."
+            warnings.warn(InputWarning(f"{number}.png", what), stacklevel=1)
+
+    more = "and 2 more, with other numbers: its values 0 to 300 were stretched to 8 bits."
+    assert run(app).err.splitlines()[-1] == f"likewise: note: {more}"
+
+
 def test_notes_come_before_an_error_and_others_as_ever() -> None:
     def app() -> None:
         warnings.warn(InputWarning("a.png", "this."), stacklevel=1)

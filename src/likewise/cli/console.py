@@ -33,10 +33,11 @@ def printed_notes() -> Iterator[None]:
     """Print InputWarnings on stderr while the block runs; other warnings are shown as usual.
 
     Notes that differ only in their numbers are of one kind: SHOWN of it are printed at once, and at
-    the end how many more there were.
+    the end how many more there were, with the text of the first.
     """
     _notes.clear()
     kinds: Counter[str] = Counter()
+    first: dict[str, str] = {}
     with warnings.catch_warnings():
         show = warnings.showwarning
 
@@ -47,6 +48,7 @@ def printed_notes() -> Iterator[None]:
                 _notes[key] = None
                 kind = re.sub(r"\d[\d.,]*", "#", message.what)
                 kinds[kind] += 1
+                first.setdefault(kind, message.what)
                 if kinds[kind] <= SHOWN:
                     line = f"likewise: note: {message}\n"  # at once: threads give notes too
                     print(line, end="", file=sys.stderr)
@@ -58,7 +60,9 @@ def printed_notes() -> Iterator[None]:
         finally:
             for kind, count in kinds.items():
                 if count > SHOWN:
-                    print(f"likewise: note: and {count - SHOWN} more: {kind}", file=sys.stderr)
+                    numbers = ", with other numbers" if "#" in kind else ""
+                    more = f"and {count - SHOWN} more{numbers}: {first[kind]}"
+                    print(f"likewise: note: {more}", file=sys.stderr)
 
 
 def notes() -> dict[str, list[dict[str, str]]]:
