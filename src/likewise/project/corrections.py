@@ -69,6 +69,17 @@ def replace_class(
     return np.where(marked & inner, before, after)
 
 
+def check_size(target: Path, label_map: LabelMap, size: tuple[int, int]) -> None:
+    """Raises LikewiseError if a label map is not of (H, W), the present size of a target's picture:
+    it was replaced after its mask was made."""
+    if label_map.shape != size:
+        raise LikewiseError(
+            f"{target} has {size[1]}x{size[0]} pixels now and its mask "
+            f"{label_map.shape[1]}x{label_map.shape[0]}: take that back (likewise review --undo), "
+            "annotate again, then correct what is found."
+        )
+
+
 def read_same_size(mask: Path, size: tuple[int, int], numbers: Mapping[str, int]) -> LabelMap:
     """Raises LikewiseError if it is no mask, or has another size: a person drew on that image."""
     values = read_class_map(mask, numbers.values())
