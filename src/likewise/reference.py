@@ -299,9 +299,7 @@ def encode_references(
         for reference in references:
             image, mask = read_reference(reference, ranges)
             shown = {}
-            for name, (view, marked) in (
-                {"": (image, mask)} | make_views(image, mask, views)
-            ).items():
+            for name, (view, marked) in _one_by_one(image, mask, views):
                 key = fingerprint(view)
                 on_grid = mask_to_grid(marked, encoder.grid), mask_share(marked, encoder.grid)
                 shown[name] = key, on_grid[0].to(encoder.device), on_grid[1].to(encoder.device)
@@ -320,6 +318,15 @@ def encode_references(
         kind = reference.label, reference.negative
         shots.append(EncodedReference(*patches.pop(""), patches, *kind, small, digest, shares))
     return ReferenceSet(tuple(shots), ranges)
+
+
+def _one_by_one(
+    image: np.ndarray, mask: np.ndarray, views: Sequence[str]
+) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+    """The picture itself and its views: all of a large one at once would fill the memory."""
+    yield "", (image, mask)
+    for view in views:
+        yield from make_views(image, mask, [view]).items()
 
 
 def prompted(encoder: Encoder, reference: Reference) -> Reference:

@@ -33,6 +33,8 @@ from .pyramid import note_no_levels, read_smaller
 from .tiff import Tiff, open_tiff, read_page
 
 PATH = (str, os.PathLike)
+BAND = 1 << 22
+"""Pixels that are converted at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +54,18 @@ def as_rgb(image: Image.Image) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bo
     premultiplied = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
     if premultiplied:
         image = image.convert(premultiplied)
-    if "A" in image.getbands() or "transparency" in image.info:
-        pixels = np.array(image.convert("RGBA"))
-        return pixels[..., :3], pixels[..., 3] > 0
-    return np.array(image.convert("RGB")), None
+    width, height = image.size
+    mode = "RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB"
+    pixels = np.empty((height, width, 3), np.uint8)
+    shown = np.empty((height, width), bool) if mode == "RGBA" else None
+    rows = max(1, BAND // width)
+    for top in range(0, height, rows):  # whole, a picture would be in memory four times
+        part = image.crop((0, top, width, min(top + rows, height)))
+        values = np.asarray(part if part.mode == mode else part.convert(mode))
+        pixels[top : top + rows] = values[..., :3]
+        if shown is not None:
+            shown[top : top + rows] = values[..., 3] > 0
+    return pixels, shown
 
 
 def _is_tensor(source: object) -> bool:
@@ -292,7 +302,7 @@ def _damaged(name: str, error: BaseException) -> ImageError:
 
 
 def _decode(image: Image.Image, name: str) -> Image.Image:
-    """An upright copy, with the size checked before anything is decoded."""
+    """It upright, maybe the same object; the size is checked before anything is decoded."""
     check_size(image.height, image.width, name)
     # Some formats check again on decoding; smaller images need no lock and decode in parallel.
     large = image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0)
@@ -306,9 +316,9 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
     except DAMAGE as error:
         raise _damaged(name, error) from error
     try:
-        return ImageOps.exif_transpose(image)
+        return image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
     except DAMAGE:
-        return image.copy()  # The pixels are whole; garbled EXIF only means no known orientation.
+        return image  # The pixels are whole; garbled EXIF only means no known orientation.
 
 
 def read_array(source: Any, name: str) -> npt.NDArray[Any]:

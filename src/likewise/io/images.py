@@ -104,6 +104,7 @@ def read_picture(
     name = source_name(source, name, "image")
     decoded = decode(source, name)
     pixels, shown, nodata = decoded.pixels, decoded.shown, decoded.nodata
+    del decoded  # large pictures fill the memory
     as_is = False
     if isinstance(pixels, Image.Image):
         if pixels.mode[0] in "IF":  # I, F, and I;16 in its byte orders
@@ -133,7 +134,8 @@ def read_picture(
         pixels, valid, own = _stretched(pixels, valid, nodata, name, stretch or {})
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
-    pixels = np.array(pixels, dtype=np.uint8, order="C")
+    if not as_is:  # else it is so already
+        pixels = np.array(pixels, dtype=np.uint8, order="C")
     if valid.all():
         return Picture(pixels, None, kind, own, name)
     if not valid.any():

@@ -34,7 +34,7 @@ def as_numbers(
     known = sorted(numbers.values())
     unknown = [int(k) for k in np.unique(values) if k and k not in known]
     if unknown == [MARKED] and len(labels) == 1 and not (values % MARKED).any():
-        return np.where(values == MARKED, numbers[labels[0]], 0)
+        return np.where(values == MARKED, np.uint16(numbers[labels[0]]), np.uint16(0))
     if unknown:
         names = ", ".join(f"{k} {label}" for label, k in numbers.items())
         raise LikewiseError(

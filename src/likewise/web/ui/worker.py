@@ -321,9 +321,11 @@ class PageWorker:
             if (mark := (seen, stamp(path))) not in self._seen:
                 with suppress(LikewiseError):  # said when it is used
                     image = read_image(seen)
-                    shown = make_views(image, np.ones(image.shape[:2], bool), views)
-                    for picture in (image, *(view for view, _ in shown.values())):
-                        encoder.encode(picture)
+                    encoder.encode(image)
+                    yield
+                    for name in views:
+                        everything = np.ones(image.shape[:2], bool)
+                        encoder.encode(make_views(image, everything, [name])[name][0])
                         yield
                 self._seen.add(mark)
 
