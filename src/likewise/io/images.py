@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -19,7 +20,7 @@ from PIL import Image
 
 from ..errors import ImageError, note, noting
 from .decoding import PATH, as_rgb, decode, wide_codec
-from .opening import TIFF_HEADS, open_image, pixel_limit
+from .opening import TIFF_HEADS, open_image, opened, pixel_limit
 from .pyramid import Pyramid, finest_within
 from .stretch import Range, Ranges, find_nodata, missing, own_range, suits, to_uint8
 from .tiff import open_tiff
@@ -34,6 +35,7 @@ ImageLike: TypeAlias = (
 SENT_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
 """What is read of images that strangers send. Not all that Pillow knows: EPS, for one, starts
 another program."""
+JPEG_HEAD = b"\xff\xd8\xff"
 WIDE_BYTES = 30
 """Memory for each pixel of more than 8 bits while it is read: what is decoded and all copies."""
 SENT_BYTES = 1_000_000_000
@@ -185,9 +187,15 @@ def _stretched(
 def find_range(source: ImageLike) -> tuple[str, Range] | None:
     """Kind and own range of a picture of more than 8 bits, None of others; nothing is told.
 
+    JPEG has 8 bits and is not decoded for it.
+
     Raises:
         ImageError: as for ``read_picture``.
     """
+    if isinstance(source, PATH):
+        with opened(Path(source), os.fspath(source)) as file:
+            if file.read(3) == JPEG_HEAD:
+                return None
     with noting():
         picture = read_picture(source)
     return (picture.kind, picture.range) if picture.kind else None

@@ -32,6 +32,7 @@ from .mask_values import (
     list_values,
     name_colours,
     no_mask,
+    present_values,
     to_grey,
     to_hex,
     two_valued,
@@ -184,7 +185,7 @@ def _marked(
     name: str,
 ) -> npt.NDArray[np.bool_]:
     """(H, W) bool: the part of a label map that is meant."""
-    present = np.unique(values)
+    present = present_values(values)
     labels = [int(v) for v in present if v != 0]
     if void and any(v != 255 for v in labels):
         labels = [v for v in labels if v != 255]

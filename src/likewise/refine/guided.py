@@ -8,35 +8,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 
 def guided_filter(
     guide: torch.Tensor,
+    coarse: torch.Tensor,
     scores: torch.Tensor,
-    radius: int = 8,
+    radius: int = 2,
     eps: float = 1e-3,
-    step: int = 1,
 ) -> torch.Tensor:
     """Filter scores along the edges of an image: q = aᵀI + b, a and b least squares per window.
 
     Args:
-        guide: I, (H, W, 3) float32 in 0..1.
-        scores: p, (H, W) float32, same device.
-        radius: half width of the square window, in pixels; about half a patch.
+        guide: I, (3, H, W) float32 in 0..1.
+        coarse: the same picture, (3, h, w) float32, on whose grid a and b are computed.
+        scores: p, (h', w') float32 of the same device; resized to the coarser grid.
+        radius: half width of the square window, in pixels of ``coarse``; about half a patch.
         eps: regularisation, the variance of colour below which a window counts as flat.
-        step: factor by which I and p are subsampled for a and b.
 
     Returns:
         (H, W) float32 in 0..1, the filtered scores q.
     """
     import torch
 
-    # 1. Subsample I and p.
-    whole, size = guide.permute(2, 0, 1).contiguous(), scores.shape
-    step = max(1, min(step, *size))
-    I, p = (torch.nn.functional.avg_pool2d(v, step, ceil_mode=True) for v in (whole, scores[None]))
-    radius = max(1, radius // step)
+    def to(planes: torch.Tensor, size: torch.Size) -> torch.Tensor:
+        return torch.nn.functional.interpolate(planes[None], size, mode="bilinear")[0]
+
+    # 1. I and p on the coarser grid.
+    I, p = coarse, to(scores[None], coarse.shape[1:])
     # 2. Moments of every window.
     one, other = [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]  # the entries of I·Iᵀ, each once
     moments = _box(torch.cat([I, p, I * p, I[one] * I[other]]), radius)
@@ -48,13 +49,24 @@ def guided_filter(
     a = _solved(covariance, mean_Ip - mean_I * mean_p)
     b = mean_p - (a * mean_I).sum(dim=0, keepdim=True)
     # 4. Mean of a and b over the windows of each pixel, applied at full resolution.
-    functions = _box(torch.cat([a, b]), radius)
-    if step > 1:
-        functions = torch.nn.functional.interpolate(functions[None], size, mode="bilinear")[0]
+    functions = to(_box(torch.cat([a, b]), radius), guide.shape[1:])
     filtered = functions[3].clone()
-    for factor, colour in zip(functions[:3], whole, strict=True):
+    for factor, colour in zip(functions[:3], guide, strict=True):
         filtered.addcmul_(factor, colour)
     return filtered.clamp_(0, 1)
+
+
+def coarser(picture: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    """(3, h, w) float32 in 0..1 of an (H, W, 3) uint8 RGB picture: bilinear, antialiased.
+
+    In bytes: half of the time of means of its pixels.
+    """
+    import numpy as np
+    import torch
+
+    planes = torch.from_numpy(np.require(picture, requirements="W")).permute(2, 0, 1)
+    resized = torch.nn.functional.interpolate(planes[None], size, mode="bilinear", antialias=True)
+    return resized[0].float().div_(255)
 
 
 def _solved(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:

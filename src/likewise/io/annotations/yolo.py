@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from ..text_files import normal, read_text
 from .shapes import DAMAGE, Mask, Shape, Size, box, collect, draw_polygon
@@ -45,6 +44,8 @@ def _classes(file: Path) -> tuple[dict[int, str], bool]:
 
 def _read_classes(path: Path) -> tuple[dict[int, str], bool]:
     """Raises ValueError if it cannot be read."""
+    import yaml
+
     try:
         text = read_text(path)
         poses = False
