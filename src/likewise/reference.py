@@ -299,14 +299,16 @@ def encode_references(
         for reference in references:
             image, mask = read_reference(reference, ranges)
             shown = {}
-            for name, (view, marked) in _one_by_one(image, mask, views):
-                key = fingerprint(view)
-                on_grid = mask_to_grid(marked, encoder.grid), mask_share(marked, encoder.grid)
-                shown[name] = key, on_grid[0].to(encoder.device), on_grid[1].to(encoder.device)
-                if key not in known:
-                    known.add(key)
-                    keys.append(key)
-                    yield view
+            for name in ("", *views):  # all of a large picture at once would fill the memory
+                alone = make_views(image, mask, [name]) if name else {"": (image, mask)}
+                for view, marked in alone.values():
+                    key = fingerprint(view)
+                    on_grid = mask_to_grid(marked, encoder.grid), mask_share(marked, encoder.grid)
+                    shown[name] = key, on_grid[0].to(encoder.device), on_grid[1].to(encoder.device)
+                    if key not in known:
+                        known.add(key)
+                        keys.append(key)
+                        yield view
             seen.append((shown, thumbnail(image, mask), fingerprint(shown[""][0], mask)))
 
     features = [replace(f, picture=None) for f in encoder.encode_many(pictures())]
@@ -318,15 +320,6 @@ def encode_references(
         kind = reference.label, reference.negative
         shots.append(EncodedReference(*patches.pop(""), patches, *kind, small, digest, shares))
     return ReferenceSet(tuple(shots), ranges)
-
-
-def _one_by_one(
-    image: np.ndarray, mask: np.ndarray, views: Sequence[str]
-) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
-    """The picture itself and its views: all of a large one at once would fill the memory."""
-    yield "", (image, mask)
-    for view in views:
-        yield from make_views(image, mask, [view]).items()
 
 
 def prompted(encoder: Encoder, reference: Reference) -> Reference:

@@ -30,11 +30,10 @@ from .opening import (
 )
 from .planes import Plane, chosen_page, read_plane, with_channels
 from .pyramid import note_no_levels, read_smaller
+from .stretch import as_rgb
 from .tiff import Tiff, open_tiff, read_page
 
 PATH = (str, os.PathLike)
-BAND = 1 << 22
-"""Pixels that are converted at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,25 +46,6 @@ class Decoded:
     """(H, W) where the file's own mask shows the pixels."""
     nodata: float | None = None
     """The value that says that there is no data, where the file names it."""
-
-
-def as_rgb(image: Image.Image) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_] | None]:
-    """(H, W, 3), and (H, W) where it is not fully transparent, None where it knows no alpha."""
-    premultiplied = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
-    if premultiplied:
-        image = image.convert(premultiplied)
-    width, height = image.size
-    mode = "RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB"
-    pixels = np.empty((height, width, 3), np.uint8)
-    shown = np.empty((height, width), bool) if mode == "RGBA" else None
-    rows = max(1, BAND // width)
-    for top in range(0, height, rows):  # whole, a picture would be in memory four times
-        part = image.crop((0, top, width, min(top + rows, height)))
-        values = np.asarray(part if part.mode == mode else part.convert(mode))
-        pixels[top : top + rows] = values[..., :3]
-        if shown is not None:
-            shown[top : top + rows] = values[..., 3] > 0
-    return pixels, shown
 
 
 def _is_tensor(source: object) -> bool:

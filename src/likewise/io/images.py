@@ -19,10 +19,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import ImageError, note, noting
-from .decoding import PATH, as_rgb, decode, wide_codec
+from .decoding import PATH, decode, wide_codec
 from .opening import TIFF_HEADS, open_image, opened, pixel_limit
 from .pyramid import Pyramid, finest_within
-from .stretch import Range, Ranges, find_nodata, missing, own_range, suits, to_uint8
+from .stretch import Range, Ranges, as_rgb, find_nodata, missing, own_range, suits, to_uint8
 from .tiff import open_tiff
 
 if TYPE_CHECKING:
