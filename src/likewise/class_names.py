@@ -8,9 +8,16 @@ from .errors import LikewiseError
 from .io.text_files import normal
 
 
+def class_name(label: str) -> str:
+    """The label of a reference in NFC. Raises LikewiseError if it is empty."""
+    if not label.strip():
+        raise LikewiseError("a reference has an empty label: give a name, or no label.")
+    return normal(label)
+
+
 def check_classes(labels: Sequence[str], known: Sequence[str]) -> list[str]:
     """The ``labels`` in NFC. Raises LikewiseError if there are none, or one is not ``known``."""
-    spelt = list(map(normal, labels))
+    spelt = list(map(normal, [labels] if isinstance(labels, str) else labels))
     for label in spelt:
         if label not in known:
             raise LikewiseError(

@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .errors import LikewiseError
+
 BAND = 1 << 22
 """Pixels whose components are labelled at once."""
 UNSURE = 0.5
@@ -31,9 +33,17 @@ def validate_mask_quality(
         min_area_ratio: share of the image below which it is too small, 0..1.
         max_area_ratio: share of the image above which it is too large, 0..1.
         max_components: connected parts (corners do not connect) above which it is fragmented.
+
+    Raises:
+        LikewiseError: if it is no array of two dimensions, such as a file that was not read.
     """
     foreground = np.asarray(mask)
     foreground = foreground if foreground.dtype == bool else foreground != 0
+    if foreground.ndim != 2:
+        raise LikewiseError(
+            f"a mask must be an array (H, W), not {type(mask).__name__} of shape "
+            f"{foreground.shape}: read a file first."
+        )
     area = foreground.mean() if foreground.size else 0.0
     if area < min_area_ratio:
         return "too_small"  # likely missed the object

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 import numpy as np
 from PIL import Image
 
-from .class_names import check_classes, is_part
+from .class_names import check_classes, class_name, is_part
 from .errors import ImageError
 from .features.patch_features import PatchFeatures, mask_share, mask_to_grid
 from .features.prompts import PromptSolver
@@ -22,7 +22,6 @@ from .io.hashing import fingerprint
 from .io.images import ImageLike, Picture, find_range, read_picture, source_name
 from .io.masks import MaskLike, MaskValue, read_mask
 from .io.stretch import Ranges, pooled
-from .io.text_files import normal
 from .prompts import Box, Point, Prompts, Scribble, prompted_mask
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class Reference:
 
     def __post_init__(self) -> None:
         # Names of folders, files and the command line are spelt differently on different systems.
-        object.__setattr__(self, "label", normal(self.label))
+        object.__setattr__(self, "label", class_name(self.label))
 
 
 @dataclass(frozen=True, eq=False)

@@ -134,10 +134,9 @@ class Segmenter:
             ImageError: if an image or mask cannot be used.
             LikewiseError: if there are negative references and the method knows none.
         """
-        method = get_method(self.method)
         examples = as_references(references)
         check_negatives(self.method, examples)
-        self.fit_encoded(encode_references(self.encoder, examples, method.VIEWS))
+        self.fit_encoded(encode_references(self.encoder, examples, get_method(self.method).VIEWS))
         self.tiles.learn(examples)
         return self
 
@@ -186,6 +185,8 @@ class Segmenter:
         """
         if consensus:
             check_consensus(self.method)
+        if isinstance(images, str | Path):
+            raise LikewiseError(f"give segment_many a list of images, not one path, {images}.")
         return self._segment_batches(images, consensus)
 
     def _segment_batches(self, images: Iterable[ImageLike], consensus: bool) -> Iterator[Result]:

@@ -81,3 +81,42 @@ def keypoints_no_pairs(_: Path) -> Callable[[], object]:
     import likewise
 
     return lambda: likewise.match(_segmenter(), "reference.png", [1, 2, 3], "a.jpg")
+
+
+@row("Python: one path for many images", 2, r"give segment_many a list of images, not one path, ph")
+def one_path_for_many(_: Path) -> Callable[[], object]:
+    return lambda: list(_segmenter().fit(("reference.png", "mask.png")).segment_many("photos"))
+
+
+@row(
+    "Python: one class as text, unknown",
+    2,
+    r"there is no reference of the class 'cat': use some of object\.",
+)
+def one_class_as_text(_: Path) -> Callable[[], object]:
+    return lambda: _segmenter().fit(("reference.png", "mask.png")).only("cat")
+
+
+@row(
+    "Python: a file for a mask array", 2, r"a mask must be an array \(H, W\), not str of shape \(\)"
+)
+def file_for_an_array(_: Path) -> Callable[[], object]:
+    import likewise
+
+    return lambda: likewise.validate_mask_quality("mask.png")
+
+
+@row(
+    "Python: a clip's mask without its frame", 2, r"masks must say which frame each is of, such as"
+)
+def mask_without_its_frame(_: Path) -> Callable[[], object]:
+    import likewise
+
+    return lambda: likewise.segment_video("tiny", "mask.png")
+
+
+@row("Python: an empty label", 2, r"a reference has an empty label: give a name, or no label\.")
+def empty_label(_: Path) -> Callable[[], object]:
+    from likewise import Reference
+
+    return lambda: Reference("reference.png", "mask.png", label=" ")

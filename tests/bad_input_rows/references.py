@@ -145,7 +145,7 @@ def training_folder(_: Path) -> list[str]:
 @row(
     "validation on a missing list",
     2,
-    r"e\.json cannot be read as JSON episodes \(\[Errno 2\] No su",
+    r"e\.json cannot be read as JSON episodes \(No such file or d",
 )
 def training_validation(_: Path) -> list[str]:
     return training('[validation]\nepisodes = "e.json"')

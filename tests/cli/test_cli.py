@@ -108,6 +108,15 @@ def test_one_target_needs_no_progress_bar(scene: Path) -> None:
     assert run_on_a_terminal(segment("a.jpg")) == (0, "")
 
 
+def test_a_terminal_shows_tiles(scene: Path) -> None:
+    """Of one image alone, and below the count of images."""
+    tiled = "--method", "likewise", "--tile", "24"
+    code, shown = run_on_a_terminal(segment("a.jpg", *tiled))
+    assert (code, "0/6" in shown, "tiles" in shown, "segment" in shown) == (0, True, True, False)
+    code, shown = run_on_a_terminal(segment("a.jpg", "b.jpg", *tiled))
+    assert (code, "0/6" in shown, "2/2" in shown) == (0, True, True)
+
+
 def test_a_pipe_shows_no_progress(scene: Path) -> None:
     ran = run_process(segment("a.jpg", "b.jpg"))
     assert (ran.code, ran.out, ran.err) == (0, "2 of 2 masks written to out\n", "")
@@ -134,6 +143,16 @@ def test_notes_of_a_kind_are_counted() -> None:
     assert listed[0] == {"source": "0.png", "what": "it is taken for grey."}
     assert len(listed) == 6
     assert run(lambda: print(notes())) == Ran(0, "{}\n", "")  # of that run only
+
+
+def test_notes_with_other_numbers_are_of_a_kind() -> None:
+    def app() -> None:
+        for number in range(5):
+            what = f"its values {number} to 300 were stretched to 8 bits."
+            warnings.warn(InputWarning(f"{number}.png", what), stacklevel=1)
+
+    more = "and 2 more, with other numbers: its values 0 to 300 were stretched to 8 bits."
+    assert run(app).err.splitlines()[-1] == f"likewise: note: {more}"
 
 
 def test_notes_come_before_an_error_and_others_as_ever() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import tempfile
 import unicodedata
 import warnings
@@ -188,6 +190,27 @@ def test_a_name_too_long_for_the_dataset_stops_no_other(
         assert (ran.code, report["failed"], report["images"]["train"]) == (1, 1, 1)
         assert ran.err.endswith("(File name too long): give its picture a shorter name.\n")
         assert [path.name for path in (tmp_path / "d").iterdir()] == ["y.json"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names on Windows")
+def test_a_name_that_a_format_cannot_hold_stops_no_other(tmp_path: Path, out: Path) -> None:
+    images = shots(tmp_path / "im", "two\nlines.png", "y.png")
+    list(annotate(out, images, ["ball"]))
+    words = ["export", str(out), "-i", str(tmp_path / "im"), "-f", "voc"]
+    ran = run([*words, "-o", str(tmp_path / "d")])
+    assert ran.code == 1
+    assert "has a line break in its name, and VOC lists a name a line: rename it." in ran.err
+    assert (tmp_path / "d/ImageSets/Segmentation/train.txt").read_text() == "y\n"
+    assert [path.name for path in (tmp_path / "d/JPEGImages").iterdir()] == ["y.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+@pytest.mark.parametrize("kind", ["coco", "yolo", "voc", "masks", "labelme", "qupath"])
+def test_a_file_name_that_is_no_utf8(tmp_path: Path, out: Path, kind: str) -> None:
+    images = shots(tmp_path / "im", os.fsdecode(b"m\xfcnze.png"))
+    list(annotate(out, images, ["ball"]))
+    words = ["export", str(out), "-i", str(tmp_path / "im"), "-f", kind]
+    assert run([*words, "-o", str(tmp_path / "d")]).code == 0
 
 
 # --- which value is of which class --------------------------------------------------------------

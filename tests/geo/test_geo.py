@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from commands import run_on_a_terminal
 from helpers import refusal
 
 pytest.importorskip("rasterio")
@@ -17,13 +18,15 @@ pytest.importorskip("pyogrio")
 import pyogrio
 import rasterio
 import shapely
+from rasterio.env import get_gdal_config
 from rasterio.transform import from_origin
+from rasterio.warp import transform
 from scipy import ndimage
 
 from likewise import Segmenter
 from likewise.errors import ImageError, WriteError
 from likewise.geo.polygon_file import PolygonFile
-from likewise.geo.raster import Raster
+from likewise.geo.raster import Raster, drawn, gdal
 from likewise.geo.run import (
     RasterOptions,
     RasterResult,
@@ -206,6 +209,12 @@ def test_a_large_raster_without_overviews_is_sampled(
     assert Raster(path).own_range == pytest.approx(whole, rel=0.1)
 
 
+def test_gdal_keeps_blocks_that_are_read_again(place: Path) -> None:
+    with gdal("land.tif") as rasterio:
+        rasterio.open(place / "land.tif").close()
+        assert 100e6 < get_gdal_config("GDAL_CACHEMAX") < 200e6  # bytes
+
+
 def test_a_run_goes_on_with_what_is_whole(
     segmenter: Segmenter, place: Path, tmp_path: Path
 ) -> None:
@@ -229,6 +238,54 @@ def test_areas_are_those_on_the_ground() -> None:
     square = shapely.box(*corner, corner[0] + side, corner[1] + side)
     area = square_metres(np.array([square]), rasterio.crs.CRS.from_epsg(3857))
     assert area == pytest.approx([100 * 100], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("crs", "latitude", "side", "pixel"),
+    [
+        ("EPSG:32601", 65, METRE, METRE**2),
+        ("EPSG:32760", -17, METRE, METRE**2),
+        ("EPSG:3031", -71, METRE, METRE**2),  # polar, true to scale there
+        ("EPSG:4326", 0, 2**-17, 2**-34 * 111_319 * 110_574),  # its columns go on beyond 180
+    ],
+)
+def test_polygons_over_the_date_line(
+    crs: str, latitude: float, side: float, pixel: float, tmp_path: Path
+) -> None:
+    labels = np.zeros((1, 60, 80), np.uint8)
+    labels[0, 10:40, 10:70] = 1
+    labels[0, 40:45, 40:70] = 1  # the line is at 40: these touch it
+    labels[0, 20:30, 30:45] = 0  # a hole on the line
+    labels[0, 50:55, 5:15] = 1
+    (x,), (y,) = transform("EPSG:4326", crs, [180.0], [latitude])
+    grid = from_origin(x - 40 * side, y + 30 * side, side, side)
+    path = write(tmp_path / "labels.tif", labels, crs, transform=grid)
+    vectors = PolygonFile(tmp_path / "found.geojson", ["object"])
+    with rasterio.open(path) as file:
+        found = list(polygons(file, [np.ones((1, 1), np.float32)], (60, 80), [1.0]))
+    areas = sorted(p.area for p in found)
+    assert areas == pytest.approx([50 * pixel, 1800 * pixel], rel=5e-3)
+    with vectors.of(path, rasterio.crs.CRS.from_user_input(crs)) as add:
+        for polygon in found:
+            add(polygon)
+    vectors.write()
+
+    shapes = read_back(vectors.path)[1]
+    assert sorted(shape.geom_type for shape in shapes) == ["MultiPolygon", "Polygon"]
+    for part in shapely.get_parts(shapes):
+        left, _, right, _ = part.bounds
+        assert -180 <= left < right <= 180
+        assert right - left < 0.01
+    on_raster = read_vectors(vectors.path, Raster(path))  # and back
+    again = drawn(on_raster, Raster(path), slice(0, 60), slice(0, 80))
+    assert (again != (labels[0] > 0)).sum() == 0
+
+
+def test_areas_around_a_pole() -> None:
+    """A square of 10 km on the map, which is too small there by 0.97276901 in each direction."""
+    square = shapely.box(-5000, -4000, 5000, 6000)
+    area = square_metres(np.array([square]), rasterio.crs.CRS.from_epsg(3031))
+    assert area == pytest.approx([1e8 / 0.97276901**2], rel=1e-3)
 
 
 def test_what_cannot_be_used_is_one_sentence(
@@ -312,9 +369,11 @@ def test_command(tiny: Path, place: Path, tmp_path: Path) -> None:
     words += ["-o", tmp_path / "out", "--polygons", tmp_path / "found.geojson", "--bands", "1,2,3"]
     words += ["--backbone", tiny, "--image-size", 224, "--tile", 56, "--json"]
     ran = run([str(word) for word in words])
-    assert ran.code == 0, ran.err
+    assert (ran.code, "tiles" in ran.err) == (0, False), ran.err
     report = json.loads(ran.out)
     assert report["targets"][0]["polygons"] == len(FIELDS)
+    _, shown = run_on_a_terminal([str(word) for word in words])
+    assert f"0/{report['targets'][0]['tiles']}" in shown
     found = json.loads((tmp_path / "found.geojson").read_text())
     properties = [feature["properties"] for feature in found["features"]]
     assert {p["class"] for p in properties} == {"object"}
@@ -324,11 +383,12 @@ def test_command(tiny: Path, place: Path, tmp_path: Path) -> None:
     assert 36 < y < 37
 
 
-def test_nothing_of_rasterio_is_printed(tiny: Path, place: Path, tmp_path: Path) -> None:
-    bare = write(tmp_path / "bare.tif", scene((200, 240), [(40, 50, 40, 60)])[0], crs=None)
-    with rasterio.open(bare, "r+") as file:
-        file.transform = rasterio.Affine.identity()
-    words = ["geo", "-r", place / "ref.tif", "-m", place / "ref.gpkg", bare, "-o", tmp_path / "out"]
+def test_nothing_of_rasterio_is_printed(tiny: Path, tmp_path: Path) -> None:
+    pixels, mask = scene((200, 240), [(40, 50, 40, 60)])
+    nowhere = {"crs": None, "transform": None}
+    bare = write(tmp_path / "bare.tif", pixels, **nowhere)
+    marked = write(tmp_path / "mask.tif", mask[None].astype(np.uint8), **nowhere)
+    words = ["geo", "-r", bare, "-m", marked, bare, "-o", tmp_path / "out"]
     ran = run([str(word) for word in [*words, "--backbone", tiny, "--image-size", 224]])
     assert (ran.code, "Warning" in ran.err) == (0, False), ran.err
 

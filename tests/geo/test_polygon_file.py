@@ -82,6 +82,17 @@ def test_rasters_share_a_file(vectors: PolygonFile) -> None:
     assert list(vectors.path.parent.iterdir()) == [vectors.path]
 
 
+def test_what_the_date_line_cuts_fits_into_a_layer_in_degrees(
+    vectors: PolygonFile, recwarn: pytest.WarningsRecorder
+) -> None:
+    add(vectors, "one.tif", CRS.from_epsg(4326), [Polygon(shapely.box(1, 1, 2, 2), 1, 0.5, 1.0)])
+    add(vectors, "two.tif", CRS.from_epsg(32601), squares(1, 229_940.0))
+    vectors.write()
+    assert not [w for w in recwarn if w.category is RuntimeWarning]
+    shapes = read_back(vectors.path)[1]
+    assert [len(shapely.get_parts(shape)) for shape in shapes] == [1, 2]
+
+
 def test_what_fails_leaves_no_polygon(vectors: PolygonFile) -> None:
     with pytest.raises(IndexError):
         add(vectors, "first.tif", NEXT, until(5))

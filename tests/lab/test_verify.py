@@ -176,6 +176,11 @@ def test_reports_name_what_is_off() -> None:
     off = Check(STRUCTURE, "sha256", "abc", False, "The sha256 is wrong.")
     assert verdict([off]) == "FAILED: The sha256 is wrong."
     assert verdict([Check(ACCURACY, "masks", "0.9", True)]) == "All checks passed."
+    small = [
+        Check(STRUCTURE, "sha256", "abc", True),
+        Check(ACCURACY, "masks", "0.1", False, "Low."),
+    ]
+    assert verdict(small).startswith("FAILED: Low. The file is the right one (sha256): leave")
     assert "| **off** |" in markdown("x", "FAILED", [off], "likewise 1")
 
 

@@ -398,4 +398,6 @@ def test_tuning_keeps_the_block_of_the_decoder(encoder: Encoder, file: Path) -> 
 
 def test_settings_that_cannot_be() -> None:
     assert "needs a decoder" in refusal(Segmenter, image_size=112, method="segic")
-    assert "has no setting decoder" in refusal(make_params, "likewise", {"decoder": "x"})
+    refused = refusal(make_params, "likewise", {"decoder": "x"})
+    assert "has no setting decoder" in refused
+    assert refused.endswith("presence; decoder is a setting of segic.")

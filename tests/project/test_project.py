@@ -359,9 +359,25 @@ def test_judgements_stay_and_can_be_taken_back(scene: Path) -> None:
     assert doubts == sorted(doubts, reverse=True)
     run(["review", "work", "--undo", "in/01.png"])
     assert counts() == {"done": 10, "accepted": 1, "rejected": 1}
-    ran = run(["review", "work", "--accept", "reference.png"])
+    ran = run(["review", "work", "--accept", "in/04.png", "--reject", "reference.png"])
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "reference.png has no mask in work: annotate it first." in ran.err
+    assert "reference.png is no target of work: name it as `likewise review` lists it." in ran.err
+    assert counts() == {"done": 10, "accepted": 1, "rejected": 1}  # neither was noted
+
+
+def test_a_target_is_named_as_it_is_listed_or_by_its_name(scene: Path) -> None:
+    run([*make(), "--limit", "4"])
+    Path("in/sub").mkdir()
+    for name in ("in/sub/00.png", "in/sub/20.png"):
+        Image.open("in/00.png").save(name)
+    config = Path("work/likewise.toml")
+    config.write_text(config.read_text().replace("targets = [", 'targets = ["../in/sub", '))
+    assert run(["review", "work", "--accept", "../in/01.png", "--reject", "02.png"]).code == 0
+    assert counts()["accepted"] == counts()["rejected"] == 1
+    ran = run(["correct", "work", "20.png", "mask.png"])
+    assert "20.png has no mask in work: annotate it first." in ran.err
+    ran = run(["review", "work", "--accept", "00.png"])
+    assert "00.png is the end of 2 targets of work: give more of its path." in ran.err
 
 
 def test_a_correction_takes_the_place_of_a_mask(scene: Path) -> None:
@@ -382,7 +398,7 @@ def test_a_correction_takes_the_place_of_a_mask(scene: Path) -> None:
         (["in/00.png", "in/00.png"], "in/00.png is no mask but a photo or the like"),
         (["in/00.png", "small.png"], "small.png has 5x4 pixels and its image"),
         (["in/00.png", "three.png"], "three.png holds the value 3, and the project has 1 object"),
-        (["reference.png", "right.png"], "reference.png has no mask in work: annotate it first."),
+        (["reference.png", "right.png"], "reference.png is no target of work: name it as"),
     ):
         Image.fromarray(right[:4, :5]).save("small.png")
         Image.fromarray(right // 85).save("three.png")

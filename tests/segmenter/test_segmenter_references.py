@@ -174,12 +174,14 @@ def test_an_alpha_that_is_no_number(alpha: float) -> None:
 
 
 def test_settings_that_the_method_has_not() -> None:
-    has = "it has temperature, linear, ridge, affinity, seed, threshold, presence."
-    for name in ("tau", "alpha"):
-        text = f"method likewise has no setting {name}; {has}"
+    has = "it has temperature, linear, ridge, affinity, seed, threshold, presence"
+    for name, others in (("tau", "insid3 and foris"), ("alpha", "insid3")):
+        where = f"{name} is a setting of {others}"
+        text = f"method likewise has no setting {name}; {has}; {where}."
         assert refusal(make_params, "likewise", {name: 0.5}) == text
-    text = "method insid3 has no setting threshold; it has tau, alpha."
-    assert refusal(make_params, "insid3", {"threshold": 0.5}) == text
+    text = "method insid3 has no setting threshold; it has tau, alpha; threshold is a setting of "
+    assert refusal(make_params, "insid3", {"threshold": 0.5}) == f"{text}likewise and segic."
+    assert refusal(make_params, "insid3", {"b": 1}).endswith("no setting b; it has tau, alpha.")
     left_out: dict[str, Any] = {"tau": None, "alpha": None, "threshold": None}
     assert make_params("likewise", left_out) == LikewiseParams()
 

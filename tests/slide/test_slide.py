@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from commands import run_on_a_terminal
 from helpers import refusal
 from likewise import Segmenter
 from likewise.errors import ImageError
@@ -172,6 +173,8 @@ def test_the_command(tiny: Path, place: Path, tmp_path: Path) -> None:
     assert made["tiles"] > 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"b.ome.tif", "b.geojson"}
+    _, shown = run_on_a_terminal(["slide", target, "-o", str(out), *example, *words])
+    assert f"0/{made['tiles']}" in shown
     wrong = run(["slide", str(place / "b.ome.tif"), "-o", "out", *example, "--mpp", "0"])
     assert wrong.code == 2
     assert "µm above 0" in wrong.err

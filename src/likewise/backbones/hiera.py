@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .products import linear
 from .spec import HieraShape
 
 
@@ -139,7 +140,7 @@ class HieraBlock(nn.Module):
         half = self.up_proj.weight.dtype  # of products; x stays in float32
         y = self.norm1(x).to(half)
         if self.halves:
-            x = halved(self.widen(y)).float()
+            x = halved(linear(y, self.widen)).float()
         if self.window:
             counts = [-(-n // self.window) for n in y.shape[1:3]]
             y = together(self.attention(apart(y, self.window)), counts)[:, : x.shape[1]]
@@ -147,7 +148,7 @@ class HieraBlock(nn.Module):
         else:
             x = x + self.attention(y)
         y = self.norm2(x).to(half)
-        return cast(torch.Tensor, x + self.down_proj(functional.gelu(self.up_proj(y))))
+        return x + linear(linear(y, self.up_proj, gelu=True), self.down_proj)
 
 
 class HieraAttention(nn.Module):
@@ -161,12 +162,12 @@ class HieraAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, h, w, width) → (B, h, w, dim), or (B, h/2, w/2, dim)."""
-        q, k, v = self.in_proj(x).chunk(3, dim=-1)
+        q, k, v = linear(x, self.in_proj).chunk(3, dim=-1)
         if self.halves:
             q = halved(q)
         split = [t.flatten(1, 2).unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)]
         mixed = functional.scaled_dot_product_attention(*split)
-        return cast(torch.Tensor, self.o_proj(mixed.transpose(1, 2).reshape(q.shape)))
+        return linear(mixed.transpose(1, 2).reshape(q.shape), self.o_proj)
 
 
 def halved(x: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .products import linear
 from .spec import ModelShape
 
 
@@ -136,12 +137,12 @@ class Attention(nn.Module):
     ) -> torch.Tensor:
         """(B, T, D) → (B, T, D)."""
         batch, count, width = x.shape
-        qkv = self.qkv(x).view(batch, count, 3, self.heads, width // self.heads)
+        qkv = linear(x, self.qkv).view(batch, count, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if turn is not None:
             q, k = turned(q, *turn), turned(k, *turn)
         mixed = functional.scaled_dot_product_attention(q, k, v)
-        return cast(torch.Tensor, self.o_proj(mixed.transpose(1, 2).reshape(batch, count, width)))
+        return linear(mixed.transpose(1, 2).reshape(batch, count, width), self.o_proj)
 
 
 def turned(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
@@ -168,9 +169,9 @@ class MLP(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, T, D) → (B, T, D)."""
         if self.gated:
-            gate, up = self.gate_up(x).chunk(2, dim=-1)
-            return cast(torch.Tensor, self.down_proj(functional.silu(gate) * up))
-        return cast(torch.Tensor, self.down_proj(functional.gelu(self.up_proj(x))))
+            gate, up = linear(x, self.gate_up).chunk(2, dim=-1)
+            return linear(functional.silu(gate) * up, self.down_proj)
+        return linear(linear(x, self.up_proj, gelu=True), self.down_proj)
 
 
 class LayerScale(nn.Module):

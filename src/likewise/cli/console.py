@@ -8,9 +8,10 @@ import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,6 +19,8 @@ from ..errors import InputWarning, LikewiseError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from ..segmenter import Segmenter
 
 SHOWN = 3
 """How many notes of one kind, or names in one line, are printed; the rest are counted."""
@@ -30,10 +33,11 @@ def printed_notes() -> Iterator[None]:
     """Print InputWarnings on stderr while the block runs; other warnings are shown as usual.
 
     Notes that differ only in their numbers are of one kind: SHOWN of it are printed at once, and at
-    the end how many more there were.
+    the end how many more there were, with the text of the first.
     """
     _notes.clear()
     kinds: Counter[str] = Counter()
+    first: dict[str, str] = {}
     with warnings.catch_warnings():
         show = warnings.showwarning
 
@@ -44,6 +48,7 @@ def printed_notes() -> Iterator[None]:
                 _notes[key] = None
                 kind = re.sub(r"\d[\d.,]*", "#", message.what)
                 kinds[kind] += 1
+                first.setdefault(kind, message.what)
                 if kinds[kind] <= SHOWN:
                     line = f"likewise: note: {message}\n"  # at once: threads give notes too
                     print(line, end="", file=sys.stderr)
@@ -55,7 +60,9 @@ def printed_notes() -> Iterator[None]:
         finally:
             for kind, count in kinds.items():
                 if count > SHOWN:
-                    print(f"likewise: note: and {count - SHOWN} more: {kind}", file=sys.stderr)
+                    numbers = ", with other numbers" if "#" in kind else ""
+                    more = f"and {count - SHOWN} more{numbers}: {first[kind]}"
+                    print(f"likewise: note: {more}", file=sys.stderr)
 
 
 def notes() -> dict[str, list[dict[str, str]]]:
@@ -165,27 +172,44 @@ def stopping(interrupted: str) -> Iterator[Stop]:
 
 
 @contextmanager
-def progress(total: int, what: str = "segment") -> Iterator[Callable[[str | None], None]]:
+def progress(
+    total: int, what: str = "segment", of: Segmenter | None = None
+) -> Iterator[Callable[[str | None], None]]:
     """Show a progress bar, if stderr is a terminal and there is more than one step.
 
     Args:
         total: how many steps there are.
-        what: a word in front of the bar.
+        what: a word behind the bar.
+        of: what segments the images that are the steps: one that it reads in tiles has a bar of its
+            own meanwhile, also where it is the only image.
 
     Yields:
         A function to call after each step, with its error or None; errors are always printed.
     """
-    if not sys.stderr.isatty() or total == 1:
+    if not sys.stderr.isatty() or (total == 1 and of is None):
         yield lambda error: print_error(error) if error else None
         return
-    with progress_bar() as bar:
-        task = bar.add_task(what, total=total)
+    with ExitStack() as shown:
+        bar = cache(lambda: shown.enter_context(progress_bar("{task.description}")))
+        task = None if total == 1 else bar().add_task(what, total=total)
 
         def advance(error: str | None) -> None:
             if error is not None:
-                bar.console.print(f"likewise: {error}", markup=False, highlight=False)
-            bar.advance(task)
+                print_error(error)
+            if task is not None:
+                bar().advance(task)
 
+        def watch(places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+            row = bar().add_task("tiles", total=len(places))
+            try:
+                for place in places:
+                    yield place
+                    bar().advance(row)
+            finally:
+                bar().remove_task(row)
+
+        if of is not None:
+            of.tiles.watch = watch
         yield advance
 
 

@@ -85,10 +85,10 @@ def geo(
     beside = [polygons] if polygons is not None else []
     inputs = [*files, *examples.files, *([roi] if roi else [])]
     check_outputs(out, [*zip(files, labels, strict=True), *((p, p) for p in beside)], inputs)
+    warnings.filterwarnings("ignore", module="rasterio")  # of rasters without a place on the earth
     references = read_references(**vars(examples), read=partial(read_georeferenced, bands=chosen))
     segmenter = open_segmenter(network, machine, refiner=refine, tile=tile).fit(references)
 
-    warnings.filterwarnings("ignore", module="rasterio")  # of rasters without a place on the earth
     options = RasterOptions(chosen, roi, min_area, save_scores)
     vectors = None if polygons is None else PolygonFile(polygons, list(segmenter.models))
     done: list[RasterResult] = []
@@ -96,7 +96,7 @@ def geo(
     pairs = list(zip(files, labels, strict=True))
     with stopping("stopped by Ctrl-C: finished files are whole.") as stopped:
         rasters = segment_rasters(segmenter, pairs, options, resume=resume, vectors=vectors)
-        with progress(len(files)) as advance:
+        with progress(len(files), of=segmenter) as advance:
             for found in rasters:
                 advance(str(found) if isinstance(found, ImageError) else None)
                 if isinstance(found, ImageError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +34,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..project.database import ImageRow
+    from ..project.project import Project
 
 ProjectArgument = Annotated[Path, typer.Argument(help="Folder of the project.")]
 
@@ -177,7 +179,7 @@ def annotate(
             interrupted = (
                 "stopped by Ctrl-C: what is finished stays, the next run goes on from here."
             )
-            with stopping(interrupted) as stopped, progress(len(left)) as advance:
+            with stopping(interrupted) as stopped, progress(len(left), of=segmenter) as advance:
                 for outcome in work.annotate(
                     segmenter, left, run, overwrite=overwrite, segment=segment
                 ):
@@ -221,7 +223,9 @@ def _say_why(counts: Mapping[str, int], what: str) -> None:
 def review(
     project: ProjectArgument,
     top: Annotated[int, typer.Option(min=1, help="How many to list.")] = 20,
-    accept: Annotated[list[Path], typer.Option(help="Images whose masks are right.")] = [],  # noqa: B006
+    accept: Annotated[
+        list[Path], typer.Option(help="Images whose masks are right, by path or name.")
+    ] = [],  # noqa: B006
     reject: Annotated[list[Path], typer.Option(help="Images whose masks are wrong.")] = [],  # noqa: B006
     undo: Annotated[list[Path], typer.Option(help="Take back what was said of them.")] = [],  # noqa: B006
     as_json: JsonOption = False,
@@ -231,9 +235,10 @@ def review(
 
     work = Project(project)
     work.adopt_edited()
-    work.judge(accept, "accepted")
-    work.judge(reject, "rejected")
-    for target in undo:
+    accepted, rejected, undone = (_targets(work, named) for named in (accept, reject, undo))
+    work.judge(accepted, "accepted")
+    work.judge(rejected, "rejected")
+    for target in undone:
         if work.status(target) == "corrected":
             work.restore(target)
         else:
@@ -264,8 +269,33 @@ def correct(
 
     work = Project(project)
     work.adopt_edited()
-    work.correct(image, work.read_correction(image, mask, label))
-    print(f"{work.mask(image)} written, corrected.")
+    (target,) = _targets(work, [image])
+    work.correct(target, work.read_correction(target, mask, label))
+    print(f"{work.mask(target)} written, corrected.")
+
+
+def _targets(work: Project, named: Sequence[Path]) -> list[Path]:
+    """The targets that a person names: a path, one as `review` lists it, or the end of one.
+
+    Raises:
+        LikewiseError: if a name is that of no target, or the end of several.
+    """
+    from ..project.settings import relative
+
+    targets = [job.target for job in work.jobs()]
+    known = {relative(t, work.folder) for t in targets} | work.database.known().keys()
+    found = []
+    for path in named:
+        paths = (path, work.folder / path)  # as `review` lists it: seen from the project
+        here = [p for p in paths if relative(p, work.folder) in known][:1]
+        parts = Path(os.path.normpath(path)).parts
+        ends = here or [t for t in targets if parts and t.parts[-len(parts) :] == parts]
+        if len(ends) != 1:
+            several = f"is the end of {len(ends)} targets of {work.folder}: give more of its path."
+            nothing = f"is no target of {work.folder}: name it as `likewise review` lists it."
+            raise LikewiseError(f"{path} {several if ends else nothing}")
+        found.append(ends[0])
+    return found
 
 
 def _line(row: ImageRow) -> str:

@@ -113,7 +113,7 @@ def segment(
         )
     outcomes: list[Outcome] = []
     interrupted = "stopped by Ctrl-C: finished masks are whole, --resume goes on from here."
-    with stopping(interrupted) as stopped, progress(len(run.jobs)) as advance:
+    with stopping(interrupted) as stopped, progress(len(run.jobs), of=run.segmenter) as advance:
         for outcome in run:
             outcomes.append(outcome)
             for error in outcome.unwritten:

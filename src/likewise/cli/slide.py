@@ -81,7 +81,7 @@ def slide(
     done: list[SlideResult] = []
     report: list[dict[str, Any]] = []
     interrupted = "stopped by Ctrl-C: finished files are whole."
-    with stopping(interrupted) as stopped, progress(len(files)) as advance:
+    with stopping(interrupted) as stopped, progress(len(files), of=segmenter) as advance:
         for found in segment_slides(segmenter, pairs, options, resume=resume):
             advance(str(found) if isinstance(found, ImageError) else None)
             if isinstance(found, ImageError):

@@ -53,6 +53,7 @@ def feature(
         edges: height and width of a pixel of the image in µm, where they are known.
         scale: pixels of the image, down and along, that one of the instance measures.
     """
+    unique = name.encode(errors="backslashreplace").decode()  # a file name may be no UTF-8
     shapes = [[_closed(ring, scale) for ring in rings] for rings in polygons(instance)]
     area = instance.area * scale[0] * scale[1]
     measured = {"score": instance.score, "Area px^2": area}
@@ -63,7 +64,7 @@ def feature(
         geometry = {"type": "Polygon", "coordinates": shapes[0]}
     return {
         "type": "Feature",
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, unique)),
         "geometry": geometry,
         "properties": {
             "objectType": "annotation",

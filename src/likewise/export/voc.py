@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import LikewiseError
+from ..errors import ImageError, LikewiseError
 from ..instances import draw
 from ..io.encoding import write_label_map
 from ..io.files import make_folder, write_whole
@@ -45,6 +45,11 @@ def write(items: Iterable[DatasetItem], out: Path, settings: ExportSettings) -> 
     for item in items:
         label_map = draw(item.instances, item.annotation.label_map.shape, np.uint8)
         with item.told():
+            if len(item.name.splitlines()) > 1:
+                raise ImageError(
+                    f"{item.annotation.image} has a line break in its name, and VOC lists a name "
+                    "a line: rename it."
+                )
             copy_image(item.annotation, file_in(pictures, item.name))
             write_label_map(file_in(masks, f"{item.name}.png"), label_map, palette)
             names[item.split].append(item.name)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import ImageError, LikewiseError
 from ..io.files import refused, remove_parts, unfinished
-from .vectors import Polygon, first_line, moved
+from .vectors import DEGREES, Polygon, first_line, moved
 
 SUFFIXES = (".gpkg", ".geojson")
 """Of files that are written."""
@@ -24,7 +24,6 @@ BATCH = 4096
 """Polygons that are in memory at once."""
 Row: TypeAlias = "tuple[Any, str, float, float | None, str]"
 """Geometry, class, score, m² and image."""
-DEGREES = "EPSG:4326"
 CRS84 = {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}
 """What GDAL writes into a GeoJSON in degrees."""
 
@@ -43,8 +42,8 @@ class PolygonFile:
     Until ``write`` they lie in a file without a name in the same folder; it goes with the process.
 
     Args:
-        path: a GeoPackage, in the coordinates of the first raster, or a GeoJSON, in degrees as its
-            standard wants if that has a coordinate reference system.
+        path: a GeoPackage, in the coordinates of the first raster, or a GeoJSON, in degrees and cut
+            at the date line, as its standard wants, if that has a coordinate reference system.
         labels: name of the k-th class.
 
     Raises:
@@ -134,7 +133,7 @@ class PolygonFile:
                     "a coordinate reference system."
                 )
             shapes = np.array([polygon.geometry for polygon in batch], object)
-            if batch and crs != to:
+            if batch and to is not None and (to is DEGREES or crs != to):  # may be beyond ±180
                 shapes = moved(shapes, crs, to)
             yield [
                 (shape, self.labels[p.number - 1], round(p.score, 4), p.area, raster.name)
@@ -146,6 +145,7 @@ def _write_geopackage(part: Path, layer: str, crs: Any, rows: Iterator[list[Row]
     import pyogrio
     import shapely
 
+    cut = crs is not None and crs.is_geographic  # at the date line, see ``moved``
     types = {"class": object, "score": np.float64, "area_m2": np.float64, "image": object}
     for number, batch in enumerate(rows):
         shapes, *values = zip(*batch, strict=True) if batch else [()] * 5
@@ -156,7 +156,8 @@ def _write_geopackage(part: Path, layer: str, crs: Any, rows: Iterator[list[Row]
                 geometry=np.array(shapely.to_wkb(shapes), object),
                 field_data=[np.array(v, t) for v, t in zip(values, types.values(), strict=True)],
                 fields=list(types),
-                geometry_type="Polygon",
+                geometry_type="MultiPolygon" if cut else "Polygon",
+                promote_to_multi=cut,
                 crs=None if crs is None else crs.to_wkt(),
                 driver="GPKG",
                 layer=layer,

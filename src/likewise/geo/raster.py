@@ -20,8 +20,8 @@ OVERVIEW = 1024
 """Pixels a side of the small version that the range of values is told by."""
 SAMPLE, SAMPLES = 128, 12
 """Side in pixels, and number along each side, of the samples of large rasters without overviews."""
-CACHE = 128
-"""Megabytes of blocks that GDAL keeps."""
+CACHE = 128_000_000
+"""Bytes of blocks that GDAL keeps; rasterio takes bytes, though GDAL itself takes megabytes."""
 DAMAGED = "it is cut short or damaged, copy or download it again"
 
 

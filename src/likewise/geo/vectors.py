@@ -16,9 +16,12 @@ from .raster import Raster
 
 READ = (".gpkg", ".geojson", ".shp", ".fgb", ".kml")
 """Suffixes of vector files that are read."""
+DEGREES = "EPSG:4326"
 EQUAL_AREA = "EPSG:6933"
 """Areas are measured in it: those of a raster's own system may be degrees, or metres that are none,
 as in web maps."""
+FINE = 64
+"""Edges, at least, along the longer side of a polygon that is cut at the date line."""
 STRIP = 1024
 """Rows of labels that are made to polygons at once."""
 CELLS = 128
@@ -80,7 +83,21 @@ def read_vectors(path: Path, raster: Raster) -> list[Any]:
             "laid over each other: assign one, for instance with gdal_edit or in QGIS."
         )
     found = [shapely.geometry.mapping(area) for area in areas]
-    return found if crs is None else [transform_geom(crs, raster.crs, g) for g in found]
+    if crs is None:
+        return found
+    found = [transform_geom(crs, raster.crs, g) for g in found]
+    if not raster.crs.is_geographic:
+        return found
+    box = shapely.box(*raster.file.bounds)  # which may go beyond ±180
+    shapes = [_turned(shapely.geometry.shape(g), by) for g in found for by in (-360, 0, 360)]
+    return [shapely.geometry.mapping(s) for s in shapes if s.intersects(box)] or found
+
+
+def _turned(shape: Any, by: float) -> Any:
+    """A geometry in degrees, moved to the east."""
+    import shapely
+
+    return shapely.transform(shape, lambda places: places + np.array([by, 0]))
 
 
 def window_of(geometries: Sequence[Any], raster: Raster) -> tuple[slice, slice]:
@@ -96,11 +113,11 @@ def window_of(geometries: Sequence[Any], raster: Raster) -> tuple[slice, slice]:
 
 
 def moved(shapes: Shapes, crs: Any, to: Any) -> Shapes:
-    """Geometries of one coordinate reference system in another; what crosses the date line is cut
-    there if that is in degrees."""
+    """Polygons of one coordinate reference system in another; if that is in degrees, within ±180:
+    what crosses the date line is cut there."""
     import shapely
     from rasterio.crs import CRS
-    from rasterio.warp import transform, transform_geom
+    from rasterio.warp import transform
 
     def there(places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.column_stack(transform(crs, to, *places.T))
@@ -108,10 +125,41 @@ def moved(shapes: Shapes, crs: Any, to: Any) -> Shapes:
     found = shapely.transform(shapes, there)
     if CRS.from_user_input(to).is_geographic:
         left, _, right, _ = shapely.bounds(found).T
-        for k in np.flatnonzero(~(right - left < 180)):
-            cut = transform_geom(crs, to, shapely.geometry.mapping(shapes[k]))
-            found[k] = shapely.geometry.shape(cut)
+        for k in np.flatnonzero((right - left >= 180) | (left < -180) | (right > 180)):
+            x0, y0, x1, y1 = shapes[k].bounds
+            fine = shapes[k].segmentize(max(x1 - x0, y1 - y0) / FINE)  # so a jump is no long edge
+            rings = map(shapely.get_coordinates, (fine.exterior, *fine.interiors))
+            outer, *holes = (_cut(there(ring)) for ring in rings)
+            found[k] = outer.difference(shapely.union_all(holes))
     return found
+
+
+def _cut(ring: npt.NDArray[np.float64]) -> Any:
+    """What a closed ring of (longitude, latitude) surrounds, within ±180."""
+    import shapely
+
+    # 1. It begins next to the pole, and its longitudes go on beyond ±180 where they jumped.
+    start = np.abs(ring[:-1, 1]).argmax()
+    lon, lat = np.roll(ring[:-1], -start, axis=0).T
+    lon, lat = np.unwrap([*lon, lon[0]], period=360), np.array([*lat, lat[0]])
+    # 2. Around a pole it does not close: the pole becomes an edge.
+    if abs(lon[-1] - lon[0]) > 180:
+        pole = np.copysign(90, lat[0])
+        lon, lat = np.array([*lon, lon[-1], lon[0]]), np.array([*lat, pole, pole])
+    area = _areas(shapely.make_valid(shapely.Polygon(np.column_stack([lon, lat]))))
+    # 3. Each turn is cut out, and moved back.
+    first, last = np.floor((lon.min() + 180) / 360), np.ceil((lon.max() + 180) / 360)
+    world = shapely.box(-180, -90, 180, 90)
+    turns = np.arange(first, last) * 360
+    return _areas(shapely.union_all([_turned(area, -t).intersection(world) for t in turns]))
+
+
+def _areas(shape: Any) -> Any:
+    """Its polygons, without the lines that cutting may leave."""
+    import shapely
+
+    parts = shapely.get_parts(shape)
+    return shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
 
 
 def square_metres(shapes: Shapes, crs: Any) -> npt.NDArray[np.float64] | None:
@@ -127,7 +175,8 @@ def square_metres(shapes: Shapes, crs: Any) -> npt.NDArray[np.float64] | None:
     from rasterio.errors import RasterioError
 
     try:
-        return np.asarray(shapely.area(moved(shapes, crs, EQUAL_AREA)))
+        whole = moved(shapes, crs, DEGREES)  # whose parts do not jump over the date line
+        return np.asarray(shapely.area(moved(whole, DEGREES, EQUAL_AREA)))
     except (RasterioError, CPLE_BaseError) as error:
         raise ImageError(
             f"areas in {crs} cannot be measured ({first_line(error)}): assign a coordinate "

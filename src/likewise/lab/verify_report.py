@@ -46,6 +46,11 @@ def verdict(checks: Sequence[Check]) -> str:
     failed = [c for c in checks if c.ok is False]
     if any(c.kind == STRUCTURE for c in failed):
         return f"FAILED: {' '.join(c.off for c in failed if c.kind == STRUCTURE)}"
+    if failed and any(c.name == "sha256" and c.ok for c in checks):
+        return (
+            f"FAILED: {' '.join(c.off for c in failed)} The file is the right one (sha256): leave "
+            "--image-size out, for the limits are those of the backbone's own size, or report it."
+        )
     if failed:
         return (
             f"FAILED: {' '.join(c.off for c in failed)} The shapes are right, so the weights are "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HALO = 8
 """Patches around a block that its edges are refined with."""
+Watch: TypeAlias = "Callable[[Sequence[tuple[int, int]]], Iterable[tuple[int, int]]]"
+"""Gives the tiles of an image as they are taken to be read, to show how far it is."""
 
 
 class ImageSource(Protocol):
@@ -82,6 +84,7 @@ def score_tiles(
     encoder: Encoder,
     models: Mapping[str, Any],
     tiles: Sequence[tuple[int, int]] | None = None,
+    watch: Watch = iter,
 ) -> dict[str, Scores]:
     """Label → scores on the grid of the plan, decided for the whole image.
 
@@ -91,6 +94,7 @@ def score_tiles(
         encoder: for each of them.
         models: label → model of the default method, at least one.
         tiles: those of the plan to read, in any order; all by default.
+        watch: see ``Watch``.
 
     Raises:
         ImageError: if a window cannot be read.
@@ -100,7 +104,7 @@ def score_tiles(
     taken: list[tuple[tuple[int, int], npt.NDArray[np.bool_] | None]] = []
 
     def pictures() -> Iterator[npt.NDArray[np.uint8]]:
-        for row, column in places:
+        for row, column in watch(places):
             window = [slice(n * plan.patch, n * plan.patch + plan.tile) for n in (row, column)]
             picture = read_padded(source, *window)
             if is_flat(picture.pixels, picture.valid):
@@ -191,12 +195,17 @@ def refine_blocks(
 
 
 def segment_tiles(
-    picture: Picture, plan: Plan, encoder: Encoder, models: Mapping[str, Any], refiner: str
+    picture: Picture,
+    plan: Plan,
+    encoder: Encoder,
+    models: Mapping[str, Any],
+    refiner: str,
+    watch: Watch = iter,
 ) -> Result:
     """A picture in memory, read in tiles; its scores are on the grid of the plan."""
     source = InMemory(picture)
     note_tiles(source, plan)
-    found = score_tiles(source, plan, encoder, models)
+    found = score_tiles(source, plan, encoder, models, watch=watch)
     return tiled_result(picture, plan, found, encoder.spec.patch, refiner)
 
 

@@ -18,7 +18,7 @@ from ..io.stretch import Ranges
 from ..methods import DEFAULT, get_method
 from ..reference import Reference, ReferenceSet, encode_references, prompted, read_reference
 from ..result import Result
-from .image import segment_tiles
+from .image import Watch, segment_tiles
 
 if TYPE_CHECKING:
     from ..backbones.encoder import Encoder
@@ -198,6 +198,8 @@ class Tiles:
     method: str
     examples: Sequence[Reference] = ()
     """What the references were read from; none where only their features are known."""
+    watch: Watch = iter
+    """Of every image that is read in tiles."""
     _cut: dict[int, ReferenceSet] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -242,5 +244,6 @@ class Tiles:
             size = picture.pixels.shape[0], picture.pixels.shape[1]
             if (plan := self.plan(size, encoder, whole)) is not None:
                 there = self.models(plan, encoder, whole, models)
-                results[n] = segment_tiles(picture, plan, encoder, there, refiner)
+                known = encoder, there, refiner
+                results[n] = segment_tiles(picture, plan, *known, self.watch)
         return results

@@ -148,7 +148,9 @@ def make_params(name: str, settings: Mapping[str, Any]) -> MethodParams:
     for key in given:
         if key not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
-            raise LikewiseError(f"method {name} has no setting {key}; {has}.")
+            others = [m for m in METHODS if key in [f.name for f in fields(get_method(m).Params)]]
+            whose = f"; {key} is a setting of {' and '.join(others)}" if others else ""
+            raise LikewiseError(f"method {name} has no setting {key}; {has}{whose}.")
     return kind(**given)
 
 

@@ -143,9 +143,8 @@ class FolderRun:
             self.segmenter.load(file, only or None)
         self.numbers = self._manifest.allot(labels, label_maps=len(labels) > 1)
         key = run_key(self.segmenter, self.numbers, consensus)
-        size = {name: value for name, value in choice.said.items() if name in ("mpp", "level")}
-        parts = [page, channels, *([size] if size else [])]
-        self._run = fingerprint(key, *parts) if choice.said else key
+        size = ({name: choice.said[name]} for name in ("mpp", "level") if name in choice.said)
+        self._run = fingerprint(key, page, channels, *size) if choice.said else key
 
     def __iter__(self) -> Iterator[Outcome]:
         remove_parts({job.mask.parent for job in self.jobs})

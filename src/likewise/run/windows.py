@@ -71,7 +71,7 @@ def decide(
         confidences = [c.confidence for c in result.classes.values()]
         return DecidedImage(scores, (H / h, W / w), confidences, [block], 1)
     models = segmenter.tiles.models(plan, encoder, segmenter.fitted(), segmenter.models)
-    found = score_tiles(source, plan, encoder, models, tiles)
+    found = score_tiles(source, plan, encoder, models, tiles, segmenter.tiles.watch)
     core = BLOCK * max(1, round(plan.tile / BLOCK))
     blocks = refine_blocks(source, plan, found, encoder.spec.patch, segmenter.refiner, core)
     return DecidedImage(

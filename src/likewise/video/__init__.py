@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import LikewiseError
+
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
     from .propagate import SegmentedFrame
@@ -57,6 +59,11 @@ def segment_video(
     from .frames import open_clip, tell_order
     from .propagate import propagate
 
+    if not isinstance(masks, Mapping):
+        raise LikewiseError(
+            f"masks must say which frame each is of, such as {{0: {str(masks)!r}}}, not be "
+            f"{type(masks).__name__}."
+        )
     opened = open_clip(clip)
     tell_order(opened, tuple(masks))
     paths = {number: Path(path) for number, path in masks.items()}

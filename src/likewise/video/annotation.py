@@ -47,7 +47,7 @@ def read_annotations(
         LikewiseError: if a mask cannot be used, or there is no such frame.
     """
     if not masks:
-        raise LikewiseError("no frame is annotated: give --reference-frame and --mask.")
+        raise LikewiseError("no frame is annotated: give a mask of one at least.")
     for number in masks:
         if not 0 <= number < frames:
             raise LikewiseError(

@@ -58,6 +58,14 @@ def test_compare(two: tuple[str, str]) -> None:
     assert "a.json: insid3, tau 0.9" in text.splitlines()[0]
 
 
+def test_one_episode_a_set_has_no_interval(scene: Path) -> None:
+    for name, tau in (("a", "0.9"), ("b", "-1")):
+        limited = evaluate("--out", f"{name}.json", "--set", f"tau={tau}", "--limit", "1")
+        assert "no interval of the mean: each set has one episode" in done(run(limited))
+    text = done(run(["eval-compare", "a.json", "b.json"]))
+    assert text.count("none: one episode a set") == 2  # of the set, and of the mean
+
+
 def test_compare_finds_the_same_episodes_in_another_order(two: tuple[str, str]) -> None:
     expected = compare(*(read_run(Path(name)) for name in two))
     report = json.loads(Path("b.json").read_text())

@@ -46,8 +46,8 @@ def test_episodes_are_read_relative_to_the_root(tmp_path):
     [
         ("{", "cannot be read as JSON"),
         ("[{}]", "missing 'set'"),
-        ("[1]", "is no list of episodes"),
-        ("{}", "holds no episode"),
+        ("[1]", "is no list of episodes: each needs set"),
+        ("{}", "is no list of episodes: each needs set"),
         ("[]", "holds no episode"),
         ('{"mean": 1}', "is no list of episodes"),
         ("3", "is no list of episodes"),

@@ -15,6 +15,7 @@ from ...errors import LikewiseError
 from ...io.draw import RGB, contact_sheet, overlay
 from ...io.images import read_image
 from ...io.masks import read_label_map
+from ...io.opening import why
 from ...io.text_files import read_json
 from .episodes import MaskedImage
 from .grid import CELL, cell, iou_text, marked_cell
@@ -42,7 +43,9 @@ def read_run(file: Path) -> EvaluationReport:
     try:
         report = read_json(file)
     except (OSError, ValueError) as error:
-        raise LikewiseError(f"{file} cannot be read as a JSON report ({error}).") from error
+        raise LikewiseError(
+            f"{file} cannot be read as a JSON report ({why(error)}): give what likewise eval wrote."
+        ) from error
     episodes: dict[str, Mapping[str, Any]] = {}
     times: Counter[str] = Counter()
     try:
@@ -129,16 +132,21 @@ def comparison_text(result: Mapping[str, Any]) -> str:
     rows = sorted(result["sets"].items())
     mean = f"mean over {len(rows)} set{'s' * (len(rows) > 1)}"
     total = {"first": result["first"]["mean"], "second": result["second"]["mean"]}
+    alone = all(row["episodes"] == 1 for _, row in rows)  # nothing to draw from
     for name, row in [*rows, (mean, {**result, **total})]:
         low, high = row["interval"]
+        interval = f"{low:+.2f} to {high:+.2f}"
+        if row["episodes"] == 1 or alone:
+            interval = "none: one episode a set"
         lines.append(
             f"{name:{wide}} {row['first']:6.2f} {row['second']:6.2f} {row['difference']:+7.2f}  "
-            f"{low:+.2f} to {high:+.2f}"
+            f"{interval}"
         )
     low, high = result["boundary_interval"]
+    interval = "" if alone else f", {low:+.2f} to {high:+.2f}"
     lines += [
         "",
-        f"boundary: B - A {result['boundary_difference']:+.2f}, {low:+.2f} to {high:+.2f}",
+        f"boundary: B - A {result['boundary_difference']:+.2f}{interval}",
         f"{result['episodes']} episodes: B is better in {result['better']}, worse in "
         f"{result['worse']}",
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import LikewiseError
 from ...io.hashing import file_sha256
+from ...io.opening import why
 from ...io.text_files import read_json
 
 
@@ -100,16 +101,22 @@ def read_episodes(files: Sequence[Path], root: Path) -> list[Episode]:
     return episodes
 
 
+_NEEDED = "each needs set, cls, value, ref, ref_mask, tgt and tgt_mask."
+
+
 def _read_list(file: Path, root: Path, first: int) -> list[Episode]:
     try:
         entries = read_json(file)
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise LikewiseError(f"{file} is no list of episodes: {_NEEDED}")
         episodes = [_episode(entry, root, index) for index, entry in enumerate(entries, first)]
     except (OSError, ValueError) as error:
-        raise LikewiseError(f"{file} cannot be read as JSON episodes ({error}).") from error
+        raise LikewiseError(
+            f"{file} cannot be read as JSON episodes ({why(error)}): check its path and content."
+        ) from error
     except (KeyError, TypeError) as error:
         raise LikewiseError(
-            f"{file} is no list of episodes (missing {error}): each needs set, cls, value, ref, "
-            "ref_mask, tgt and tgt_mask."
+            f"{file} is no list of episodes (missing {error}): {_NEEDED}"
         ) from error
     if not episodes:
         raise LikewiseError(f"{file} holds no episode: there is nothing to measure.")

@@ -177,13 +177,15 @@ def as_text(report: Mapping[str, Any]) -> str:
             edge = report["boundary_sets"][name]
             lines.append(f"{name:{wide}} {value:6.2f} {edge:8.2f} {sizes[name]:8}")
         low, high = report["interval"]
+        interval = f"95 % interval of the mean {low:.2f} to {high:.2f}"
+        if max(sizes.values()) == 1:  # nothing to draw from
+            interval = "no interval of the mean: each set has one episode"
         total = f"mean over {len(report['sets'])} set{'s' * (len(report['sets']) > 1)}"
         lines += [
             f"{total:{wide}} {report['mean']:6.2f} {report['boundary']:8.2f} "
             f"{sum(sizes.values()):8}",
             "",
-            f"95 % interval of the mean {low:.2f} to {high:.2f}; found nothing in "
-            f"{report['empty_rate']:.1%} of the episodes",
+            f"{interval}; found nothing in {report['empty_rate']:.1%} of the episodes",
         ]
     if absent["episodes"]:
         chance = (
