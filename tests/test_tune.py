@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import likewise.tuning as module
 from helpers import refusal
@@ -269,3 +270,20 @@ def test_the_command(tmp_path: Path, tiny: Path) -> None:
         out = ["--out", "out", *report["flags"], "-b", "tiny"]
         ran = run(["segment", "b.jpg", *words[1:5], *out])
         assert (ran.code, ran.err) == (0, "")
+
+
+def test_the_command_takes_a_picture_of_files_with_several(tmp_path: Path, tiny: Path) -> None:
+    with sandbox(make_scene(tmp_path / "scene", tiny)):
+        for name in ("reference.png", "a.jpg"):
+            page = Image.open(name)
+            first = Image.effect_noise(page.size, 90).convert("RGB")
+            first.save(f"{name}.tif", save_all=True, append_images=[page])
+        words = ["tune", "-m", "mask.png", "-m", "mask.png", "--method", "insid3", *TINY, "--json"]
+        plain = run([*words, "-r", "reference.png", "-r", "a.jpg"])
+        files = ["-r", "reference.png.tif", "-r", "a.jpg.tif"]
+        assert run([*words, *files, "--page", "1"]) == plain
+        assert json.loads(run([*words, *files]).out)["tried"] != json.loads(plain.out)["tried"]
+        assert (
+            "has pages 0 to 1: --page 2 is none of them."
+            in run([*words, *files, "--page", "2"]).err
+        )

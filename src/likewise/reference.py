@@ -298,16 +298,16 @@ def encode_references(
         for reference in references:
             image, mask = read_reference(reference, ranges)
             shown = {}
-            for name, (view, marked) in (
-                {"": (image, mask)} | make_views(image, mask, views)
-            ).items():
-                key = fingerprint(view)
-                on_grid = mask_to_grid(marked, encoder.grid), mask_share(marked, encoder.grid)
-                shown[name] = key, on_grid[0].to(encoder.device), on_grid[1].to(encoder.device)
-                if key not in known:
-                    known.add(key)
-                    keys.append(key)
-                    yield view
+            for name in ("", *views):  # all of a large picture at once would fill the memory
+                alone = make_views(image, mask, [name]) if name else {"": (image, mask)}
+                for view, marked in alone.values():
+                    key = fingerprint(view)
+                    on_grid = mask_to_grid(marked, encoder.grid), mask_share(marked, encoder.grid)
+                    shown[name] = key, on_grid[0].to(encoder.device), on_grid[1].to(encoder.device)
+                    if key not in known:
+                        known.add(key)
+                        keys.append(key)
+                        yield view
             seen.append((shown, thumbnail(image, mask), fingerprint(shown[""][0], mask)))
 
     features = [replace(f, picture=None) for f in encoder.encode_many(pictures())]

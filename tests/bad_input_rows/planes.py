@@ -71,7 +71,7 @@ def level_too_large(_: Path) -> list[str]:
     return pyramid("--level", "0")
 
 
-@row("level of a pyramid that is not there", 1, r"p\.tif has the levels 0 to 1: 2 is none\.")
+@row("level of a pyramid that is not there", 1, r"p\.tif has the levels 0 to 1: --level 2 is no")
 def level_missing(_: Path) -> list[str]:
     return pyramid("--level", "2")
 

@@ -18,6 +18,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 import likewise
 from helpers import refusal
@@ -500,6 +501,20 @@ def test_annotate_batch_as_in_the_wiki(scene: Path) -> None:
 
 
 # --- quality ------------------------------------------------------------------------------------
+
+
+def test_parts_are_counted_across_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for band in (1, 7, 60):
+        monkeypatch.setattr("likewise.quality.BAND", band)
+        for share in (0.2, 0.5, 0.62, 0.9, 1.0):
+            mask = rng.random(rng.integers(1, 30, 2)) < share
+            mask[0, 0] = True
+            count = ndimage.label(mask)[1]
+            limits = {"min_area_ratio": 0, "max_area_ratio": 1}
+            assert validate_mask_quality(mask, max_components=count, **limits) == "ok"
+            few = validate_mask_quality(mask, max_components=count - 1, **limits)
+            assert few == "fragmented"
 
 
 def test_the_words_of_the_wiki() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import Columns
+from helpers import Columns, refusal
 from likewise.project.corrections import replace_class
 from likewise.project.project import Project
 from painted_project import (
@@ -184,6 +184,26 @@ def test_what_was_said_of_a_picture_that_changed_is_kept_and_told(scene: Path) -
     assert run(["export", "w", "--format", "coco", "--out", "y"]).err == ""
     run(["review", "w", "--undo", "A/a0.png"])
     assert "1 made anew: picture changed" in annotate().out
+
+
+def test_masks_of_the_size_before_a_picture_was_replaced_are_refused(scene: Path) -> None:
+    project("ball", "box")
+    annotate()
+    before, entry = mask(), Path("w/masks/manifest.jsonl").read_bytes()
+    Image.fromarray(np.full((9, 12, 3), 70, np.uint8)).save("A/a0.png")
+    work = Project(Path("w"))
+    told = refusal(work.correct, Path("A/a0.png"), np.ones(SIZE, np.uint8))
+    assert told.startswith("A/a0.png has 12x9 pixels now and its mask 8x6: take that back")
+    work.close()
+    Image.fromarray(np.eye(9, 12) > 0).save("own.png")  # fits the picture, not its other classes
+    ran = run(["correct", "w", "A/a0.png", "own.png", "--label", "ball"])
+    assert (ran.code, "A/a0.png has 12x9 pixels now and its mask 8x6" in ran.err) == (2, True)
+    np.testing.assert_array_equal(mask(), before)
+    assert Path("w/masks/manifest.jsonl").read_bytes() == entry
+    assert statuses()["a0"] == "done"
+    assert "1 made anew: picture changed" in annotate().out
+    run(["correct", "w", "A/a0.png", "own.png", "--label", "ball"])
+    assert (mask().shape, statuses()["a0"]) == ((9, 12), "corrected")
 
 
 def test_a_mask_deleted_by_hand_is_made_anew(scene: Path) -> None:

@@ -135,7 +135,7 @@ def test_pieces_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_cannot_be_used(segmenter: Segmenter, place: Path, tmp_path: Path) -> None:
-    assert "levels 0 to 2: 5 is none" in refusal(Slide, place / "a.svs", level=5)
+    assert "levels 0 to 2: --level 5 is none of them" in refusal(Slide, place / "a.svs", level=5)
     (tmp_path / "a.svs").write_bytes((place / "a.svs").read_bytes()[:300_000])
     pairs = [(tmp_path / "a.svs", tmp_path / "a.ome.tif")]
     (found,) = segment_slides(segmenter, pairs, SlideOptions(mpp=2.0))

@@ -71,7 +71,7 @@ def test_levels_and_sizes_of_pixel(scene: Path, monkeypatch: pytest.MonkeyPatch)
         assert np.abs(found.astype(int) - pixels[1::3, 1::3][:341, :512]).mean() < 8
         blue, _ = read(name, channels=(2,), level=1)
         np.testing.assert_array_equal(blue[..., 0], half[..., 2])
-        assert "has the levels 0 to 2: 3 is none" in refusal(read, name, level=3)
+        assert "has the levels 0 to 2: --level 3 is none of them" in refusal(read, name, level=3)
 
         monkeypatch.setenv("LIKEWISE_MAX_PIXELS", "400000")
         found, notes = read(name)
@@ -243,6 +243,43 @@ def test_projects(scene: Path) -> None:
 def test_pictures_that_nobody_understands(tmp_path: Path, table: str, words: str) -> None:
     (tmp_path / "likewise.toml").write_text(f'targets = ["in"]\n[picture]\n{table}\n', "utf-8")
     assert words in refusal(read_settings, tmp_path, unfinished=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "words"),
+    [
+        ("s.ome.tif", "channel = [3]", "has channels 0 to 2: channel = [3] in [picture] of"),
+        ("s.ome.tif", "page = 6", "has pages 0 to 5: page = 6 in [picture] of likewise.toml is"),
+        ("a.svs", "level = 3", "has the levels 0 to 2: level = 3 in [picture] of likewise.toml is"),
+        ("a.tif", "mpp = 2.0", "give level instead of mpp = 2.0 in [picture] of likewise.toml."),
+        ("a.tif", "level = 0", "limit of 100000: level = 1 in [picture] of likewise.toml fits"),
+        ("two.tif", "page = 1", "and page = 1 in [picture] of likewise.toml is none of the first"),
+    ],
+)
+def test_messages_name_the_key_of_a_project(
+    scene: Path, monkeypatch: pytest.MonkeyPatch, name: str, table: str, words: str
+) -> None:
+    """Not an option, which nobody gave."""
+    stack = np.random.default_rng(0).integers(0, 256, (2, 3, 40, 48), dtype=np.uint8)
+    tifffile.imwrite("s.ome.tif", stack, metadata={"axes": "ZCYX"}, photometric="minisblack")
+    with tifffile.TiffWriter("a.tif") as file:
+        for step in (1, 2):
+            pixels = np.ascontiguousarray(picture()[:300:step, :400:step])
+            file.write(pixels, photometric="rgb", tile=(128, 128), subfiletype=int(step > 1))
+    with tifffile.TiffWriter("two.tif") as file:
+        file.write(stack[0, 0])
+        file.write(stack[0, 0, :20])
+    Path("work").mkdir()
+    toml = f'targets = ["../{name}"]\n[picture]\n{table}\n'
+    Path("work/likewise.toml").write_text(toml, "utf-8")
+    monkeypatch.setenv("LIKEWISE_MAX_PIXELS", "100000")
+    project = Project(Path("work"), unfinished=True)
+    (job,) = project.jobs()
+    told = refusal(read_picture, job.picture)
+    project.close()
+    assert words in told
+    assert "--" not in told
+    assert told.endswith(".")
 
 
 def test_vocabularies_and_points(scene: Path) -> None:

@@ -106,7 +106,7 @@ def segment(
             inputs=examples.files,
             refiner=refine,
             tile=tile,
-            **vars(choice),
+            **choice.said,
             **vars(machine),
             settings=settings,
             **chosen,

@@ -14,6 +14,7 @@ from .options import (
     JsonOption,
     MethodOptions,
     NoCacheOption,
+    PictureOptions,
     encoder_options,
     takes_groups,
 )
@@ -24,6 +25,7 @@ from .options import (
 def tune(
     *,
     examples: ExampleOptions,
+    pictures: PictureOptions,
     algorithm: MethodOptions,
     network: FeatureOptions,
     machine: DeviceOptions,
@@ -37,7 +39,7 @@ def tune(
     from ..tuning import tune as tune_segmenter
     from .references import read_references
 
-    references = read_references(**vars(examples))
+    references = read_references(**vars(examples), choice=pictures.choice)
     cache = FeatureCache(cache_folder() / "tuning", 0 if no_cache else LIMIT)
     params = algorithm.params()
     encoder = CachedEncoder(cache=cache, **encoder_options(network, machine, params))

@@ -30,6 +30,7 @@ from .opening import (
 )
 from .planes import Plane, chosen_page, read_plane, with_channels
 from .pyramid import note_no_levels, read_smaller
+from .stretch import as_rgb
 from .tiff import Tiff, open_tiff, read_page
 
 PATH = (str, os.PathLike)
@@ -45,17 +46,6 @@ class Decoded:
     """(H, W) where the file's own mask shows the pixels."""
     nodata: float | None = None
     """The value that says that there is no data, where the file names it."""
-
-
-def as_rgb(image: Image.Image) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_] | None]:
-    """(H, W, 3), and (H, W) where it is not fully transparent, None where it knows no alpha."""
-    premultiplied = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
-    if premultiplied:
-        image = image.convert(premultiplied)
-    if "A" in image.getbands() or "transparency" in image.info:
-        pixels = np.array(image.convert("RGBA"))
-        return pixels[..., :3], pixels[..., 3] > 0
-    return np.array(image.convert("RGB")), None
 
 
 def _is_tensor(source: object) -> bool:
@@ -88,10 +78,9 @@ def _decode_file(file: BinaryIO, name: str, first: bool, plane: Plane | None = N
     """Choose the reader that keeps all values of a file: Pillow, tifffile or imagecodecs."""
     head = file.read(4096)
     file.seek(0)
-    page, channels = (None, ()) if plane is None else (plane.page, plane.channels)
     if head[:6] == b"\x93NUMPY":
         array = read_array(_load_numpy(file, name), name)
-        return Decoded(with_channels(array, channels, name))
+        return Decoded(with_channels(array, plane, name))
     if head[:4] in TIFF_HEADS:
         known = advice(Path(name))
         if known is not None:  # many are TIFF within, of which only a thumbnail can be read
@@ -113,9 +102,9 @@ def _decode_file(file: BinaryIO, name: str, first: bool, plane: Plane | None = N
             values = getattr(imagecodecs, f"{wide}_decode")(file.read())
         except (RuntimeError, *DAMAGE) as error:
             raise ImageError(f"{name} is cut short or damaged ({why(error)}): {RESAVE}.") from error
-        return Decoded(with_channels(_upright(values, orientation_of(image)), channels, name))
-    image = _decode(_frame(open_image(file, name), name, first, page), name)
-    return Decoded(with_channels(image, channels, name))
+        return Decoded(with_channels(_upright(values, orientation_of(image)), plane, name))
+    image = _decode(_frame(open_image(file, name), name, first, plane), name)
+    return Decoded(with_channels(image, plane, name))
 
 
 def _load_numpy(file: BinaryIO, name: str) -> npt.NDArray[Any]:
@@ -150,8 +139,8 @@ def _decode_tiff(
         if values is None and plane and (plane.channels or len(tiff.pages) != tiff.total):
             if len(tiff.file.pages) > 1 and len(tiff.pages) <= (plane.page or 0) < tiff.total:
                 raise ImageError(
-                    f"{name} has pages of several sizes, of which --page takes those of the "
-                    f"first's: save page {plane.page} as a file of its own."
+                    f"{name} has pages of several sizes, and {plane.said('page')} is none of the "
+                    "first's: save that page as a file of its own."
                 )
             values = read_plane(tiff, plane, name)
     except MemoryError as error:
@@ -162,8 +151,7 @@ def _decode_tiff(
         height, width = values.shape[:2]
         shown = _shown(tiff, (height, width))
         return Decoded(_upright(values, tiff.orientation), shown, tiff.nodata)
-    page = None if plane is None else plane.page
-    page = chosen_page(page, len(tiff.pages), name)
+    page = chosen_page(plane, len(tiff.pages), name)
     image = None
     if tiff.is_plain:
         with suppress(ImageError):  # kinds of pixels that only tifffile knows
@@ -219,7 +207,7 @@ def _upright(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     return values
 
 
-def _frame(image: Image.Image, name: str, first: bool, page: int | None) -> Image.Image:
+def _frame(image: Image.Image, name: str, first: bool, plane: Plane | None) -> Image.Image:
     """Seek the frame to read, and note which it is unless it was chosen."""
     try:
         total = getattr(image, "n_frames", 1)
@@ -229,7 +217,7 @@ def _frame(image: Image.Image, name: str, first: bool, page: int | None) -> Imag
             total = total if image.size == size else 1
             image.seek(0)
             first = True
-        page = chosen_page(page, total, name)
+        page = chosen_page(plane, total, name)
         if page is not None:
             image.seek(page)
         if total == 1 or page is not None:
@@ -294,7 +282,7 @@ def _damaged(name: str, error: BaseException) -> ImageError:
 
 
 def _decode(image: Image.Image, name: str) -> Image.Image:
-    """An upright copy, with the size checked before anything is decoded."""
+    """It upright, maybe the same object; the size is checked before anything is decoded."""
     check_size(image.height, image.width, name)
     # Some formats check again on decoding; smaller images need no lock and decode in parallel.
     large = image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0)
@@ -308,9 +296,9 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
     except DAMAGE as error:
         raise _damaged(name, error) from error
     try:
-        return ImageOps.exif_transpose(image)
+        return image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
     except DAMAGE:
-        return image.copy()  # The pixels are whole; garbled EXIF only means no known orientation.
+        return image  # The pixels are whole; garbled EXIF only means no known orientation.
 
 
 def read_array(source: Any, name: str) -> npt.NDArray[Any]:

@@ -19,10 +19,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import ImageError, note, noting
-from .decoding import PATH, as_rgb, decode, wide_codec
+from .decoding import PATH, decode, wide_codec
 from .opening import TIFF_HEADS, open_image, opened, pixel_limit
 from .pyramid import Pyramid, finest_within
-from .stretch import Range, Ranges, find_nodata, missing, own_range, suits, to_uint8
+from .stretch import Range, Ranges, as_rgb, find_nodata, missing, own_range, suits, to_uint8
 from .tiff import open_tiff
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def read_picture(
     name = source_name(source, name, "image")
     decoded = decode(source, name)
     pixels, shown, nodata = decoded.pixels, decoded.shown, decoded.nodata
+    del decoded  # large pictures fill the memory
     as_is = False
     if isinstance(pixels, Image.Image):
         if pixels.mode[0] in "IF":  # I, F, and I;16 in its byte orders
@@ -135,7 +136,8 @@ def read_picture(
         pixels, valid, own = _stretched(pixels, valid, nodata, name, stretch or {})
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
-    pixels = np.array(pixels, dtype=np.uint8, order="C")
+    if not as_is:  # else it is so already
+        pixels = np.array(pixels, dtype=np.uint8, order="C")
     if valid.all():
         return Picture(pixels, None, kind, own, name)
     if not valid.any():

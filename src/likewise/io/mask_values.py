@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,11 @@ from PIL import Image
 from ..errors import ImageError, note
 from .decoding import check_finite
 from .opening import why
+from .stretch import BAND
 from .text_files import normal, read_text
 
 RGB: TypeAlias = tuple[int, int, int]
+S = TypeVar("S", bound=np.generic)
 DARK = 32
 """How far from 0 a grey value, or from 255, is still black, or white."""
 GREY = 16
@@ -90,10 +92,10 @@ def labels_of_palette(
     if colours and are_known(own[None], colours):
         table = np.zeros(256, np.int64)
         table[used] = name_colours(own[None], colours, name)[0]
-        return (table.astype(np.uint8) if table.max() < 256 else table)[indices], None
+        return looked_up(table.astype(np.uint8) if table.max() < 256 else table, indices), None
     if _is_grey(own[None]):
         if len(used) > 1:
-            mask = two_valued(palette[:, 0][indices])
+            mask = two_valued(looked_up(palette[:, 0], indices))
             if mask is not None:
                 return np.where(mask, 255, 0), False
         elif set(map(_end, entries[:, 0])) == {0, 255} and _is_grey(entries[None]):
@@ -102,10 +104,19 @@ def labels_of_palette(
     if len(used) == 2 and not len(dark):
         dark = used[(own >= 255 - DARK).all(axis=1)]
     if value is None and used[0] == 0 and len(dark) == 1 and dark[0] != 0:
-        places = np.arange(256)
+        places = np.arange(256, dtype=np.uint8)
         places[[0, dark[0]]] = dark[0], 0
-        return places[indices], True
+        return looked_up(places, indices), True
     return indices, True
+
+
+def looked_up(table: npt.NDArray[S], indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[S]:
+    """(H, W) ``table[indices]``; rows at a time, for NumPy makes 8 bytes of each index."""
+    found = np.empty(indices.shape, table.dtype)
+    rows = max(1, BAND // max(1, indices.shape[1]))
+    for top in range(0, len(indices), rows):
+        found[top : top + rows] = table[indices[top : top + rows]]
+    return found
 
 
 def _end(grey: int) -> int:

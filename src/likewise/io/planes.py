@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,8 @@ class Plane(os.PathLike[str]):
     """µm a pixel that files are read at which say how large theirs are; instead of ``level``."""
     level: int | None = None
     """Of a pyramid, 0 the finest; None: the finest that is within the limit of pixels."""
+    source: str = field(default="", compare=False, repr=False)
+    """The settings file whose `[picture]` says so; "" where options do."""
 
     def __post_init__(self) -> None:
         if self.mpp is not None and (self.level is not None or not 0 < self.mpp < math.inf):
@@ -40,6 +41,13 @@ class Plane(os.PathLike[str]):
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)
+
+    def said(self, key: str) -> str:
+        """How messages name what was chosen as ``page``, ``channel``, ``mpp`` or ``level``."""
+        value = list(self.channels) if key == "channel" else getattr(self, key)
+        if self.source:
+            return f"{key} = {value} in [picture] of {self.source}"
+        return f"--{key} {','.join(map(str, value)) if key == 'channel' else value}"
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Choice:
     channels: tuple[int, ...] = ()
     mpp: float | None = None
     level: int | None = None
+    source: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         Plane("", **vars(self))  # which checks them
@@ -61,7 +70,8 @@ class Choice:
     @property
     def said(self) -> dict[str, Any]:
         """The fields that say something."""
-        return {name: value for name, value in vars(self).items() if value not in (None, ())}
+        said = {name: value for name, value in vars(self).items() if value not in (None, ())}
+        return {name: value for name, value in said.items() if name != "source"}
 
 
 AS_IT_IS = Choice()
@@ -106,7 +116,7 @@ def read_plane(tiff: Tiff, plane: Plane, name: str) -> Values:
         return dark_is_zero(values, tiff.pages[0])
 
     if not apart:
-        return np.asarray(with_channels(decoded(numbers[0]), plane.channels, name))
+        return np.asarray(with_channels(decoded(numbers[0]), plane, name))
     values = np.stack([decoded(number) for number in numbers], axis=-1)
     return values[..., 0] if len(numbers) == 1 else values
 
@@ -129,14 +139,14 @@ def planes_of(series: TiffPageSeries, plane: Plane, name: str) -> tuple[list[int
     rest = [k for k in lead if k not in of_channels]
     counts = [shape[k] for k in rest]
     pages = math.prod(counts)
-    page = chosen_page(plane.page, pages, name)
+    page = chosen_page(plane, pages, name)
     if page is None:
         page = 0
         if pages > 1:
             note(name, f"page 0 was taken, of 0 to {pages - 1}.")
     place = dict(zip(rest, np.unravel_index(page, counts), strict=True)) if rest else {}
     if of_channels:
-        check_channels(plane.channels, shape[of_channels[0]], name)
+        check_channels(plane, shape[of_channels[0]], name)
 
     def number(channel: int) -> int:
         at = tuple(int(place.get(k, channel)) for k in lead)
@@ -146,46 +156,48 @@ def planes_of(series: TiffPageSeries, plane: Plane, name: str) -> tuple[list[int
     return [number(channel) for channel in wanted], bool(of_channels)
 
 
-def chosen_page(page: int | None, pages: int, name: str) -> int | None:
+def chosen_page(plane: Plane | None, pages: int, name: str) -> int | None:
     """The page that is chosen; of a file with one that one, which is noted.
 
     Raises:
         ImageError: a file with several does not have it.
     """
-    if page is None or 0 <= page < pages:
-        return page
+    if plane is None or plane.page is None or 0 <= plane.page < pages:
+        return None if plane is None else plane.page
     if pages > 1:
-        raise ImageError(f"{name} has pages 0 to {pages - 1}: --page {page} is none of them.")
+        raise ImageError(
+            f"{name} has pages 0 to {pages - 1}: {plane.said('page')} is none of them."
+        )
     note(name, "it has one page, which was taken.")
     return 0
 
 
-def check_channels(channels: Sequence[int], count: int, name: str) -> None:
-    """Raises ImageError unless these are one or three of so many channels."""
-    if len(channels) not in (1, 3) or not all(0 <= channel < count for channel in channels):
-        chosen = ",".join(map(str, channels))
+def check_channels(plane: Plane, count: int, name: str) -> None:
+    """Raises ImageError unless its channels are one or three of so many."""
+    if len(plane.channels) not in (1, 3) or not all(0 <= k < count for k in plane.channels):
         raise ImageError(
-            f"{name} has channels 0 to {count - 1}: --channel {chosen} is no choice, give one or "
-            "three of these."
+            f"{name} has channels 0 to {count - 1}: {plane.said('channel')} is no choice, give one "
+            "or three of these."
         )
 
 
 def with_channels(
-    pixels: Image.Image | Values, channels: Sequence[int], name: str
+    pixels: Image.Image | Values, plane: Plane | None, name: str
 ) -> Image.Image | Values:
-    """These channels of a picture: (H, W) or (H, W, 3) of it; all of it if none are chosen.
+    """The chosen channels of a picture: (H, W) or (H, W, 3) of it; all of it if none are.
 
     What has only one channel is taken as it is, which is noted.
 
     Raises:
         ImageError: it has several, but not these.
     """
-    if not channels:
+    if plane is None or not plane.channels:
         return pixels
     if isinstance(pixels, Image.Image):
         pixels = np.asarray(pixels.convert("RGB") if pixels.mode in ("P", "PA") else pixels)
     if pixels.ndim == 2:
         note(name, "it has one channel, which was taken.")
         return pixels
-    check_channels(channels, pixels.shape[2], name)
+    check_channels(plane, pixels.shape[2], name)
+    channels = plane.channels
     return pixels[..., channels[0]] if len(channels) == 1 else pixels[..., list(channels)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,12 +73,13 @@ class Pyramid:
         low, high = PLAUSIBLE
         return (height, width) if low <= min(height, width) <= max(height, width) <= high else None
 
-    def size(self, mpp: float | None, level: int | None) -> tuple[int, int]:
+    def size(self, plane: Plane) -> tuple[int, int]:
         """(H, W) at a size of pixel or a level; of level 0 without both.
 
         Raises:
             ImageError: there is no such level, or the file does not say how large a pixel is.
         """
+        mpp, level = plane.mpp, plane.level
         if level is not None:
             if not 0 <= level < len(self.levels):
                 last = len(self.levels) - 1
@@ -86,13 +88,17 @@ class Pyramid:
                         f"{self.name} has level 0 alone, {level} is none: leave out --level, or, "
                         "if it was a pyramid, copy it again, for it is cut short."
                     )
-                raise ImageError(f"{self.name} has the levels 0 to {last}: {level} is none.")
+                raise ImageError(
+                    f"{self.name} has the levels 0 to {last}: {plane.said('level')} is none of "
+                    "them."
+                )
             return self.size_of(level)
         if mpp is None:
             return self.full
         if self.mpp is None:
             raise ImageError(
-                f"{self.name} does not say how large a pixel is: give --level instead of --mpp."
+                f"{self.name} does not say how large a pixel is: give "
+                f"{'level' if plane.source else '--level'} instead of {plane.said('mpp')}."
             )
         scale = mpp / self.mpp[1]
         if scale < 0.95:
@@ -205,10 +211,11 @@ def read_smaller(tiff: Tiff, plane: Plane, name: str, most: int) -> Values | Non
         h, w = pyramid.size_of(level)
         if level or pyramid.mpp is not None:  # of a GeoTIFF there is nothing to tell
             note(name, f"level {level} was taken, of 0 to {tiff.levels - 1}: {w} × {h} pixels.")
-    size = pyramid.size(mpp, level)
+    size = pyramid.size(replace(plane, level=level))
     if fits:
         h, w = pyramid.size_of(fits)
-        check_size(*size, name, f"--level {fits} fits ({w} × {h})")
+        other = replace(plane, mpp=None, level=fits).said("level")
+        check_size(*size, name, f"{other} fits ({w} × {h})")
     check_size(*size, name, "shrink it" if tiff.levels == 1 else "give it to likewise slide")
     if size == pyramid.full:
         return None
@@ -219,7 +226,7 @@ def read_smaller(tiff: Tiff, plane: Plane, name: str, most: int) -> Values | Non
     if values.ndim == 3 and values.shape[2] > 4 and not plane.channels:
         note(name, f"channels 0, 1 and 2 of {values.shape[2]} were taken.")
         values = values[..., :3]
-    return np.asarray(values if apart else with_channels(values, plane.channels, name))
+    return np.asarray(values if apart else with_channels(values, plane, name))
 
 
 def note_no_levels(plane: Plane, name: str) -> None:

@@ -14,12 +14,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 Range: TypeAlias = tuple[float, float]
 """Values that become 0 and 255."""
 Ranges: TypeAlias = Mapping[str, Range]
 """By kind of number: ``u`` unsigned and ``i`` signed integers, ``f`` floats."""
 
+BAND = 1 << 22
+"""Pixels that are converted at once."""
 SAMPLE = 250_000
 """Pixels that a range is told by, spread evenly."""
 OUTER = 0.5
@@ -34,6 +37,25 @@ CUSTOMARY = (-999.0, -9999.0, -32767.0, -32768.0, -99999.0, 9999.0, 99999.0)
 """Values by which programs say that there is no data, where a file does not name one."""
 HUGE = 1e15
 """Floats beyond are no measurement, but one of the customary 1e20, 9.97e36 and 3.4e38."""
+
+
+def as_rgb(image: Image.Image) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_] | None]:
+    """(H, W, 3), and (H, W) where it is not fully transparent, None where it knows no alpha."""
+    premultiplied = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
+    if premultiplied:
+        image = image.convert(premultiplied)
+    width, height = image.size
+    mode = "RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB"
+    pixels = np.empty((height, width, 3), np.uint8)
+    shown = np.empty((height, width), bool) if mode == "RGBA" else None
+    rows = max(1, BAND // width)
+    for top in range(0, height, rows):  # whole, a picture would be in memory four times
+        part = image.crop((0, top, width, min(top + rows, height)))
+        values = np.asarray(part if part.mode == mode else part.convert(mode))
+        pixels[top : top + rows] = values[..., :3]
+        if shown is not None:
+            shown[top : top + rows] = values[..., 3] > 0
+    return pixels, shown
 
 
 def missing(values: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:

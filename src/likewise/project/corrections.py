@@ -34,7 +34,7 @@ def as_numbers(
     known = sorted(numbers.values())
     unknown = [int(k) for k in np.unique(values) if k and k not in known]
     if unknown == [MARKED] and len(labels) == 1 and not (values % MARKED).any():
-        return np.where(values == MARKED, numbers[labels[0]], 0)
+        return np.where(values == MARKED, np.uint16(numbers[labels[0]]), np.uint16(0))
     if unknown:
         names = ", ".join(f"{k} {label}" for label, k in numbers.items())
         raise LikewiseError(
@@ -67,6 +67,17 @@ def replace_class(
     after = np.where(inner | (before == numbers[label]), below, before)
     after = np.where(marked, numbers[label], after)
     return np.where(marked & inner, before, after)
+
+
+def check_size(target: Path, label_map: LabelMap, size: tuple[int, int]) -> None:
+    """Raises LikewiseError if a label map is not of (H, W), the present size of a target's picture:
+    it was replaced after its mask was made."""
+    if label_map.shape != size:
+        raise LikewiseError(
+            f"{target} has {size[1]}x{size[0]} pixels now and its mask "
+            f"{label_map.shape[1]}x{label_map.shape[0]}: take that back (likewise review --undo), "
+            "annotate again, then correct what is found."
+        )
 
 
 def read_same_size(mask: Path, size: tuple[int, int], numbers: Mapping[str, int]) -> LabelMap:

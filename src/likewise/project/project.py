@@ -18,13 +18,13 @@ import numpy as np
 
 from ..class_names import is_part
 from ..errors import LikewiseError, note
+from ..io.decoding import picture_size
 from ..io.draw import class_palette
 from ..io.encoding import encode_label_map
-from ..io.images import read_image
 from ..io.masks import read_label_map
 from ..run.jobs import Job
 from ..run.labels import read_class_map
-from .corrections import LabelMap, as_numbers, read_same_size, replace_class
+from .corrections import LabelMap, as_numbers, check_size, read_same_size, replace_class
 from .database import STATUSES, ImageRow, status_of
 from .folder import MASKS
 from .runs import CHANGED, LOOK, ProjectRuns
@@ -98,12 +98,12 @@ class Project(ProjectRuns):
             LikewiseError: if a file cannot be used, or values or sizes do not fit.
         """
         numbers, labels = self.numbers, self.settings.labels
-        height, width = read_image(self.settings.choice.of(image)).shape[:2]
+        size = picture_size(self.settings.choice.of(image))
         if label is None:
-            return as_numbers(mask, (height, width), numbers, labels)
+            return as_numbers(mask, size, numbers, labels)
         if label not in labels:
             raise LikewiseError(f"the project has no class {label}: use {', '.join(labels)}.")
-        values = read_same_size(mask, (height, width), numbers)
+        values = read_same_size(mask, size, numbers)
         shown = [int(k) for k in np.unique(values) if k]
         marked = values > 0
         if len(shown) > 1:
@@ -113,7 +113,9 @@ class Project(ProjectRuns):
                     f"{mask} holds the values {', '.join(map(str, shown))}, and {label} is "
                     f"{numbers[label]}: give a mask of {label} alone."
                 )
-        return replace_class(self.read_mask(image), marked, label, numbers)
+        before = self.read_mask(image)
+        check_size(image, before, size)
+        return replace_class(before, marked, label, numbers)
 
     def correct(self, target: Path, label_map: LabelMap) -> None:
         """Keep a mask that a person made instead: no run replaces it.
@@ -123,9 +125,12 @@ class Project(ProjectRuns):
             label_map: (H, W) of the image: 0 nothing, else one of ``numbers``.
 
         Raises:
-            LikewiseError: if it has no mask yet, or this one cannot be written.
+            LikewiseError: if it has no mask yet, its picture has another size now, or this one
+                cannot be written.
         """
-        self._keep(self._masked(target), label_map)
+        job = self._masked(target)
+        check_size(target, label_map, picture_size(job.picture))
+        self._keep(job, label_map)
 
     def _keep(self, job: Job, label_map: LabelMap) -> None:
         """Write a person's mask and note it; killed between both, ``adopt_edited`` notes it."""
@@ -151,7 +156,9 @@ class Project(ProjectRuns):
         classes = []
         for label in self.numbers:
             parts = [k for name, k in self.numbers.items() if name == label or is_part(name, label)]
-            area = 0.0 if label_map is None else float(np.isin(label_map, parts).mean())
+            area = 0.0  # NumPy's isin would make 8 bytes of each pixel
+            if label_map is not None:
+                area = sum(np.count_nonzero(label_map == k) for k in parts) / label_map.size
             if area or label in self.settings.labels:
                 classes.append((label, 1.0, area, "[]"))
         with self.database.explained(), self.database.transaction():
@@ -207,7 +214,7 @@ class Project(ProjectRuns):
             self._note_person(job, read_label_map(job.mask))
             return ""
         try:
-            size = read_image(job.picture).shape[:2]
+            size = picture_size(job.picture)
             label_map = as_numbers(job.mask, size, self.numbers, self.settings.labels)
             stored = read_class_map(job.mask, self.numbers.values())
             if np.array_equal(label_map, stored):  # the file stays as it is

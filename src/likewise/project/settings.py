@@ -80,7 +80,7 @@ class ProjectSettings:
         """Of `[picture]`."""
         channels = tuple(self.picture.get("channel", ()))
         values = {k: v for k, v in self.picture.items() if k != "channel"}
-        return Choice(channels=channels, **values)
+        return Choice(channels=channels, **values, source=CONFIG)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..errors import ImageError, LikewiseError
 from ..io.draw import class_colour
+from ..io.mask_values import looked_up
 from ..io.masks import read_label_map
 from ..io.opening import why
 from ..io.text_files import normal, read_json
@@ -67,5 +68,4 @@ def renumbered(result: Result, numbers: Mapping[str, int]) -> np.ndarray:
     """(H, W) uint8 or uint16: the label map of a result with these numbers of its classes."""
     kind = np.uint8 if max(numbers.values()) < 256 else np.uint16
     values = np.array([0, *(numbers[label] for label in result.labels)], kind)
-    label_map: np.ndarray = values[result.label_map]
-    return label_map
+    return looked_up(values, result.label_map)

@@ -16,7 +16,7 @@ from ..errors import ImageError, note
 from ..io.formats import SLIDES
 from ..io.images import Picture
 from ..io.opening import DAMAGE, RESAVE, why
-from ..io.planes import check_channels
+from ..io.planes import Plane, check_channels
 from ..io.pyramid import Pyramid
 from ..io.stretch import Ranges, own_range, suits, to_uint8
 
@@ -72,7 +72,7 @@ class Slide:
         """(H, W) of level 0."""
         self.mpp_full = self._pyramid.mpp
         """(height, width) µm of a pixel of level 0; None where the file does not say."""
-        self.size = self._pyramid.size(mpp, level)
+        self.size = self._pyramid.size(Plane(path, mpp=mpp, level=level))
         """(H, W) pixels, as it is read."""
         self.channels = self._choose(channels)
         small, _ = self._small()
@@ -109,7 +109,7 @@ class Slide:
         axis = next((k for k, name in enumerate(series.axes) if name in "SC"), None)
         count = 1 if axis is None else int(series.shape[axis])
         if channels:
-            check_channels(channels, count, self.name)
+            check_channels(Plane(self.name, channels=tuple(channels)), count, self.name)
             return list(channels)
         chosen = [0, 1, 2] if count >= 3 else [0]
         if count > 4:

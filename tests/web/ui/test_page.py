@@ -271,3 +271,41 @@ def test_nothing_is_lost_when_it_ends(scene: Path, thing: np.ndarray) -> None:
         found = read_score_maps(site.folder / "layers" / "a.npz")
         assert found is not None
         assert found[1] == Sliders(1.5, 0.1)
+
+
+def test_another_picture_of_files_with_several_counts_at_once(
+    site: Site, scene: Path, thing: np.ndarray
+) -> None:
+    """`[picture]` in likewise.toml, as all else there, without another start of the server."""
+    site.paint("reference.png", thing)
+    site.wait()
+    pages = [Image.open(scene / name) for name in ("a.jpg", "b.jpg")]
+    pages[0].save(scene / "two.tif", save_all=True, append_images=pages[1:])
+    site.do("PUT", "/api/uploads?name=two.tif&reference=false", (scene / "two.tif").read_bytes())
+    site.wait()
+
+    def seen() -> tuple[str, np.ndarray, bytes, np.ndarray]:
+        target = site.target("two.tif")
+        base, version = f"/api/targets/{target['id']}", target["version"]
+        shown = np.asarray(Image.open(io.BytesIO(site.get(f"{base}/picture?side=320"))))
+        body = {"clicks": [{"places": [[20, 20]], "positive": True, "number": 1}]}
+        status, clicked, _ = site.ask("POST", f"{base}/clicks", body | {"version": version})
+        assert status == 200
+        site.ask("POST", f"{base}/clicks", {"clicks": [], "version": version})  # free again
+        status = 202
+        while status == 202:
+            status, regions, _ = site.ask("GET", f"/api/references/{target['id']}/regions")
+        return target["changed"], shown, regions + clicked, written(site, "two.tif")
+
+    first = seen()
+    with (site.folder / "likewise.toml").open("a") as file:
+        file.write("\n[picture]\npage = 1\n")
+    assert site.do("GET", "/api/events")["failed"] == ""  # as a page that is reloaded asks
+    site.wait()
+    second = seen()
+    assert first[0] != second[0]  # browsers keep pictures by it
+    for page, (_, shown, _, mask) in zip(pages, (first, second), strict=True):
+        assert np.abs(shown.astype(int) - np.asarray(page)).mean() < 8  # JPEG
+        name = Path(str(page.filename)).name
+        np.testing.assert_array_equal(mask, written(site, name))
+    assert first[2] != second[2]

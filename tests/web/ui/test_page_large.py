@@ -88,6 +88,24 @@ def test_a_picture_that_was_replaced_is_not_corrected(large: Site) -> None:
     np.testing.assert_array_equal(written(large, "large.png"), before)
 
 
+def test_a_picture_that_was_replaced_and_looked_at_again_is_not_corrected(large: Site) -> None:
+    """Its mask is of the old size until it is segmented again, which a page that is new starts."""
+    before = written(large, "large.png")
+    Image.new("RGB", (60, 50)).save(large.folder / large.target("large.png")["path"])
+    path = f"{of(large)}/mask?width=40&height=30{query(0, 0, 40, 30)}"
+    version = large.target("large.png")["version"]  # as the page was reloaded
+    told = large.refused("PUT", f"{path}&version={version}", bytes([1]) * 40 * 30)
+    assert "large.png has 60x50 pixels now and its mask 2000x1300: take that back" in told
+    np.testing.assert_array_equal(written(large, "large.png"), before)
+    large.do("GET", "/api/events")
+    large.wait()
+    assert written(large, "large.png").shape == (50, 60)
+    path = f"{of(large)}/mask?width=60&height=50"
+    version = large.target("large.png")["version"]
+    large.do("PUT", f"{path}&version={version}", bytes([1]) * 60 * 50)
+    assert written(large, "large.png").all()
+
+
 def test_a_part_is_corrected_at_full_size(large: Site) -> None:
     before, target = written(large, "large.png"), large.target("large.png")
     x, y, width, height = part = (300, 200, 400, 300)

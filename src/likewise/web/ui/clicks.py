@@ -20,6 +20,7 @@ from ...class_names import is_part
 from ...errors import LikewiseError
 from ...features.density import SCORE_RANGE
 from ...features.prompts import LEARN, MARGIN, NOTHING, ROUNDS, PromptSolver, mean_of
+from ...io.planes import Plane
 from ...project.corrections import replace_class
 from ...project.project import Project
 from ...project.score_maps import read_score_maps
@@ -147,7 +148,7 @@ class Clicks:
             self.worker.hold(job.target)
         else:
             self.worker.release(job.target)
-        picture = self._ready(job.target, part)
+        picture = self._ready(job.picture, part)
         for scores in () if clicks else list(known.values())[:KEPT]:
             picture.without_clicks(picture.known(scores))
         return corrected(picture, base, clicks, numbers, known)
@@ -156,16 +157,16 @@ class Clicks:
         """As ``on_target``, of what is painted and saved on a reference picture."""
         with self.workspace.opened() as project:
             path = self.workspace.picture(project, wanted)
-            numbers = numbers_of(project)
+            picture, numbers = project.settings.choice.of(path), numbers_of(project)
         base = marks.read_painted(self.workspace, path)
-        return corrected(self._ready(path), base, clicks, numbers, {})
+        return corrected(self._ready(picture), base, clicks, numbers, {})
 
-    def _ready(self, path: Path, part: marks.Part | None = None) -> Clickable:
-        key = path, stamp(path), part and tuple(part)
+    def _ready(self, picture: Path | Plane, part: marks.Part | None = None) -> Clickable:
+        key = picture, stamp(Path(picture)), part and tuple(part)
         with self._lock:
             found = self._kept.get(key)
         if found is None:
-            found = self.worker.thread.call(partial(self._make, path, part))
+            found = self.worker.thread.call(partial(self._make, picture, part))
         with self._lock:
             self._kept[key] = found
             self._kept.move_to_end(key)
@@ -173,15 +174,14 @@ class Clicks:
                 self._kept.popitem(last=False)
         return found
 
-    def _make(self, path: Path, part: marks.Part | None) -> Clickable:
+    def _make(self, source: Path | Plane, part: marks.Part | None) -> Clickable:
         encoder = self.worker.encoder()
-        with self.workspace.opened() as project:
-            picture = self.pictures.get(project.settings.choice.of(path))
+        picture = self.pictures.get(source)
         image = picture.level(0)[marks.window(part, picture.size)]
         size = marks.working_size(image.shape)
         target = replace(encoder.encode(np.ascontiguousarray(image)), size=size)
         return Clickable(
-            path.name, PromptSolver(target), picture.part(part, size), encoder.input_size
+            Path(source).name, PromptSolver(target), picture.part(part, size), encoder.input_size
         )
 
 

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...errors import LikewiseError
+from ...io.decoding import picture_size
 from ...io.draw import class_colour
 from ...io.encoding import write_label_map
-from ...io.images import read_image, read_picture
+from ...io.images import read_picture
 from ...project.folder import MASKS
 from ...project.project import Project
 from ...project.settings import ProjectReference, relative
@@ -163,7 +164,7 @@ def save_reference(
         names = {c["number"]: c["label"] for c in known}
         values = [int(k) for k in np.unique(painted) if k]
         _check_numbers(project, painted[painted != NEGATIVE], names)
-        size = read_image(settings.choice.of(path)).shape[:2]
+        size = picture_size(settings.choice.of(path))
         if painted.shape not in (working_size(size), size):
             raise LikewiseError(f"what was painted does not fit {path.name}: reload the page.")
         everything = len(np.unique(painted)) == 1

@@ -91,6 +91,8 @@ def _add_project(
 
     @app.get("/api/events")
     async def events(since: int = 0, server: str = "") -> Response:
+        if server != worker.events.server and not worker.failed:
+            worker.wish()  # a page that is new: pictures or likewise.toml may be, too
         return _json(worker.events.since(since, server) | {"failed": worker.failed})
 
     @app.post("/api/example")

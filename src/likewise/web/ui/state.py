@@ -18,13 +18,14 @@ import numpy.typing as npt
 
 from ...errors import LikewiseError
 from ...io.hashing import sha256
+from ...io.planes import Plane, chosen
 from ...project.folder import MASKS, SCORE_MAPS
 from ...project.learning import is_learnt
 from ...project.project import Project
 from ...project.score_maps import Sliders
 from ...project.settings import CONFIG, ProjectReference, ProjectSettings, read_settings, relative
 from ...project.settings_file import replace_settings
-from ...run.file_state import file_hash
+from ...run.file_state import file_hash, stamp
 from ...run.jobs import Job
 from ...run.targets import IMAGE_SUFFIXES
 from ..errors import RefusedError
@@ -57,6 +58,8 @@ class WorkspaceState:
         self.lock = threading.RLock()
         """Held while files that a person and the worker both may write are written."""
         self._targets: dict[str, Job] = {}
+        self._settled: object = None
+        """``likewise.toml`` as it was when ``_targets`` were found."""
         self.last_mask: tuple[object, npt.NDArray[np.uint8]] | None = None
         """See ``marks.last_values``."""
         self.id = identity(str(folder.resolve()))
@@ -137,7 +140,7 @@ class WorkspaceState:
                 "sources": sources,
                 "targets": [
                     *(
-                        _target(key, job.target, job.mask, rows.get(key)) | found.get(key, NONE)
+                        _target(key, job.picture, job.mask, rows.get(key)) | found.get(key, NONE)
                         for job, key in ((job, project.key(job)) for job in jobs)
                     ),
                     *self._missing(project, jobs, sources, rows),
@@ -216,7 +219,7 @@ class WorkspaceState:
             "name": path.name,
             "labels": list(dict.fromkeys(r.label for r in marked if not r.negative)),
             "negative": any(r.negative for r in marked),
-            "changed": str(_changed(path)),
+            "changed": _seen(project.settings.choice.of(path)),
             "version": version_of(marks),
             "missing": not path.is_file(),
             "learnt": any(is_learnt(self.folder, r) for r in marked),
@@ -226,12 +229,16 @@ class WorkspaceState:
         """What a page shows of one target."""
         key = relative(target, self.folder)
         row = project.facts(key).get(key)
-        return _target(key, target, project.mask(target), row) | _found(project, key).get(key, NONE)
+        picture = project.settings.choice.of(target)
+        known = _target(key, picture, project.mask(target), row)
+        return known | _found(project, key).get(key, NONE)
 
     def target(self, project: Project, wanted: str) -> Job:
         """By its id, with its picture. Raises GoneError."""
-        if wanted not in self._targets:
+        now = stamp(self.folder / CONFIG)
+        if wanted not in self._targets or now != self._settled:
             self._targets = {identity(project.key(job)): job for job in project.jobs()}
+            self._settled = now
         if wanted not in self._targets:
             raise GoneError("this image is not in the project (any more): reload the page.")
         job = self._targets[wanted]
@@ -281,16 +288,18 @@ def _gone(path: Path) -> GoneError:
     return GoneError(f"{path} is not there any more: put it back, or remove it from the project.")
 
 
-def _target(key: str, target: Path, mask: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
+def _target(
+    key: str, target: Path | Plane, mask: Path, known: Mapping[str, Any] | None
+) -> dict[str, Any]:
     row = known or {}
     state, verdict = row.get("state", "pending"), row.get("verdict")
     source = row.get("source") or "model"
-    changed, picture = str(_changed(mask)), str(_changed(target))
+    changed, picture = str(_changed(mask)), _seen(target)
     made = f"{row.get('run')}{row.get('hash')}"
     corrected = "corrected" if source == "person" else state
     return {
         "id": identity(key),
-        "name": target.name,
+        "name": Path(target).name,
         "path": key,
         "state": state,
         "verdict": verdict,
@@ -322,6 +331,12 @@ def _found(project: Project, key: str | None = None) -> dict[str, dict[str, Any]
 
 def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES) and not Path(name).name.startswith(".")
+
+
+def _seen(picture: Path | Plane) -> str:
+    """Tells apart what a file shows: by the time of its change, and by what is chosen of it."""
+    changed, choice = str(_changed(Path(picture))), chosen(picture)
+    return f"{changed}-{version_of(choice)}" if choice else changed
 
 
 def _changed(path: Path) -> int:

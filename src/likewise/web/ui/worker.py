@@ -256,12 +256,14 @@ class PageWorker:
         Raises:
             LikewiseError: the picture or the backbone cannot be used.
         """
-        self._opened, key = picture, (picture, stamp(picture))
+        with self.workspace.opened() as project:
+            seen = project.settings.choice.of(picture)
+        self._opened, key = picture, (seen, stamp(picture))
 
         def clustered() -> bytes:
             with self.workspace.opened() as project:
                 encoder, _ = self._load(project)
-            image = read_image(project.settings.choice.of(picture))
+            image = read_image(seen)
             encoded = encoder.encode(image)
             tree = tree_arrays(average_linkage(encoded.features))
             nothing = np.empty((0, *encoded.grid), np.float32)
@@ -308,19 +310,22 @@ class PageWorker:
         """Encode what will be needed first: pictures to paint on as ``fit`` sees them, targets."""
         with self.workspace.opened() as project:
             encoder, _ = self._load(project)
-            pictures = self.workspace.pictures(project)
+            choice, pictures = project.settings.choice, self.workspace.pictures(project)
             targets = [job.target for job in project.jobs()]
         pictures.sort(key=lambda path: path != self._opened)
         # What makes the first result come soon, then the rest.
         paths = [*pictures[:1], *targets[:4], *pictures[1:], *targets[4:]]
         steps = [(path, ("flip", "far") if path in pictures else ()) for path in paths]
         for path, views in steps[: min(AHEAD, encoder.room // 3)]:
-            if (mark := (path, stamp(path))) not in self._seen:
+            seen = choice.of(path)
+            if (mark := (seen, stamp(path))) not in self._seen:
                 with suppress(LikewiseError):  # said when it is used
-                    image = read_image(project.settings.choice.of(path))
-                    shown = make_views(image, np.ones(image.shape[:2], bool), views)
-                    for picture in (image, *(view for view, _ in shown.values())):
-                        encoder.encode(picture)
+                    image = read_image(seen)
+                    encoder.encode(image)
+                    yield
+                    for name in views:
+                        everything = np.ones(image.shape[:2], bool)
+                        encoder.encode(make_views(image, everything, [name])[name][0])
                         yield
                 self._seen.add(mark)
 
