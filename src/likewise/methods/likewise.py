@@ -35,10 +35,10 @@ VIEWS: tuple[str, ...] = ("flip",)
 CAN = Abilities(consensus=True, tiles=True, threshold=True, half=("embedded",), min_confidence=0.8)
 """Measured: of masks in images without the concept a half had a confidence of 0.5 to 0.8, of the
 others a tenth."""
-POOL_SHARE, POOL_LIMIT = 1 / 4, 16384
+POOL_SHARE, POOL_LIMIT = 1 / 3, 16384
 """Share of the references' patches that is kept (near-identical ones are merged), and its maximum.
 
-Three times as fast as with all of them, and no less accurate: see benchmarks/NOTES.md."""
+Twice as fast as with all of them, and no less accurate: see benchmarks/NOTES.md."""
 SEED_TEMPERATURE = 2.0
 """Nats; the seed weighs the patches by softmax(log-odds / SEED_TEMPERATURE)."""
 SIMILARITY_AT_HALF, SIMILARITY_SLOPE = 0.6, 0.04
