@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -192,3 +194,28 @@ def test_annotate_keeps_score_maps_and_sliders_of_a_project(
     project.judge([jobs[0].target], "accepted")
     replace_settings(tmp_path, settings)
     assert list(redraw(Project(tmp_path), jobs, lambda _: nullcontext(True))) == []
+
+
+def test_scores_of_a_picture_that_was_replaced_are_not_redrawn(
+    tmp_path: Path, fitted: Segmenter
+) -> None:
+    target = tmp_path / "coin.png"
+    shutil.copy(FOLDER / "coin_1.png", target)
+    reference = ProjectReference(
+        str(FOLDER / "coin_reference.png"), str(FOLDER / "coin_reference_mask.png"), label="coin"
+    )
+    settings = ProjectSettings((str(target),), (reference,), image_size=272)
+    replace_settings(tmp_path, settings)
+    (tmp_path / SCORE_MAPS).mkdir()
+    project = Project(tmp_path)
+    segmenter = project.segmenter(fitted.encoder).fit(project.references())
+    (job,) = project.jobs()
+    project.begin("run", "embedded", [job])
+    list(project.annotate(segmenter, [job], "run"))
+    before = job.mask.read_bytes()
+    shutil.copy(FOLDER / "coin_2.png", target)
+    replace_settings(tmp_path, replace(settings, page={"threshold": 3.0}))
+    project = Project(tmp_path)
+    assert list(redraw(project, [job], lambda _: nullcontext(True))) == []
+    assert job.mask.read_bytes() == before
+    assert project.manifest.is_of_other(job.mask, target)  # so that the next run makes it anew

@@ -32,6 +32,8 @@ def redraw(project: Project, jobs: Sequence[Job], may_write: WriteCheck) -> Iter
         free = row.get("state") == "done" and not row["verdict"] and row["source"] == "model"
         if not free or read_written_sliders(path) in (sliders, None):
             continue
+        if project.manifest.is_of_other(job.mask, job.target):
+            continue  # the scores are of a picture that was replaced: it is segmented anew
         found = read_score_maps(path)
         if found is None or not numbers.keys() >= set(found[0].labels):
             continue  # of classes that were renamed: they are segmented anew
