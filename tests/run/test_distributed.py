@@ -60,12 +60,13 @@ def pictures(tmp_path: Path) -> Iterator[list[Path]]:
 
 
 @pytest.fixture(scope="module")
-def fitted() -> Segmenter:
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     references = [
         Reference(EXAMPLE / f"{n}_reference{s}", EXAMPLE / f"{n}_reference_mask.png", label=n)
         for n, s in THINGS.items()
     ]
-    return Segmenter(**OPTIONS).fit(references)
+    with sandbox(tmp_path_factory.mktemp("fitted")):  # no basis that another version kept
+        return Segmenter(**OPTIONS).fit(references)
 
 
 @pytest.fixture(scope="module")
