@@ -15,7 +15,7 @@ def linear(x: torch.Tensor, layer: nn.Linear, gelu: bool = False) -> torch.Tenso
     """``layer(x)`` or its GELU, of (..., D) tokens.
 
     Elsewhere the bias is written before the product and GELU reads and writes the result again:
-    a sixth of the time of an encoding in bfloat16.
+    an eighth of the time of an encoding in bfloat16.
     """
     traced = torch._C._is_tracing() or torch.compiler.is_compiling()
     if x.device.type == "cpu" and not traced and in_one_pass(x.dtype):
