@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import LikewiseError
+from .io.stretch import BAND
 
-BAND = 1 << 22
-"""Pixels whose components are labelled at once."""
 UNSURE = 0.5
 """Stability score below which a mask is ``unsure``."""
 STEP = 0.075

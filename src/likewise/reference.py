@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -15,7 +16,7 @@ from .class_names import check_classes, class_name, is_part
 from .errors import ImageError
 from .features.patch_features import PatchFeatures, mask_share, mask_to_grid
 from .features.prompts import PromptSolver
-from .features.views import make_views
+from .features.views import each_view
 from .io.annotations.shapes import LABEL
 from .io.decoding import PATH
 from .io.hashing import fingerprint
@@ -298,16 +299,16 @@ def encode_references(
         for reference in references:
             image, mask = read_reference(reference, ranges)
             shown = {}
-            for name in ("", *views):  # all of a large picture at once would fill the memory
-                alone = make_views(image, mask, [name]) if name else {"": (image, mask)}
-                for view, marked in alone.values():
-                    key = fingerprint(view)
-                    on_grid = mask_to_grid(marked, encoder.grid), mask_share(marked, encoder.grid)
-                    shown[name] = key, on_grid[0].to(encoder.device), on_grid[1].to(encoder.device)
-                    if key not in known:
-                        known.add(key)
-                        keys.append(key)
-                        yield view
+            own = ("", (image, mask))
+            # One by one: all of a large picture would fill the memory.
+            for name, (view, marked) in chain([own], each_view(image, mask, views)):
+                key = fingerprint(view)
+                on_grid = mask_to_grid(marked, encoder.grid), mask_share(marked, encoder.grid)
+                shown[name] = key, on_grid[0].to(encoder.device), on_grid[1].to(encoder.device)
+                if key not in known:
+                    known.add(key)
+                    keys.append(key)
+                    yield view
             seen.append((shown, thumbnail(image, mask), fingerprint(shown[""][0], mask)))
 
     features = [replace(f, picture=None) for f in encoder.encode_many(pictures())]

@@ -13,7 +13,7 @@ import torch
 
 from concepts import GRID, HERE, OTHER, PLACE, SCENE, THERE, THING, WIDE, K, box, found, scene, unit
 from helpers import iou
-from likewise.features import affinity, density
+from likewise.features import affinity, correspondence
 from likewise.features.affinity import Affinities
 from likewise.features.density import PatchPool, discriminant, log_density, match, merged
 from likewise.features.patch_features import PatchFeatures
@@ -86,7 +86,7 @@ QUERIES = unit(torch.randn(11, 6, generator=torch.Generator().manual_seed(4)))
 
 @pytest.mark.parametrize("block", [1 << 24, 100, 1])
 def test_densities_are_kernel_sums_by_kind(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(density, "BLOCK_ENTRIES", block)
+    monkeypatch.setattr(correspondence, "BLOCK_ENTRIES", block)
     tokens = tokens_of()
     before, queries = tokens.rows.clone(), QUERIES.clone()
     densities = tokens.densities(queries, 0.1)
@@ -123,7 +123,7 @@ def test_densities_of_what_is_far_or_missing_are_finite() -> None:
 
 @pytest.mark.parametrize("block", [1 << 24, 100, 1])
 def test_a_match_by_hand(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(density, "BLOCK_ENTRIES", block)
+    monkeypatch.setattr(correspondence, "BLOCK_ENTRIES", block)
     pool = tokens_of().pool
     assert sum(pool.sizes) == 40
     assert pool.sizes[2] == 0  # the view without the concept
@@ -208,7 +208,8 @@ def test_the_discriminant_says_nothing_of_one_kind(concept: bool) -> None:
 def test_smooth_is_a_mean_over_look_and_place(
     block: int, width: float, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(affinity, "BLOCK_ENTRIES", block)
+    for module in (affinity, correspondence):
+        monkeypatch.setattr(module, "BLOCK_ENTRIES", block)
     monkeypatch.setattr(affinity, "FEW", few)
     h, w = 5, 7
     generator = torch.Generator().manual_seed(0)

@@ -210,6 +210,7 @@ def progress(
 
         if of is not None:
             of.tiles.watch = watch
+            shown.callback(setattr, of.tiles, "watch", iter)  # no bar is left to show them
         yield advance
 
 

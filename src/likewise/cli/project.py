@@ -282,6 +282,8 @@ def _targets(work: Project, named: Sequence[Path]) -> list[Path]:
     """
     from ..project.settings import relative
 
+    if not named:  # looking for all targets of a large project takes a while
+        return []
     targets = [job.target for job in work.jobs()]
     known = {relative(t, work.folder) for t in targets} | work.database.known().keys()
     found = []

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from .clustering import BLOCK_ROWS
-from .correspondence import BLOCK_ENTRIES
+from .correspondence import BLOCK_ENTRIES, block_rows
 
 if TYPE_CHECKING:
     import torch
@@ -79,9 +78,6 @@ class Affinities:
         half, one = (y**2 + x**2) / (2 * r2), torch.ones_like(y)
         left = torch.stack([y / r2, x / r2, one, -half - 1 / affinity], dim=1)
         right = torch.stack([y, x, -half, one], dim=1)[sources].T
-        rows = max(1, BLOCK_ENTRIES // len(sources))
-        if F.device.type == "cpu":
-            rows = BLOCK_ROWS * torch.get_num_threads()
-        keys = F[sources].T
+        keys, rows = F[sources].T, block_rows(len(sources), F.device)
         for part, place in zip(F.split(rows), left.split(rows), strict=True):
             yield torch.addmm(place @ right, part, keys, alpha=1 / affinity).exp_()

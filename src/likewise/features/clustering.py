@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .correspondence import BLOCK_ENTRIES
+from .correspondence import BLOCK_ENTRIES, BLOCK_ROWS
 
 if TYPE_CHECKING:
     import torch
 
-BLOCK_ROWS = 256
-"""Rows of the similarity matrix at a time, on the CPU."""
 AVERAGE = 2
 """fastcluster's number of average linkage."""
 

@@ -8,6 +8,17 @@ if TYPE_CHECKING:
     import torch
 
 BLOCK_ENTRIES = 1 << 24  # 64 MB of float32 similarities at a time
+BLOCK_ROWS = 256
+"""Rows of similarities at a time, on the CPU."""
+
+
+def block_rows(columns: int, device: torch.device) -> int:
+    """Rows of a product of so many columns to compute at a time; on a CPU what its cores keep near,
+    BLOCK_ROWS for each thread of torch."""
+    import torch
+
+    rows = max(1, BLOCK_ENTRIES // max(1, columns))
+    return min(rows, BLOCK_ROWS * torch.get_num_threads()) if device.type == "cpu" else rows
 
 
 def nearest(queries: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

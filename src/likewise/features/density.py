@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .clustering import BLOCK_ROWS, average_linkage
-from .correspondence import BLOCK_ENTRIES
+from .clustering import average_linkage
+from .correspondence import block_rows
 
 if TYPE_CHECKING:
     import torch
@@ -113,10 +113,7 @@ def match(pool: PatchPool, queries: torch.Tensor, temperature: float) -> Match:
     right, shift = pool.debiased.T, queries.new_tensor([-1 / temperature])
     highest = queries.new_full((len(pool.debiased),), -math.inf)
     kernel = []
-    rows = max(1, BLOCK_ENTRIES // max(1, len(pool.debiased)))
-    if queries.device.type == "cpu":  # what the cores keep near
-        rows = min(rows, BLOCK_ROWS * torch.get_num_threads())
-    for part in queries.split(rows):
+    for part in queries.split(block_rows(len(pool.debiased), queries.device)):
         exponents = torch.addmm(shift, part, right, alpha=1 / temperature)
         highest = torch.maximum(highest, exponents.amax(dim=0))
         groups = exponents.split(pool.sizes, dim=1)

@@ -6,7 +6,7 @@ method what else the object may look like, and lets it test itself on views that
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,13 @@ def same_picture(name: str) -> tuple[str, ...]:
 
 
 def make_views(image: RGB, mask: Mask, names: Iterable[str] = VIEWS) -> dict[str, tuple[RGB, Mask]]:
+    """All of ``each_view`` at once, name → (image, mask)."""
+    return dict(each_view(image, mask, names))
+
+
+def each_view(
+    image: RGB, mask: Mask, names: Iterable[str] = VIEWS
+) -> Iterator[tuple[str, tuple[RGB, Mask]]]:
     """Views of a reference; crops keep the image's aspect and hold the masked object's centre.
 
     Args:
@@ -31,8 +38,8 @@ def make_views(image: RGB, mask: Mask, names: Iterable[str] = VIEWS) -> dict[str
         names: ``flip`` (left-right), ``tight`` (a crop 1.5 times the mask's box), ``middle`` (a
             crop of 60 % of each side), ``far`` (1.6 times the canvas, mirrored at the borders).
 
-    Returns:
-        Name → (image, mask); a view without a masked pixel is left out.
+    Yields:
+        Name and (image, mask), made one by one; a view without a masked pixel is left out.
     """
     height, width = mask.shape
     rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
@@ -45,7 +52,6 @@ def make_views(image: RGB, mask: Mask, names: Iterable[str] = VIEWS) -> dict[str
         x = min(max(round((left + right - w) / 2), 0), width - w)
         return slice(y, y + h), slice(x, x + w)
 
-    views: dict[str, tuple[RGB, Mask]] = {}
     for name in names:
         if name == "flip":
             view = image[:, ::-1], mask[:, ::-1]
@@ -57,5 +63,4 @@ def make_views(image: RGB, mask: Mask, names: Iterable[str] = VIEWS) -> dict[str
             window = crop(0.6 if name == "middle" else min(1.0, max(0.25, 1.5 * box)))
             view = image[window], mask[window]
         if view[1].any():
-            views[name] = np.ascontiguousarray(view[0]), np.ascontiguousarray(view[1])
-    return views
+            yield name, (np.ascontiguousarray(view[0]), np.ascontiguousarray(view[1]))

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import LikewiseError
 from ...features.clustering import average_linkage
-from ...features.views import make_views
+from ...features.views import each_view
 from ...io.images import read_image
 from ...project.learning import Means, learn
 from ...project.project import Project
@@ -323,9 +323,9 @@ class PageWorker:
                     image = read_image(seen)
                     encoder.encode(image)
                     yield
-                    for name in views:
-                        everything = np.ones(image.shape[:2], bool)
-                        encoder.encode(make_views(image, everything, [name])[name][0])
+                    everything = np.ones(image.shape[:2], bool)
+                    for _, (view, _) in each_view(image, everything, views):
+                        encoder.encode(view)
                         yield
                 self._seen.add(mark)
 
