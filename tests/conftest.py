@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from likewise.features import correspondence
 from scenes import one_thread as with_one_thread
 from tiny import make_backbone
 
@@ -29,6 +30,12 @@ def square() -> np.ndarray:
 def one_thread() -> None:
     """Threads gain nothing on tiny models, and wait for one another on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def float32_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on processors that do not multiply bytes: what is worked out by hand is exact."""
+    monkeypatch.setattr(correspondence, "multiplies_bytes", lambda: False)
 
 
 @pytest.fixture(scope="module")

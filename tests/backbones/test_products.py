@@ -1,4 +1,4 @@
-"""Linear layers with bias and GELU in one pass: what torch's own layers give."""
+"""Linear layers and attention of frozen backbones: what torch's own give."""
 
 from __future__ import annotations
 
@@ -51,3 +51,29 @@ def test_a_processor_or_a_torch_without_them(monkeypatch: pytest.MonkeyPatch) ->
         assert not products.in_one_pass(torch.float32)
     finally:
         products.in_one_pass.cache_clear()
+
+
+@pytest.mark.parametrize("queries", [1, 40, 57])
+@pytest.mark.parametrize("entries", [1, 1000, 1 << 24])
+def test_attention_by_products(queries: int, entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "products_are_faster", lambda: True)
+    monkeypatch.setattr(products, "ENTRIES", entries)
+    torch.manual_seed(0)
+    q = torch.randn(2, queries, 3, 8).transpose(1, 2)
+    k, v = torch.randn(2, 2, 57, 3, 8).transpose(2, 3)
+    wanted = functional.scaled_dot_product_attention(q, k, v)
+    assert torch.equal(products.attention(q, k, v), wanted)  # float32 is torch's
+    found = products.attention(q.bfloat16(), k.bfloat16(), v.bfloat16())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), wanted, atol=3e-2, rtol=3e-2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "faster"),
+    [({"avx512_bf16"}, True), ({"avx512_bf16", "amx_bf16"}, False), ({"avx2"}, False)],
+)
+def test_where_products_are_faster(
+    flags: set[str], faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "processor_has", lambda: frozenset(flags))
+    assert products.products_are_faster() is faster

@@ -236,6 +236,68 @@ def test_nearest_of_equal_keys_is_the_first() -> None:
     np.testing.assert_array_equal(correspondence.nearest(keys, keys)[1].numpy(), [*range(5)] * 3)
 
 
+# --- scaled cosines -------------------------------------------------------------------------------
+
+NEEDS_BYTES = pytest.mark.skipif(
+    not correspondence.multiplies_bytes(), reason="this processor multiplies no bytes (VNNI)"
+)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 40), (57, 1), (57, 40)])
+@pytest.mark.parametrize("entries", [1, 41, 1000, 1 << 24])
+@pytest.mark.parametrize("bytes_too", [False, pytest.param(True, marks=NEEDS_BYTES)])
+def test_scaled_cosines_are_products_for_every_block_size(
+    n: int, m: int, entries: int, bytes_too: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(correspondence, "BLOCK_ENTRIES", entries)
+    monkeypatch.setattr(correspondence, "multiplies_bytes", lambda: bytes_too)
+    queries, keys = unit_rows(n, 384), unit_rows(m, 384, seed=1)
+    before = queries.clone(), keys.clone()
+    rows = correspondence.block_rows(m, queries.device)
+    shift = torch.arange(n * m).reshape(n, m) / (n * m)
+    found = torch.cat([*correspondence.scaled_cosines(queries, keys, 50.0, shift.split(rows))])
+    torch.testing.assert_close(
+        found, 50 * queries @ keys.T + shift, atol=0.15 if bytes_too else 1e-4, rtol=0
+    )
+    assert found.dtype == torch.float32
+    assert all(map(torch.equal, (queries, keys), before))
+
+
+@NEEDS_BYTES
+def test_cosines_in_bytes_are_off_by_less_than_a_thousandth() -> None:
+    queries, keys = unit_rows(200, 384), unit_rows(500, 384, seed=1)
+    (found,) = correspondence.scaled_cosines(queries, keys, 1.0, [torch.zeros(1)])
+    assert 0 < (found - queries @ keys.T).abs().mean() < 0.001
+
+
+@NEEDS_BYTES
+def test_rows_of_zeros_and_of_one_large_number_in_bytes() -> None:
+    rows = torch.zeros(3, 16)
+    rows[1, 3] = 1.0
+    rows[2] = 0.25
+    shifts = [torch.zeros(1)]
+    (found,) = correspondence.scaled_cosines(rows, rows, 1.0, shifts)
+    torch.testing.assert_close(found, rows @ rows.T)
+
+
+@pytest.mark.parametrize("problem", ["no VNNI", "wrong sums", "for GPUs only"])
+def test_bytes_are_not_multiplied_where_that_is_slow_or_wrong(
+    problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        if problem == "for GPUs only":
+            raise RuntimeError("_int_mm")
+        return (a.int() @ b.int()).clamp(max=32767 if problem == "wrong sums" else 1 << 30)
+
+    flags = {"fpu"} if problem == "no VNNI" else {"avx_vnni"}
+    monkeypatch.setattr(correspondence, "processor_has", lambda: frozenset(flags))
+    monkeypatch.setattr(torch, "_int_mm", product)
+    assert not correspondence.multiplies_bytes.__wrapped__()
+    if problem == "no VNNI":
+        monkeypatch.setattr(correspondence, "processor_has", lambda: frozenset({"avx_vnni"}))
+        assert correspondence.multiplies_bytes.__wrapped__()
+
+
 # --- prototypes ---------------------------------------------------------------------------------
 
 

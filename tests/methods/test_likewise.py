@@ -23,6 +23,8 @@ from likewise.methods import likewise as method
 from likewise.methods.likewise import LikewiseModel, Params, fit, score, seed_similarity
 from likewise.reference import EncodedReference, ReferenceSet
 
+pytestmark = pytest.mark.usefixtures("float32_products")
+
 SHOT = EncodedReference(scene(HERE, seed=1), HERE)
 
 

@@ -76,6 +76,7 @@ def test_visual_token_is_equation_3() -> None:
     assert pool(features, mask).tolist() == [2, 2.5]
 
 
+@pytest.mark.usefixtures("float32_products")
 def test_log_odds_are_those_of_likewise() -> None:
     """Densities and discriminant of one plain reference, with a negative one beside it."""
     target, entities = rows(6), [some_entity(1), some_entity(2, positive=False)]

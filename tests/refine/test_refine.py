@@ -13,7 +13,7 @@ from scipy import ndimage
 from helpers import iou, refusal
 from likewise.refine import REFINERS, check_refiner, components, crf, refine, resize, rooted
 from likewise.refine.crf import CRFParams, boundary_band, dense_crf
-from likewise.refine.guided import coarser, guided_filter
+from likewise.refine.guided import coarser, enlarged, guided_filter
 
 
 def smooth(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
@@ -161,6 +161,16 @@ def test_a_coarser_guided_filter_is_the_same_on_what_is_coarse(shape: tuple[int,
     found = guided_filter(guide, coarse, scores, 4, 1e-2)
     assert found.shape == shape
     assert (whole - found).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("size", [(5, 7), (6, 7), (20, 28), (23, 9), (5, 3)])
+@pytest.mark.parametrize("h", [1, 5])
+def test_enlarged_is_bilinear(size: tuple[int, int], h: int) -> None:
+    planes = torch.rand(3, h, 7, generator=torch.Generator().manual_seed(0))
+    before = planes.clone()
+    wanted = torch.nn.functional.interpolate(planes[None], size, mode="bilinear")[0]
+    torch.testing.assert_close(enlarged(planes, size), wanted, atol=1e-6, rtol=0)
+    assert torch.equal(planes, before)
 
 
 def test_guided_filter_moves_a_blurred_edge() -> None:

@@ -16,7 +16,7 @@ from boxes import DIM, LEFT, LOW, RANK, RIGHT, SIDE, inside, pair, picture
 from helpers import iou, refusal
 from likewise import INSID3Params, LikewiseParams, Segmenter, build_insid3
 from likewise.backbones import encoder as encoder_module
-from likewise.backbones.device import choose_device, has_bfloat16
+from likewise.backbones.device import choose_device, has_bfloat16, processor_has
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.files import cache_folder
 from likewise.backbones.loading import load_backbone, patch_tokens
@@ -345,4 +345,8 @@ def test_auto_is_bfloat16_where_that_is_proven(
 )
 def test_what_the_processor_says(flags: str, has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", lambda self, encoding: flags)
-    assert has_bfloat16.__wrapped__() is has
+    processor_has.cache_clear()
+    try:
+        assert has_bfloat16() is has
+    finally:
+        processor_has.cache_clear()

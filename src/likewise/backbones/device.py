@@ -54,12 +54,16 @@ def choose_device(device: str = "auto") -> torch.device:
 
 
 @cache
+def processor_has() -> frozenset[str]:
+    """Names of what the processor can do beyond the usual, as Linux lists them; else nothing."""
+    with suppress(OSError):
+        return frozenset(Path("/proc/cpuinfo").read_text("utf-8").split())
+    return frozenset()
+
+
 def has_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16 (AMX or AVX512-BF16); only Linux tells."""
-    with suppress(OSError):
-        words = Path("/proc/cpuinfo").read_text("utf-8").split()
-        return not {"amx_bf16", "avx512_bf16"}.isdisjoint(words)
-    return False
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(processor_has())
 
 
 def keep_memory() -> None:

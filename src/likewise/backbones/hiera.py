@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .products import linear
+from .products import attention, linear
 from .spec import HieraShape
 
 
@@ -166,7 +166,7 @@ class HieraAttention(nn.Module):
         if self.halves:
             q = halved(q)
         split = [t.flatten(1, 2).unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)]
-        mixed = functional.scaled_dot_product_attention(*split)
+        mixed = attention(*split)
         return linear(mixed.transpose(1, 2).reshape(q.shape), self.o_proj)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .products import linear
+from .products import attention, linear
 from .spec import ModelShape
 
 
@@ -141,7 +141,7 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if turn is not None:
             q, k = turned(q, *turn), turned(k, *turn)
-        mixed = functional.scaled_dot_product_attention(q, k, v)
+        mixed = attention(q, k, v)
         return linear(mixed.transpose(1, 2).reshape(batch, count, width), self.o_proj)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from .clustering import average_linkage
-from .correspondence import block_rows
+from .correspondence import scaled_cosines
 
 if TYPE_CHECKING:
     import torch
@@ -110,11 +111,10 @@ def match(pool: PatchPool, queries: torch.Tensor, temperature: float) -> Match:
     """Compare (N, D) unit rows with all patches of a pool, in blocks: N·M is never in memory."""
     import torch
 
-    right, shift = pool.debiased.T, queries.new_tensor([-1 / temperature])
+    shifts = repeat(queries.new_tensor([-1 / temperature]))
     highest = queries.new_full((len(pool.debiased),), -math.inf)
     kernel = []
-    for part in queries.split(block_rows(len(pool.debiased), queries.device)):
-        exponents = torch.addmm(shift, part, right, alpha=1 / temperature)
+    for exponents in scaled_cosines(queries, pool.debiased, 1 / temperature, shifts):
         highest = torch.maximum(highest, exponents.amax(dim=0))
         groups = exponents.split(pool.sizes, dim=1)
         exponents.exp_().mul_(pool.weight)  # in place: 3 times faster

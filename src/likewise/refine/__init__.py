@@ -89,9 +89,8 @@ def at_input_size(
     check_refiner(refiner)
     if not scores.gt(0.5).any():  # interpolation never exceeds its inputs
         return scores.new_zeros(input_size)
-    upsampled = resize(scores, input_size)
     if refiner == "none":
-        return upsampled.gt(0.5).float()
+        return resize(scores, input_size).gt(0.5).float()
     if small is None:
         resized = Image.fromarray(image).resize(input_size[::-1], Image.Resampling.BILINEAR)
         small = np.asarray(resized)
@@ -99,17 +98,19 @@ def at_input_size(
     planes = torch.from_numpy(writable).to(scores.device).permute(2, 0, 1).contiguous()
     guide = planes.float().div_(255)
     if refiner == "guided":
-        from .guided import coarser, guided_filter
+        from .guided import coarser, enlarged, guided_filter
 
         height, width = (-(-n // GUIDED_STEP) for n in input_size)
         coarse = coarser(min(image, small, key=np.size), (height, width)).to(scores.device)
-        return rooted(guided_filter(guide, coarse, scores), upsampled)
+        plain = enlarged(scores[None], input_size)[0]
+        return rooted(guided_filter(guide, coarse, scores), plain)
     from .crf import dense_crf
 
     guide = guide.permute(1, 2, 0)
     # mps has neither float64 nor sparse matrices.
     device = "cpu" if guide.device.type == "mps" else guide.device
-    return dense_crf(guide.to(device), upsampled.to(device) > 0.5).float()
+    plain = resize(scores, input_size) > 0.5
+    return dense_crf(guide.to(device), plain.to(device)).float()
 
 
 def rooted(refined: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:

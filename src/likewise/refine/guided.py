@@ -49,7 +49,7 @@ def guided_filter(
     a = _solved(covariance, mean_Ip - mean_I * mean_p)
     b = mean_p - (a * mean_I).sum(dim=0, keepdim=True)
     # 4. Mean of a and b over the windows of each pixel, applied at full resolution.
-    functions = to(_box(torch.cat([a, b]), radius), guide.shape[1:])
+    functions = enlarged(_box(torch.cat([a, b]), radius), guide.shape[1:])
     filtered = functions[3].clone()
     for factor, colour in zip(functions[:3], guide, strict=True):
         filtered.addcmul_(factor, colour)
@@ -67,6 +67,24 @@ def coarser(picture: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
     planes = torch.from_numpy(np.require(picture, requirements="W")).permute(2, 0, 1)
     resized = torch.nn.functional.interpolate(planes[None], size, mode="bilinear", antialias=True)
     return resized[0].float().div_(255)
+
+
+def enlarged(planes: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """(C, h, w) → (C, H, W) float32, bilinear, H ≥ h.
+
+    On a CPU columns first, then whole rows: half of the time of both at once.
+    """
+    import torch
+
+    if planes.device.type != "cpu":
+        return torch.nn.functional.interpolate(planes[None], size, mode="bilinear")[0]
+    h = planes.shape[1]
+    wide = torch.nn.functional.interpolate(planes[None], (h, size[1]), mode="bilinear")[0]
+    place = ((torch.arange(size[0]) + 0.5) * (h / size[0]) - 0.5).clamp_(0, h - 1)
+    above = place.long()
+    below = (above + 1).clamp_max(h - 1)
+    rows = wide.index_select(1, above)
+    return rows.lerp_(wide.index_select(1, below), (place - above)[:, None])
 
 
 def _solved(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
