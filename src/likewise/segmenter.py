@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
-from .backbones.device import side_by_side
+from .backbones.device import faster_way
 from .backbones.encoder import Encoder
 from .class_names import check_classes
 from .decision import make_result, note_too_small, pixels_of
@@ -194,7 +194,7 @@ class Segmenter:
         workers = 1 if consensus else self.images_at_once(count)
         read = prefetch_map(self.read, images, max(self.batch_size(False), workers))
         segment = partial(self.segment_batch, consensus=consensus)
-        for results in side_by_side(segment, batched(read, self.batch_size(consensus)), workers):
+        for results in faster_way(segment, batched(read, self.batch_size(consensus)), workers):
             yield from results
 
     def save(self, path: str | Path, *, half: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Several images at the same time on the CPU: the same masks, in order, with all threads used."""
+"""Images one by one or several at a time on the CPU: the same masks, in order, all threads used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from PIL import Image
 
 from boxes import LEFT, RIGHT, pair, picture
 from likewise import Segmenter
-from likewise.backbones.device import FEW, side_by_side, workers_for
+from likewise.backbones import device
+from likewise.backbones.device import FEW, faster_way, share_of_threads, side_by_side, workers_for
 from likewise.run.folder import FolderRun
 
 THREADS = 3
@@ -62,7 +63,55 @@ def test_each_worker_has_its_share_of_threads() -> None:
 
 
 @pytest.mark.usefixtures("threads")
-def test_a_list_is_segmented_side_by_side(
+@pytest.mark.parametrize("slower_beside", [True, False])
+def test_the_faster_way_is_found_again_and_again(
+    slower_beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "BETWEEN", 4)
+    here, clock, alone = threading.get_ident(), [0.0], list[bool]()
+    monkeypatch.setattr(device.time, "perf_counter", lambda: clock[0])
+
+    def work(n: int) -> tuple[int, bool]:
+        assert share_of_threads() == (1 if threading.get_ident() == here else 1 / THREADS)
+        return n, threading.get_ident() == here
+
+    found = list[int]()
+    for n, one_by_one in faster_way(work, range(60), THREADS):
+        found.append(n)
+        alone.append(one_by_one)
+        clock[0] += 1.0 if one_by_one == slower_beside else 2.0
+    assert found == [*range(60)]
+    tried = [True] * 6 + [False] * 6 + [slower_beside] * 12
+    assert alone == (tried * 3)[:60]
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 6, 7, 12, 13, 24, 25])
+@pytest.mark.usefixtures("threads")
+def test_every_item_is_done_whatever_their_number(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "BETWEEN", 4)
+    assert list(faster_way(str, range(count), THREADS)) == [str(n) for n in range(count)]
+    assert list(faster_way(str, range(count), 1)) == [str(n) for n in range(count)]
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("wrong", [2, 8, 20])
+def test_what_fails_is_raised_in_its_turn(wrong: int) -> None:
+    def work(n: int) -> int:
+        if n == wrong:
+            raise ValueError(n)
+        return n
+
+    results = faster_way(work, range(40), THREADS)
+    assert [next(results) for _ in range(wrong)] == [*range(wrong)]
+    with pytest.raises(ValueError, match=str(wrong)):
+        next(results)
+    assert torch.get_num_threads() == THREADS
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_list_is_segmented_both_ways(
     segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segmenter.fit(pair())
@@ -77,7 +126,8 @@ def test_a_list_is_segmented_side_by_side(
 
     monkeypatch.setattr(segmenter.encoder, "encode_many", encode_many)
     together = list(segmenter.segment_many(images))
-    assert threading.get_ident() not in used
+    assert threading.get_ident() in used
+    assert len(used) > 1
     assert len(together) == len(images)
     for alone, result in zip(one_by_one, together, strict=True):
         assert np.array_equal(alone.mask, result.mask)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..backbones.device import side_by_side
+from ..backbones.device import faster_way
 from ..class_names import wholes_of
 from ..errors import note
 from ..features.tiles import Mosaic, Plan, is_flat
@@ -118,7 +118,7 @@ def score_tiles(
 
     workers = encoder.images_at_once(len(places))
     if workers > 1:
-        seen = side_by_side(encoder.encode, pictures(), workers)
+        seen = faster_way(encoder.encode, pictures(), workers)
     else:
         seen = encoder.encode_many(pictures())
     for number, encoded in enumerate(seen):

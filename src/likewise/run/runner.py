@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from ..backbones.device import side_by_side
+from ..backbones.device import faster_way, share_of_threads
 from ..errors import ImageError, LikewiseError, WriteError, explained_memory
 from ..io.encoding import encode_image, encode_label_map, encode_mask
 from ..io.files import write_whole
@@ -210,19 +210,18 @@ def _images(
     workers = 1 if consensus else segmenter.images_at_once(len(jobs))
     ahead = max(workers, segmenter.batch_size(False))
     read = prefetch_map(partial(_read, segmenter, kept=kept), jobs, ahead)
-    segmented = partial(_segmented, segmenter, consensus, workers)
+    segmented = partial(_segmented, segmenter, consensus)
     batches = batched(read, segmenter.batch_size(consensus))
-    for done in side_by_side(segmented, batches, workers):
+    for done in faster_way(segmented, batches, workers):
         yield from done
 
 
 def _segmented(
     segmenter: Segmenter,
     consensus: bool,
-    workers: int,
     batch: Sequence[tuple[Job, _Read | Outcome]],
 ) -> list[tuple[Job, SegmentedJob | Outcome]]:
-    """The results of a batch; an image took its share of the time of all workers."""
+    """The results of a batch; beside others an image took its share of the time of all threads."""
     read_now = {job: image.picture for job, image in batch if isinstance(image, _Read)}
     images = {job: picture for job, picture in read_now.items() if not job.prompts}
     start = time.perf_counter()
@@ -240,7 +239,7 @@ def _segmented(
         if isinstance(result := results[job], Outcome):
             done.append((job, result))
             continue
-        known = job, image.picture, result, seconds / workers, image.seen, image.anew
+        known = job, image.picture, result, seconds * share_of_threads(), image.seen, image.anew
         done.append((job, SegmentedJob(*known)))
     return done
 
