@@ -42,7 +42,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,8 +173,7 @@ def folder(args: argparse.Namespace) -> tuple[float, dict[str, Any]]:
             encoder.tokens(encoder.preprocess(batch))
 
         def encode(some: list[np.ndarray], workers: int = 1) -> None:
-            way = partial(side_by_side, workers=workers) if workers > 1 else map
-            for _ in way(encode_batch, batched(some, encoder.batch_size)):
+            for _ in side_by_side(encode_batch, batched(some, encoder.batch_size), workers):
                 pass
 
         def segment(method: str, files: list[Path]) -> None:

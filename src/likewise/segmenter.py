@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
-from .backbones.device import faster_way
+from .backbones.device import FEW, faster_way, side_by_side
 from .backbones.encoder import Encoder
 from .class_names import check_classes
 from .decision import make_result, note_too_small, pixels_of
@@ -20,7 +20,7 @@ from .errors import LikewiseError
 from .features.target_cache import TargetCache
 from .io.hashing import file_sha256, fingerprint
 from .io.images import ImageLike, Picture, read_picture
-from .io.prefetch import batched, prefetch_map
+from .io.prefetch import prefetch_map
 from .large.tiles import Tile, Tiles, check_tile
 from .methods import (
     DEFAULT,
@@ -193,9 +193,8 @@ class Segmenter:
         count = len(images) if isinstance(images, Sized) else 1  # a camera's come one by one
         workers = 1 if consensus else self.images_at_once(count)
         read = prefetch_map(self.read, images, max(self.batch_size(False), workers))
-        segment = partial(self.segment_batch, consensus=consensus)
-        for results in faster_way(segment, batched(read, self.batch_size(consensus)), workers):
-            yield from results
+        segment, size = partial(self.segment_batch, consensus=consensus), self.batch_size(consensus)
+        yield from faster_way(segment, read, size, workers)
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
         """Write the references, with their patch features, to one ``.safetensors`` file.
@@ -291,7 +290,8 @@ class Segmenter:
         whole = [image for n, image in enumerate(images) if n not in results]
         encoded = list(self.encoder.encode_many([pixels_of(image) for image in whole]))
         if not consensus:
-            others = map(self.segment_encoded, whole, encoded)
+            pairs, workers = zip(whole, encoded, strict=True), self.images_at_once(FEW * len(whole))
+            others = side_by_side(lambda pair: self.segment_encoded(*pair), pairs, workers)
             return [results[n] if n in results else next(others) for n in range(len(images))]
         from .methods.consensus import consensus_of_classes
 

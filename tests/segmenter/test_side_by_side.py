@@ -68,21 +68,22 @@ def test_the_faster_way_is_found_again_and_again(
     slower_beside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "BETWEEN", 4)
-    here, clock, alone = threading.get_ident(), [0.0], list[bool]()
+    here, clock, sizes, found = threading.get_ident(), [0.0], list[int](), list[int]()
     monkeypatch.setattr(device.time, "perf_counter", lambda: clock[0])
 
-    def work(n: int) -> tuple[int, bool]:
-        assert share_of_threads() == (1 if threading.get_ident() == here else 1 / THREADS)
-        return n, threading.get_ident() == here
+    def work(some: list[int]) -> list[tuple[int, int]]:
+        together = threading.get_ident() == here
+        assert len(some) == (THREADS if together else 1)
+        assert share_of_threads() == (1 if together else 1 / THREADS)
+        return [(n, len(some)) for n in some]
 
-    found = list[int]()
-    for n, one_by_one in faster_way(work, range(60), THREADS):
+    for n, size in faster_way(work, range(60), 1, THREADS):
         found.append(n)
-        alone.append(one_by_one)
-        clock[0] += 1.0 if one_by_one == slower_beside else 2.0
+        sizes.append(size)
+        clock[0] += 1.0 if (size > 1) == slower_beside else 2.0
     assert found == [*range(60)]
-    tried = [True] * 6 + [False] * 6 + [slower_beside] * 12
-    assert alone == (tried * 3)[:60]
+    tried = [THREADS] * 6 + [1] * 6 + [THREADS if slower_beside else 1] * 12
+    assert sizes == (tried * 3)[:60]
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 6, 7, 12, 13, 24, 25])
@@ -91,23 +92,34 @@ def test_every_item_is_done_whatever_their_number(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "BETWEEN", 4)
-    assert list(faster_way(str, range(count), THREADS)) == [str(n) for n in range(count)]
-    assert list(faster_way(str, range(count), 1)) == [str(n) for n in range(count)]
+    sizes = list[int]()
+
+    def work(some: list[int]) -> list[int]:
+        sizes.append(len(some))
+        return some
+
+    assert list(faster_way(work, range(count), 1, THREADS)) == [*range(count)]
+    sizes.clear()
+    assert list(faster_way(work, range(count), 4, 1)) == [*range(count)]
+    assert sizes == [4] * (count // 4) + [count % 4] * (count % 4 > 0)
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("wrong", [2, 8, 20])
+@pytest.mark.parametrize("wrong", [3, 8, 20])
 def test_what_fails_is_raised_in_its_turn(wrong: int) -> None:
-    def work(n: int) -> int:
-        if n == wrong:
-            raise ValueError(n)
-        return n
+    def work(some: list[int]) -> list[int]:
+        if wrong in some:
+            raise ValueError(wrong)
+        return some
 
-    results = faster_way(work, range(40), THREADS)
-    assert [next(results) for _ in range(wrong)] == [*range(wrong)]
+    results = faster_way(work, range(40), 1, THREADS)
+    found = list[int]()
     with pytest.raises(ValueError, match=str(wrong)):
-        next(results)
+        found.extend(iter(lambda: next(results), None))
     assert torch.get_num_threads() == THREADS
+    results = faster_way(work, range(40), 1, THREADS)
+    before = range(wrong - wrong % THREADS)
+    assert [next(results) for _ in before] == [*before]
 
 
 @pytest.mark.usefixtures("threads")

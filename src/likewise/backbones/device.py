@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import BackboneError
-from ..io.prefetch import WORKERS, prefetch_map
+from ..io.prefetch import WORKERS, batched, prefetch_map
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ FEW = 4
 """Images for each worker below which all threads do one image after the other: the last ones would
 leave threads idle."""
 TRIAL, BETWEEN = 2, 32
-"""Images for each worker that ``faster_way`` tries one way, and does the faster way after that."""
+"""Items for each worker that ``faster_way`` tries one way, and does the faster way after that."""
 _THREAD = threading.local()
 
 
@@ -85,35 +85,54 @@ def keep_memory() -> None:
         mallopt(trim_threshold, 1 << 30)
 
 
-def faster_way(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """``function(item)`` of every item, in order: one after the other with all threads of torch, or
-    ``side_by_side``, as is faster here and now.
+def faster_way(
+    function: Callable[[list[T]], Iterable[R]], items: Iterable[T], size: int, workers: int
+) -> Iterator[R]:
+    """What ``function`` makes of every item, in order: of as many as there are workers at once,
+    with all threads of torch, or of one item in each worker ``side_by_side``, as is faster now.
 
     Which is faster depends on the processor's caches (by up to a sixth either way), and beside
-    other work on the machine several at a time take half the time or less. So both are tried on
-    TRIAL items for each worker, the faster one does BETWEEN, and so on.
+    other work on the machine workers take half the time or less. So both are tried on TRIAL items
+    for each worker, the faster way does BETWEEN, and so on.
 
     Args:
-        function, items: as for ``side_by_side``.
-        workers: from ``workers_for``; with one, this is ``map``.
+        function: of some items that follow each other, one result for each; what it raises is
+            raised when their turn comes.
+        items: taken as needed; side by side, as many ahead as there are workers.
+        size: items at once if there is one worker.
+        workers: from ``workers_for``.
     """
     if workers == 1:
-        yield from map(function, items)
+        for some in batched(items, size):
+            yield from function(some)
         return
     source = iter(items)
-    ways = map, partial(side_by_side, workers=workers)
     while True:
         seconds = []
-        for way in ways:
+        for way in (_together, _apart):
             start, done = time.perf_counter(), 0
-            for result in way(function, islice(source, TRIAL * workers)):
+            for result in way(function, islice(source, TRIAL * workers), workers):
                 yield result
                 done += 1
             if done < TRIAL * workers:
                 return
             seconds.append(time.perf_counter() - start)
-        faster = ways[seconds.index(min(seconds))]
-        yield from faster(function, islice(source, BETWEEN * workers))
+        faster = _together if seconds[0] <= seconds[1] else _apart
+        yield from faster(function, islice(source, BETWEEN * workers), workers)
+
+
+def _together(
+    function: Callable[[list[T]], Iterable[R]], items: Iterable[T], workers: int
+) -> Iterator[R]:
+    for some in batched(items, workers):
+        yield from function(some)
+
+
+def _apart(
+    function: Callable[[list[T]], Iterable[R]], items: Iterable[T], workers: int
+) -> Iterator[R]:
+    for results in side_by_side(function, batched(items, 1), workers):
+        yield from results
 
 
 def side_by_side(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
@@ -124,8 +143,11 @@ def side_by_side(function: Callable[[T], R], items: Iterable[T], workers: int) -
     Args:
         function: what it raises is raised when its item's turn comes.
         items: taken one by one, as many ahead as there are workers.
-        workers: from ``workers_for``.
+        workers: from ``workers_for``; with one, this is ``map``.
     """
+    if workers == 1:
+        yield from map(function, items)
+        return
     import torch
 
     threads = torch.get_num_threads()

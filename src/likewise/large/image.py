@@ -117,10 +117,7 @@ def score_tiles(
             yield picture.pixels
 
     workers = encoder.images_at_once(len(places))
-    if workers > 1:
-        seen = faster_way(encoder.encode, pictures(), workers)
-    else:
-        seen = encoder.encode_many(pictures())
+    seen = faster_way(encoder.encode_many, pictures(), encoder.batch_size, workers)
     for number, encoded in enumerate(seen):
         place, shown = taken[number]
         found.add(place, encoded, shown)

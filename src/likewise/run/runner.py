@@ -18,7 +18,7 @@ from ..errors import ImageError, LikewiseError, WriteError, explained_memory
 from ..io.encoding import encode_image, encode_label_map, encode_mask
 from ..io.files import write_whole
 from ..io.hashing import fingerprint
-from ..io.prefetch import batched, prefetch_map
+from ..io.prefetch import prefetch_map
 from ..quality import mask_warnings, stability_score
 from .file_state import FileState, look
 from .instance_file import encode_instances
@@ -211,9 +211,7 @@ def _images(
     ahead = max(workers, segmenter.batch_size(False))
     read = prefetch_map(partial(_read, segmenter, kept=kept), jobs, ahead)
     segmented = partial(_segmented, segmenter, consensus)
-    batches = batched(read, segmenter.batch_size(consensus))
-    for done in faster_way(segmented, batches, workers):
-        yield from done
+    yield from faster_way(segmented, read, segmenter.batch_size(consensus), workers)
 
 
 def _segmented(
