@@ -10,8 +10,8 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 SOURCE = TESTS.parent / "src"
 LAYERS = (
-    *("errors", "io", "features", "backbones", "refine", "instances", "quality", "class_names"),
-    *("prompts", "reference", "vocabulary", "methods", "result", "reference_file"),
+    *("errors", "processor", "io", "features", "backbones", "refine", "instances", "quality"),
+    *("class_names", "prompts", "reference", "vocabulary", "methods", "result", "reference_file"),
     *("saved_references", "decision", "large", "segmenter", "session", "agreement", "matching"),
     *("tuning", "example", "run", "project", "export", "geo", "slide", "video"),
     *("volume", "integrations", "web", "lab", "__init__", "cli", "__main__"),

@@ -16,11 +16,12 @@ from boxes import DIM, LEFT, LOW, RANK, RIGHT, SIDE, inside, pair, picture
 from helpers import iou, refusal
 from likewise import INSID3Params, LikewiseParams, Segmenter, build_insid3
 from likewise.backbones import encoder as encoder_module
-from likewise.backbones.device import choose_device, has_bfloat16, processor_has
+from likewise.backbones.device import choose_device
 from likewise.backbones.encoder import Encoder
 from likewise.backbones.files import cache_folder
 from likewise.backbones.loading import load_backbone, patch_tokens
 from likewise.features.debias import positional_basis
+from likewise.processor import has_bfloat16, processor_has
 
 # --- the encoder ----------------------------------------------------------------------------------
 

@@ -8,10 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from functools import cache
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import BackboneError
@@ -57,19 +54,6 @@ def choose_device(device: str = "auto") -> torch.device:
             f"device {device!r} cannot be used ({reason}); use auto, cpu, cuda or mps."
         ) from error
     return chosen
-
-
-@cache
-def processor_has() -> frozenset[str]:
-    """Names of what the processor can do beyond the usual, as Linux lists them; else nothing."""
-    with suppress(OSError):
-        return frozenset(Path("/proc/cpuinfo").read_text("utf-8").split())
-    return frozenset()
-
-
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16 (AMX or AVX512-BF16); only Linux tells."""
-    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(processor_has())
 
 
 def keep_memory() -> None:

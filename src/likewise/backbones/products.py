@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .device import processor_has
+from ..processor import processor_has
 
 ENTRIES = 1 << 24
 """Weights of attention at a time: 32 MB."""

@@ -71,8 +71,10 @@ def examine(device: str = "auto") -> Iterator[PackageCheck]:
 def _torch(device: str) -> Iterator[PackageCheck]:
     import torch
 
-    from ..backbones.device import choose_device, has_bfloat16
+    from ..backbones.device import choose_device
     from ..backbones.files import cache_folder
+    from ..features.correspondence import multiplies_bytes
+    from ..processor import has_bfloat16
 
     try:
         chosen = choose_device(device)
@@ -85,6 +87,7 @@ def _torch(device: str) -> Iterator[PackageCheck]:
     if chosen.type == "cpu":
         has = has_bfloat16()
         yield PackageCheck("bfloat16", "yes, used by the default method" if has else "no")
+        yield PackageCheck("8 bits", "yes, used to match" if multiplies_bytes() else "no")
     yield PackageCheck("cache", str(cache_folder()))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..backbones.device import processor_has
+from ..processor import processor_has
 
 if TYPE_CHECKING:
     import torch

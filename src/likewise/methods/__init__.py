@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
-from ..backbones.device import choose_device, has_bfloat16
+from ..backbones.device import choose_device
 from ..errors import LikewiseError
+from ..processor import has_bfloat16
 
 if TYPE_CHECKING:
     import torch
