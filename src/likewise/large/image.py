@@ -117,7 +117,10 @@ def score_tiles(
             yield picture.pixels
 
     workers = encoder.images_at_once(len(places))
-    seen = faster_way(encoder.encode_many, pictures(), encoder.batch_size, workers)
+    if workers > 1:
+        seen = faster_way(encoder.encode_many, pictures(), 1, workers)
+    else:  # as one: the next ones are resized meanwhile, and not all of them are kept
+        seen = encoder.encode_many(pictures())
     for number, encoded in enumerate(seen):
         place, shown = taken[number]
         found.add(place, encoded, shown)
