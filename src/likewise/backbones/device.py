@@ -57,16 +57,18 @@ def choose_device(device: str = "auto") -> torch.device:
 
 
 def keep_memory() -> None:
-    """Let the C library keep up to 1 GB that was freed, instead of giving it back at once.
+    """Let the C library keep up to 1 GB that was freed, for all threads, instead of giving it back.
 
     An encoder's maps are some MB each. glibc takes every one of them from the system and gives it
-    back; the page faults of that were a tenth to a half of an encoding. Only glibc has this.
+    back, and with several threads each has its own memory; the page faults of that were a tenth to
+    a half of an encoding. Only glibc has this.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        trim_threshold, mmap_max = -1, -4
+        trim_threshold, mmap_max, arena_max = -1, -4, -8
         mallopt(mmap_max, 0)
         mallopt(trim_threshold, 1 << 30)
+        mallopt(arena_max, 1)
 
 
 def faster_way(
