@@ -1,4 +1,4 @@
-"""Choosing the device to compute on."""
+"""Choosing the device to compute on, and how images share the threads of a CPU."""
 
 from __future__ import annotations
 
@@ -89,8 +89,7 @@ def faster_way(
         workers: from ``workers_for``.
     """
     if workers == 1:
-        for some in batched(items, size):
-            yield from function(some)
+        yield from _together(function, items, size)
         return
     source = iter(items)
     while True:
@@ -108,9 +107,9 @@ def faster_way(
 
 
 def _together(
-    function: Callable[[list[T]], Iterable[R]], items: Iterable[T], workers: int
+    function: Callable[[list[T]], Iterable[R]], items: Iterable[T], size: int
 ) -> Iterator[R]:
-    for some in batched(items, workers):
+    for some in batched(items, size):
         yield from function(some)
 
 

@@ -33,11 +33,9 @@ def guided_filter(
     """
     import torch
 
-    def to(planes: torch.Tensor, size: torch.Size) -> torch.Tensor:
-        return torch.nn.functional.interpolate(planes[None], size, mode="bilinear")[0]
-
     # 1. I and p on the coarser grid.
-    I, p = coarse, to(scores[None], coarse.shape[1:])
+    I, size = coarse, coarse.shape[1:]
+    p = torch.nn.functional.interpolate(scores[None, None], size, mode="bilinear")[0]
     # 2. Moments of every window.
     one, other = [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]  # the entries of I·Iᵀ, each once
     moments = _box(torch.cat([I, p, I * p, I[one] * I[other]]), radius)
@@ -72,7 +70,8 @@ def coarser(picture: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
 def enlarged(planes: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     """(C, h, w) → (C, H, W) float32, bilinear, H ≥ h.
 
-    On a CPU columns first, then whole rows: half of the time of both at once.
+    On a CPU columns first, then whole rows: half of the time of both at once, but rounded
+    otherwise, so that ``resize``, which decides INSID3's masks to the pixel, does without.
     """
     import torch
 
